@@ -1,0 +1,1 @@
+"""What interception costs: plans, arms, rounds, samples, statistics, verdicts, figures and reports."""

@@ -1,0 +1,170 @@
+"""The measuring client: a process of its own with one thread, blocking sockets, and stamps that are documented here.
+
+It is started afresh for every build of the lab, pinned to its core, and given descriptors of the client pods' network
+namespaces; it enters the pod of the next request outside of the timed region. What it stamps, on the monotonic clock:
+
+    start            before the socket is made (new connection) or the request is sent (keep-alive)
+    connect          connect(2) has returned: the peer's handshake is complete. A captured pod's peer is its own proxy
+    pretransfer      before the request is sent
+    starttransfer    the first recv(2) has returned
+    total            the recv(2) that held the last byte of the body has returned
+
+Closing, judging and storing the answer come after `total`.
+"""
+
+import gc
+import os
+import socket
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Protocol
+
+from bench.stamps import Stamps
+from lab import syscalls, wire
+from lab.errors import PodError
+
+Measure = Callable[[int, bool], Stamps]
+"""Measures one request: (index of the arm, whether on a new connection), inside the arm's client pod."""
+
+
+class Client(Protocol):
+    """A measuring client; `opened` counts the connections that it has made, by arm."""
+
+    opened: list[int]
+
+    def measure(self, arm: int, new: bool) -> Stamps:
+        """Measure one request."""
+
+
+_TIMEOUT_S = 5
+_BUFFER_BYTES = 1 << 18
+
+
+class Sockets:
+    """Requests over plain blocking sockets; one kept-alive connection per arm, opened when first used."""
+
+    def __init__(self, targets: Sequence[tuple[str, int]], path: str) -> None:
+        self._targets = targets
+        # Host without a port where it is the default one, as curl sends it.
+        self._requests = [
+            f"GET {path} HTTP/1.1\r\nHost: {_authority(target)}\r\nUser-Agent: sidelab\r\nAccept: */*\r\n\r\n".encode()
+            for target in targets
+        ]
+        self._kept: list[socket.socket | None] = [None] * len(targets)
+        self.opened = [0] * len(targets)
+        self._buffer = bytearray(_BUFFER_BYTES)
+        self._timeout = struct.pack("@ll", _TIMEOUT_S, 0)
+
+    def measure(self, arm: int, new: bool) -> Stamps:
+        """Make one request; raises `PodError` when it fails, naming what it waited for."""
+        try:
+            return self._new(arm) if new else self._keep_alive(arm)
+        except OSError as error:
+            host, port = self._targets[arm]
+            raise PodError(f"the request to {host}:{port} failed: {error.strerror or 'no answer in time'}") from error
+
+    def close(self) -> None:
+        """Close the connections that were kept."""
+        for link in self._kept:
+            if link is not None:
+                link.close()
+
+    def _open(self) -> socket.socket:
+        link = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # The kernel's own time-out: Python's would make the socket non-blocking and cost a poll(2) for every call.
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._timeout)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return link
+
+    def _new(self, arm: int) -> Stamps:
+        start = perf_counter_ns()
+        link = self._open()
+        link.connect(self._targets[arm])
+        connected = perf_counter_ns()
+        self.opened[arm] += 1
+        stamps = self._exchange(link, arm, start)
+        link.close()
+        return (connected - start, *stamps)
+
+    def _keep_alive(self, arm: int) -> Stamps:
+        link = self._kept[arm]
+        if link is None:
+            link = self._kept[arm] = self._open()
+            link.connect(self._targets[arm])
+            self.opened[arm] += 1
+        return (None, *self._exchange(link, arm, perf_counter_ns()))
+
+    def _exchange(self, link: socket.socket, arm: int, start: int) -> tuple[int, int, int, int, int]:
+        buffer = self._buffer
+        request = self._requests[arm]
+        before = perf_counter_ns()
+        link.send(request)
+        size = link.recv_into(buffer)
+        first = last = perf_counter_ns()
+        status, end, length = _head(buffer, size)
+        while size < end + length:
+            more = link.recv_into(memoryview(buffer)[size:])
+            last = perf_counter_ns()
+            if not more:
+                raise PodError(f"the answer ended after {size - end} of {length} bytes")
+            size += more
+        return before - start, first - start, last - start, status, length
+
+
+def _authority(target: tuple[str, int]) -> str:
+    return target[0] if target[1] == 80 else f"{target[0]}:{target[1]}"
+
+
+def _head(buffer: bytearray, size: int) -> tuple[int, int, int]:
+    """Return status, length of the head and length of the body of the response that `buffer` begins with."""
+    end = buffer.find(b"\r\n\r\n", 0, size)
+    if end < 0:
+        raise PodError(f"the answer's first {size} bytes hold no whole HTTP head")
+    lower = bytes(buffer[:end]).lower()
+    at = lower.find(b"\r\ncontent-length:")
+    if at < 0:
+        raise PodError("the answer has no content-length, and the client measures nothing else")
+    length = int(lower[at + 17 :].split(b"\r\n", 1)[0])
+    return int(buffer[9:12]), end + 4, length
+
+
+def serve(descriptor: int) -> None:
+    """Take orders from the socket `descriptor` until it closes: first what to measure, then rounds."""
+    link = socket.socket(fileno=descriptor)
+    order, descriptors = wire.receive(link)
+    user, *pods = descriptors
+    if os.fstat(user).st_ino != Path("/proc/self/ns/user").stat().st_ino:
+        syscalls.setns(user, syscalls.CLONE_NEWUSER)
+    os.sched_setaffinity(0, {order["cpu"]})
+    targets = [(host, port) for host, port in order["targets"]]
+    client: Client
+    if order["client"] == "curl":
+        from bench.curl import Curl  # noqa: PLC0415  # libcurl only where it was asked for
+
+        client = Curl(targets, order["path"])
+    else:
+        client = Sockets(targets, order["path"])
+    gc.disable()
+    while (request := wire.receive(link)[0]) != {}:
+        samples = run_round(request["slots"], pods, client.measure)
+        wire.send(link, {"samples": samples, "opened": client.opened})
+
+
+def run_round(slots: Sequence[tuple[int, bool]], pods: Sequence[int], measure: Measure) -> list[Stamps]:
+    """Measure `slots` (index of the arm, whether on a new connection) in order, each from its arm's client pod."""
+    samples = []
+    for arm, new in slots:
+        syscalls.setns(pods[arm], syscalls.CLONE_NEWNET)
+        samples.append(measure(arm, new))
+    return samples
+
+
+if __name__ == "__main__":
+    try:
+        serve(int(sys.argv[1]))
+    except PodError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(error.exit_status) from None

@@ -1,0 +1,233 @@
+"""What will be measured: a TOML file becomes a frozen `Plan`, valid once it exists.
+
+Arms are data. A plan knows nothing of labs, sockets or results; `bench.schedule` orders its requests.
+"""
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin
+
+import msgspec
+
+from lab.errors import InputError
+
+Connection = Literal["new", "keep-alive"]
+ClientSide = Literal["plain", "injected"]
+ServerSide = Literal["plain", "injected", "rules-only"]
+Proxy = Literal["none", "bundled", "envoy"]
+Protocol = Literal["none", "tcp", "http"]
+
+SHIPPED = Path(__file__).parent / "plans"
+
+MAX_NEW_CONNECTIONS = 10_000
+"""New connections per arm and lab build that a plan may ask for.
+
+TIME_WAIT holds a closed connection's port for 60 s; after about 20,000 the ephemeral range is full and `connect` slows
+70-fold with nothing else changed. Half of it leaves room for a proxy's own connections.
+"""
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+class Arm(msgspec.Struct, frozen=True, kw_only=True):
+    """One way from client to server, alive beside all others during the whole rebuild.
+
+    `rules-only` loads the rules and excludes the port: conntrack and NAT look-ups, no redirect. `proxy` and `protocol`
+    describe the sidecar of every injected side, and are `none` exactly when no side is injected.
+    """
+
+    name: str
+    client: ClientSide = "plain"
+    server: ServerSide = "plain"
+    proxy: Proxy = "none"
+    protocol: Protocol = "none"
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        injected = "injected" in (self.client, self.server)
+        if injected and "none" in (self.proxy, self.protocol):
+            raise ValueError(f"arm {self.name!r} is injected, so it needs a proxy and a protocol other than none")
+        if not injected and (self.proxy, self.protocol) != ("none", "none"):
+            raise ValueError(f"arm {self.name!r} names a proxy but injects no side; say client or server = 'injected'")
+
+    @property
+    def path(self) -> tuple[str, str, str, str]:
+        """What the arm is made of, without its name: twins have equal paths."""
+        return (self.client, self.server, self.proxy, self.protocol)
+
+    def describe(self) -> str:
+        """Say in a few words what stands between client and server, for figures and sentences."""
+        if "injected" not in (self.client, self.server):
+            return "rules loaded, no redirect" if self.server == "rules-only" else "no rules, no proxy"
+        kind = f"{self.protocol.upper()} sidecar"
+        if self.proxy != "bundled":
+            kind = f"{self.proxy.capitalize()} {kind}"
+        if (self.client, self.server) == ("injected", "injected"):
+            return f"{kind} at both ends"
+        return f"{kind} at the {'server' if self.server == 'injected' else 'client'}"
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """On which CPUs the client and the lab run; part of what is measured, so declared, applied and recorded."""
+
+    client_cpu: int | Literal["auto"] = "auto"
+    lab_cpus: tuple[int, ...] | Literal["auto"] = "auto"
+
+    def resolve(self, available: frozenset[int]) -> tuple[int, frozenset[int]]:
+        """Choose the client's CPU and the lab's CPUs among those this process may use.
+
+        `auto` gives the client the highest-numbered CPU (interrupts favour the low ones) and the lab the others; on a
+        single CPU they share it. Raises `InputError` if the plan names a CPU that is not available.
+        """
+        named = (
+            {self.client_cpu, *self.lab_cpus} - {"auto"} if self.lab_cpus != "auto" else {self.client_cpu} - {"auto"}
+        )
+        missing = sorted(str(cpu) for cpu in named if cpu not in available)
+        if missing:
+            have = ", ".join(map(str, sorted(available)))
+            raise InputError(
+                f"placement names CPU {', '.join(missing)}, this process may use {have}; name those or 'auto'"
+            )
+        lab = None if self.lab_cpus == "auto" else frozenset(self.lab_cpus)
+        if self.client_cpu == "auto":
+            client = max(available - (lab or frozenset()), default=max(available))
+        else:
+            client = self.client_cpu
+        return client, lab or (available - {client}) or available
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole measurement.
+
+    `requests_per_round` counts per arm and connection, as does `warmup_requests` per rebuild: with both connections,
+    100 means 200 requests an arm and round. `path` is the request's path, which fixes the payload. The margin below
+    which a difference is called equivalent is the larger of `margin_us` and `margin_ratio` of the reference's p50.
+    """
+
+    name: str
+    arms: tuple[Arm, ...]
+    description: str = ""
+    connections: tuple[Connection, ...] = ("new", "keep-alive")
+    requests_per_round: int = 100
+    rounds: int = 2
+    rebuilds: int = 20
+    warmup_requests: int = 20
+    path: str = "/"
+    seed: int | None = None
+    placement: Placement = Placement()
+    reference: str = "direct"
+    twin: str = "direct-twin"
+    margin_us: float = 2.0
+    margin_ratio: float = 0.02
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        self._check_arms()
+        if not self.connections or len(set(self.connections)) != len(self.connections):
+            raise ValueError("connections must name new, keep-alive or both, each once")
+        for key, least in (("requests_per_round", 1), ("rounds", 1), ("rebuilds", 2), ("warmup_requests", 0)):
+            if getattr(self, key) < least:
+                raise ValueError(f"{key} must be at least {least}")
+        if self.new_connections_per_build > MAX_NEW_CONNECTIONS:
+            raise ValueError(
+                f"{self.new_connections_per_build} new connections per arm and build would run into TIME_WAIT's port "
+                f"exhaustion; at most {MAX_NEW_CONNECTIONS}: ask for more rebuilds and fewer requests in each"
+            )
+        if not re.fullmatch(r"/[!-~]*", self.path):
+            raise ValueError("path must start with / and hold visible ASCII characters only")
+        if self.margin_us < 0 or self.margin_ratio < 0:
+            raise ValueError("margin_us and margin_ratio must not be negative")
+
+    def _check_arms(self) -> None:
+        arms = {arm.name: arm for arm in self.arms}
+        if len(arms) != len(self.arms):
+            raise ValueError("two arms have the same name")
+        for key, name in (("reference", self.reference), ("twin", self.twin)):
+            if name not in arms:
+                raise ValueError(f"{key} = {name!r} is no arm of this plan; it has {', '.join(arms)}")
+        if self.reference == self.twin or arms[self.reference].path != arms[self.twin].path:
+            raise ValueError("twin must be a second arm built exactly like the reference: it measures the noise floor")
+
+    @property
+    def new_connections_per_build(self) -> int:
+        """How many connections each arm opens in one lab build, warm-up included."""
+        return (self.rounds * self.requests_per_round + self.warmup_requests) * ("new" in self.connections)
+
+    @property
+    def requests(self) -> int:
+        """How many requests the whole plan sends, warm-up included: the number of rows of its samples."""
+        per_cell = self.rounds * self.requests_per_round + self.warmup_requests
+        return per_cell * len(self.arms) * len(self.connections) * self.rebuilds
+
+    @property
+    def digest(self) -> str:
+        """Identify what is measured (sha256, hex): everything but the description and the seed of the order."""
+        identity = {key: value for key, value in as_dict(self).items() if key not in ("description", "seed")}
+        return hashlib.sha256(msgspec.json.encode(identity, order="sorted")).hexdigest()
+
+    def arm(self, name: str) -> Arm:
+        """Find an arm by its name; KeyError if there is none."""
+        return {arm.name: arm for arm in self.arms}[name]
+
+
+def shipped() -> dict[str, Path]:
+    """List the plans that come with the program: name → file."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def load(name_or_path: str) -> Plan:
+    """Read a plan: a shipped one by name, or a TOML file by path. Raises `InputError` naming file, key and cure."""
+    path = shipped().get(name_or_path) or Path(name_or_path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"there is no plan {name_or_path!r}; give a TOML file or one of {', '.join(shipped())}"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot read plan {path}: {error.strerror}; give a readable TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"plan {path} is not valid TOML: {error}; correct that line") from None
+    return from_dict(table, str(path))
+
+
+def from_dict(table: Mapping[str, Any], where: str) -> Plan:
+    """Make a plan of decoded TOML or JSON; `where` names the file in the `InputError` that anything wrong raises."""
+    _check_table(table, Plan, where, "")
+    for index, arm in enumerate(table["arms"] if isinstance(table.get("arms"), list) else []):
+        _check_table(arm, Arm, where, f"arms[{index}].")
+    _check_table(table.get("placement", {}), Placement, where, "placement.")
+    try:
+        return msgspec.convert(table, Plan)
+    except msgspec.ValidationError as error:
+        raise InputError(f"plan {where}: {error}; correct that key") from None
+
+
+def as_dict(plan: Plan) -> dict[str, Any]:
+    """Turn a plan into plain JSON values, for `run.json`; `from_dict` reads them back."""
+    return cast("dict[str, Any]", msgspec.to_builtins(plan))
+
+
+def _check_name(name: str) -> None:
+    """Names become directories and labels, so they are lower-case words joined by hyphens."""
+    if len(name) > 40 or not _NAME.fullmatch(name):
+        raise ValueError(f"name {name!r} must be lower-case letters, digits and single hyphens, at most 40 characters")
+
+
+def _check_table(table: object, kind: type[msgspec.Struct], where: str, prefix: str) -> None:
+    """Name the key and what is accepted: msgspec's own message has neither the keys nor a choice's values."""
+    if not isinstance(table, Mapping):
+        raise InputError(f"plan {where}: {prefix.rstrip('.')} must be a table of keys and values")
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    for key, value in table.items():
+        if key not in fields:
+            raise InputError(f"plan {where}: unknown key {prefix + key!r}; accepted keys: {', '.join(fields)}")
+        accepted = get_args(fields[key].type) if get_origin(fields[key].type) is Literal else None
+        if accepted is not None and value not in accepted:
+            raise InputError(f"plan {where}: {prefix}{key} = {value!r}; accepted values: {', '.join(accepted)}")
+    for key, field in fields.items():
+        if field.required and key not in table:
+            raise InputError(f"plan {where}: key {prefix + key!r} is missing; add it")

@@ -1,0 +1,59 @@
+"""What a person sees at the end of a run: the table, the answer in a sentence, the doubts, and where the files are."""
+
+import math
+import sys
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.report import report
+from bench.summary import Row, microseconds, rows
+
+# What a person compares; summary.csv has every phase, each with its own overhead and verdict.
+_SHOWN = ("namelookup", "connect", "appconnect", "starttransfer", "total")
+
+
+def present(directory: Path) -> None:
+    """Make the summary and the figures of a run and print them; raises what `bench.report.report` raises."""
+    found = report(directory)
+    table = rows(found.summary)
+    console = Console(file=sys.stdout)
+    for connection in found.run.plan.connections:
+        console.print(_table(connection, [row for row in table.values() if row.connection == connection]))
+    console.print(found.answer, highlight=False)
+    for caveat in found.caveats:
+        console.print(f"note: {caveat}", highlight=False, markup=False)
+    console.print(f"\n{directory}/", highlight=False, soft_wrap=True)
+    for path in found.paths:
+        console.print(f"  {path.name}", highlight=False)
+
+
+def _table(connection: str, found: list[Row]) -> Table:
+    """Lay out arms down: the median of each phase, then what the total has more than the reference's, and the verdict."""
+    title = {"new": "a new connection per request", "keep-alive": "requests on a kept-alive connection"}[connection]
+    table = Table(title=f"{title}, median µs", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
+    cells = {(row.arm, row.phase): row for row in found}
+    phases = [phase for phase in _SHOWN if any(row.phase == phase and row.n for row in found)]
+    table.add_column("arm", no_wrap=True)
+    for phase in phases:
+        table.add_column(phase.replace("transfer", "\ntransfer"), justify="right")
+    table.add_column("overhead [95 %]", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for arm in dict.fromkeys(row.arm for row in found):
+        total = cells[arm, "total"]
+        medians = (_median(cells.get((arm, phase))) for phase in phases)
+        table.add_row(arm, *medians, _overhead(total), str(total.verdict) if not math.isnan(total.overhead_us) else "")
+    return table
+
+
+def _median(row: Row | None) -> str:
+    return "n/a" if row is None or not row.n else f"{row.p50_us:.1f}"
+
+
+def _overhead(row: Row) -> str:
+    if math.isnan(row.overhead_us):
+        return "reference"
+    center, low, high = (microseconds(value, sign=True) for value in (row.overhead_us, row.low_us, row.high_us))
+    return f"{center} [{low}, {high}]"

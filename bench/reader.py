@@ -1,0 +1,147 @@
+"""A run read back from its files alone: whole, interrupted or torn; needs no root, and neither lab nor sidecar."""
+
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pandas as pd
+
+from bench.caveats import Caveat
+from bench.plan import Plan, from_dict
+from bench.records import COMPLETE, RUN_JSON, SAMPLES, SCHEMA
+from bench.samples import COLUMNS, PHASES, column
+from lab.errors import InputError
+
+_CHUNK = 1 << 16
+
+
+class Run(NamedTuple):
+    """All a report needs. `facts` is `run.json` as decoded; `caveats` are the recorded ones and the reader's own."""
+
+    directory: Path
+    plan: Plan
+    facts: dict[str, Any]
+    samples: pd.DataFrame
+    caveats: tuple[Caveat, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned request was recorded."""
+        return bool(self.facts["state"] == COMPLETE)
+
+
+def read_run(directory: Path) -> Run:
+    """Read `results/<run>/`. Raises `InputError` for a directory that is missing, empty, damaged or foreign."""
+    facts = _read_facts(directory)
+    plan = from_dict(facts["plan"], str(directory / RUN_JSON))
+    samples, torn = read_samples(directory)
+    caveats = _caveats(facts, directory / RUN_JSON) + torn
+    if facts["state"] != COMPLETE:
+        caveats.append(
+            Caveat(
+                f"this run is {facts['state']}: {len(samples)} of {plan.requests} planned requests are recorded",
+                "let it finish, or measure again",
+            )
+        )
+    unknown = sorted(set(samples["arm"].unique()) - {arm.name for arm in plan.arms})
+    if unknown:
+        raise InputError(
+            f"{directory}: samples of arms that its plan does not have: {', '.join(unknown)}; "
+            f"keep {SAMPLES} and {RUN_JSON} of the same run together"
+        )
+    return Run(directory, plan, facts, samples, tuple(caveats))
+
+
+def read_samples(directory: Path) -> tuple[pd.DataFrame, list[Caveat]]:
+    """Read every whole round: a frame with the columns of `bench.samples.COLUMNS`, and a caveat if the tail is torn.
+
+    Times are float64 µs with NaN for a phase that does not exist; arm and connection are categories. Raises
+    `InputError` where there is no whole round, or where the columns are another schema's.
+    """
+    path = directory / SAMPLES
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; give a directory that a run wrote") from None
+    text = io.BytesIO()
+    whole = 0
+    for member in _members(data):
+        text.write(member.content)
+        whole = member.end
+    header = text.getvalue()[:1000].split(b"\n", 1)[0].decode("ascii", errors="replace")
+    if not whole:
+        raise InputError(f"{path} holds no whole round; measure again, or give another run")
+    if tuple(header.split(",")) != COLUMNS:
+        raise InputError(
+            f"{path} has columns {header!r}, this version reads {','.join(COLUMNS)!r}; "
+            f"read it with the version that wrote it"
+        )
+    text.seek(0)
+    times = dict.fromkeys(map(column, PHASES), "float64")
+    kinds = {"arm": "category", "connection": "category", **times}
+    try:
+        samples = pd.read_csv(text, dtype={name: kinds.get(name, "int64") for name in COLUMNS})
+    except ValueError as error:
+        raise InputError(
+            f"{path} has a cell that is not a number: {error}; restore the file as it was written"
+        ) from None
+    if samples.empty:
+        raise InputError(f"{path} holds no request; measure again, or give another run")
+    if whole == len(data):
+        return samples, []
+    torn = f"the last {len(data) - whole} bytes of {SAMPLES} are torn: the round in flight when the run died is lost"
+    return samples, [Caveat(torn, "nothing to do for the rounds before it; measure again for the rest")]
+
+
+class _Member(NamedTuple):
+    content: bytes
+    end: int
+
+
+def _members(data: bytes) -> Iterator[_Member]:
+    """Walk gzip members up to the first that is not whole; fed in pieces, so that the cost stays linear in the size."""
+    start = 0
+    while start < len(data):
+        inflate = zlib.decompressobj(wbits=31)  # 31: exactly one gzip member, its checksum verified
+        pieces = []
+        position = start
+        try:
+            while not inflate.eof and position < len(data):
+                pieces.append(inflate.decompress(data[position : position + _CHUNK]))
+                position += _CHUNK
+        except zlib.error:
+            return
+        if not inflate.eof:
+            return
+        start = min(position, len(data)) - len(inflate.unused_data)
+        yield _Member(b"".join(pieces), start)
+
+
+def _caveats(facts: dict[str, Any], path: Path) -> list[Caveat]:
+    try:
+        return msgspec.convert(facts["caveats"], list[Caveat])
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path} has malformed caveats: {error}; restore the file as it was written") from None
+
+
+def _read_facts(directory: Path) -> dict[str, Any]:
+    path = directory / RUN_JSON
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; give a directory that a run wrote") from None
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}; restore the file as it was written") from None
+    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
+        schema = facts.get("schema") if isinstance(facts, dict) else None
+        raise InputError(
+            f"{path} has schema {schema!r}, this version reads {SCHEMA}; read it with the version that wrote it"
+        )
+    missing = [key for key in ("state", "plan", "caveats") if key not in facts]
+    if missing:
+        raise InputError(f"{path} lacks {', '.join(missing)}; restore the file as it was written")
+    return facts

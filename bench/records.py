@@ -1,0 +1,115 @@
+"""What a run leaves on disk while it is being measured: `results/<run>/run.json` and `samples.csv.gz`.
+
+Every round is one gzip member, appended and flushed to the disk, so that a kill -9 loses the round in flight and
+nothing else. `run.json` is replaced by rename, so it is always whole. Reading is `bench.reader`'s; this file stays free
+of pandas because it is imported while measuring.
+"""
+
+import gzip
+import json
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from bench.plan import Plan, as_dict
+from bench.samples import HEADER, WARMUP_ROUND, Sample, encode
+from lab.errors import InputError
+
+RUN_JSON: Final = "run.json"
+SAMPLES: Final = "samples.csv.gz"
+SCHEMA: Final = 1
+RUNNING: Final = "running"
+COMPLETE: Final = "complete"
+INTERRUPTED: Final = "interrupted"
+
+
+class RunWriter:
+    """A run being recorded; a context manager.
+
+    Entered, the directory exists and says `running`. Left after every planned round, it says `complete`; left early, by
+    an exception or not, `interrupted`. A process that is killed leaves `running`, which a reader treats as interrupted.
+    """
+
+    def __init__(self, results: Path, plan: Plan, seed: int, started: datetime) -> None:
+        """Make `results/<UTC time>-<plan>/`, never an existing one; `InputError` if it cannot be made."""
+        self.directory = _new_directory(results, f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{plan.name}")
+        self._plan = plan
+        self._rounds = 0
+        self._run: dict[str, Any] = {
+            "schema": SCHEMA,
+            "state": RUNNING,
+            "started": started.astimezone(UTC).isoformat(timespec="seconds"),
+            "finished": None,
+            "plan": as_dict(plan),
+            "plan_digest": plan.digest,
+            "seed": seed,
+            "rounds_recorded": 0,
+            "requests_recorded": 0,
+            "warmup": f"round {WARMUP_ROUND} of each rebuild: recorded and excluded from every statistic",
+            "caveats": [],
+        }
+
+    def __enter__(self) -> Self:
+        # Opened before the first measurement: a full or read-only disk shows now, not after it.
+        self._samples = (self.directory / SAMPLES).open("xb", buffering=0)
+        self._write_json()
+        return self
+
+    def describe(self, **facts: Any) -> None:
+        """Add facts to `run.json` (environment, placement, rule_sets, versions, caveats, …): JSON values by key."""
+        self._run.update(facts)
+        self._write_json()
+
+    def append(self, samples: Iterable[Sample]) -> None:
+        """Record one whole round, on the disk when this returns."""
+        rows = list(samples)
+        text = encode(rows) if self._rounds else HEADER + encode(rows)
+        self._samples.write(gzip.compress(text.encode("ascii"), mtime=0))
+        os.fsync(self._samples.fileno())
+        self._rounds += 1
+        self._run["rounds_recorded"] = self._rounds
+        self._run["requests_recorded"] += len(rows)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._samples.close()
+        whole = self._run["requests_recorded"] == self._plan.requests
+        state = COMPLETE if kind is None and whole else INTERRUPTED
+        self.describe(state=state, finished=datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def _write_json(self) -> None:
+        """Replace `run.json` in one step: written beside it, flushed, renamed, and the rename flushed."""
+        path, draft = self.directory / RUN_JSON, self.directory / f"{RUN_JSON}.new"
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(self._run, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _new_directory(results: Path, name: str) -> Path:
+    """Two runs within a second get `-2`, `-3`, …: mkdir decides, so nothing is ever overwritten."""
+    attempt = 1
+    while True:
+        path = results / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            # mkdir says this as well where `results` itself is a file, and then no number helps.
+            if results.is_dir():
+                attempt += 1
+                continue
+            raise InputError(f"cannot write results to {results}: it is not a directory; give another one") from None
+        except OSError as error:
+            raise InputError(f"cannot write results to {path}: {error.strerror}; give a writable directory") from None
+        return path

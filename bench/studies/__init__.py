@@ -1,0 +1,1 @@
+"""Studies: programs that measure one decision each and print what they found."""

@@ -1,0 +1,4 @@
+"""Pods as network namespaces: manifest, sandbox, network, runtime. It has never heard of sidecars.
+
+Importing the package imports nothing: the fork server starts from it, and is small because of that.
+"""

@@ -1,0 +1,160 @@
+"""What a lab is going to run, decided before anything is started: every image resolved, every variable known. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lab.errors import InputError
+from lab.manifest import Container, Manifest, Pod, Probe
+from lab.program import Command, Hook, Registry, Standin
+from lab.syscalls import CAPABILITIES
+from lab.topology import PodAddress, plan
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_HOST_NAME_LENGTH = 63  # RFC 1123
+_REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
+
+
+@dataclass(frozen=True)
+class Process:
+    """What to run and as whom; `capabilities` are names without CAP_, `cwd` "" is wherever the fork server is."""
+
+    program: Command | Standin
+    uid: int
+    gid: int
+    env: tuple[tuple[str, str], ...]
+    capabilities: tuple[str, ...] = ()
+    cwd: str = ""
+
+
+@dataclass(frozen=True)
+class ContainerPlan:
+    """One container: its process, or the hook that stands for it.
+
+    `probe` is its readiness probe, and `probe_port` the number of the port that it asks (0 for a command).
+    """
+
+    name: str
+    image: str
+    run: Process | Hook
+    probe: Probe | None
+    probe_port: int = 0
+
+
+@dataclass(frozen=True)
+class PodPlan:
+    """One pod, ready to be built."""
+
+    key: tuple[str, str]
+    address: PodAddress
+    hostname: str
+    init: tuple[ContainerPlan, ...]
+    containers: tuple[ContainerPlan, ...]
+    restart_policy: str
+    grace_s: float
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A whole lab."""
+
+    pods: tuple[PodPlan, ...]
+    caveats: tuple[str, ...]
+
+    @property
+    def preloads(self) -> tuple[tuple[str, ...], ...]:
+        """Return the sets of modules that fork servers import, each once; the empty one, for commands, is there."""
+        sets: dict[tuple[str, ...], None] = {(): None}
+        for pod in self.pods:
+            for container in (*pod.init, *pod.containers):
+                if isinstance(container.run, Process) and isinstance(container.run.program, Standin):
+                    sets[container.run.program.preload] = None
+        return tuple(sets)
+
+
+def draw(manifest: Manifest, registry: Registry) -> Blueprint:
+    """Resolve every container of `manifest`.
+
+    Raises `InputError` for an image without a stand-in, an unknown capability, or more pods than there are addresses.
+    """
+    addresses = plan(manifest).by_key()
+    return Blueprint(tuple(_pod(pod, addresses[pod.key], registry) for pod in manifest.pods), manifest.caveats)
+
+
+def _pod(pod: Pod, address: PodAddress, registry: Registry) -> PodPlan:
+    def resolve(containers: Sequence[Container]) -> tuple[ContainerPlan, ...]:
+        return tuple(_container(pod, container, address, registry) for container in containers)
+
+    return PodPlan(
+        key=pod.key,
+        address=address,
+        hostname=_hostname(pod),
+        init=resolve(pod.spec.init_containers),
+        containers=resolve(pod.spec.containers),
+        restart_policy=pod.spec.restart_policy,
+        grace_s=pod.spec.termination_grace_period_seconds,
+    )
+
+
+def _container(pod: Pod, container: Container, address: PodAddress, registry: Registry) -> ContainerPlan:
+    program = registry.program(pod, container)
+    run: Process | Hook
+    if isinstance(program, Hook):
+        run = program
+    else:
+        contexts = (container.security_context, pod.spec.security_context)
+        env = _environment(pod, container, address)
+        if isinstance(program, Command):
+            program = Command(tuple(_expanded(word, env) for word in program.argv), program.env)
+        run = Process(
+            program=program,
+            uid=_first(each.run_as_user for each in contexts),
+            gid=_first(each.run_as_group for each in contexts),
+            env=tuple(env.items()),
+            capabilities=_capabilities(pod, container),
+            cwd=container.working_dir or "",
+        )
+    probe = container.readiness_probe
+    port = container.port_number(probe.port) if probe is not None and probe.port is not None else 0
+    return ContainerPlan(container.name, container.image, run, probe, port)
+
+
+def _first(values: Iterable[int | None]) -> int:
+    return next((value for value in values if value is not None), 0)
+
+
+def _environment(pod: Pod, container: Container, address: PodAddress) -> dict[str, str]:
+    env = {"PATH": _PATH, "HOME": "/", "HOSTNAME": _hostname(pod)}
+    fields = {
+        "metadata.name": pod.name,
+        "metadata.namespace": pod.namespace,
+        "spec.serviceAccountName": pod.spec.service_account_name,
+        "status.podIP": address.ipv4,
+    }
+    for variable in container.env:
+        if variable.value_from is not None:
+            env[variable.name] = fields[variable.value_from.field_ref.field_path]
+        else:
+            env[variable.name] = _expanded(variable.value, env)
+    return env
+
+
+def _expanded(text: str, env: Mapping[str, str]) -> str:
+    """Return `text` with `$(NAME)` replaced as Kubernetes does: unknown names stay, `$$` is a dollar."""
+    return _REFERENCE.sub(lambda found: "$" if found[0] == "$$" else env.get(found[1], found[0]), text)
+
+
+def _hostname(pod: Pod) -> str:
+    """Return what the pod calls itself; the kubelet cuts a name that no host may have, too."""
+    return (pod.spec.hostname or pod.name)[:_HOST_NAME_LENGTH].rstrip("-.")
+
+
+def _capabilities(pod: Pod, container: Container) -> tuple[str, ...]:
+    names = container.security_context.capabilities.add
+    for name in names:
+        if name not in CAPABILITIES:
+            raise InputError(
+                f"pod {pod.name}: container {container.name}: securityContext.capabilities.add: "
+                f"{name!r} is no capability: see capabilities(7) for their names, without CAP_"
+            )
+    return names

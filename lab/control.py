@@ -1,0 +1,271 @@
+"""The supervisor's side of the control socket: looking, running a program in a pod, handing out descriptors, stopping.
+
+What needs the kernel's view of a pod (its rules, its sockets) is not done here: a socket opened inside the pod is
+handed to whoever asked, who then talks to the kernel himself.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import struct
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from lab import errors, wire
+from lab.blueprint import Process
+from lab.errors import InputError, PodError, SidelabError
+from lab.program import Command
+from lab.runtime import LiveContainer, LivePod
+
+if TYPE_CHECKING:
+    from lab.spawner import Handle
+    from lab.supervisor import Supervisor
+
+_HANGUP_GRACE_S = 1.0
+_MOST_NAMESPACES = 200  # what one message carries (SCM_MAX_FD)
+
+
+class Server:
+    """Accepts connections of this lab's user and serves their requests, one at a time per connection."""
+
+    def __init__(self, supervisor: "Supervisor", listener: socket.socket) -> None:
+        self._supervisor = supervisor
+        self._listener = listener
+        listener.listen(64)  # here and not by the owner: the peer that clients see is then this process
+        listener.setblocking(False)
+        supervisor.loop.watch(listener, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            link, _ = self._listener.accept()
+        except OSError:
+            return  # the peer went away meanwhile, or no descriptor is left for it
+        credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        _, uid, _ = struct.unpack("=iII", credentials)
+        if uid != os.getuid():
+            link.close()
+            return
+        link.setblocking(False)
+        _Connection(self._supervisor, link)
+
+
+Key = tuple[str, str]
+_Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+
+
+class _Status(msgspec.Struct, tag="status", tag_field="verb"):
+    pass
+
+
+class _Stop(msgspec.Struct, tag="stop", tag_field="verb"):
+    pass
+
+
+class _Log(msgspec.Struct, tag="log", tag_field="verb"):
+    pod: Key
+    container: str | None
+
+
+class _Socket(msgspec.Struct, tag="socket", tag_field="verb"):
+    pod: Key | None
+    family: _Number
+    type: _Number
+    protocol: _Number
+
+
+class _Namespaces(msgspec.Struct, tag="namespaces", tag_field="verb"):
+    pods: Annotated[tuple[Key, ...], msgspec.Meta(max_length=_MOST_NAMESPACES)]
+
+
+class _Exec(msgspec.Struct, tag="exec", tag_field="verb"):
+    pod: Key
+    argv: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    container: str | None
+    env: dict[str, str]
+    terminal: bool
+
+
+_Request = _Status | _Stop | _Log | _Socket | _Namespaces | _Exec
+_Answer = tuple[dict[str, Any], list[int]]
+
+
+class _Connection:
+    """One peer; nothing that it sends, leaves out or does not read holds up anybody else."""
+
+    def __init__(self, supervisor: "Supervisor", link: socket.socket) -> None:
+        self._supervisor = supervisor
+        self._link = link
+        self._inbox = wire.Inbox(link)
+        self._outbox = wire.Outbox(link)
+        self._events = selectors.EVENT_READ
+        self._running: set[Handle] = set()
+        self._closed = False
+        supervisor.loop.watch(link, self._serve)
+
+    def _serve(self) -> None:
+        """Send what waits to be taken; while nothing does, read the next request."""
+        try:
+            self._outbox.flush()
+            received = None if self._outbox else self._inbox.read()
+        except (OSError, wire.MalformedError):
+            self._close()  # the peer went away, or is no client of this version
+            return
+        if received is not None:
+            request, descriptors = received
+            try:
+                self._answer(request, descriptors)
+            finally:
+                for fd in descriptors:
+                    os.close(fd)
+        self._wait()
+
+    def _wait(self) -> None:
+        events = selectors.EVENT_WRITE if self._outbox else selectors.EVENT_READ
+        if not self._closed and events != self._events:
+            self._events = events
+            self._supervisor.loop.change(self._link, self._serve, events)
+
+    def _answer(self, request: dict[str, Any], descriptors: list[int]) -> None:
+        if not request:
+            self._close()
+            return
+        handed: list[int] = []
+        try:
+            answer, handed = self._carried_out(msgspec.convert(request, _Request), descriptors)
+        except SidelabError as error:
+            answer = errors.report(error)
+        except msgspec.ValidationError as error:
+            answer = errors.report(InputError(f"the lab's supervisor, of another version, can't read that: {error}"))
+        except OSError as error:
+            answer = errors.report(PodError(f"the lab's supervisor can't do that: {error}"))
+        self._send(answer, handed)
+        for fd in handed:
+            os.close(fd)
+
+    def _send(self, answer: dict[str, Any], handed: Sequence[int] = ()) -> None:
+        self._outbox.add(answer, handed)
+        try:
+            self._outbox.flush()
+        except OSError:
+            self._close()
+
+    def _close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._supervisor.loop.forget(self._link)
+        self._inbox.close()
+        self._outbox.close()
+        self._link.close()
+        for handle in self._running:
+            handle.signal(signal.SIGHUP)
+            self._supervisor.loop.after(_HANGUP_GRACE_S, partial(handle.signal, signal.SIGKILL))
+
+    def _carried_out(self, request: _Request, descriptors: list[int]) -> _Answer:
+        match request:
+            case _Status():
+                return _status(self._supervisor), []
+            case _Stop():
+                self._supervisor.stop()
+                return {"stopping": True}, []
+            case _Log():
+                container = self._container(request.pod, request.container)
+                container.log.touch()
+                return {"log": container.plan.name}, [os.open(container.log, os.O_RDONLY | os.O_CLOEXEC)]
+            case _Socket():
+                return {"socket": True}, [self._open_socket(request)]
+            case _Namespaces():
+                return {"namespaces": True}, self._namespaces(request)
+            case _Exec():
+                self._execute(request, descriptors)
+                return {"starting": True}, []
+
+    def _pod(self, key: Key) -> LivePod:
+        pod = self._supervisor.pods.get(key)
+        if pod is None:
+            raise InputError(f"no pod {'/'.join(key)} in this lab")
+        return pod
+
+    def _container(self, key: Key, name: str | None) -> LiveContainer:
+        pod = self._pod(key)
+        name = name or pod.containers[0].plan.name
+        for container in (*pod.containers, *pod.init):
+            if container.plan.name == name:
+                return container
+        known = ", ".join(each.plan.name for each in (*pod.containers, *pod.init))
+        raise InputError(f"pod {'/'.join(key)} has no container {name!r}; it has: {known}")
+
+    def _open_socket(self, request: _Socket) -> int:
+        key = self._pod(request.pod).plan.key if request.pod else None
+        with self._supervisor.network.inside(key):
+            return socket.socket(request.family, request.type, request.protocol).detach()
+
+    def _namespaces(self, request: _Namespaces) -> list[int]:
+        """Hand out the user namespace, then the network namespaces asked for."""
+        keys = [self._pod(key).plan.key for key in request.pods]
+        user = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        return [user, *(os.dup(self._supervisor.network.descriptor(key)) for key in keys)]
+
+    def _execute(self, request: _Exec, standard: list[int]) -> None:
+        """Run a program as the container would run it; its end is told, and a peer that hangs up ends it."""
+        pod = self._pod(request.pod)
+        run = self._container(request.pod, request.container).plan.run
+        if not isinstance(run, Process):
+            raise InputError("that container has no process of its own to run a command beside")
+        if len(standard) != 3:
+            raise InputError(f"a program needs three descriptors for its input, output and error, not {len(standard)}")
+        env = (*run.env, *request.env.items())
+        process = Process(Command(request.argv), run.uid, run.gid, env, run.capabilities, run.cwd)
+        failure: list[str] = []
+
+        def heard(what: str, value: int | str) -> None:
+            if what == "failed":
+                failure.append(str(value))
+            elif what == "exited":
+                self._running.discard(handle)
+                if not self._closed:
+                    self._send({"exited": os.waitstatus_to_exitcode(int(value)), "failure": failure})
+                    self._wait()
+
+        handle = self._supervisor.host.spawn(pod.plan, process, heard, output=standard, terminal=request.terminal)
+        self._running.add(handle)
+
+
+def _status(supervisor: "Supervisor") -> dict[str, Any]:
+    return {
+        "name": supervisor.order.name,
+        "pods": [_pod_status(pod) for pod in supervisor.pods.values()],
+        "caveats": list(supervisor.order.blueprint.caveats),
+    }
+
+
+def _pod_status(pod: LivePod) -> dict[str, Any]:
+    address = pod.plan.address
+    return {
+        "namespace": pod.plan.key[0],
+        "name": pod.plan.key[1],
+        "phase": pod.phase,
+        "ready": pod.ready,
+        "reason": pod.reason,
+        "ipv4": address.ipv4,
+        "ipv6": address.ipv6,
+        "init_containers": [_container_status(each) for each in pod.init],
+        "containers": [_container_status(each) for each in pod.containers],
+    }
+
+
+def _container_status(container: LiveContainer) -> dict[str, Any]:
+    return {
+        "name": container.plan.name,
+        "image": container.plan.image,
+        "state": container.state,
+        "ready": container.ready,
+        "restarts": container.restarts,
+        "pid": container.pid,
+        "exit_status": container.exit_status,
+        "reason": container.reason,
+    }

@@ -1,0 +1,49 @@
+"""Errors by whose fault they are; each kind is one exit status of the command line.
+
+A message says what is wrong, where, and the cure. Anything that is not one of these is a bug and shows its traceback.
+An error crosses from one process to another as a report: `report` makes it, `raise_reported` raises it again.
+"""
+
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+
+class SidelabError(Exception):
+    """A failure that the user can act on: `str(error)` is one message, ready to print."""
+
+    exit_status = 70
+
+
+class InputError(SidelabError):
+    """What the user gave (a file, a flag, a name) is wrong; nothing was started."""
+
+    exit_status = 2
+
+
+class MachineError(SidelabError):
+    """This machine lacks something; the message names it and how to get it."""
+
+    exit_status = 3
+
+
+class PodError(SidelabError):
+    """A pod, a container or an external tool failed."""
+
+    exit_status = 5
+
+
+def report(error: BaseException) -> dict[str, Any]:
+    """Return `error` as a dictionary for JSON: its message and exit status, or a bug's traceback."""
+    if isinstance(error, SidelabError):
+        return {"error": str(error), "exit_status": error.exit_status}
+    return {"bug": "".join(traceback.format_exception(error))}
+
+
+def raise_reported(answer: Mapping[str, Any]) -> None:
+    """Raise what `answer` reports, as the kind of error that it was there; do nothing where it is no report."""
+    if "error" in answer:
+        kinds = (InputError, MachineError, PodError)
+        raise next((kind for kind in kinds if kind.exit_status == answer["exit_status"]), SidelabError)(answer["error"])
+    if "bug" in answer:
+        raise RuntimeError(f"a process of the lab met a bug:\n{answer['bug']}")

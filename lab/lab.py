@@ -1,0 +1,277 @@
+"""A lab from outside: start one, find those that run, and speak to their supervisor.
+
+with foreground(blueprint, "bench-1") as lab:      # ends with the block, and with this process
+lab = background(blueprint, "lab")                 # outlives this process; `find("lab")` finds it again
+"""
+
+import errno
+import json
+import os
+import re
+import select
+import signal
+import socket
+import struct
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from lab import errors, sandbox, wire
+from lab.errors import InputError, PodError
+
+if TYPE_CHECKING:
+    from lab.blueprint import Blueprint
+
+Key = tuple[str, str]
+Progress = Callable[[int, int], None]
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?")
+_READY_TIMEOUT_S = 60.0
+_GONE_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Namespaces:
+    """Descriptors of a lab's user namespace and of pods' network namespaces, the caller's to close."""
+
+    user: int
+    network: tuple[int, ...]
+
+
+class Lab:
+    """A running lab: a connection to its supervisor, whose process id here is `pid`."""
+
+    def __init__(self, name: str) -> None:
+        """Connect; raises `InputError` when no lab of this user has that name."""
+        self.name = name
+        self._link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._link.connect(wire.name_of(name))
+        except ConnectionRefusedError:
+            self._link.close()
+            others = ", ".join(running()) or "none is running"
+            raise InputError(f"no lab named {name!r} is running; labs: {others} (`sidelab up` starts one)") from None
+        credentials = self._link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        self.pid, uid, _ = struct.unpack("=iII", credentials)
+        if uid != os.getuid():
+            self._link.close()
+            raise InputError(f"the socket of lab {name!r} is held by another user (uid {uid})")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the lab goes on."""
+        self._link.close()
+
+    def _ask(self, verb: str, descriptors: Sequence[int] = (), **arguments: Any) -> tuple[dict[str, Any], list[int]]:
+        wire.send(self._link, {"verb": verb, **arguments}, descriptors)
+        return self._hear()
+
+    def _hear(self) -> tuple[dict[str, Any], list[int]]:
+        answer, handed = wire.receive(self._link)
+        if not answer:
+            raise PodError(f"the supervisor of lab {self.name!r} ended")
+        errors.raise_reported(answer)
+        return answer, handed
+
+    def status(self) -> dict[str, Any]:
+        """Return what `sidelab status --json` prints: name, pods with addresses, containers, caveats."""
+        return self._ask("status")[0]
+
+    def pod(self, name: str) -> Key:
+        """Return the key of the pod called `name` or `namespace/name`.
+
+        Raises `InputError` when there is none, or several namespaces have one and `default` has not.
+        """
+        keys = [(pod["namespace"], pod["name"]) for pod in self.status()["pods"]]
+        namespace, slash, rest = name.partition("/")
+        if slash:
+            matches = [key for key in keys if key == (namespace, rest)]
+        else:
+            matches = [key for key in keys if key[1] == name]
+            if ("default", name) in matches:
+                matches = [("default", name)]
+        if len(matches) == 1:
+            return matches[0]
+        shown = ", ".join("/".join(key) for key in (matches or keys)[:20])
+        problem = "several pods are called" if matches else "no pod is called"
+        raise InputError(f"{problem} {name!r} in lab {self.name!r}: choose one of {shown}")
+
+    def log(self, pod: Key, container: str | None = None) -> int:
+        """Return a descriptor of the container's log, from its beginning; the caller's to close."""
+        return self._ask("log", pod=pod, container=container)[1][0]
+
+    def open_socket(self, pod: Key | None, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """Return a socket that was opened in the pod's network namespace (the node's for None) and stays in it."""
+        handed = self._ask("socket", pod=pod, family=family, type=kind, protocol=protocol)[1]
+        return socket.socket(fileno=handed[0])
+
+    def namespaces(self, pods: Sequence[Key]) -> Namespaces:
+        """Return descriptors to enter the pods' network namespaces with."""
+        user, *network = self._ask("namespaces", pods=list(pods))[1]
+        return Namespaces(user, tuple(network))
+
+    def execute(
+        self,
+        pod: Key,
+        argv: Sequence[str],
+        standard: tuple[int, int, int],
+        container: str | None = None,
+        env: Mapping[str, str] | None = None,
+        *,
+        terminal: bool = False,
+        meanwhile: Callable[[socket.socket], None] | None = None,
+    ) -> int:
+        """Run `argv` in a pod with the descriptors `standard` as its input, output and error; return its exit status.
+
+        A negative status is the signal that ended it. With `terminal`, `standard` is the far end of a terminal that
+        becomes the program's controlling one; `meanwhile(link)` is called to serve its near end until `link` has news.
+        """
+        self._ask(
+            "exec",
+            standard,
+            pod=pod,
+            argv=list(argv),
+            container=container,
+            env=dict(env or {}),
+            terminal=terminal,
+        )
+        if meanwhile is not None:
+            meanwhile(self._link)
+        return int(self._hear()[0]["exited"])
+
+    def stop(self) -> None:
+        """End the lab; returns when its last process is gone. Raises `PodError` if it will not end."""
+        pidfd = os.pidfd_open(self.pid)
+        try:
+            self._ask("stop")  # an answer proves that the pid was still the supervisor's when it was opened
+            if not select.select([pidfd], [], [], _GONE_TIMEOUT_S)[0]:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                if not select.select([pidfd], [], [], _GONE_TIMEOUT_S)[0]:
+                    raise PodError(f"lab {self.name!r}: its supervisor (pid {self.pid}) does not end, even killed")
+        finally:
+            os.close(pidfd)
+        self.close()
+
+
+def running() -> list[str]:
+    """Return the names of this user's labs that are up or starting."""
+    return wire.labs_listed(Path("/proc/net/unix").read_text(), os.getuid())
+
+
+def find(name: str | None) -> Lab:
+    """Connect to the lab called `name`, or to the only one that runs.
+
+    Raises `InputError` when there is no such lab, or several to choose from.
+    """
+    if name is not None:
+        return Lab(name)
+    names = running()
+    if len(names) == 1:
+        return Lab(names[0])
+    if not names:
+        raise InputError("no lab is running: `sidelab up MANIFEST` starts one")
+    raise InputError(f"several labs are running: choose one of {', '.join(names)} with --lab")
+
+
+def background(
+    blueprint: "Blueprint",
+    name: str,
+    *,
+    timeout_s: float = _READY_TIMEOUT_S,
+    progress: Progress | None = None,
+) -> Lab:
+    """Start a lab that outlives this process, and return when every pod is ready.
+
+    Raises `InputError` for a name in use, `MachineError` where no sandbox can be made, `PodError` when a pod fails;
+    then nothing is left.
+    """
+    with _started(blueprint, name, timeout_s, progress, cpus=None, background=True) as box:
+        box.tell(b"detach")
+        box.release()
+    try:
+        return Lab(name)
+    except InputError:
+        raise PodError(f"lab {name!r} was ready, and has ended since") from None
+
+
+@contextmanager
+def foreground(
+    blueprint: "Blueprint",
+    name: str,
+    *,
+    timeout_s: float = _READY_TIMEOUT_S,
+    cpus: Collection[int] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Lab]:
+    """Run a lab for the length of the block; everything in it is scheduled on `cpus` (None: all).
+
+    Raises what `background` raises.
+    """
+    with _started(blueprint, name, timeout_s, progress, cpus=cpus, background=False) as box:
+        try:
+            with Lab(name) as lab:
+                yield lab
+        finally:
+            box.kill()
+
+
+@contextmanager
+def _started(
+    blueprint: "Blueprint",
+    name: str,
+    timeout_s: float,
+    progress: Progress | None,
+    *,
+    cpus: Collection[int] | None,
+    background: bool,
+) -> Iterator[sandbox.Sandbox]:
+    listener = _claim(name)
+
+    def supervise(inside: sandbox.Inside) -> None:
+        from lab.supervisor import Order, run  # noqa: PLC0415  # only the supervisor needs it
+
+        run(inside, listener, Order(name, blueprint, timeout_s, background, cpus))
+
+    with listener:
+        box = sandbox.start(supervise, keep=(listener.fileno(),))
+    try:
+        _await_ready(box, progress)
+    except BaseException:
+        box.kill()
+        raise
+    yield box
+
+
+def _claim(name: str) -> socket.socket:
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"a lab can't be named {name!r}: use up to 50 of a-z, 0-9 and -, which may not begin or end it"
+        )
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(wire.name_of(name))
+    except OSError as error:
+        listener.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise InputError(
+            f"a lab named {name!r} is already running: choose another --name, or end it with `sidelab down {name}`"
+        ) from None
+    return listener
+
+
+def _await_ready(box: sandbox.Sandbox, progress: Progress | None) -> None:
+    while True:
+        message = json.loads(box.hear()[0])
+        if "ready" in message:
+            return
+        if progress is not None:
+            done, total = message["progress"]
+            progress(done, total)

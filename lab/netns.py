@@ -1,0 +1,145 @@
+"""The lab's network: a namespace for the node, one for each pod, and routed veth pairs between them.
+
+Everything here runs in the supervisor, which is single-threaded: being inside a pod's namespace for a moment is safe.
+"""
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from lab import rtnetlink
+from lab.steps import reached
+from lab.syscalls import CLONE_NEWNET, setns, unshare
+from lab.topology import (
+    GATEWAY_IPV4,
+    GATEWAY_IPV6,
+    GATEWAY_MAC,
+    NODE_IPV4,
+    NODE_IPV6,
+    PodAddress,
+)
+
+_LO, _ETH0 = 1, 2
+
+# Written through /proc/sys, which shows the namespace of whoever looks.
+_NODE_SYSCTLS = {
+    "net/ipv4/ip_forward": "1",
+    "net/ipv6/conf/all/forwarding": "1",
+    # Dead pods' entries must not be looked for by broadcast: there is no broadcast domain.
+    "net/ipv4/conf/default/rp_filter": "0",
+    "net/ipv6/conf/default/addr_gen_mode": "1",
+}
+# A server of an ordinary uid listens on port 80, as container runtimes allow.
+_POD_SYSCTLS = {"net/ipv4/ip_unprivileged_port_start": "0"}
+
+# Pods that are linked by one write: large enough to save round trips, small enough for the socket's buffer.
+_BATCH = 25
+
+
+class Network:
+    """The namespaces of a lab, held open by descriptors; made inside the node's namespace."""
+
+    def __init__(self) -> None:
+        self._node = _current()
+        self._pods: dict[tuple[str, str], int] = {}
+        _write_sysctls(_NODE_SYSCTLS)
+        self._link = rtnetlink.open_socket()
+        rtnetlink.send(
+            self._link,
+            [rtnetlink.up(_LO), rtnetlink.address(_LO, NODE_IPV4), rtnetlink.address(_LO, NODE_IPV6)],
+        )
+        reached("node-made")
+
+    def build(self, pods: Sequence[PodAddress]) -> None:
+        """Make the namespaces of `pods`, link them to the node and route them.
+
+        Raises `PodError` with what the kernel refused.
+        """
+        rest = iter(pods)
+        while batch := list(islice(rest, _BATCH)):
+            links = [self._unshare(pod) for pod in batch]
+            try:
+                self._connect(batch, links)
+            finally:
+                for link in links:
+                    link.close()
+
+    def _unshare(self, pod: PodAddress) -> socket.socket:
+        """Make the pod's namespace, and return a netlink socket that was opened inside it."""
+        unshare(CLONE_NEWNET)
+        try:
+            self._pods[pod.key] = _current()
+            _write_sysctls(_POD_SYSCTLS)
+            reached("pod-unshared")
+            return rtnetlink.open_socket()
+        finally:
+            setns(self._node, CLONE_NEWNET)
+
+    def _connect(self, pods: Sequence[PodAddress], links: Sequence[socket.socket]) -> None:
+        rtnetlink.send(
+            self._link,
+            [rtnetlink.veth(pod.veth, pod.ifindex, GATEWAY_MAC, self._pods[pod.key], pod.mac) for pod in pods],
+        )
+        reached("pod-linked")
+        for pod, link in zip(pods, links, strict=True):
+            rtnetlink.send(link, [*_POD_LINKS, *_pod_addresses(pod), *_POD_ROUTES])
+        rtnetlink.send(self._link, [message for pod in pods for message in _node_side(pod)])
+        reached("pod-routed")
+
+    def descriptor(self, key: tuple[str, str] | None) -> int:
+        """Return the descriptor of a pod's network namespace, or the node's for None; it stays ours."""
+        return self._node if key is None else self._pods[key]
+
+    @contextmanager
+    def inside(self, key: tuple[str, str] | None) -> Iterator[None]:
+        """Be in a pod's network namespace (the node's for None) for the length of the block."""
+        setns(self.descriptor(key), CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            setns(self._node, CLONE_NEWNET)
+
+
+# What is the same in every pod is encoded once. A link is raised before it is given an address, and has an address
+# before a route: the kernel insists (ENETDOWN, ENETUNREACH).
+_POD_LINKS = (rtnetlink.up(_LO), rtnetlink.no_link_local(_ETH0), rtnetlink.up(_ETH0))
+_POD_ROUTES = (
+    rtnetlink.neighbour(_ETH0, GATEWAY_IPV4, GATEWAY_MAC),
+    rtnetlink.neighbour(_ETH0, GATEWAY_IPV6, GATEWAY_MAC),
+    rtnetlink.route(_ETH0, GATEWAY_IPV4),
+    rtnetlink.route(_ETH0, None, gateway=GATEWAY_IPV4),
+    rtnetlink.route(_ETH0, None, gateway=GATEWAY_IPV6),
+)
+
+
+def _pod_addresses(pod: PodAddress) -> tuple[rtnetlink.Message, ...]:
+    return (rtnetlink.address(_ETH0, pod.ipv4), rtnetlink.address(_ETH0, pod.ipv6))
+
+
+def _node_side(pod: PodAddress) -> tuple[rtnetlink.Message, ...]:
+    return (
+        rtnetlink.up(pod.ifindex),
+        rtnetlink.route(pod.ifindex, pod.ipv4, source=NODE_IPV4),
+        rtnetlink.route(pod.ifindex, pod.ipv6, source=NODE_IPV6),
+        rtnetlink.neighbour(pod.ifindex, pod.ipv4, pod.mac),
+        rtnetlink.neighbour(pod.ifindex, pod.ipv6, pod.mac),
+    )
+
+
+def add_local_address(value: str) -> None:
+    """Add a host address to `lo` of the network namespace that the caller is in; adding it again is no error."""
+    with rtnetlink.open_socket() as link:
+        rtnetlink.send(link, [rtnetlink.address(_LO, value)])
+
+
+def _current() -> int:
+    """Open the calling thread's network namespace (/proc/self would be the thread group leader's)."""
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _write_sysctls(values: dict[str, str]) -> None:
+    for name, value in values.items():
+        Path("/proc/sys", name).write_text(value)

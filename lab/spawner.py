@@ -1,0 +1,195 @@
+"""The supervisor's end of the fork servers: spawn a process in a pod, hear what becomes of it.
+
+A server is started per set of preloaded modules, before anything heavy is imported here, so that its imports run on
+another core meanwhile.
+"""
+
+import marshal
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from lab.blueprint import Process
+from lab.errors import PodError
+from lab.forkserver import REQUEST_BYTES
+from lab.loop import Loop
+from lab.program import Command, Standin
+
+_START = "import sys; sys.path[:] = {path!r}; from lab.forkserver import serve; serve({fd}, {preload!r})"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process runs: descriptors of its network and (for what sees the file system) mount namespace."""
+
+    netns: int
+    mounts: int | None
+    hostname: str
+
+
+@dataclass(eq=False)
+class Handle:
+    """A spawned process: `pid` is 0 until the fork server has said it."""
+
+    number: int
+    on_event: Callable[[str, int | str], None]
+    pid: int = 0
+    wanted: list[int] = field(default_factory=list)
+    ended: bool = False
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process and its group, now or as soon as it has a pid; never after its end."""
+        if self.ended:
+            return
+        if not self.pid:
+            self.wanted.append(number)
+            return
+        for target in (-self.pid, self.pid):  # its group once it has called setsid, and it alone before
+            try:
+                os.kill(target, number)
+            except ProcessLookupError:
+                continue
+            return
+
+
+class Spawner:
+    """One fork server; its events are served by `loop`."""
+
+    def __init__(self, loop: Loop, preload: tuple[str, ...]) -> None:
+        self._loop = loop
+        self._preload = preload
+        self._numbers = count(1)
+        self._handles: dict[int, Handle] = {}
+        self._ever_served = False
+        self._start()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            os.set_inheritable(theirs.fileno(), True)
+            source = _START.format(path=sys.path, fd=theirs.fileno(), preload=self._preload)
+            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", source])  # noqa: S606  # no shell is wanted
+        theirs.close()
+        self.pid = pid
+        ours.setblocking(False)
+        self._socket = ours
+        self._outbox: deque[tuple[bytes, list[int]]] = deque()
+        self._events = selectors.EVENT_READ
+        self._loop.watch(ours, self._serve)
+
+    def spawn(
+        self,
+        process: Process,
+        place: Place,
+        on_event: Callable[[str, int | str], None],
+        output: str | Sequence[int],
+        *,
+        terminal: bool = False,
+    ) -> Handle:
+        """Start `process` in `place`; its output goes to the log at the path `output`, or its standard three are given.
+
+        `on_event` hears ("started", pid), ("ready", 0), ("failed", reason) and last ("exited", wait status).
+        """
+        program = process.program
+        handle = Handle(next(self._numbers), on_event)
+        self._handles[handle.number] = handle
+        request = {
+            "id": handle.number,
+            "argv": program.argv if isinstance(program, Command) else (),
+            "entry": program.entry if isinstance(program, Standin) else "",
+            "args": program.args if isinstance(program, Standin) else (),
+            "env": dict((*process.env, *program.env)),
+            "uid": process.uid,
+            "gid": process.gid,
+            "capabilities": process.capabilities,
+            "cwd": process.cwd,
+            "hostname": place.hostname,
+            "log": output if isinstance(output, str) else "",
+            "mounts": place.mounts is not None,
+            "terminal": terminal,
+        }
+        descriptors = [place.netns, *([] if place.mounts is None else [place.mounts])]
+        if not isinstance(output, str):
+            descriptors += output
+        self._outbox.append(_packed(request, [os.dup(fd) for fd in descriptors]))
+        self._flush()
+        return handle
+
+    def _flush(self) -> None:
+        """Send what fits; never wait, for the server may itself be waiting for us to take its events."""
+        while self._outbox:
+            data, descriptors = self._outbox[0]
+            try:
+                socket.send_fds(self._socket, [data], descriptors)
+            except BlockingIOError:
+                break
+            self._outbox.popleft()
+            for fd in descriptors:
+                os.close(fd)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outbox else 0)
+        if events != self._events:
+            self._events = events
+            self._loop.change(self._socket, self._serve, events)
+
+    def _serve(self) -> None:
+        if self._receive():
+            self._flush()
+
+    def _receive(self) -> bool:
+        """Serve one event, if there is one; return whether the server still lives."""
+        try:
+            data = self._socket.recv(4096)
+        except BlockingIOError:
+            return True
+        if not data:
+            self._lost()
+            return False
+        number, what, *rest = marshal.loads(data)  # noqa: S302  # from our own child, over a socket pair
+        if what == "serving":
+            self._ever_served = True
+            return True
+        handle = self._handles[number]
+        value = rest[0] if rest else 0
+        if what == "started":
+            handle.pid = value
+            for wanted in handle.wanted:
+                handle.signal(wanted)
+        if what == "exited":
+            handle.ended = True
+            del self._handles[number]
+        handle.on_event(what, value)
+        return True
+
+    def _lost(self) -> None:
+        """Start another server: this one has ended, and its children with it, since they die with their parent."""
+        self._loop.forget(self._socket)
+        self._socket.close()
+        for _, descriptors in self._outbox:
+            for fd in descriptors:
+                os.close(fd)
+        if not self._ever_served:
+            modules = ", ".join(self._preload) or "nothing"
+            raise PodError(f"the process that forks containers, and imports {modules}, ended before it could serve")
+        lost, self._handles = self._handles, {}
+        self._start()
+        for handle in lost.values():
+            handle.ended = True
+            handle.on_event("exited", signal.SIGKILL)
+
+
+def _packed(request: dict[str, object], descriptors: list[int]) -> tuple[bytes, list[int]]:
+    """Return a request as a datagram; one that is too large for that goes into a file that is the first descriptor."""
+    data = marshal.dumps(request)
+    if len(data) <= REQUEST_BYTES:
+        return data, descriptors
+    file = os.memfd_create("request")
+    with os.fdopen(file, "wb", closefd=False) as writer:
+        writer.write(data)
+    return marshal.dumps(None), [file, *descriptors]

@@ -1,0 +1,136 @@
+"""The Linux system calls that Python 3.11 has no function for, each raising `OSError` with its arguments.
+
+Sources: unshare(2), setns(2), mount(2), mount_setattr(2), prctl(2), capset(2), capabilities(7).
+"""
+
+import ctypes
+import os
+from collections.abc import Collection
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_KEEPCAPS = 8
+_PR_SET_NAME = 15
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_RAISE = 2
+
+_SYS_MOUNT_SETATTR = 442  # the same on every architecture: it is younger than the common table
+_AT_FDCWD = -100
+_AT_RECURSIVE = 0x8000
+_MOUNT_ATTR_RDONLY = 1
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
+
+# include/uapi/linux/capability.h, in the order of their numbers.
+CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
+    "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP "
+    "MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+).split()
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, call: str) -> None:
+    if result == -1:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"{call}: {os.strerror(errno)}")
+
+
+def unshare(flags: int) -> None:
+    """Move the caller into new namespaces, `CLONE_NEW…` ored together."""
+    _check(_libc.unshare(flags), f"unshare({flags:#x})")
+
+
+def setns(fd: int, kind: int) -> None:
+    """Enter the namespace that `fd` refers to; `kind` is its `CLONE_NEW…`."""
+    _check(_libc.setns(fd, kind), f"setns({fd}, {kind:#x})")
+
+
+def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
+    """Attach a file system, given the arguments that mount(2) takes."""
+    result = _libc.mount(source.encode(), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), options.encode())
+    _check(result, f"mount({target}, {kind or hex(flags)})")
+
+
+def make_read_only(path: str) -> None:
+    """Make the mount at `path` and everything mounted below it read-only (Linux 5.12)."""
+    attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY, 0, 0, 0)
+    result = _libc.syscall(
+        _SYS_MOUNT_SETATTR,
+        _AT_FDCWD,
+        os.fsencode(path),
+        _AT_RECURSIVE,
+        ctypes.byref(attributes),
+        ctypes.c_size_t(ctypes.sizeof(attributes)),
+    )
+    _check(result, f"mount_setattr({path}, read-only)")
+
+
+def _prctl(option: int, *arguments: int) -> None:
+    padded = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
+    _check(_libc.prctl(option, *padded), f"prctl({option})")
+
+
+def die_with_parent(signal: int) -> None:
+    """Have the kernel send `signal` when the parent ends; a change of uid or capabilities clears it."""
+    _prctl(_PR_SET_PDEATHSIG, signal)
+
+
+def outlive_parent() -> None:
+    """Take `die_with_parent` back."""
+    _prctl(_PR_SET_PDEATHSIG, 0)
+
+
+def name_process(name: str) -> None:
+    """Set what /proc/PID/comm says of the calling process: up to 15 bytes."""
+    _check(_libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0), "prctl(PR_SET_NAME)")
+
+
+def drop_to(uid: int, gid: int, capabilities: Collection[str]) -> None:
+    """Become `uid`:`gid` with no more than `capabilities` (names without CAP_), now and after any execve.
+
+    no_new_privs sees to the latter: under it neither root nor a set-uid program gains what was not permitted before
+    (security/commoncap.c, cap_bprm_creds_from_file). Cutting the bounding set as well is `cut_bounding_set`.
+    """
+    numbers = [CAPABILITIES.index(name) for name in capabilities]
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    if uid and numbers:
+        _prctl(_PR_SET_KEEPCAPS, 1)
+    os.setresuid(uid, uid, uid)
+    _capset(sum(1 << number for number in numbers))
+    if uid:
+        for number in numbers:
+            _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def cut_bounding_set(capabilities: Collection[str]) -> None:
+    """Leave only `capabilities` (names without CAP_) in the bounding set, as a container runtime does."""
+    for number, name in enumerate(CAPABILITIES):
+        if name not in capabilities and _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0) == -1:
+            return  # EINVAL: the kernel is older than this capability, and knows none after it
+
+
+def _capset(mask: int) -> None:
+    header = (ctypes.c_uint32 * 2)(_LINUX_CAPABILITY_VERSION_3, 0)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    # effective, permitted, inheritable: the low words first, then the high ones.
+    data = (ctypes.c_uint32 * 6)(low, low, low, high, high, high)
+    _check(_libc.capset(header, data), f"capset({mask:#x})")

@@ -1,0 +1,153 @@
+"""Messages on the control socket: a length, a JSON object, and descriptors beside it.
+
+The socket is a stream in the abstract namespace, so that a killed supervisor leaves no file; its name is user and lab.
+"""
+
+import json
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from lab.errors import PodError
+
+_LENGTH = struct.Struct("=I")
+_DESCRIPTORS = 250  # the kernel's limit is 253 (SCM_MAX_FD)
+_LIMIT_BYTES = 16 << 20
+_PART_BYTES = 1 << 16
+_PREFIX = "sidelab"
+
+
+class MalformedError(PodError):
+    """What came over a control socket is no message."""
+
+
+def name_of(lab: str) -> str:
+    """Return the abstract socket name of this user's lab."""
+    return f"\0{_PREFIX}/{os.getuid()}/{lab}"
+
+
+def labs_listed(proc_net_unix: str, uid: int) -> list[str]:
+    """Return the names of a user's labs that the text of /proc/net/unix shows, in order."""
+    prefix = f"@{_PREFIX}/{uid}/"
+    names = {line.split()[-1] for line in proc_net_unix.splitlines() if prefix in line}
+    return sorted(name.removeprefix(prefix) for name in names)
+
+
+def send(link: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+    """Send one message over a blocking socket; `descriptors` arrive as the receiver's own."""
+    outbox = Outbox(link)
+    outbox.add(message, descriptors)
+    try:
+        outbox.flush()
+    finally:
+        outbox.close()
+
+
+class Outbox:
+    """The messages that wait to be taken by a socket, blocking or not."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._parts: deque[tuple[bytes, list[int]]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def add(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Append a message; `descriptors` stay the caller's."""
+        data = json.dumps(message).encode()
+        self._parts.append((_LENGTH.pack(len(data)) + data, [os.dup(fd) for fd in descriptors]))
+
+    def flush(self) -> None:
+        """Send what the socket takes."""
+        while self._parts:
+            data, descriptors = self._parts[0]
+            try:
+                sent = socket.send_fds(self._link, [data], descriptors)
+            except BlockingIOError:
+                return
+            for fd in descriptors:
+                os.close(fd)
+            self._parts[0] = (data[sent:], [])
+            if sent == len(data):
+                self._parts.popleft()
+
+    def close(self) -> None:
+        """Forget what was not taken."""
+        for _, descriptors in self._parts:
+            for fd in descriptors:
+                os.close(fd)
+        self._parts.clear()
+
+
+def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Wait for one message and its descriptors, which are now the caller's to close; ({}, []) at the end.
+
+    Raises `MalformedError` for what is no message, `ConnectionResetError` for an end in the middle of one.
+    """
+    inbox = Inbox(link)
+    while (received := inbox.read()) is None:
+        pass  # a blocking socket gives None only after some of the message has come
+    return received
+
+
+class Inbox:
+    """The messages of a socket, blocking or not, each complete or not yet there."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._begin()
+
+    def _begin(self) -> None:
+        self._wanted = _LENGTH.size
+        self._in_body = False
+        self._parts = bytearray()
+        self._descriptors: list[int] = []
+
+    def read(self) -> tuple[dict[str, Any], list[int]] | None:
+        """Read what has come: return a message once it is complete, else None; otherwise as `receive`.
+
+        Never reads beyond a message, so that the descriptors that come are that message's.
+        """
+        while len(self._parts) < self._wanted:
+            try:
+                size = min(self._wanted - len(self._parts), _PART_BYTES)
+                part, descriptors, _, _ = socket.recv_fds(self._link, size, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                return None
+            self._descriptors += descriptors
+            if not part:
+                if self._parts or self._in_body:
+                    raise ConnectionResetError("the other end closed in the middle of a message")
+                return {}, []
+            self._parts += part
+            if not self._in_body and len(self._parts) == self._wanted:
+                (self._wanted,) = _LENGTH.unpack(self._parts)
+                self._in_body = True
+                self._parts.clear()
+                if not 0 < self._wanted <= _LIMIT_BYTES:
+                    raise MalformedError(
+                        f"a control message of {self._wanted} bytes: the other end is no sidelab of this version"
+                    )
+        message, descriptors = _decoded(self._parts), self._descriptors
+        self._begin()
+        return message, descriptors
+
+    def close(self) -> None:
+        """Close the descriptors of a message that never became complete."""
+        for fd in self._descriptors:
+            os.close(fd)
+        self._descriptors = []
+
+
+def _decoded(data: bytearray) -> dict[str, Any]:
+    try:
+        message = json.loads(data)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        raise MalformedError("a control message that is no JSON object: the other end is no sidelab of this version")
+    return message

@@ -1,0 +1,104 @@
+"""What the proxy counts, under the names that Envoy has for it in an Istio sidecar.
+
+Plain integers in slots: counting costs an attribute, and `/stats` reads them at any time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+
+@dataclass(slots=True)
+class ListenerCounters:
+    """`listener.<address>_<port>.*`: connections accepted, open now, refused for want of descriptors."""
+
+    downstream_cx_total: int = 0
+    downstream_cx_active: int = 0
+    downstream_cx_overload_reject: int = 0
+
+
+@dataclass(slots=True)
+class ClusterCounters:
+    """`cluster.<name>.*`: connections and requests to where the traffic was going."""
+
+    upstream_cx_total: int = 0
+    upstream_cx_active: int = 0
+    upstream_cx_connect_fail: int = 0
+    upstream_cx_connect_timeout: int = 0
+    upstream_cx_protocol_error: int = 0
+    upstream_rq_total: int = 0
+    upstream_rq_retry: int = 0
+
+
+@dataclass(slots=True)
+class HttpCounters:
+    """`http.<prefix>.*`: requests, their answers by class, and messages that were none."""
+
+    downstream_rq_total: int = 0
+    downstream_rq_1xx: int = 0
+    downstream_rq_2xx: int = 0
+    downstream_rq_3xx: int = 0
+    downstream_rq_4xx: int = 0
+    downstream_rq_5xx: int = 0
+    downstream_cx_protocol_error: int = 0
+
+    def answered(self, status: int) -> None:
+        """Count a response by the class of its `status` (100 to 599)."""
+        if 200 <= status < 300:
+            self.downstream_rq_2xx += 1
+        elif status >= 500:
+            self.downstream_rq_5xx += 1
+        elif status >= 400:
+            self.downstream_rq_4xx += 1
+        elif status >= 300:
+            self.downstream_rq_3xx += 1
+        else:
+            self.downstream_rq_1xx += 1
+
+
+@dataclass(slots=True)
+class TcpCounters:
+    """`tcp.<prefix>.*`: connections passed on as bytes, or closed at once (`BlackHoleCluster`)."""
+
+    downstream_cx_total: int = 0
+
+
+Counters = ListenerCounters | ClusterCounters | HttpCounters | TcpCounters
+
+
+class Registry:
+    """Every group of counters of a proxy, by the prefix of its names."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, Counters] = {}
+
+    def listener(self, name: str) -> ListenerCounters:
+        """Return new counters for the listener `name`, such as `0.0.0.0_15006`."""
+        counters = ListenerCounters()
+        self._groups[f"listener.{name}"] = counters
+        return counters
+
+    def cluster(self, name: str) -> ClusterCounters:
+        """Return new counters for connections to the cluster `name`."""
+        counters = ClusterCounters()
+        self._groups[f"cluster.{name}"] = counters
+        return counters
+
+    def http(self, prefix: str) -> HttpCounters:
+        """Return new counters for HTTP exchanges."""
+        counters = HttpCounters()
+        self._groups[f"http.{prefix}"] = counters
+        return counters
+
+    def tcp(self, prefix: str) -> TcpCounters:
+        """Return new counters for byte streams."""
+        counters = TcpCounters()
+        self._groups[f"tcp.{prefix}"] = counters
+        return counters
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        """Yield every counter's full name and value, sorted by name."""
+        yield from sorted(
+            (f"{prefix}.{counter.name}", getattr(group, counter.name))
+            for prefix, group in self._groups.items()
+            for counter in fields(group)
+        )

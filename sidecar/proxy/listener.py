@@ -1,0 +1,111 @@
+"""A port that captured connections arrive at: accept, find out where they were going, hand them on.
+
+Knows no protocol. A connection whose destination is this very port was dialled directly (or redirected in a circle)
+and would come back here for ever: it is closed and counted, as Envoy's blackhole filter chains do.
+"""
+
+import errno
+import socket
+from collections.abc import Callable
+
+from sidecar.proxy.counters import ListenerCounters, TcpCounters
+from sidecar.proxy.destination import Destination, FindDestination
+from sidecar.proxy.loop import READ, Loop
+from sidecar.proxy.stream import Stream
+
+BACKLOG = 4096
+"""Bounded by net.core.somaxconn."""
+
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_EXHAUSTED_PAUSE_S = 0.1
+
+Serve = Callable[[Stream, Destination], None]
+"""Takes an accepted stream, not yet started, and where it was going."""
+
+
+def listen(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one. Raises `OSError`."""
+    listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+class Listener:
+    """Accepts on `listening`, one connection a turn, so that those that are open get their share."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        listening: socket.socket,
+        counters: ListenerCounters,
+        serve: Serve,
+        *,
+        find_destination: FindDestination,
+        blackhole: TcpCounters,
+        on_closed: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._listening = listening
+        self._counters = counters
+        self._serve = serve
+        self._find_destination = find_destination
+        self._blackhole = blackhole
+        self._on_closed = on_closed
+        self._port: int = listening.getsockname()[1]
+        self._watched = False
+        self._watch()
+
+    def close(self) -> None:
+        """Stop to accept; connections stay."""
+        if self._watched:
+            self._loop.forget(self._listening.fileno())
+            self._watched = False
+        self._listening.close()
+
+    def _watch(self) -> None:
+        if self._listening.fileno() >= 0:
+            self._loop.watch(self._listening.fileno(), READ, self._accept)
+            self._watched = True
+
+    def _accept(self, _events: int) -> None:
+        try:
+            connection, _ = self._listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            # The connection stays in the queue, and epoll would report it again at once: wait for others to close.
+            self._counters.downstream_cx_overload_reject += 1
+            self._loop.forget(self._listening.fileno())
+            self._watched = False
+            self._loop.call_later(_EXHAUSTED_PAUSE_S, self._watch)
+            return
+        connection.settimeout(0)
+        self._counters.downstream_cx_total += 1
+        try:
+            destination = self._find_destination(connection)
+        except OSError:
+            # Reset before it was accepted.
+            connection.close()
+            return
+        if destination[1] == self._port:
+            self._blackhole.downstream_cx_total += 1
+            connection.close()
+            return
+        self._counters.downstream_cx_active += 1
+        self._serve(Stream(self._loop, connection, self._closed), destination)
+
+    def _closed(self) -> None:
+        self._counters.downstream_cx_active -= 1
+        self._on_closed()

@@ -1,0 +1,129 @@
+"""The event loop: which descriptors wait for what, timers, and what has to happen between two waits.
+
+A thin layer over epoll, level-triggered. It knows descriptors and callables, nothing of connections.
+"""
+
+import heapq
+import itertools
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+FAILED = select.EPOLLERR
+HUNG_UP = select.EPOLLHUP
+
+Handler = Callable[[int], None]
+"""Called with the epoll events of a descriptor."""
+
+
+class Timer:
+    """A call in the future; `cancel` before then, and it never happens."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        """Make the timer do nothing."""
+        self.call = None
+
+
+class Loop:
+    """Waits for descriptors and calls their handlers; single-threaded but for `call_threadsafe`."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._soon: deque[Callable[[], None]] = deque()
+        self._from_outside: deque[Callable[[], None]] = deque()
+        self._running = True
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.settimeout(0)
+        self._wake_writer.settimeout(0)
+        self.watch(self._wake_reader.fileno(), READ, self._woken)
+
+    def watch(self, descriptor: int, events: int, handler: Handler) -> None:
+        """Call `handler` whenever `descriptor` has one of `events`, an error or a hang-up."""
+        self._epoll.register(descriptor, events)
+        self._handlers[descriptor] = handler
+
+    def change(self, descriptor: int, events: int) -> None:
+        """Wait for other `events` of a watched descriptor."""
+        self._epoll.modify(descriptor, events)
+
+    def forget(self, descriptor: int) -> None:
+        """Stop watching; events of this turn that were not yet handled are dropped."""
+        self._epoll.unregister(descriptor)
+        del self._handlers[descriptor]
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Call at the end of this turn, when no other callback is on the stack."""
+        self._soon.append(call)
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        """Call once after `delay_s` seconds."""
+        timer = Timer(call)
+        heapq.heappush(self._timers, (time.monotonic() + delay_s, next(self._order), timer))
+        return timer
+
+    def call_threadsafe(self, call: Callable[[], None]) -> None:
+        """Call in the loop, from a signal handler or another thread."""
+        self._from_outside.append(call)
+        try:
+            self._wake_writer.send(b"\0")
+        except BlockingIOError:
+            # Full of wake-ups that are still to be read: one more would change nothing.
+            return
+
+    def run(self) -> None:
+        """Handle events until `stop`."""
+        while self._running:
+            self.turn()
+
+    def stop(self) -> None:
+        """Return from `run` after this turn."""
+        self._running = False
+
+    def close(self) -> None:
+        """Give back the loop's own descriptors; what it watched is its owners' to close."""
+        self._epoll.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
+
+    def turn(self, timeout_s: float | None = None) -> None:
+        """Wait at most `timeout_s` (None: until something happens) and handle what happened.
+
+        `call_soon` runs after the events, so that a descriptor closed there cannot be given out again to a new
+        connection while events of the old one are still to be handled.
+        """
+        if self._timers:
+            until_timer_s = max(0.0, self._timers[0][0] - time.monotonic())
+            timeout_s = until_timer_s if timeout_s is None else min(timeout_s, until_timer_s)
+        find = self._handlers.get
+        for descriptor, events in self._epoll.poll(timeout_s):
+            handler = find(descriptor)
+            if handler is not None:
+                handler(events)
+        if self._timers:
+            self._expire()
+        while self._soon:
+            self._soon.popleft()()
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        while self._timers and (self._timers[0][0] <= now or self._timers[0][2].call is None):
+            call = heapq.heappop(self._timers)[2].call
+            if call is not None:
+                call()
+
+    def _woken(self, _events: int) -> None:
+        self._wake_reader.recv(4096)
+        while self._from_outside:
+            self._from_outside.popleft()()

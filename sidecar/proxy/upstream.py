@@ -1,0 +1,256 @@
+"""The upstream end of HTTP exchanges: a connection to a destination, its responses, and the pool of idle ones.
+
+Knows how a response is framed; what becomes of it is the exchange's business.
+"""
+
+import errno
+from typing import Protocol
+
+from sidecar.proxy.cluster import Cluster
+from sidecar.proxy.destination import Destination
+from sidecar.proxy.message import (
+    BadMessageError,
+    Body,
+    EndlessBody,
+    Limits,
+    ResponseHead,
+    body_of,
+    parse_response,
+)
+from sidecar.proxy.wire import Wire
+
+SWITCHING_PROTOCOLS = 101
+
+
+class Exchange(Protocol):
+    """Whom an upstream connection answers to: the sender of one request at a time."""
+
+    def request_complete(self) -> bool:
+        """Whether all of the request was sent; if not when the response ends, the connection has no further use."""
+
+    def responded(self, head: ResponseHead, body: bytes, *, complete: bool) -> None:
+        """Take a head and the first bytes of its body; `complete` if that is all of it.
+
+        Interim responses (status below 200) come this way too, and another head follows them.
+        """
+
+    def continued(self, body: bytes, *, complete: bool) -> None:
+        """Take more of the body, maybe nothing but its end."""
+
+    def request_drained(self) -> None:
+        """Take note that more of the request may be sent."""
+
+    def switched(self, head: ResponseHead, wire: Wire, data: bytes) -> None:
+        """Take over the connection, which changed its protocol; `data` is the first of the new one."""
+
+    def broke_off(self, error: Exception, *, connecting: bool, unheard: bool) -> None:
+        """Take note that no (further) response comes.
+
+        `connecting`: the destination was never reached. `unheard`: the connection had served before, and not a byte
+        came back, so that the server has probably closed it before the request was there.
+        """
+
+
+class Upstream:
+    """The receiver of one upstream connection, used by one exchange after the other."""
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_close",
+        "_exchange",
+        "_last",
+        "_method",
+        "_pool",
+        "_reused",
+        "destination",
+        "wire",
+    )
+
+    def __init__(self, pool: "Pool", destination: Destination, wire: Wire) -> None:
+        self._pool = pool
+        self._exchange: Exchange | None = None
+        self._method = b""
+        self._buffer = b""
+        self._last: tuple[bytes, ResponseHead] | None = None
+        self._body: Body | None = None
+        self._reused = False
+        self._close = False
+        self.destination = destination
+        self.wire = wire
+
+    def request(self, exchange: Exchange, method: bytes, data: bytes) -> bool:
+        """Begin an exchange by sending `data`; answers as `Wire.write` does."""
+        self._exchange = exchange
+        self._method = method
+        return self.wire.write(data)
+
+    def abandon(self) -> None:
+        """End the exchange without its response, and with it the connection."""
+        self._exchange = None
+        self.wire.abort()
+
+    def received(self, data: bytes) -> None:
+        """Take bytes of a response."""
+        exchange = self._exchange
+        if exchange is None:
+            # Nobody asked: it must not become the answer to the next request.
+            self._retire()
+        elif self._body is None:
+            self._read_head(exchange, self._buffer + data if self._buffer else data)
+        else:
+            self._read_body(exchange, self._body, data)
+
+    def ended(self) -> None:
+        """Take the server's FIN: the end of an idle connection, of an endless body, or of hope."""
+        exchange = self._exchange
+        if exchange is None:
+            self._retire()
+        elif isinstance(self._body, EndlessBody):
+            self._exchange = None
+            self.wire.close()
+            exchange.continued(b"", complete=True)
+        else:
+            self._break_off(ConnectionResetError(errno.ECONNRESET, "closed before the response was complete"))
+
+    def drained(self) -> None:
+        """Pass on that the request may go on."""
+        if self._exchange is not None:
+            self._exchange.request_drained()
+
+    def lost(self, error: OSError) -> None:
+        """Take the failure of the connection."""
+        if self.wire.connecting:
+            self._pool.cluster.unreachable(error)
+        if self._exchange is None:
+            self._pool.forget(self)
+        else:
+            self._break_off(error)
+
+    def _read_head(self, exchange: Exchange, data: bytes) -> None:
+        try:
+            head = self._parse(data)
+            while head is not None and head.status < 200:
+                data = data[head.size :]
+                if head.status == SWITCHING_PROTOCOLS:
+                    self._exchange = None
+                    exchange.switched(head, self.wire, data)
+                    return
+                self._reused = False
+                exchange.responded(head, b"", complete=False)
+                head = self._parse(data) if data else None
+            if head is None:
+                self._buffer = data
+                return
+            self._buffer = b""
+            self._close = head.close
+            rest = data[head.size :]
+            if head.length == len(rest):
+                # All of it in one piece, as most responses come.
+                self._finish(exchange, reusable=not head.close)
+                exchange.responded(head, rest, complete=True)
+                return
+            body = self._body = body_of(head.length, 502)
+            taken = body.feed(rest)
+        except BadMessageError as error:
+            self._break_off(error)
+            return
+        if body.done:
+            self._finish(exchange, reusable=not head.close and taken == len(rest))
+        exchange.responded(head, rest[:taken], complete=body.done)
+
+    def _parse(self, data: bytes) -> ResponseHead | None:
+        """Parse a head, unless it is the last one again: a server repeats itself on a connection."""
+        last = self._last
+        if last is not None and last[0] == self._method and data.startswith(last[1].raw):
+            return last[1]
+        head = parse_response(data, self._pool.limits, self._method, own_server=self._pool.own_server)
+        if head is not None:
+            self._last = self._method, head
+        return head
+
+    def _read_body(self, exchange: Exchange, body: Body, data: bytes) -> None:
+        try:
+            taken = body.feed(data)
+        except BadMessageError as error:
+            self._break_off(error)
+            return
+        if body.done:
+            self._finish(exchange, reusable=not self._close and taken == len(data))
+        exchange.continued(data if taken == len(data) else data[:taken], complete=body.done)
+
+    def _finish(self, exchange: Exchange, *, reusable: bool) -> None:
+        """End the exchange; before its last bytes are handed over, so that the next request finds the connection."""
+        self._exchange = None
+        self._body = None
+        if reusable and exchange.request_complete():
+            self._reused = True
+            self._pool.put(self)
+        else:
+            self.wire.close()
+
+    def _break_off(self, error: Exception) -> None:
+        exchange, self._exchange = self._exchange, None
+        if isinstance(error, BadMessageError):
+            self._pool.cluster.counters.upstream_cx_protocol_error += 1
+        connecting = self.wire.connecting
+        unheard = self._reused and self._body is None and not self._buffer
+        self.wire.abort()
+        if exchange is not None:
+            exchange.broke_off(error, connecting=connecting, unheard=unheard)
+
+    def _retire(self) -> None:
+        self._pool.forget(self)
+        self.wire.close()
+
+
+class Pool:
+    """Connections of one cluster that wait for the next request, by destination; the last used goes first.
+
+    `own_server`: responses lose their `server` field, because the proxy sets its own.
+    """
+
+    def __init__(self, cluster: Cluster, limits: Limits, *, own_server: bool) -> None:
+        self.cluster = cluster
+        self.limits = limits
+        self.own_server = own_server
+        self._idle: dict[Destination, list[Upstream]] = {}
+        self._closed = False
+
+    def take(self, destination: Destination) -> Upstream:
+        """Return an idle connection to `destination`, or a new one; raises `OSError` where none can be made."""
+        idle = self._idle.get(destination)
+        return idle.pop() if idle else self.dial(destination)
+
+    def dial(self, destination: Destination) -> Upstream:
+        """Return a new connection; raises `OSError` where none can be made."""
+        wire = self.cluster.dial(destination)
+        upstream = Upstream(self, destination, wire)
+        wire.start(upstream)
+        return upstream
+
+    def put(self, upstream: Upstream) -> None:
+        """Keep a connection that is ready for another request."""
+        if self._closed:
+            upstream.wire.close()
+            return
+        idle = self._idle.get(upstream.destination)
+        if idle is None:
+            self._idle[upstream.destination] = [upstream]
+        else:
+            idle.append(upstream)
+
+    def forget(self, upstream: Upstream) -> None:
+        """Take out a connection that is idle no more, without having been asked for."""
+        idle = self._idle[upstream.destination]
+        idle.remove(upstream)
+        if not idle:
+            del self._idle[upstream.destination]
+
+    def close(self) -> None:
+        """Close the idle connections, and from now on each that becomes idle."""
+        self._closed = True
+        for idle in self._idle.values():
+            for upstream in idle:
+                upstream.wire.close()
+        self._idle.clear()

@@ -1,0 +1,87 @@
+"""Rulesets into the kernel of one network namespace, and out of it again, over a socket that was opened inside it.
+
+What `counters` returns is decoded from the kernel's own answer. Policy routes and addresses are not set here: they are
+rtnetlink's.
+"""
+
+import grp
+import socket
+from dataclasses import replace
+from functools import lru_cache
+
+from lab import nftables
+from lab.errors import InputError
+from lab.nftables import Operation, TableState
+from sidecar.rules import nft
+from sidecar.rules.counters import ChainRows, TableRows, listed
+from sidecar.rules.lift import lift
+from sidecar.rules.lower import lower
+from sidecar.rules.model import TABLES, Key, Match, Rule, Ruleset
+
+
+@lru_cache(maxsize=256)
+def encoded(ruleset: Ruleset) -> bytes:
+    """Return the batch that `apply` sends: equal pods pay for it once.
+
+    Raises `InputError` for a group that this machine does not know.
+    """
+    return nftables.encode(lower(resolved(ruleset)))
+
+
+def apply(sock: socket.socket, ruleset: Ruleset) -> None:
+    """Make the tables of `ruleset` hold it and nothing else; twice is as good as once.
+
+    As in Istio, tables that it has no rules for are left as they are: `remove` first if other rules may be there.
+    Raises `MachineError` if the kernel lacks something, `PodError` if it refuses; then nothing has changed.
+    """
+    nftables.send(sock, encoded(ruleset))
+
+
+def remove(sock: socket.socket) -> None:
+    """Delete our tables, those that are there."""
+    nftables.send(sock, _removal())
+
+
+def counters(sock: socket.socket) -> tuple[TableRows, ...]:
+    """Return our tables as the kernel holds them, with what each rule has counted."""
+    ours = {nft.table_name(table) for table in TABLES}
+    states = {state.table.name: state for state in nftables.dump(sock) if state.table.name in ours}
+    return tuple(_rows(states[nft.table_name(table)]) for table in TABLES if nft.table_name(table) in states)
+
+
+def resolved(ruleset: Ruleset) -> Ruleset:
+    """Return `ruleset` with this machine's numbers for the names of groups."""
+    if not any(isinstance(value, str) for rule in ruleset.rules for value in _groups(rule)):
+        return ruleset
+    rules = tuple(replace(rule, matches=tuple(_numbered(match) for match in rule.matches)) for rule in ruleset.rules)
+    return replace(ruleset, rules=rules)
+
+
+def _groups(rule: Rule) -> list[str | int]:
+    return [match.value for match in rule.matches if match.key is Key.GID]
+
+
+def _numbered(match: Match) -> Match:
+    if match.key is not Key.GID or isinstance(match.value, int):
+        return match
+    try:
+        return replace(match, values=(grp.getgrnam(match.value).gr_gid,))
+    except KeyError:
+        raise InputError(f"group {match.value!r}: this machine has no such group: give its numeric id") from None
+
+
+@lru_cache(maxsize=1)
+def _removal() -> bytes:
+    # Deleting a table that is not there fails, so each is added first.
+    tables = [nftables.Table(nft.table_name(table)) for table in TABLES]
+    return nftables.encode(tuple(Operation(verb, table) for table in tables for verb in ("add", "delete")))
+
+
+def _rows(state: TableState) -> TableRows:
+    table = nft.model_table(state.table.name)
+    chains = []
+    for each in state.chains:
+        name = nft.model_chain(each.chain.name)
+        policy = "" if each.chain.hook is None else "ACCEPT" if each.accepts else "DROP"
+        chains.append(ChainRows(name, policy, tuple(lift(table, name, rule.expressions) for rule in each.rules)))
+    return listed(table, chains)

@@ -1,0 +1,241 @@
+"""The interception rules as one value: what both backends and every rendering are made from.
+
+Rules are kept as the builder's program (append here, insert there), because that is what the texts show;
+`tables` plays the program and gives the outcome. Names are iptables' (`nat`, `PREROUTING`, `ISTIO_INBOUND`).
+Knows nothing of how rules are spelt or sent.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cached_property
+from ipaddress import ip_interface
+from typing import Literal
+
+Family = Literal[4, 6]
+TABLES = ("nat", "mangle", "raw")
+BUILT_IN = ("PREROUTING", "OUTPUT")
+# The order in which chains are declared and listed: built-in ones, then Istio's per table.
+CHAINS = {
+    "nat": (*BUILT_IN, "ISTIO_INBOUND", "ISTIO_REDIRECT", "ISTIO_IN_REDIRECT", "ISTIO_OUTPUT", "ISTIO_OUTPUT_DNS"),
+    "mangle": (*BUILT_IN, "ISTIO_DIVERT", "ISTIO_TPROXY", "ISTIO_INBOUND", "ISTIO_DROP"),
+    "raw": (*BUILT_IN, "ISTIO_INBOUND", "ISTIO_OUTPUT_DNS"),
+}
+
+
+class Backend(Enum):
+    """Into what a ruleset is translated: iptables' own form, or native nftables."""
+
+    IPTABLES = "iptables"
+    NFT = "nft"
+
+
+class Key(Enum):
+    """What a match looks at. Members are in the order in which a canonical rule lists them."""
+
+    IN_INTERFACE = "in-interface"
+    OUT_INTERFACE = "out-interface"
+    PROTOCOL = "protocol"
+    SOURCE = "source"
+    DESTINATION = "destination"
+    CT_STATE = "ct-state"
+    SPORT = "sport"
+    DPORT = "dport"
+    UID = "uid"
+    GID = "gid"
+    MARK = "mark"
+    CONNMARK = "connmark"
+
+
+class Verb(Enum):
+    """What happens to a packet that matches."""
+
+    RETURN = "return"
+    ACCEPT = "accept"
+    DROP = "drop"
+    JUMP = "jump"
+    REDIRECT = "redirect"
+    TPROXY = "tproxy"
+    MARK = "mark"
+    SAVE_MARK = "save-mark"
+    RESTORE_MARK = "restore-mark"
+    ZONE = "zone"
+
+
+_RANK = {key: rank for rank, key in enumerate(Key)}
+
+
+@dataclass(frozen=True)
+class Match:
+    """One condition: `key` is one of `values` (or, `negated`, none of them).
+
+    Values are text for interfaces, protocols, addresses (in CIDR form) and group names, else numbers.
+    """
+
+    key: Key
+    values: tuple[str | int, ...]
+    negated: bool = False
+
+    @property
+    def value(self) -> str | int:
+        """The only value of every key that takes one."""
+        return self.values[0]
+
+    @property
+    def rank(self) -> int:
+        """Its place in a canonical rule."""
+        return _RANK[self.key]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a rule does: `chain` for a jump, `port` for redirections, `number` for a mark or a conntrack zone."""
+
+    verb: Verb
+    chain: str = ""
+    port: int = 0
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule in its place.
+
+    `position` is iptables' (1 is the head of the chain), None to append. `family` None means both. `only` names
+    the backend that has this rule where the two differ. `matches` are in the order in which iptables is told them;
+    `bare_port` is a matter of nft's spelling: the protocol is said once, with the port.
+    """
+
+    table: str
+    chain: str
+    matches: tuple[Match, ...]
+    target: Target
+    position: int | None = None
+    family: Family | None = None
+    only: Backend | None = None
+    bare_port: bool = False
+
+    @property
+    def protocol(self) -> str | None:
+        """`tcp`, `udp`, or None for any."""
+        return next((str(match.value) for match in self.matches if match.key is Key.PROTOCOL), None)
+
+    def first(self, key: Key) -> Match | None:
+        """Return the first match on `key`."""
+        return next((match for match in self.matches if match.key is key), None)
+
+    def canonical(self) -> "Rule":
+        """Return the rule as the kernel knows it: without place and spelling, its matches in one order.
+
+        Addresses lose their host bits, ports are in order.
+        """
+        matches = tuple(sorted((_known(match) for match in self.matches), key=lambda match: match.rank))
+        return replace(self, matches=matches, position=None, only=None, bare_port=False)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain and its rules in the order in which packets meet them."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's chains that hold rules, in the order of `CHAINS`."""
+
+    name: str
+    chains: tuple[Chain, ...]
+
+
+@dataclass(frozen=True)
+class PolicyRoute:
+    """Packets with `mark` are looked up in `table`, whose only route delivers everything locally."""
+
+    family: Family
+    mark: int
+    table: int
+
+
+@dataclass(frozen=True)
+class Ruleset:
+    """All rules of a pod as the builder's program, and what TPROXY and IPv6 need beside them.
+
+    `loopback_addresses` have to be added to `lo`: unlike 127.0.0.6, `::6` is not there by itself.
+    """
+
+    rules: tuple[Rule, ...]
+    ipv6: bool = False
+    routes: tuple[PolicyRoute, ...] = ()
+    loopback_addresses: tuple[str, ...] = ()
+
+    def __hash__(self) -> int:
+        # A ruleset keys caches; hashing every rule anew would cost more than what the caches save.
+        return hash(self.digest)
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of `canonical_text`, in hex: equal for equal rulesets in every process and version of Python."""
+        return hashlib.sha256(self.canonical_text.encode()).hexdigest()
+
+    @cached_property
+    def canonical_text(self) -> str:
+        """One line for each rule, route and address, in order."""
+        lines = [_line(rule) for rule in self.rules]
+        lines += [f"route family={r.family} mark={r.mark} table={r.table}" for r in self.routes]
+        lines += [f"address {address}" for address in self.loopback_addresses]
+        return "\n".join([f"ipv6={self.ipv6}", *lines]) + "\n"
+
+    def program(self, backend: Backend, family: Family | None = None) -> tuple[Rule, ...]:
+        """Return the rules that `backend` is told, in the builder's order; with `family`, those that can match it."""
+        return tuple(
+            rule
+            for rule in self.rules
+            if rule.only in {None, backend} and (family is None or rule.family in {None, family})
+        )
+
+    def tables(self, backend: Backend, family: Family | None = None) -> tuple[Table, ...]:
+        """Return what the kernel holds after the program of `backend` has run into empty tables."""
+        rules = self.program(backend, family)
+        outcome = []
+        for table in TABLES:
+            placed = place([rule for rule in rules if rule.table == table])
+            chains = tuple(Chain(name, placed[name]) for name in CHAINS[table] if name in placed)
+            if chains:
+                outcome.append(Table(table, chains))
+        return tuple(outcome)
+
+
+def place(rules: Iterable[Rule]) -> dict[str, tuple[Rule, ...]]:
+    """Return each chain's rules in their final order, after appends and inserts.
+
+    A position beyond the end appends, as Istio's nft backend does (iptables never gets there).
+    """
+    chains: dict[str, list[Rule]] = {}
+    for rule in rules:
+        chain = chains.setdefault(rule.chain, [])
+        chain.insert(len(chain) if rule.position is None else rule.position - 1, rule)
+    return {name: tuple(chain) for name, chain in chains.items()}
+
+
+def _known(match: Match) -> Match:
+    """Return `match` as the kernel keeps it: ranges without host bits, ports as an ordered set."""
+    if match.key in {Key.SOURCE, Key.DESTINATION}:
+        return replace(match, values=(str(ip_interface(match.value).network),))
+    if match.key in {Key.SPORT, Key.DPORT}:
+        return replace(match, values=tuple(sorted({int(port) for port in match.values})))
+    return match
+
+
+def _line(rule: Rule) -> str:
+    words = [rule.table, rule.chain, "append" if rule.position is None else f"insert={rule.position}"]
+    words += [f"family={rule.family}"] if rule.family else []
+    words += [f"only={rule.only.value}"] if rule.only else []
+    words += [f"{m.key.value}{'!=' if m.negated else '='}{','.join(map(str, m.values))}" for m in rule.matches]
+    target = rule.target
+    detail = target.chain or target.port or target.number
+    return " ".join([*words, "->", target.verb.value, *([str(detail)] if detail else [])]) + (
+        f" mark={target.number}" if target.verb is Verb.TPROXY else ""
+    )

@@ -1,0 +1,103 @@
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pandas as pd
+import pytest
+import simulate
+
+from bench import environment
+from bench import plan as plans
+from bench.plan import Plan
+from bench.records import SAMPLES, RunWriter
+from bench.report import report
+from bench.samples import Sample
+from bench.summary import SUMMARY_COLUMNS
+from lab.errors import InputError
+
+PLAN = plans.from_dict(
+    plans.as_dict(plans.load("smoke")) | {"rebuilds": 4, "requests_per_round": 8, "warmup_requests": 1}, "here"
+)
+ROUNDS = simulate.samples(PLAN, 5)
+FIGURES = ["overhead.svg", "overhead.png", "phases.svg", "phases.png", "ecdf.svg", "ecdf.png"]
+
+
+def record(results: Path, rounds: list[list[Sample]], plan: Plan = PLAN):
+    """Record a run with an environment and a caveat, and return its directory."""
+    with RunWriter(results, plan, 5, datetime(2024, 2, 29, tzinfo=UTC)) as writer:
+        machine = environment.read()
+        writer.describe(
+            environment=msgspec.to_builtins(machine),
+            placement={"client_cpu": 1, "lab_cpus": [0]},
+            caveats=[{"what": "a doubt", "cure": "a cure"}],
+        )
+        for rows in rounds:
+            writer.append(rows)
+    return writer.directory
+
+
+def digests(paths: Iterable[Path]):
+    """Hash files by name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def test_needs_neither_lab_nor_sidecar():
+    """Reporting imports nothing of lab but its errors, nothing of sidecar, and no pyplot: it works on any laptop."""
+    program = "import sys, bench.report; print(*sorted(sys.modules))"
+    root = Path(__file__).parents[2]
+    ran = subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True)
+    loaded = [name for name in ran.stdout.split() if name.split(".")[0] in ("lab", "sidecar", "pyroute2")]
+    assert ["lab", "lab.errors"] == loaded
+    assert "matplotlib.pyplot" not in ran.stdout.split()
+
+
+def test_same_bytes_from_same_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Drawn twice, summary and figures are the same byte for byte, and nothing is printed."""
+    directory = record(tmp_path, ROUNDS)
+    first = report(directory)
+    before = digests(first.paths)
+    assert ["summary.csv", *FIGURES] == list(before)
+    assert before == digests(report(directory).paths)
+    assert ("", "") == capsys.readouterr()
+    assert all(path.parent == directory for path in first.paths)
+
+
+def test_summary_csv_is_the_summary(tmp_path: Path):
+    """summary.csv has the documented columns and a row per arm, connection and phase."""
+    done = report(record(tmp_path, ROUNDS))
+    table = pd.read_csv(done.paths[0])
+    assert list(SUMMARY_COLUMNS) == list(table.columns)
+    pd.testing.assert_series_equal(done.summary["overhead_us"].round(4), table["overhead_us"])
+
+
+@pytest.mark.parametrize("rounds", [2, 5])
+def test_interrupted_runs_are_drawn_and_labelled(tmp_path: Path, rounds: int):
+    """A run cut after its first measured round, or in a later warm-up, is drawn and says that it is interrupted."""
+    done = report(record(tmp_path, ROUNDS[:rounds]))
+    assert done.answer.startswith("This run is interrupted after ")
+    assert "this run is interrupted" in " ".join(caveat.what for caveat in done.caveats)
+    assert 7 == len(done.paths)
+
+
+def test_cut_in_its_first_warmup(tmp_path: Path):
+    """A run that never got to a measured round has nothing to report, and says so in one message."""
+    with pytest.raises(InputError, match="cut during its first warm-up"):
+        report(record(tmp_path, ROUNDS[:1]))
+
+
+def test_torn_run_is_drawn(tmp_path: Path):
+    """A run whose last round is torn is drawn from the rounds before it, with the caveat under its figures."""
+    directory = record(tmp_path, ROUNDS)
+    path = directory / SAMPLES
+    path.write_bytes(path.read_bytes()[:-5])
+    assert any("are torn" in caveat.what for caveat in report(directory).caveats)
+
+
+def test_a_plan_of_one_connection_is_drawn(tmp_path: Path):
+    """A plan without keep-alive gets the same figures with fewer panels."""
+    plan = plans.from_dict(plans.as_dict(PLAN) | {"connections": ["new"]}, "here")
+    assert 7 == len(report(record(tmp_path, simulate.samples(plan, 5), plan)).paths)

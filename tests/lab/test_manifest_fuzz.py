@@ -1,0 +1,224 @@
+"""Whatever is in a file: a manifest, or one message. Whatever is in a manifest: the same after a round trip."""
+
+from contextlib import suppress
+from copy import deepcopy
+from functools import reduce
+from operator import getitem
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lab.errors import InputError
+from lab.manifest import (
+    Capabilities,
+    Container,
+    EnvVar,
+    Exec,
+    HTTPGet,
+    Manifest,
+    Metadata,
+    Namespace,
+    Pod,
+    PodSpec,
+    Port,
+    Probe,
+    SecurityContext,
+    Service,
+    ServicePort,
+    ServiceSpec,
+    TCPSocket,
+    decode,
+    encode,
+)
+from lab.manifest.text import read_documents, write_documents
+
+VALID = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "web", "labels": {"app": "web"}, "annotations": {"a/b": "c"}},
+    "spec": {
+        "restartPolicy": "Never",
+        "nodeSelector": {"disk": "ssd"},
+        "initContainers": [{"name": "first", "image": "busybox", "command": ["true"]}],
+        "containers": [
+            {
+                "name": "app",
+                "image": "nginx",
+                "env": [
+                    {"name": "A", "value": "b"},
+                    {"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                ],
+                "ports": [{"name": "http", "containerPort": 80, "protocol": "TCP"}],
+                "readinessProbe": {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1},
+                "livenessProbe": {"exec": {"command": ["true"]}},
+                "securityContext": {"runAsUser": 1, "capabilities": {"add": ["NET_ADMIN"]}},
+            }
+        ],
+    },
+}
+
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def _decodes_or_says_why(content: str | bytes) -> None:
+    message, manifest = "", None
+    try:
+        manifest = decode([("f.yaml", content)])
+    except InputError as error:
+        message = str(error)
+    if manifest is None:
+        assert message.startswith("f.yaml: ")
+        assert len(message.splitlines()) == 1
+    else:
+        assert decode([("f.yaml", encode(manifest))]) == manifest
+
+
+def _places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    steps = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [path, *(place for step, each in steps for place in _places(each, (*path, step)))][(not path) :]
+
+
+PLACES = _places(VALID)
+
+
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(st.text(max_size=200) | st.binary(max_size=200))
+@example("- \t")
+@example("%YAML 1.1\n---\n...\n")
+@example("\ufeffkind: Pod")
+@example(b"\xff\xfek\0i\0")
+def test_any_text_decodes_or_gets_one_message(content: str | bytes) -> None:
+    """Nothing but InputError comes out of what is no manifest."""
+    _decodes_or_says_why(content)
+
+
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(st.lists(st.sampled_from([*"-:?[]{},#&*!|>'\"%@` \n\t0aA.~", "\n  ", "- ", ": ", "---\n", "kind: Pod\n"])))
+def test_any_yaml_punctuation_decodes_or_gets_one_message(pieces: list[str]) -> None:
+    """Text made of what means something to YAML finds no hole either."""
+    _decodes_or_says_why("".join(pieces))
+
+
+@settings(deadline=None, derandomize=True, max_examples=400)
+@given(
+    st.lists(st.tuples(st.sampled_from(PLACES), plain, st.sampled_from(["set", "add", "drop"])), min_size=1, max_size=3)
+)
+def test_a_changed_manifest_decodes_or_gets_one_message(changes: list[tuple[tuple[Any, ...], Any, str]]) -> None:
+    """Any value in the place of any other, a field too many, and a field too few."""
+    document: Any = deepcopy(VALID)
+    for (*parents, last), value, change in changes:
+        # An earlier change may have taken the place away.
+        with suppress(KeyError, IndexError, TypeError, AttributeError):
+            node = reduce(getitem, parents, document)
+            if change == "set":
+                node[last] = value
+            elif change == "add":
+                node[last].update({str(value): value})
+            else:
+                del node[last]
+    _decodes_or_says_why(write_documents([document]))
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(st.data())
+def test_a_damaged_file_decodes_or_gets_one_message(data: st.DataObject) -> None:
+    """Characters lost from, and put into, a valid file."""
+    content = write_documents([VALID])
+    start = data.draw(st.integers(0, len(content)))
+    end = data.draw(st.integers(start, min(len(content), start + 5)))
+    _decodes_or_says_why(content[:start] + data.draw(st.text(max_size=5)) + content[end:])
+
+
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(plain.filter(lambda value: value is not None))
+@example("a\n\n b \n")
+@example(" a\n")
+@example("\n")
+@example("a\n\n\n")
+@example("\u2028")
+@example(-0.0)
+@example(1e22)
+def test_plain_values_survive_yaml(value: Any) -> None:
+    """What is written is read as the same value, of the same type."""
+    ((_, _, read),) = read_documents("f", write_documents([{"a": value, "b": [value]}]))
+    assert repr(read) == repr({"a": value, "b": [value]})
+
+
+names = st.from_regex(r"\A[a-z]([-a-z0-9]{0,5}[a-z0-9])?\Z")
+numbers = st.integers(1, 65535)
+label_values = st.from_regex(r"\A([A-Za-z0-9]([-A-Za-z0-9_.]{0,5}[A-Za-z0-9])?)?\Z")
+words = st.lists(text, max_size=3).map(tuple)
+label_maps = st.dictionaries(names, label_values, max_size=2)
+metadata = st.builds(
+    Metadata, name=names, namespace=names, labels=label_maps, annotations=st.dictionaries(names, text, max_size=2)
+)
+timings = {"period_seconds": st.integers(1, 100), "failure_threshold": st.integers(1, 9)}
+probes = st.one_of(
+    st.builds(Probe, http_get=st.builds(HTTPGet, port=numbers, path=names.map("/{}".format)), **timings),
+    st.builds(Probe, tcp_socket=st.builds(TCPSocket, port=numbers), **timings),
+    st.builds(Probe, exec=st.builds(Exec, command=words.filter(len)), **timings),
+)
+values = plain.filter(lambda value: value is not None)
+containers = st.builds(
+    Container,
+    name=names,
+    image=names,
+    command=words,
+    args=words,
+    working_dir=text,
+    env=st.lists(st.builds(EnvVar, name=names, value=text), max_size=2, unique_by=lambda each: each.name).map(tuple),
+    ports=st.lists(st.builds(Port, container_port=numbers), max_size=2).map(tuple),
+    readiness_probe=st.none() | probes,
+    resources=st.dictionaries(text, plain, max_size=2),
+    security_context=st.builds(
+        SecurityContext,
+        run_as_user=st.none() | st.integers(0, 9999),
+        capabilities=st.builds(Capabilities, add=st.sampled_from([(), ("NET_RAW",)])),
+    ),
+    inert=st.fixed_dictionaries({}, optional={"stdin": values, "imagePullPolicy": values}),
+)
+pods = st.builds(
+    Pod,
+    metadata=metadata,
+    spec=st.builds(
+        PodSpec,
+        containers=st.lists(containers, min_size=1, max_size=2, unique_by=lambda each: each.name).map(tuple),
+        restart_policy=st.sampled_from(["Always", "OnFailure", "Never"]),
+        hostname=st.just("") | names,
+        inert=st.fixed_dictionaries({}, optional={"nodeSelector": values, "tolerations": values}),
+    ),
+)
+services = st.builds(
+    Service,
+    metadata=metadata,
+    spec=st.builds(
+        ServiceSpec,
+        selector=label_maps,
+        ports=st.builds(ServicePort, port=numbers, target_port=st.none() | numbers | st.just("http")).map(
+            lambda port: (port,)
+        ),
+    ),
+)
+namespaces = st.builds(Namespace, metadata=st.builds(Metadata, name=names, labels=label_maps))
+
+
+def _several(objects: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(objects, max_size=2, unique_by=lambda each: each.key).map(tuple)
+
+
+manifests = st.builds(
+    Manifest, pods=_several(pods), services=_several(services), namespaces=_several(namespaces)
+).filter(lambda manifest: manifest.objects)
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(manifests)
+def test_a_manifest_survives_a_round_trip(manifest: Manifest) -> None:
+    """decode(encode(m)) == m, the fields without effect included."""
+    assert decode([("f.yaml", encode(manifest))]) == manifest

@@ -1,0 +1,207 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.proxy.message import (
+    CHUNKED,
+    UNTIL_CLOSE,
+    BadMessageError,
+    ChunkedBody,
+    Limits,
+    RequestHead,
+    ResponseHead,
+    parse_request,
+    parse_response,
+)
+
+LIMITS = Limits(head_bytes=2000, headers=20)
+
+
+def _request(data: bytes) -> RequestHead:
+    head = parse_request(data, LIMITS)
+    assert head is not None
+    return head
+
+
+def _response(data: bytes, method: bytes = b"GET", *, own_server: bool = True) -> ResponseHead:
+    head = parse_response(data, LIMITS, method, own_server=own_server)
+    assert head is not None
+    return head
+
+
+def test_plain_request_is_forwarded_as_it_came() -> None:
+    """A request without hop-by-hop fields goes upstream byte for byte, and what follows it is not part of it."""
+    data = b"GET /a?b HTTP/1.1\r\nhOsT: nginx\r\nX: y \r\n\r\n"
+    head = _request(data + b"GET /next")
+    assert (b"GET", data, len(data), 0) == (head.method, head.forward, head.size, head.length)
+
+
+def test_hop_by_hop_fields_stay_behind() -> None:
+    """Connection, what it names, and its relatives concern one connection only and are not passed on."""
+    data = (
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Mine\r\nX-Mine: 1\r\nKeep-Alive: timeout=5\r\n"
+        b"TE: trailers\r\nProxy-Connection: x\r\nContent-Length: 3\r\nY: 2\r\n\r\n"
+    )
+    head = _request(data)
+    assert b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nY: 2\r\n\r\n" == head.forward
+    assert (3, False) == (head.length, head.close)
+
+
+def test_http2_upgrade_is_not_passed_on() -> None:
+    """An offer of h2c is dropped, so that the upstream connection stays HTTP/1.1."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+    data = b"GET / HTTP/1.1\r\nHost: a\r\n" + offer + b"\r\n"
+    assert b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" == _request(data).forward
+
+
+def test_websocket_upgrade_is_passed_on() -> None:
+    """An offer of a WebSocket reaches the application."""
+    head = _request(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\r\n")
+    expected = b"GET / HTTP/1.1\r\nHost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    assert (True, expected) == (head.websocket, head.forward)
+
+
+def test_empty_line_before_a_request_is_forgiven() -> None:
+    """One empty line before a request is left out."""
+    head = _request(b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (29, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") == (head.size, head.forward)
+
+
+@pytest.mark.parametrize("end", [0, 1, 5, 16, 20, 24, 26])
+def test_beginning_of_a_request_is_incomplete(end: int) -> None:
+    """A head is waited for until its empty line."""
+    whole = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert parse_request(whole[:end], LIMITS) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "data"),
+    [
+        (400, b"GET / HTTP/1.1\nHost: a\n\n"),
+        (400, b"GET / HTTP/1.1\r\nHost: a\r\nA: b\n"),
+        (400, b"GET / HTTP/1.1\r\nHost: a\rB"),
+        (400, b"GET / HTTP/1.1\r\nHost: a\r\n folded: b\r\n\r\n"),
+        (400, b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"),
+        (400, b"GET / HTTP/1.1\r\nHost: a\0\r\n\r\n"),
+        (400, b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (400, b"GET /\r\n\r\n"),
+        (400, b"\x16\x03\x01\x02\x00"),
+        (400, b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (400, b"GET / HTTP/1.1\r\n\r\n"),
+        (400, b"GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n"),
+        (400, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: host\r\n\r\n"),
+        (400, b"POST / HTTP/1.1\r\nHost: a\r\nConnection: content-length\r\nContent-Length: 1\r\n\r\n"),
+        (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
+        (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n"),
+        (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n"),
+        (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n"),
+        (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999999999999\r\n\r\n"),
+        (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
+        (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        (501, b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (426, b"GET / HTTP/1.0\r\n\r\n"),
+        (505, b"PRI * HTTP/2.0\r\n\r\n"),
+        (431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 2000),
+        (431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 2000 + b"\r\n\r\n"),
+        (431, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: x\r\n" * 20 + b"\r\n"),
+    ],
+)
+def test_refused_requests(status: int, data: bytes) -> None:
+    """What is malformed, ambiguous, too large or of another version is refused with its status."""
+    with pytest.raises(BadMessageError) as caught:
+        parse_request(data, LIMITS)
+    assert status == caught.value.status
+
+
+def test_response_loses_its_servers_name_and_connection() -> None:
+    """The server's name gives way to the proxy's, and the upstream connection's fate is not the client's."""
+    data = b"HTTP/1.0 200 OK\r\nServer: nginx\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi"
+    head = _response(data)
+    assert (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", 2, False) == (head.lines, head.length, head.close)
+
+
+def test_server_is_kept_where_the_proxy_has_no_name() -> None:
+    """Outbound, the application's `server` is passed on."""
+    assert (
+        b"HTTP/1.1 200 OK\r\nServer: a\r\n"
+        == _response(b"HTTP/1.1 200 OK\r\nServer: a\r\n\r\n", own_server=False).lines
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "length", "close"),
+    [
+        (b"GET", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", 5, False),
+        (b"GET", b"HTTP/1.1 200\r\ntransfer-encoding: Chunked\r\n\r\n", CHUNKED, False),
+        (b"GET", b"HTTP/1.1 200 OK\r\n\r\n", UNTIL_CLOSE, True),
+        (b"HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", 0, False),
+        (b"GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", 0, False),
+        (b"GET", b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n", 0, True),
+        (b"GET", b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", 5, True),
+        (b"GET", b"HTTP/1.1 103 Early Hints\r\n\r\n", 0, False),
+    ],
+)
+def test_response_length(method: bytes, data: bytes, length: int, close: bool) -> None:
+    """A response's length follows from its status, its fields and the request's method (RFC 9112 section 6.3)."""
+    head = _response(data, method)
+    assert (length, close) == (head.length, head.close)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 99 No\r\n\r\n",
+        b"HTTP/1.1 200 OK\nA: b\n\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2000,
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2000 + b"\r\n\r\n",
+    ],
+)
+def test_refused_responses(data: bytes) -> None:
+    """A response that two readers could understand differently is the upstream's fault."""
+    with pytest.raises(BadMessageError) as caught:
+        parse_response(data, LIMITS, b"GET", own_server=True)
+    assert 502 == caught.value.status
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    chunks=st.lists(st.binary(min_size=1, max_size=40), max_size=6),
+    cuts=st.lists(st.integers(min_value=1, max_value=30), max_size=30),
+    trailer=st.sampled_from([b"", b"x-sum: 1\r\n"]),
+)
+def test_chunked_body_ends_where_it_ends(chunks: list[bytes], cuts: list[int], trailer: bytes) -> None:
+    """However a chunked body is cut into pieces, exactly its own bytes are taken."""
+    whole = b"".join(b"%x;e=1\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n" + trailer + b"\r\n"
+    data, body, taken = whole + b"GET /next", ChunkedBody(400), 0
+    for cut in [*cuts, len(data)]:
+        piece = data[taken : taken + cut]
+        if body.done or not piece:
+            break
+        taken += body.feed(piece)
+    assert (len(whole), True) == (taken, body.done)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"g\r\n",
+        b"-1\r\n",
+        b"1\n",
+        b"\r\n",
+        b" 1\r\n",
+        b"1\r\nab\r\n",
+        b"0\r\nbad trailer\r\n",
+        b"1" * 5000,
+        b"f" * 16 + b"\r\n",
+    ],
+)
+def test_malformed_chunks(data: bytes) -> None:
+    """A chunk whose framing is not exact is refused."""
+    with pytest.raises(BadMessageError):
+        ChunkedBody(400).feed(data)
