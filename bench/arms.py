@@ -37,8 +37,9 @@ def default_manifest() -> Path:
 def build(plan: Plan, base: Manifest) -> tuple[Manifest, Mapping[str, ArmPods]]:
     """Return the manifest of all arms, and each arm's pods by its name.
 
-    `base` has one server (the pod that names a port) and one client. Probes are taken out: their requests would be
-    counted with the client's, and would be measured where they collide. Raises `InputError` for another `base`.
+    `base` has one server (the pod that names a port) and one client. The application's probes are taken out: their
+    requests would be counted with the client's, and be measured where they collide. The proxy's go to a port of its
+    own, and tell when it serves. Raises `InputError` for another `base`.
     """
     server, client = _roles(base)
     port = server.spec.containers[0].ports[0].container_port
@@ -84,5 +85,8 @@ def _placed(pod: Pod, arm: Arm, side: str, port: int) -> Pod:
     placed = structs.replace(pod, metadata=metadata)
     if side != "plain":
         placed = inject.inject_pod(placed)
-    containers = tuple(structs.replace(each, readiness_probe=None) for each in placed.spec.containers)
+    containers = tuple(
+        each if each.name == inject.PROXY_NAME else structs.replace(each, readiness_probe=None)
+        for each in placed.spec.containers
+    )
     return structs.replace(placed, spec=structs.replace(placed.spec, containers=containers))

@@ -31,9 +31,11 @@ def present(directory: Path) -> None:
 
 
 def _table(connection: str, found: list[Row]) -> Table:
-    """Lay out arms down: the median of each phase, then what the total has more than the reference's, and the verdict."""
+    """Lay out arms down: each phase's median, then what the total has more than the reference's, and the verdict."""
     title = {"new": "a new connection per request", "keep-alive": "requests on a kept-alive connection"}[connection]
-    table = Table(title=f"{title}, median µs", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
+    table = Table(
+        title=f"{title}, median µs", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold"
+    )
     cells = {(row.arm, row.phase): row for row in found}
     phases = [phase for phase in _SHOWN if any(row.phase == phase and row.n for row in found)]
     table.add_column("arm", no_wrap=True)

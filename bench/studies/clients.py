@@ -1,9 +1,10 @@
-"""Does the measuring client agree with wrk and with libcurl, on the same two pods?
+"""Whether the measuring client agrees with wrk and with libcurl, on the same two pods.
 
     python -m bench.studies.clients [REBUILDS]
 
 keep-alive: the median of our requests beside wrk's p50 (one connection, the same pods, the same core, in turns);
-new connection: our total beside libcurl's, request by request in random order within one process.
+new connection: our total beside libcurl's, request by request in random order within one process; once as libcurl
+says it, and once from the end of its name look-up, which is where our clock starts: before the socket is made.
 """
 
 import os
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.client import Sockets
+from bench.client import Client, Sockets
 from bench.curl import Curl
 from bench.plan import from_dict
 from bench.run import prepare
@@ -47,17 +48,24 @@ def main() -> None:
     os.sched_setaffinity(0, {setup.client_cpu})
     kept: list[tuple[float, float]] = []
     new: list[tuple[float, float]] = []
+    after_lookup: list[tuple[float, float]] = []
     for rebuild in range(rebuilds):
         with foreground(setup.blueprint, f"clients-{os.getpid()}", cpus=setup.lab_cpus) as lab:
             pods = setup.pods["direct"]
             address = next(pod["ipv4"] for pod in lab.status()["pods"] if pod["namespace"] == "direct")
             with _inside(lab.namespaces([pods.client])):
                 kept.append(_kept((address, pods.port)))
-                new.append(_new((address, pods.port), random.Random(rebuild)))
-    for name, peer, pairs in (("keep-alive p50", "wrk", kept), ("new connection, total p50", "libcurl", new)):
+                own_us, curl_us, lookup_us = _new((address, pods.port), random.Random(rebuild))
+                new.append((own_us, curl_us))
+                after_lookup.append((own_us, curl_us - lookup_us))
+    for name, peer, pairs in (
+        ("keep-alive p50", "wrk", kept),
+        ("new connection, total p50", "libcurl", new),
+        ("the same, after the look-up", "libcurl", after_lookup),
+    ):
         ours, theirs = (statistics.median(values) for values in zip(*pairs, strict=True))
         ratio = statistics.median(mine / other for mine, other in pairs)
-        print(f"{name:<28} own {ours:6.1f} us   {peer} {theirs:6.1f} us   ratio {ratio:.3f}")
+        print(f"{name:<31} own {ours:6.1f} us   {peer} {theirs:6.1f} us   ratio {ratio:.3f}")
 
 
 @contextmanager
@@ -90,15 +98,20 @@ def _kept(target: tuple[str, int]) -> tuple[float, float]:
     return statistics.median(times) / 1000, float(found[1])
 
 
-def _new(target: tuple[str, int], order: random.Random) -> tuple[float, float]:
-    """Return our median total and libcurl's, in µs, from requests in random order."""
-    clients = {"own": Sockets([target], "/"), "curl": Curl([target], "/")}
+def _new(target: tuple[str, int], order: random.Random) -> tuple[float, float, float]:
+    """Return our median total, libcurl's, and libcurl's median name look-up, in µs, from requests in random order."""
+    curl = Curl([target], "/")
+    clients: dict[str, Client] = {"own": Sockets([target], "/"), "curl": curl}
+    lookups: list[int] = []
     times: dict[str, list[int]] = {name: [] for name in clients}
     turns = [*clients] * _REQUESTS
     order.shuffle(turns)
     for name in turns:
         times[name].append(clients[name].measure(0, new=True)[3])
-    return statistics.median(times["own"]) / 1000, statistics.median(times["curl"]) / 1000
+        lookups.append(curl.namelookup_ns)
+    medians = (statistics.median(values) / 1000 for values in (times["own"], times["curl"], lookups))
+    own_us, curl_us, lookup_us = medians
+    return own_us, curl_us, lookup_us
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m bench.studies.false_alarms [RUNS]
 
-Each run is a short plan with `direct` and its twin; a run alarms when the Holm-corrected interval of the twin says that it
-differs. The count is judged by a one-sided binomial test at alpha = 0.01 against the nominal 5 %.
+Each run is a short plan with `direct` and its twin; a run alarms when the Holm-corrected interval of the twin says that
+it differs. The count is judged by a one-sided binomial test at alpha = 0.01 against the nominal 5 %.
 """
 
 import sys
@@ -34,7 +34,9 @@ def alarm(setup: Setup) -> bool:
     for rebuild in range(1, setup.plan.rebuilds + 1):
         for rows in measure_build(setup, rebuild):
             samples += rows
-    frame = pd.DataFrame(samples, columns=list(COLUMNS)).astype({f"{p}_us": float for p in ("namelookup", "appconnect")})
+    frame = pd.DataFrame(samples, columns=list(COLUMNS)).astype(
+        {f"{p}_us": float for p in ("namelookup", "appconnect")}
+    )
     return twin_alarm(summarise(frame, setup.plan), setup.plan)
 
 

@@ -2,8 +2,8 @@
 
     sidelab bench proxies && python -m bench.studies.proxy_ratio results/RUN
 
-Per rebuild and connection: (median paired difference of the bundled arm) / (that of Envoy's arm); then the mean over the
-rebuilds and Student's t interval, on the logarithm, because a ratio's errors multiply.
+Per rebuild and connection: (median paired difference of the bundled arm) / (that of Envoy's arm); then the mean over
+the rebuilds and Student's t interval, on the logarithm, because a ratio's errors multiply.
 """
 
 import math
@@ -21,12 +21,12 @@ PAIRS = (("tcp", "envoy-tcp"), ("http", "envoy-http"))
 def main() -> None:
     """Print a line per pair of arms and connection."""
     run = read_run(Path(sys.argv[1]))
-    medians = rebuild_medians(run.samples, run.plan.reference)
+    medians = {index: row.to_numpy() for index, row in rebuild_medians(run.samples, run.plan.reference).iterrows()}
     print(f"{'arms':<22}{'connection':<12}{'added p50, us':>18}{'ratio':>8}   95 % interval over rebuilds")
     for bundled, envoy in PAIRS:
         for connection in run.plan.connections:
-            ours = medians.loc[(bundled, connection, "total")].to_numpy()
-            theirs = medians.loc[(envoy, connection, "total")].to_numpy()
+            ours = medians[bundled, connection, "total"]
+            theirs = medians[envoy, connection, "total"]
             found = estimate(np.log(ours / theirs))
             center, low, high = (math.exp(float(value)) for value in (found.mean, found.low, found.high))
             added = f"{ours.mean():.1f} / {theirs.mean():.1f}"

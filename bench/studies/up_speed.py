@@ -3,8 +3,8 @@
     python -m bench.studies.up_speed [REPETITIONS]
 
 Every time is that of a whole command, Python's start included, until it returns; `sidelab up` returns when all pods are
-ready, `sidelab down` when the last process is gone. mininet (Debian package, Linux bridge) takes turns with us. Run it as
-root on a quiet machine.
+ready, `sidelab down` when the last process is gone. mininet (Debian package, Linux bridge) takes turns with us. Run it
+as root on a quiet machine.
 """
 
 import statistics
@@ -99,7 +99,9 @@ def main() -> None:
     host_s = statistics.median(mininet)
     print(f"\nmininet, per host: {host_s * 1e3:.1f} ms ({_MININET_HOSTS} hosts, Linux bridge)")
     pod_s = medians["1000 plain"] / 1000
-    print(f"sidelab, per plain pod at 1000: {pod_s * 1e3:.2f} ms = {pod_s / host_s:.3f} x mininet's (<= {_MININET_RATIO})")
+    print(
+        f"sidelab, per plain pod at 1000: {pod_s * 1e3:.2f} ms = {pod_s / host_s:.3f} x mininet's (<= {_MININET_RATIO})"
+    )
     growth = pod_s / (medians["100 plain"] / 100)
     print(f"cost of a pod at 1000 against at 100: {growth:.2f} x (target <= 1.5); down target <= {_DOWN_TARGET_S} s")
 
