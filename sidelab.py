@@ -332,8 +332,18 @@ def _print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None
         sys.stdout.write("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
+def _open_standard() -> None:
+    """Open what we were started without: the next socket would become some program's input."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            while os.open(os.devnull, os.O_RDWR) < fd:
+                pass
+            setattr(sys, name, os.fdopen(fd, "w" if fd else "r"))
+
+
 def main() -> None:
     """Run the command line; the exit status says whose fault a failure is (see `lab.errors`)."""
+    _open_standard()
     try:
         app()
     except SidelabError as error:

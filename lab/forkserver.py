@@ -66,14 +66,9 @@ def serve(descriptor: int, preload: tuple[str, ...]) -> None:
             wakeup.recv(4096)
             _reap(requests, children)
         if requests.fileno() in ready:
-            data, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES, DESCRIPTORS)
-            if not data:
-                return
-            request = marshal.loads(data)  # noqa: S302  # from our own parent, over a socket pair
+            request, descriptors = _receive(requests)
             if request is None:
-                with os.fdopen(descriptors.pop(0), "rb") as file:
-                    file.seek(0)
-                    request = marshal.load(file)  # noqa: S302  # the same
+                return
             try:
                 pid = os.fork()
             except OSError as error:  # the machine's or the user's limit of processes
@@ -83,11 +78,23 @@ def serve(descriptor: int, preload: tuple[str, ...]) -> None:
                 if pid == 0:
                     wakeup.close()
                     waker.close()
-                    _child(request, list(descriptors), requests)
+                    _child(request, descriptors, requests)
                 children[pid] = request["id"]
                 requests.send(marshal.dumps((request["id"], "started", pid)))
             for fd in descriptors:
                 os.close(fd)
+
+
+def _receive(requests: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    data, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES, DESCRIPTORS)
+    if not data:
+        return None, []
+    request = marshal.loads(data)  # noqa: S302  # from our own parent, over a socket pair
+    if request is None:  # it is too large for a datagram, and came as a file
+        with os.fdopen(descriptors.pop(0), "rb") as file:
+            file.seek(0)
+            request = marshal.load(file)  # noqa: S302  # the same
+    return request, list(descriptors)
 
 
 def _reap(events: socket.socket, children: dict[int, int]) -> None:

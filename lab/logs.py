@@ -13,13 +13,15 @@ def copy(lab: Lab, pod: Key, container: str | None, output: BinaryIO, *, follow:
     """Copy a log from its beginning; with `follow` until the lab ends."""
     log = lab.log(pod, container)
     pidfd = os.pidfd_open(lab.pid)
+    ended = not follow
     try:
         while True:
             while data := os.read(log, 1 << 16):
                 output.write(data)
                 output.flush()
-            if not follow or select.select([pidfd], [], [], _LOOK_AGAIN_S)[0]:
+            if ended:
                 return
+            ended = bool(select.select([pidfd], [], [], _LOOK_AGAIN_S)[0])  # then once more, for its last words
     finally:
         os.close(pidfd)
         os.close(log)

@@ -4,6 +4,7 @@ Made only for pods in which a program of the host runs; the stand-ins touch no f
 """
 
 import os
+import sys
 from pathlib import Path
 
 from lab.sandbox import RUN
@@ -40,10 +41,21 @@ class PodMounts:
                 if target.exists():  # a link into /run dangles here, and then there is nothing to hide
                     mount(str(files / name), str(target.resolve()), "", MS_BIND)
             for target in (Path("/tmp"), Path("/run")):
-                mount("tmpfs", str(target), "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={_TMP_SIZE}")
+                _cover(target)
             return _current()
         finally:
             setns(self._own, CLONE_NEWNS)
+
+
+def _cover(target: Path) -> None:
+    """Mount an empty tmpfs on `target`, through which only our own environment (Envoy's wheel is in it) stays visible."""
+    inside = [path for path in (Path(sys.prefix), Path(sys.base_prefix)) if path.is_relative_to(target)]
+    kept = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in inside}
+    mount("tmpfs", str(target), "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={_TMP_SIZE}")
+    for path, fd in kept.items():
+        path.mkdir(parents=True, exist_ok=True)
+        mount(f"/proc/self/fd/{fd}", str(path), "", MS_BIND)
+        os.close(fd)
 
 
 def _hosts(address: PodAddress, hostname: str) -> str:

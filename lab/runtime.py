@@ -151,6 +151,7 @@ class LiveContainer:
         if self._prober is not None:
             self._prober.stop()
             self._prober = None
+            self.reason = ""  # what a probe said no longer matters
         self.state, self.exit_status = "terminated", code
         self.reason = self.reason or (f"signal {-code}" if code < 0 else f"exit status {code}")
         self._set_ready(ready=False)

@@ -32,6 +32,7 @@ _NAMESPACES = (
 )
 
 RUN = "/run/sidelab"  # on the sandbox's own tmpfs
+LOG = f"{RUN}/supervisor.log"  # what the supervisor and its fork servers print
 RUN_SIZE = "256m"  # bounds what the logs of all containers may take
 
 _MESSAGE_BYTES = 1 << 18

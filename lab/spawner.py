@@ -14,14 +14,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 
 from lab.blueprint import Process
 from lab.errors import PodError
 from lab.forkserver import REQUEST_BYTES
 from lab.loop import Loop
 from lab.program import Command, Standin
+from lab.sandbox import LOG
 
 _START = "import sys; sys.path[:] = {path!r}; from lab.forkserver import serve; serve({fd}, {preload!r})"
+
+_PATH = [str(Path(each).absolute()) for each in sys.path]  # now, for the supervisor will leave this directory
+_LOG_TAIL = 2000
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Spawner:
         pid = os.fork()
         if pid == 0:
             os.set_inheritable(theirs.fileno(), True)
-            source = _START.format(path=sys.path, fd=theirs.fileno(), preload=self._preload)
+            source = _START.format(path=_PATH, fd=theirs.fileno(), preload=self._preload)
             os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", source])  # noqa: S606  # no shell is wanted
         theirs.close()
         self.pid = pid
@@ -128,8 +133,8 @@ class Spawner:
             data, descriptors = self._outbox[0]
             try:
                 socket.send_fds(self._socket, [data], descriptors)
-            except BlockingIOError:
-                break
+            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+                break  # it is busy, or it has ended: then so do its events
             self._outbox.popleft()
             for fd in descriptors:
                 os.close(fd)
@@ -148,6 +153,8 @@ class Spawner:
             data = self._socket.recv(4096)
         except BlockingIOError:
             return True
+        except ConnectionResetError:
+            data = b""
         if not data:
             self._lost()
             return False
@@ -176,7 +183,9 @@ class Spawner:
                 os.close(fd)
         if not self._ever_served:
             modules = ", ".join(self._preload) or "nothing"
-            raise PodError(f"the process that forks containers, and imports {modules}, ended before it could serve")
+            tail = Path(LOG).read_text(errors="replace")[-_LOG_TAIL:].strip()
+            ending = f"; its log ends:\n{tail}" if tail else ""
+            raise PodError(f"the fork server that imports {modules} ended before it could serve{ending}")
         lost, self._handles = self._handles, {}
         self._start()
         for handle in lost.values():

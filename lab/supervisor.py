@@ -17,7 +17,7 @@ from lab.errors import MachineError, PodError, SidelabError
 from lab.loop import Loop
 from lab.mounts import PodMounts
 from lab.runtime import Host, LivePod
-from lab.sandbox import RUN, Inside, make_mounts
+from lab.sandbox import LOG, RUN, Inside, make_mounts
 from lab.spawner import Place, Spawner
 from lab.steps import reached
 
@@ -77,6 +77,16 @@ def _report(inside: Inside, message: dict[str, object]) -> None:
         return  # the owner is gone or does not listen, and there is nobody else to tell
 
 
+def _let_go_of_terminal() -> None:
+    """Hold nothing of the command line's standard three: whoever reads what it prints waits for the end of that."""
+    log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for fd, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(fd, target)
+    os.close(null)
+    os.close(log)
+
+
 class Supervisor:
     """A lab from inside: its network, its pods, and the loop that serves them."""
 
@@ -88,6 +98,7 @@ class Supervisor:
         self._stopping = False
         make_mounts()
         reached("mounts-made")
+        _let_go_of_terminal()
         self._watch_signals()
         self._spawners = {preload: Spawner(self.loop, preload) for preload in order.blueprint.preloads}
         reached("servers-started")
@@ -226,7 +237,8 @@ def _full_name(pod: LivePod) -> str:
 
 def _unready_because(pod: LivePod) -> str:
     reasons = []
-    for container in (*pod.init, *pod.containers):
+    unfinished = [container for container in pod.init if container.exit_status != 0]
+    for container in (*unfinished, *pod.containers):
         if (not container.ready and container.state != "waiting") or container.restarts:
             tail = container.log_tail()
             ending = f"; its log ends:\n{tail}" if tail else ""

@@ -59,7 +59,8 @@ def intent_of(pod: Pod) -> Intent:
 def _proxy(pod: Pod) -> Program:
     intent = intent_of(pod)
     if pod.metadata.annotations.get(inject.PROXY, "bundled") == "envoy":
-        return Command(envoy.command(intent))
+        # Without --enable-ipv6 the rules are not IPv6's either, and `::6` is no address of the pod.
+        return Command(envoy.command(intent, envoy=str(envoy.find_envoy()), ipv6=False))
     return Standin("sidecar.proxy.main:main", env=((ENVIRONMENT, intent.to_json()),), preload=_PRELOAD)
 
 

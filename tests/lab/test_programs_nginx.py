@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lab.errors import PodError
 from lab.programs import nginx
+from lab.programs.answers import LARGEST_BYTES
 
 LARGE_BYTES = 1_000_003
 
@@ -125,7 +126,7 @@ def test_request_in_pieces(pod: Pod) -> None:
     [
         (404, _get("/nothing")),
         (404, _get("/size/x")),
-        (404, _get(f"/size/{nginx.LARGEST_BYTES + 1}")),
+        (404, _get(f"/size/{LARGEST_BYTES + 1}")),
         (405, _get("/", method="POST")),
         (400, b"GET / HTTP/1.1\r\n\r\n"),
         (400, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
@@ -159,14 +160,14 @@ def test_stop_finishes_what_is_under_way() -> None:
     """Stopping closes idle connections, completes a response in flight and refuses new connections."""
     pod = Pod()
     with pod.dial() as idle, pod.dial() as busy:
-        busy.sendall(b"GET /size/%d HTTP/1.1\r\nHost: a\r\n\r\n" % nginx.LARGEST_BYTES)
+        busy.sendall(b"GET /size/%d HTTP/1.1\r\nHost: a\r\n\r\n" % LARGEST_BYTES)
         # The response is larger than the buffers between: with its first byte here, it is under way.
         received = len(busy.recv(1))
         pod.server.stop()
         assert b"" == idle.recv(1)
         while piece := busy.recv(1 << 20):
             received += len(piece)
-        assert received > nginx.LARGEST_BYTES
+        assert received > LARGEST_BYTES
     pod.stop()
     with pytest.raises(ConnectionRefusedError):
         pod.dial()

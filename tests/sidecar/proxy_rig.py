@@ -147,7 +147,7 @@ Script = Callable[[socket.socket], None]
 class Rig:
     """A proxy with real sockets in a thread, all of whose captured connections were going to `destination`."""
 
-    def __init__(self, stack: ExitStack, protocol: Protocol, destination: Destination, drain_s: float) -> None:
+    def __init__(self, stack: ExitStack, intent: Intent, destination: Destination) -> None:
         sockets = Sockets(*((listen(socket.AF_INET, "127.0.0.1", 0),) for _ in range(4)))
         self.inbound: int = sockets.inbound[0].getsockname()[1]
         self.outbound: int = sockets.outbound[0].getsockname()[1]
@@ -156,7 +156,6 @@ class Rig:
         self.destination = destination
         self._stack = stack
         self._loop = Loop()
-        intent = Intent(protocol=protocol, drain_s=drain_s)
         self._proxy = Proxy(self._loop, intent, sockets, lambda _connection: self.destination)
         self._thread = threading.Thread(target=self._loop.run)
         self._thread.start()
@@ -191,7 +190,7 @@ class Rig:
 
 
 @contextmanager
-def rig(protocol: Protocol, script: Script, drain_s: float = 20.0) -> Iterator[Rig]:
+def rig(protocol: Protocol, script: Script, *, drain_s: float = 20.0, connect_timeout_s: float = 10.0) -> Iterator[Rig]:
     """Yield a proxy in front of a server that runs `script` in a thread for each connection."""
     with ExitStack() as stack:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -221,7 +220,8 @@ def rig(protocol: Protocol, script: Script, drain_s: float = 20.0) -> Iterator[R
                 thread.join()
 
         stack.callback(stop_server)
-        proxy = Rig(stack, protocol, listening.getsockname(), drain_s)
+        intent = Intent(protocol=protocol, drain_s=drain_s, connect_timeout_s=connect_timeout_s)
+        proxy = Rig(stack, intent, listening.getsockname())
         stack.callback(proxy.close)
         yield proxy
 

@@ -4,7 +4,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from hypothesis import given, settings
@@ -111,6 +111,23 @@ def test_refused_connection_resets_the_client() -> None:
         counters = proxy.stop()
     assert 1 == counters["cluster.InboundPassthroughCluster.upstream_cx_connect_fail"]
     assert 0 == counters["listener.0.0.0.0_15006.downstream_cx_active"]
+
+
+def test_destination_that_does_not_answer_is_503() -> None:
+    """A handshake that does not end in the intent's time is given up, answered and counted."""
+    with ExitStack() as stack:
+        deaf = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        # One connection fills the queue; the kernel drops the next handshakes.
+        stack.enter_context(socket.create_connection(deaf.getsockname()))
+        with rig("http", _answer, connect_timeout_s=0.05) as proxy:
+            proxy.destination = deaf.getsockname()
+            client = proxy.dial()
+            client.sendall(REQUEST)
+            assert read_until(client, b"timeout").startswith(b"HTTP/1.1 503 ")
+            client.close()
+            counters = proxy.stop()
+    assert 1 == counters["cluster.InboundPassthroughCluster.upstream_cx_connect_timeout"]
+    assert 0 == counters["cluster.InboundPassthroughCluster.upstream_cx_active"]
 
 
 @pytest.mark.parametrize(("side", "source"), [("inbound", b"127.0.0.6"), ("outbound", b"127.0.0.1")])
