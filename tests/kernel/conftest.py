@@ -1,174 +1,24 @@
-"""What the tests of running labs share: a place to run the command line from, from which nothing can escape unseen.
+"""Fixtures of the tests of running labs: a command line as root or as an ordinary user, with a lab name of its own."""
 
-The test process becomes the subreaper of whatever it starts (prctl(2), PR_SET_CHILD_SUBREAPER), so everything that a
-lab leaves behind is a descendant of the test, however often it was orphaned and in whatever pid namespace it lives.
-"""
-
-import contextlib
 import itertools
-import json
 import os
-import signal
+import pwd
+import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command_line import ROOT, CommandLine, nothing_left
 
 from lab import identity, syscalls
 from lab.errors import MachineError
-from lab.steps import HELD
+from lab.wire import labs_listed
 
-ROOT = Path(__file__).parents[2]
-EXAMPLE = str(ROOT / "examples" / "nginx-injected.yaml")
 _PR_SET_CHILD_SUBREAPER = 36
-_DEADLINE_S = 20.0
-_LOOK_AGAIN_S = 0.002
 _numbers = itertools.count(1)
-
-
-def await_true(condition: Callable[[], Any], what: str, deadline_s: float = _DEADLINE_S) -> Any:
-    """Return the first true value of `condition`, looked at again and again; fail the test after `deadline_s`."""
-    end = time.monotonic() + deadline_s
-    while not (value := condition()):
-        if time.monotonic() > end:
-            pytest.fail(f"not within {deadline_s:g} s: {what}")
-        time.sleep(_LOOK_AGAIN_S)
-    return value
-
-
-@dataclass(frozen=True)
-class ProcessSeen:
-    """A line of /proc: `namespace` is the inode of its pid namespace (0 when it is a zombie's)."""
-
-    pid: int
-    parent: int
-    name: str
-    state: str
-
-
-def _processes() -> dict[int, ProcessSeen]:
-    seen = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                head, _, rest = (entry / "stat").read_text().rpartition(") ")
-                state, parent = rest.split()[:2]
-                pid, _, name = head.partition(" (")
-                seen[int(pid)] = ProcessSeen(int(pid), int(parent), name, state)
-    return seen
-
-
-def descendants(of: int | None = None) -> dict[int, ProcessSeen]:
-    """Return the living descendants of a process (this one for None), zombies of ours reaped."""
-    processes = _processes()
-    family = {of or os.getpid()}
-    found: dict[int, ProcessSeen] = {}
-    grown = True
-    while grown:
-        grown = False
-        for each in processes.values():
-            if each.parent in family and each.pid not in family:
-                family.add(each.pid)
-                found[each.pid] = each
-                grown = True
-    return {pid: each for pid, each in found.items() if each.state != "Z"}
-
-
-def host_state() -> dict[str, object]:
-    """Return what a lab must not change on the host: links, mounts, directories, socket names."""
-    return {
-        "links": sorted(os.listdir("/sys/class/net")),
-        "mounts": sorted(line.split(" ", 3)[3] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
-        "run": sorted(name for name in os.listdir("/run") if "sidelab" in name),
-        "tmp": sorted(name for name in os.listdir("/tmp") if "sidelab" in name),
-    }
-
-
-@dataclass
-class CommandLine:
-    """Runs `sidelab` as this user, for one lab with a name of its own."""
-
-    name: str
-    directory: Path
-    prefix: tuple[str, ...] = ()
-    python: str = sys.executable
-    started: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    def argv(self, *words: str) -> list[str]:
-        """Return the command line for `words`."""
-        return [*self.prefix, self.python, str(ROOT / "sidelab.py"), *words]
-
-    def manifest(self, text: str) -> str:
-        """Write a manifest; return its path."""
-        path = self.directory / f"{self.name}.yaml"
-        path.write_text(text)
-        return str(path)
-
-    def start(self, *words: str, fault: str = "", **how: Any) -> subprocess.Popen[str]:
-        """Start `sidelab` and return while it runs."""
-        env = {**os.environ, **({"SIDELAB_FAULT": fault} if fault else {})}
-        how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
-        process = subprocess.Popen(self.argv(*words), env=env, text=True, cwd=self.directory, **how)
-        self.started.append(process)
-        return process
-
-    def run(self, *words: str, fault: str = "", **how: Any) -> subprocess.CompletedProcess[str]:
-        """Run `sidelab` to its end."""
-        given = how.pop("input", None)
-        if given is not None:
-            how["stdin"] = subprocess.PIPE
-        process = self.start(*words, fault=fault, **how)
-        output, problems = process.communicate(given, timeout=60)
-        self.started.remove(process)
-        return subprocess.CompletedProcess(words, process.returncode, output, problems)
-
-    def start_up(self, manifest: str = EXAMPLE, *options: str, fault: str = "") -> subprocess.Popen[str]:
-        """Start `sidelab up` for this lab and return while it runs."""
-        return self.start("up", manifest, "--name", self.name, *options, fault=fault)
-
-    def up(self, manifest: str = EXAMPLE, *options: str, fault: str = "") -> subprocess.CompletedProcess[str]:
-        """Run `sidelab up` for this lab."""
-        return self.run("up", manifest, "--name", self.name, *options, fault=fault)
-
-    def exec(self, pod: str, *argv: str, **how: Any) -> subprocess.CompletedProcess[str]:
-        """Run a program in a pod of this lab."""
-        return self.run("exec", pod, "--lab", self.name, "--", *argv, **how)
-
-    def state(self) -> dict[str, Any]:
-        """Return `sidelab status --json`."""
-        done = self.run("status", self.name, "--json")
-        assert done.returncode == 0, done.stderr
-        state: dict[str, Any] = json.loads(done.stdout)
-        return state
-
-    def pod(self, name: str) -> dict[str, Any]:
-        """Return what `status` says of a pod."""
-        found: dict[str, Any] = next(pod for pod in self.state()["pods"] if pod["name"] == name)
-        return found
-
-    def close(self) -> None:
-        """Kill what still runs."""
-        for process in self.started:
-            process.kill()
-            process.communicate()
-
-
-def held() -> list[int]:
-    """Return the descendants that stand still at an injected fault."""
-    return [each.pid for each in descendants().values() if each.name == HELD]
-
-
-def reap() -> None:
-    """Take note of the end of adopted processes; of what subprocess started, subprocess does."""
-    for each in _processes().values():
-        if each.parent == os.getpid() and each.state == "Z":
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(each.pid, os.WNOHANG)
 
 
 @pytest.fixture(scope="session")
@@ -184,28 +34,72 @@ def _able() -> None:
         pytest.skip(str(error))
 
 
-@contextlib.contextmanager
-def nothing_left() -> Iterator[None]:
-    """Fail when, two seconds after the block, a process of it lives or the host is not as it was."""
-    processes, before = set(descendants()), host_state()
-    try:
-        yield
-        await_true(lambda: not set(descendants()) - processes, "every process of the lab is gone", 2.0)
-        assert before == host_state()
-    finally:
-        for pid in set(descendants()) - processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        await_true(lambda: not set(descendants()) - processes, "what was left could be killed")
-        reap()
+def _line(line: CommandLine) -> Iterator[CommandLine]:
+    with nothing_left():
+        try:
+            yield line
+        finally:
+            if line.name in labs_listed(Path("/proc/net/unix").read_text(), line.uid):
+                line.run("down", line.name)
+            line.close()
 
 
 @pytest.fixture
 def sidelab(_subreaper: None, _able: None, tmp_path: Path) -> Iterator[CommandLine]:
     """Return a command line with a lab name of its own; the test fails when it leaves anything behind."""
-    line = CommandLine(f"t{os.getpid()}-{next(_numbers)}", tmp_path)
-    with nothing_left():
-        yield line
-        with contextlib.suppress(AssertionError):
-            line.run("down", line.name)
-        line.close()
+    yield from _line(CommandLine(f"t{os.getpid()}-{next(_numbers)}", tmp_path))
+
+
+@pytest.fixture(scope="module")
+def shared(
+    request: pytest.FixtureRequest, _subreaper: None, _able: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CommandLine]:
+    """Return the command line of a lab that runs the module's `MANIFEST`, for tests that leave it as it is."""
+    line = CommandLine(f"t{os.getpid()}-{next(_numbers)}", tmp_path_factory.mktemp("shared"))
+    for up in _line(line):
+        done = up.up(up.manifest(request.module.MANIFEST))
+        assert done.returncode == 0, done.stderr
+        yield up
+
+
+@pytest.fixture(scope="session")
+def ordinary_user() -> Iterator[str]:
+    """Return the name of a user with subordinate ids, made for the tests where we are root."""
+    if os.getuid():
+        yield pwd.getpwuid(os.getuid()).pw_name
+        return
+    for tool in ("useradd", "userdel", "usermod", "setpriv", "newuidmap"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    name = f"sidelab{os.getpid()}"
+    subprocess.run(["useradd", "--no-create-home", "--home-dir", "/", name], check=True, capture_output=True)
+    try:
+        for path, option in (("/etc/subuid", "--add-subuids"), ("/etc/subgid", "--add-subgids")):
+            if f"{name}:" not in Path(path).read_text():
+                subprocess.run(["usermod", option, "300000-365535", name], check=True, capture_output=True)
+        yield name
+    finally:
+        subprocess.run(["userdel", name], check=True, capture_output=True)
+
+
+@pytest.fixture
+def rootless(_subreaper: None, ordinary_user: str, tmp_path: Path) -> Iterator[CommandLine]:
+    """Return a command line as an ordinary user's; where its Python is closed to others, with the system's."""
+    name = f"t{os.getpid()}-{next(_numbers)}"
+    if os.getuid():
+        yield from _line(CommandLine(name, tmp_path))
+        return
+    user = pwd.getpwnam(ordinary_user)
+    prefix = ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--")
+    env = {"HOME": "/", "PYTHONPATH": sysconfig.get_path("purelib"), "PYTHONDONTWRITEBYTECODE": "1"}
+    for python in (sys.executable, "/usr/bin/python3"):
+        line = CommandLine(name, Path("/"), prefix, python, env)
+        if (
+            subprocess.run(
+                line.argv("--help"), env={**os.environ, **env}, cwd="/", capture_output=True, check=False
+            ).returncode
+            == 0
+        ):
+            yield from _line(line)
+            return
+    pytest.skip(f"neither {sys.executable} nor /usr/bin/python3 runs {ROOT}/sidelab.py for an ordinary user")

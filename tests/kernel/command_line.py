@@ -1,0 +1,185 @@
+"""The command line as the tests of running labs use it, and what it may leave behind: nothing.
+
+The test process is the subreaper of whatever it starts (prctl(2), PR_SET_CHILD_SUBREAPER), so everything that a
+lab leaves behind is a descendant of the test, however often it was orphaned and in whatever pid namespace it lives.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.lab import running
+from lab.steps import HELD
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = str(ROOT / "examples" / "nginx-injected.yaml")
+_DEADLINE_S = 20.0
+_LOOK_AGAIN_S = 0.005
+
+
+def await_true(condition: Callable[[], Any], what: str, deadline_s: float = _DEADLINE_S) -> Any:
+    """Return the first true value of `condition`, looked at again and again; fail the test after `deadline_s`."""
+    end = time.monotonic() + deadline_s
+    while not (value := condition()):
+        if time.monotonic() > end:
+            pytest.fail(f"not within {deadline_s:g} s: {what}")
+        time.sleep(_LOOK_AGAIN_S)
+    return value
+
+
+@dataclass(frozen=True)
+class ProcessSeen:
+    """A line of /proc: `namespace` is the inode of its pid namespace (0 when it is a zombie's)."""
+
+    pid: int
+    parent: int
+    name: str
+    state: str
+
+
+def _processes() -> dict[int, ProcessSeen]:
+    seen = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                head, _, rest = (entry / "stat").read_text().rpartition(") ")
+                state, parent = rest.split()[:2]
+                pid, _, name = head.partition(" (")
+                seen[int(pid)] = ProcessSeen(int(pid), int(parent), name, state)
+    return seen
+
+
+def descendants(of: int | None = None) -> dict[int, ProcessSeen]:
+    """Return the living descendants of a process (this one for None), zombies of ours reaped."""
+    processes = _processes()
+    family = {of or os.getpid()}
+    found: dict[int, ProcessSeen] = {}
+    grown = True
+    while grown:
+        grown = False
+        for each in processes.values():
+            if each.parent in family and each.pid not in family:
+                family.add(each.pid)
+                found[each.pid] = each
+                grown = True
+    return {pid: each for pid, each in found.items() if each.state != "Z"}
+
+
+def host_state() -> dict[str, object]:
+    """Return what a lab must not change on the host: links, mounts, directories, socket names."""
+    return {
+        "links": sorted(each.name for each in Path("/sys/class/net").iterdir()),
+        "mounts": sorted(line.split(" ", 3)[3] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+        "run": sorted(each.name for each in Path("/run").iterdir() if "sidelab" in each.name),
+        "labs": [name for name in running() if name.startswith(f"t{os.getpid()}-")],
+    }
+
+
+@dataclass
+class CommandLine:
+    """Runs `sidelab` as this user, for one lab with a name of its own."""
+
+    name: str
+    directory: Path
+    prefix: tuple[str, ...] = ()
+    python: str = sys.executable
+    env: dict[str, str] = field(default_factory=dict)
+    uid: int = field(default_factory=os.getuid)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def argv(self, *words: str) -> list[str]:
+        """Return the command line for `words`."""
+        return [*self.prefix, self.python, str(ROOT / "sidelab.py"), *words]
+
+    def manifest(self, text: str) -> str:
+        """Write a manifest; return its path."""
+        path = self.directory / f"{self.name}.yaml"
+        path.write_text(text)
+        return str(path)
+
+    def start(self, *words: str, fault: str = "", **how: Any) -> subprocess.Popen[str]:
+        """Start `sidelab` and return while it runs."""
+        env = {**os.environ, **self.env, **({"SIDELAB_FAULT": fault} if fault else {})}
+        how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
+        process = subprocess.Popen(self.argv(*words), env=env, text=True, cwd=self.directory, **how)
+        self.started.append(process)
+        return process
+
+    def run(self, *words: str, fault: str = "", **how: Any) -> subprocess.CompletedProcess[str]:
+        """Run `sidelab` to its end."""
+        given = how.pop("input", None)
+        if given is not None:
+            how["stdin"] = subprocess.PIPE
+        process = self.start(*words, fault=fault, **how)
+        output, problems = process.communicate(given, timeout=60)
+        self.started.remove(process)
+        return subprocess.CompletedProcess(words, process.returncode, output, problems)
+
+    def start_up(self, manifest: str = EXAMPLE, *options: str, fault: str = "") -> subprocess.Popen[str]:
+        """Start `sidelab up` for this lab and return while it runs."""
+        return self.start("up", manifest, "--name", self.name, *options, fault=fault)
+
+    def up(self, manifest: str = EXAMPLE, *options: str, fault: str = "") -> subprocess.CompletedProcess[str]:
+        """Run `sidelab up` for this lab."""
+        return self.run("up", manifest, "--name", self.name, *options, fault=fault)
+
+    def exec(self, pod: str, *argv: str, **how: Any) -> subprocess.CompletedProcess[str]:
+        """Run a program in a pod of this lab."""
+        return self.run("exec", pod, "--lab", self.name, "--", *argv, **how)
+
+    def state(self) -> dict[str, Any]:
+        """Return `sidelab status --json`."""
+        done = self.run("status", self.name, "--json")
+        assert done.returncode == 0, done.stderr
+        state: dict[str, Any] = json.loads(done.stdout)
+        return state
+
+    def pod(self, name: str) -> dict[str, Any]:
+        """Return what `status` says of a pod."""
+        found: dict[str, Any] = next(pod for pod in self.state()["pods"] if pod["name"] == name)
+        return found
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for process in self.started:
+            process.kill()
+            process.communicate()
+
+
+def held() -> list[int]:
+    """Return the descendants that stand still at an injected fault."""
+    return [each.pid for each in descendants().values() if each.name == HELD]
+
+
+def reap() -> None:
+    """Take note of the end of adopted processes; of what subprocess started, subprocess does."""
+    for each in _processes().values():
+        if each.parent == os.getpid() and each.state == "Z":
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(each.pid, os.WNOHANG)
+
+
+@contextlib.contextmanager
+def nothing_left() -> Iterator[None]:
+    """Fail when, two seconds after the block, a process of it lives or the host is not as it was."""
+    processes, before = set(descendants()), host_state()
+    try:
+        yield
+        await_true(lambda: not set(descendants()) - processes, "every process of the lab is gone", 2.0)
+        assert before == host_state()
+    finally:
+        for pid in set(descendants()) - processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await_true(lambda: not set(descendants()) - processes, "what was left could be killed")
+        reap()
