@@ -1,16 +1,16 @@
 """The command line: a table of verbs, each a thin call into a package.
 
 Imports happen inside the verbs, because `up` has 0.3 s for everything and `bench` needs half of that for pandas alone.
+That is also why it is argparse: typer would take 0.09 s (it imports pydantic).
 """
 
+import argparse
 import json
 import os
 import sys
-import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
-
-import typer
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from lab.errors import InputError, SidelabError
 
@@ -19,25 +19,17 @@ if TYPE_CHECKING:
     from lab.manifest import Manifest
     from lab.program import Registry
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="A service-mesh interception lab on one machine: how traffic gets into the sidecar, and what that costs.\n\n"
-    "Example: sidelab up examples/nginx-injected.yaml",
-)
-rules_app = typer.Typer(no_args_is_help=True, help="The interception rules: as text, or as the kernel has them.")
-app.add_typer(rules_app, name="rules")
+Given = argparse.Namespace
 
-Manifests = Annotated[list[str], typer.Argument(metavar="MANIFEST…", help="YAML files; - is standard input.")]
-LabName = Annotated[str | None, typer.Option("--lab", "-l", metavar="LAB", help="Which lab, where several run.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-PodName = Annotated[str, typer.Argument(metavar="POD", help="A pod: NAME or NAMESPACE/NAME.")]
-ContainerName = Annotated[
-    str | None, typer.Option("--container", "-c", metavar="NAME", help="Which container; the first by default.")
-]
+
+def up(given: Given) -> None:
+    """Start a lab in the background and wait until every pod is ready."""
+    from lab.blueprint import draw
+    from lab.lab import background
+
+    blueprint = draw(_load(given.manifests), _registry())
+    with background(blueprint, given.name, timeout_s=given.timeout, progress=_progress) as lab:
+        _print_status(lab, as_json=given.json)
 
 
 def _registry() -> "Registry":
@@ -54,25 +46,6 @@ def _load(paths: list[str]) -> "Manifest":
     return inject(load(paths))
 
 
-@app.command()
-def up(
-    manifests: Manifests,
-    name: Annotated[str, typer.Option("--name", "-n", metavar="LAB", help="What to call the lab.")] = "lab",
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long all pods may take to be ready.")] = 60,
-    as_json: AsJson = False,
-) -> None:
-    """Start a lab in the background and wait until every pod is ready.
-
-    Example: sidelab up examples/nginx-injected.yaml
-    """
-    from lab.blueprint import draw
-    from lab.lab import background
-
-    blueprint = draw(_load(manifests), _registry())
-    with background(blueprint, name, timeout_s=timeout, progress=_progress) as lab:
-        _print_status(lab, as_json=as_json)
-
-
 def _progress(done: int, total: int) -> None:
     if sys.stderr.isatty():
         ending = "\n" if done == total else ""
@@ -80,12 +53,8 @@ def _progress(done: int, total: int) -> None:
         sys.stderr.flush()
 
 
-@app.command("list")
-def list_(as_json: AsJson = False) -> None:
-    """List your labs that are running.
-
-    Example: sidelab list --json
-    """
+def list_(given: Given) -> None:
+    """List your labs that are running."""
     from lab.lab import Lab, running
 
     rows = []
@@ -96,7 +65,7 @@ def list_(as_json: AsJson = False) -> None:
                 rows.append({"name": name, "pid": lab.pid, "pods": len(pods), "ready": sum(p["ready"] for p in pods)})
         except SidelabError:
             continue  # it is still starting, or has just ended
-    if as_json:
+    if given.json:
         _print_json(rows)
     elif rows:
         _print_table(("LAB", "PID", "READY"), [(r["name"], r["pid"], f"{r['ready']}/{r['pods']}") for r in rows])
@@ -104,16 +73,12 @@ def list_(as_json: AsJson = False) -> None:
         sys.stdout.write("no lab is running: `sidelab up MANIFEST` starts one\n")
 
 
-@app.command()
-def status(lab: Annotated[str | None, typer.Argument(metavar="[LAB]")] = None, as_json: AsJson = False) -> None:
-    """Show a lab's pods, their addresses and their containers.
-
-    Example: sidelab status
-    """
+def status(given: Given) -> None:
+    """Show a lab's pods, their addresses and their containers."""
     from lab.lab import find
 
-    with find(lab) as found:
-        _print_status(found, as_json=as_json)
+    with find(given.which) as found:
+        _print_status(found, as_json=given.json)
 
 
 def _print_status(lab: "Lab", *, as_json: bool) -> None:
@@ -127,197 +92,275 @@ def _print_status(lab: "Lab", *, as_json: bool) -> None:
         ready = f"{sum(each['ready'] for each in containers)}/{len(containers)}"
         restarts = sum(each["restarts"] for each in containers)
         reasons = [pod["reason"], *(each["reason"] for each in containers)]
-        rows.append(
-            (
-                pod["namespace"],
-                pod["name"],
-                ready,
-                pod["phase"],
-                restarts,
-                pod["ipv4"],
-                pod["ipv6"],
-                next(filter(None, reasons), ""),
-            )
-        )
+        reason = next(filter(None, reasons), "")
+        rows.append((pod["namespace"], pod["name"], ready, pod["phase"], restarts, pod["ipv4"], pod["ipv6"], reason))
     _print_table(("NAMESPACE", "POD", "READY", "PHASE", "RESTARTS", "IPV4", "IPV6", ""), rows)
     for caveat in state["caveats"]:
         sys.stderr.write(f"note: {caveat}\n")
 
 
-@app.command()
-def logs(
-    pod: PodName,
-    lab: LabName = None,
-    container: ContainerName = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the container writes.")] = False,
-) -> None:
-    """Print what a container has written.
-
-    Example: sidelab logs nginx -c istio-proxy -f
-    """
+def logs(given: Given) -> None:
+    """Print what a container has written."""
     from lab.lab import find
     from lab.logs import copy
 
-    with find(lab) as found:
-        copy(found, found.pod(pod), container, sys.stdout.buffer, follow=follow)
+    with find(given.lab) as found:
+        copy(found, found.pod(given.pod), given.container, sys.stdout.buffer, follow=given.follow)
 
 
-@app.command("exec")
-def exec_(
-    pod: PodName,
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…")],
-    lab: LabName = None,
-    container: ContainerName = None,
-) -> None:
-    """Run a program of this machine inside a pod, as the container's user; its exit status is ours.
-
-    Example: sidelab exec client -- curl -s http://10.244.0.2/
-    """
+def exec_(given: Given) -> None:
+    """Run a program of this machine inside a pod, as the container's user; its exit status is ours."""
     from lab.lab import find
 
-    with find(lab) as found:
-        _leave_as(found.execute(found.pod(pod), command, (0, 1, 2), container))
+    if not given.command:
+        raise InputError("exec: no command given: put it behind `--`, as in `sidelab exec client -- curl -s URL`")
+    with find(given.lab) as found:
+        _leave_as(found.execute(found.pod(given.pod), given.command, (0, 1, 2), given.container))
 
 
-@app.command()
-def shell(pod: PodName, lab: LabName = None, container: ContainerName = None) -> None:
-    """Open a shell inside a pod, at this terminal.
-
-    Example: sidelab shell nginx
-    """
+def shell(given: Given) -> None:
+    """Open a shell inside a pod, at this terminal."""
     from lab.attach import attach
     from lab.lab import find
 
     if not sys.stdin.isatty():
         raise InputError("standard input is no terminal: use `sidelab exec POD -- sh` for a script")
-    with find(lab) as found:
-        _leave_as(attach(found, found.pod(pod), [os.environ.get("SHELL", "/bin/sh")], container))
+    with find(given.lab) as found:
+        _leave_as(attach(found, found.pod(given.pod), [os.environ.get("SHELL", "/bin/sh")], given.container))
 
 
 def _leave_as(status: int) -> NoReturn:
-    raise typer.Exit(128 - status if status < 0 else status)
+    raise SystemExit(128 - status if status < 0 else status)
 
 
-@app.command()
-def apply(manifests: Manifests, lab: LabName = None) -> None:
-    """Change a running lab; not possible yet.
-
-    Example: sidelab apply examples/nginx.yaml
-    """
+def apply(given: Given) -> None:
+    """Change a running lab; not possible yet."""
     from lab.lab import find
 
-    _load(manifests)
-    with find(lab) as found:
+    _load(given.manifests)
+    with find(given.lab) as found:
         raise InputError(f"a running lab can't be changed yet: `sidelab down {found.name}`, then `sidelab up` again")
 
 
-@app.command()
-def down(
-    lab: Annotated[str | None, typer.Argument(metavar="[LAB]")] = None,
-    every: Annotated[bool, typer.Option("--all", help="End all of your labs.")] = False,
-) -> None:
-    """End a lab; returns when its last process is gone.
-
-    Example: sidelab down
-    """
+def down(given: Given) -> None:
+    """End a lab; returns when its last process is gone."""
     from lab.lab import find, running
 
-    if every and lab is not None:
+    if given.all and given.which is not None:
         raise InputError("give either a lab's name or --all, not both")
-    for name in running() if every else [lab]:
+    for name in running() if given.all else [given.which]:
         find(name).stop()
 
 
-@app.command()
-def inject(manifests: Manifests) -> None:
-    """Print a manifest as the sidecar injector would make it; every pod that is not opted out gets a sidecar.
-
-    Example: sidelab inject examples/nginx-injected.yaml
-    """
+def inject(given: Given) -> None:
+    """Print a manifest as the sidecar injector makes it: each pod that asks for one has a sidecar."""
     from lab.manifest import encode
 
-    sys.stdout.write(encode(_load(manifests)))
+    sys.stdout.write(encode(_load(given.manifests)))
 
 
-@rules_app.command("show")
-def rules_show(
-    pod: PodName,
-    lab: LabName = None,
-    table: Annotated[str, typer.Option("--table", "-t", help="nat, mangle or raw.")] = "nat",
-    numeric: Annotated[bool, typer.Option("--numeric", "-n", help="Addresses and ports as numbers.")] = False,
-    ipv6: Annotated[bool, typer.Option("--ipv6", "-6", help="What applies to IPv6.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show a pod's rules as the kernel has them, with what each has counted, in the form of `iptables -t nat -L -v`.
-
-    Example: sidelab rules show nginx
-    """
+def rules_show(given: Given) -> None:
+    """Show a pod's rules as the kernel has them and counts them, in the form of `iptables -t nat -L -v`."""
     import socket
 
     from lab.lab import find
     from lab.nftables import NETLINK_NETFILTER
     from sidecar.rules import kernel, listing
 
-    with find(lab) as found:
-        link = found.open_socket(found.pod(pod), socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    with find(given.lab) as found:
+        link = found.open_socket(found.pod(given.pod), socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
     with link:
         tables = kernel.counters(link)
-    family: Any = 6 if ipv6 else 4
-    if as_json:
+    family: Any = 6 if given.ipv6 else 4
+    if given.json:
         _print_json(listing.data(tables, family))
         return
-    text = listing.listing(tables, table, family, numeric=numeric)
-    sys.stdout.write(text or f"pod {pod} has no rules in table {table}\n")
+    text = listing.listing(tables, given.table, family, numeric=given.numeric)
+    sys.stdout.write(text or f"pod {given.pod} has no rules in table {given.table}\n")
 
 
-@rules_app.command(
-    "render",
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]},
-)
-def rules_render(
-    context: typer.Context,
-    form: Annotated[str, typer.Option(metavar="FORM", help="iptables, ip6tables, nft or table.")] = "iptables",
-) -> None:
-    """Print the rules that istio-iptables' flags stand for; looks at nothing on this machine.
-
-    Example: sidelab rules render -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -b '*' -d 15090,15021,15020 --form table
-    """
+def rules_render(given: Given) -> None:
+    """Print the rules that istio-iptables' flags stand for; looks at nothing on this machine."""
     from sidecar.rules import Options, build, render
 
-    options = Options.from_args(context.args, os.environ)
+    options = Options.from_args(given.flags, os.environ)
     for warning in options.warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    sys.stdout.write(render(build(options), form))
+    sys.stdout.write(render(build(options), given.form))
 
 
-@app.command()
-def bench(
-    plan: Annotated[
-        str, typer.Argument(metavar="[PLAN]", help="The name of a shipped plan, or a TOML file.")
-    ] = "overhead",
-    results: Annotated[Path, typer.Option(metavar="DIR", help="Where the run's directory is made.")] = Path("results"),
-    seed: Annotated[int | None, typer.Option(help="Repeat the order of another run.")] = None,
-    client: Annotated[str, typer.Option(metavar="CLIENT", help="own, or curl (libcurl, a cross-check).")] = "own",
-) -> None:
-    """Measure what interception costs: every arm at once, request by request in random order.
-
-    Example: sidelab bench smoke
-    """
+def bench(given: Given) -> None:
+    """Measure what interception costs: every arm at once, request by request in random order."""
     from bench.run import run
 
-    run(plan, results=results, seed=seed, client=client)
+    run(given.plan, results=given.results, seed=given.seed, client=given.client)
 
 
-@app.command()
-def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A directory under results/.")]) -> None:
-    """Draw a run's summary and figures again, from its files alone.
-
-    Example: sidelab report results/reference
-    """
+def report(given: Given) -> None:
+    """Draw a run's summary and figures again, from its files alone."""
     from bench.report import report as redraw
 
-    for path in redraw(run).paths:
+    for path in redraw(given.run).paths:
         sys.stdout.write(f"{path}\n")
+
+
+class Argument:
+    """What argparse's `add_argument` is given."""
+
+    def __init__(self, *names: str, **how: Any) -> None:
+        self.names = names
+        self.how = how
+
+
+class Verb(NamedTuple):
+    """A verb of the command line: `call`'s docstring is its help."""
+
+    name: str
+    call: Callable[[Given], None]
+    example: str
+    arguments: Sequence[Argument] = ()
+
+
+_MANIFESTS = Argument("manifests", nargs="+", metavar="MANIFEST", help="YAML files; - is standard input")
+_WHICH = Argument("which", nargs="?", metavar="LAB", help="which lab, where several run")
+_LAB = Argument("--lab", "-l", metavar="LAB", help="which lab, where several run")
+_POD = Argument("pod", metavar="POD", help="a pod: NAME or NAMESPACE/NAME")
+_CONTAINER = Argument("--container", "-c", metavar="NAME", help="which container (default: the first)")
+_JSON = Argument("--json", action="store_true", help="print JSON")
+_IN_POD = (_POD, _LAB, _CONTAINER)
+
+VERBS = (
+    Verb(
+        "up",
+        up,
+        "sidelab up examples/nginx-injected.yaml",
+        (
+            _MANIFESTS,
+            Argument("--name", "-n", default="lab", metavar="LAB", help="what to call the lab (default: lab)"),
+            Argument(
+                "--timeout",
+                type=float,
+                default=60.0,
+                metavar="SECONDS",
+                help="how long all pods may take to be ready (default: 60)",
+            ),
+            _JSON,
+        ),
+    ),
+    Verb("list", list_, "sidelab list --json", (_JSON,)),
+    Verb("status", status, "sidelab status", (_WHICH, _JSON)),
+    Verb(
+        "logs",
+        logs,
+        "sidelab logs nginx -c istio-proxy -f",
+        (*_IN_POD, Argument("--follow", "-f", action="store_true", help="go on as the container writes")),
+    ),
+    Verb("exec", exec_, "sidelab exec client -- curl -s http://10.244.0.2/", _IN_POD),
+    Verb("shell", shell, "sidelab shell nginx", _IN_POD),
+    Verb("apply", apply, "sidelab apply examples/nginx.yaml", (_MANIFESTS, _LAB)),
+    Verb("down", down, "sidelab down", (_WHICH, Argument("--all", action="store_true", help="end all of your labs"))),
+    Verb("inject", inject, "sidelab inject examples/nginx-injected.yaml", (_MANIFESTS,)),
+    Verb(
+        "rules show",
+        rules_show,
+        "sidelab rules show nginx",
+        (
+            _POD,
+            _LAB,
+            Argument(
+                "--table", "-t", default="nat", choices=("nat", "mangle", "raw"), help="which table (default: nat)"
+            ),
+            Argument("--numeric", "-n", action="store_true", help="addresses and ports as numbers"),
+            Argument("--ipv6", "-6", action="store_true", help="what applies to IPv6"),
+            _JSON,
+        ),
+    ),
+    Verb(
+        "rules render",
+        rules_render,
+        "sidelab rules render -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -b '*' -d 15090,15021,15020 --form table",
+        (
+            Argument(
+                "--form",
+                default="iptables",
+                metavar="FORM",
+                help="iptables, ip6tables, nft or table (default: iptables); all other flags are istio-iptables' own",
+            ),
+        ),
+    ),
+    Verb(
+        "bench",
+        bench,
+        "sidelab bench smoke",
+        (
+            Argument("plan", nargs="?", default="overhead", metavar="PLAN", help="a shipped plan, or a TOML file"),
+            Argument(
+                "--results", type=Path, default=Path("results"), metavar="DIR", help="where the run's directory is made"
+            ),
+            Argument("--seed", type=int, metavar="N", help="repeat the order of another run"),
+            Argument("--client", default="own", metavar="CLIENT", help="own, or curl (libcurl, a cross-check)"),
+        ),
+    ),
+    Verb(
+        "report",
+        report,
+        "sidelab report results/reference",
+        (Argument("run", type=Path, metavar="RUN", help="a directory that `sidelab bench` wrote"),),
+    ),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are ours: one line, with the cure, exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}: see `{self.prog} --help`")
+
+
+def parse(argv: Sequence[str]) -> Given:
+    """Return what the command line says, `call` being the verb's function; raises `InputError`."""
+    words, command = _split(list(argv))
+    given, rest = _parser().parse_known_args(words)
+    if given.call is rules_render:
+        given.flags = rest  # istio-iptables' flags are not ours to know
+    elif rest:
+        raise InputError(f"{given.verb}: {rest[0]!r} is not understood: see `sidelab {given.verb} --help`")
+    if command and given.call is not exec_:
+        raise InputError(f"{given.verb} runs no command: see `sidelab {given.verb} --help`")
+    given.command = command
+    return given
+
+
+def _split(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Return what stands before the first `--`, and what stands behind it."""
+    if "--" not in argv:
+        return argv, []
+    at = argv.index("--")
+    return argv[:at], argv[at + 1 :]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="sidelab",
+        description="A service-mesh interception lab on one machine: how traffic gets into the sidecar, and what "
+        "that costs.",
+        epilog="example: sidelab up examples/nginx-injected.yaml",
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    groups: dict[str, Any] = {"": verbs}
+    for verb in VERBS:
+        group, _, name = verb.name.rpartition(" ")
+        if group not in groups:
+            parent = verbs.add_parser(group, help="the interception rules: as text, or as the kernel has them")
+            groups[group] = parent.add_subparsers(metavar="VERB", required=True)
+        about = (verb.call.__doc__ or "").strip()
+        each = groups[group].add_parser(
+            name, help=about, description=about, epilog=f"example: {verb.example}", allow_abbrev=False
+        )
+        for argument in verb.arguments:
+            each.add_argument(*argument.names, **argument.how)
+        each.set_defaults(call=verb.call, verb=verb.name)
+    return parser
 
 
 def _print_json(value: object) -> None:
@@ -345,7 +388,8 @@ def main() -> None:
     """Run the command line; the exit status says whose fault a failure is (see `lab.errors`)."""
     _open_standard()
     try:
-        app()
+        given = parse(sys.argv[1:] or ["--help"])
+        given.call(given)
     except SidelabError as error:
         sys.stderr.write(f"sidelab: {error}\n")
         raise SystemExit(error.exit_status) from None
@@ -354,9 +398,6 @@ def main() -> None:
         raise SystemExit(0) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except Exception:  # noqa: BLE001  # a bug: whatever it is, its status is not that of a failed check
-        traceback.print_exc()
-        raise SystemExit(70) from None
 
 
 if __name__ == "__main__":
