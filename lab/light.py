@@ -1,7 +1,8 @@
 """A submodule of a package without the package's own `__init__`.
 
 Importing any part of pyroute2 runs `pyroute2/__init__.py`, which imports every socket, database and helper that it has
-(asyncio, multiprocessing, sqlite3 …): 0.11 s, a third of what `sidelab up` may take. Its message classes need none of that.
+(asyncio, multiprocessing, sqlite3 …): 0.11 s, a third of what `sidelab up` may take. Its message classes need none of
+that.
 """
 
 import importlib

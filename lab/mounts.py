@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 from lab.sandbox import RUN
-from lab.syscalls import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, mount, setns, unshare
+from lab.syscalls import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, make_read_only, mount, setns, unshare
 from lab.topology import PodAddress
 
 _TMP_SIZE = "64m"
+
+# File modes let uid 0 write to these without any capability, and what is written there holds for the whole machine.
+_KERNEL_SWITCHES = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 
 _RESOLV_CONF = "# This lab has no name server yet: use addresses.\n"
 
@@ -40,8 +43,12 @@ class PodMounts:
                 target = Path("/etc", name)
                 if target.exists():  # a link into /run dangles here, and then there is nothing to hide
                     mount(str(files / name), str(target.resolve()), "", MS_BIND)
-            for target in (Path("/tmp"), Path("/run")):
+            for target in (Path("/tmp"), Path("/run"), Path("/dev/shm")):
                 _cover(target)
+            for path in _KERNEL_SWITCHES:
+                if Path(path).exists():
+                    mount(path, path, "", MS_BIND)
+                    make_read_only(path)
             return _current()
         finally:
             setns(self._own, CLONE_NEWNS)

@@ -36,6 +36,14 @@ LOG = f"{RUN}/supervisor.log"  # what the supervisor and its fork servers print
 RUN_SIZE = "256m"  # bounds what the logs of all containers may take
 
 _MESSAGE_BYTES = 1 << 18
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_DEVICE_LINKS = {
+    "ptmx": "pts/ptmx",
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+}
 
 
 @dataclass
@@ -271,6 +279,7 @@ def make_mounts() -> None:
         syscalls.make_read_only("/")
         flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
         syscalls.mount("proc", "/proc", "proc", flags | syscalls.MS_NOEXEC)
+        _make_devices()
         syscalls.mount("tmpfs", "/run", "tmpfs", flags, f"mode=755,size={RUN_SIZE}")
     except OSError as error:
         raise MachineError(
@@ -278,3 +287,23 @@ def make_mounts() -> None:
             "(`--security-opt systempaths=unconfined`); the kernel must be 5.12 or newer"
         ) from error
     os.mkdir(RUN, 0o755)  # noqa: PTH102  # a Path is made nowhere else here
+
+
+def _make_devices() -> None:
+    """Mount a /dev with what programs count on, as container runtimes do: a container's root could open any disk in ours.
+
+    Its terminals are its own, too; the one that `shell` brings along comes as a descriptor and needs no name.
+    """
+    flags = syscalls.MS_NOSUID | syscalls.MS_NOEXEC
+    ours = {name: os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC) for name in _DEVICES}
+    syscalls.mount("tmpfs", "/dev", "tmpfs", flags, "mode=755,size=64k")
+    for name, fd in ours.items():
+        os.close(os.open(f"/dev/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+        syscalls.mount(f"/proc/self/fd/{fd}", f"/dev/{name}", "", syscalls.MS_BIND)
+        os.close(fd)
+    for name, target in _DEVICE_LINKS.items():
+        os.symlink(target, f"/dev/{name}")  # noqa: PTH211  # as below
+    for name in ("pts", "shm"):
+        os.mkdir(f"/dev/{name}", 0o755)  # noqa: PTH102  # as below
+    syscalls.make_read_only("/dev")
+    syscalls.mount("devpts", "/dev/pts", "devpts", flags, "newinstance,ptmxmode=0666,mode=0620")

@@ -43,7 +43,7 @@ def apply_rules(rules: Ruleset) -> None:
 
     Raises `MachineError` for what the kernel lacks, `PodError` for what it refuses.
     """
-    from lab.nftables import open_socket  # noqa: PLC0415  # pyroute2 is imported where the kernel is spoken to
+    from lab.nftables import open_socket  # noqa: PLC0415  # only the supervisor speaks to the kernel
     from sidecar.rules import kernel  # noqa: PLC0415
 
     with open_socket() as link:

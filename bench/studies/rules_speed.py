@@ -19,8 +19,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from pyroute2.netlink.nfnetlink import nftsocket as _imported_beforehand  # noqa: F401 - not a part of the rules' time
-
 from lab import nftables
 from sidecar.rules import Options, build, render
 from sidecar.rules import kernel as rules

@@ -6,21 +6,24 @@ Source of the layout: Linux' include/uapi/linux/netlink.h (struct nlattr).
 
 import struct
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 HEADER = struct.Struct("=HH")  # length, type
 NESTED = 0x8000  # NLA_F_NESTED
+LIST_ELEMENT = 1  # NFTA_LIST_ELEM
 
 
 class Kind(NamedTuple):
     """How a value becomes an attribute's content, and how it is read back.
 
-    `read` raises `ValueError` for a content that no value has.
+    `read` raises `ValueError` for a content that no value has. The content of a `nested` kind is attributes again.
     """
 
     pack: Callable[[Any], bytes]
     read: Callable[[bytes], Any]
+    nested: bool = False
 
 
 class Attribute(NamedTuple):
@@ -66,7 +69,16 @@ I32 = number("!i")
 U64 = number("!Q")
 TEXT = Kind(text, name)
 BYTES = Kind(bytes, bytes)
-INSIDE = Kind(bytes, bytes)  # of attributes that hold attributes
+INSIDE = Kind(bytes, bytes, nested=True)
+
+
+def many(pack_one: Callable[[Any], bytes], read_one: Callable[[bytes], Any]) -> Kind:
+    """Return the kind of lists: `pack_one` makes a whole attribute of an element, `read_one` gets its content."""
+    return Kind(
+        lambda elements: b"".join(map(pack_one, elements)),
+        lambda content: tuple(read_one(element) for _, _, element in attributes(content)),
+        nested=True,
+    )
 
 
 def attribute(kind: int, content: bytes) -> bytes:
@@ -87,8 +99,11 @@ def attributes(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def contents(data: bytes) -> dict[int, bytes]:
-    """Return the content of each attribute in `data` by number; empty ones are padding (nla_put_64bit)."""
-    return {kind: content for _, kind, content in attributes(data) if content}
+    """Return the content of each attribute in `data` by number."""
+    return {kind: content for _, kind, content in attributes(data)}
+
+
+_getter = lru_cache(maxsize=None)(attrgetter)  # names may be dotted
 
 
 def pack(description: Description, thing: object) -> bytes:
@@ -96,11 +111,13 @@ def pack(description: Description, thing: object) -> bytes:
     parts = []
     for kind, how, value, optional in description:
         if isinstance(value, tuple):
-            parts.append(attribute(kind | NESTED, pack(value, thing)))
-            continue
-        said = attrgetter(value)(thing) if isinstance(value, str) else value
-        if said or not optional:
-            parts.append(attribute(kind, how.pack(said)))
+            content = pack(value, thing)
+        else:
+            said = _getter(value)(thing) if isinstance(value, str) else value
+            if optional and not said:
+                continue
+            content = how.pack(said)
+        parts.append(attribute(kind | NESTED if how.nested else kind, content))
     return b"".join(parts)
 
 
@@ -122,6 +139,6 @@ def read(description: Description, data: bytes, *, strict: bool = False) -> dict
             found[value] = how.read(content)
         elif how.read(content) != value:
             raise ValueError(f"attribute {kind} is not {value}")
-    if strict and rest:
+    if strict and any(rest.values()):  # empty ones are padding (nla_put_64bit)
         raise ValueError(f"attributes {sorted(rest)} are not described")
     return found

@@ -8,50 +8,22 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
 from lab.errors import PodError
-from lab.nftables import wire
-from lab.light import light
-from lab.nftables.objects import (
-    INET,
-    IPV4,
-    IPV6,
-    Base,
-    Bitwise,
-    Chain,
-    Code,
-    Compare,
-    Counter,
-    Ct,
-    CtKey,
-    Expression,
-    Hook,
-    Immediate,
-    Lookup,
-    Meta,
-    MetaKey,
-    Payload,
-    Redirect,
-    Rule,
-    Table,
-    Tproxy,
-    Unknown,
-    Verdict,
-)
+from lab.nftables import messages
+from lab.nftables.attributes import contents, pack, read
+from lab.nftables.forms import SetReference
+from lab.nftables.messages import GENERIC, RuleSet
+from lab.nftables.objects import INET, Chain, Code, Counter, Expression, Lookup, Rule, Table, Unknown
 
-_GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_ELEMENTS = 1, 4, 7, 13
 _DUMP, _INTERRUPTED = 0x300, 0x10
 _ERROR, _DONE = 2, 3
 _RECEIVE_BYTES = 1 << 17
-_REGISTER = "NFT_REG_1"
-_TPROXY_FAMILIES = {"NFT_REG_2": IPV4, "NFT_REG32_02": IPV6}  # pyroute2 takes the number for a register's
 _TRIES = 5
 
 
-@dataclass(frozen=True)
-class ChainState:
+class ChainState(NamedTuple):
     """A chain as it is in the kernel; `accepts` is a base chain's policy."""
 
     chain: Chain
@@ -59,8 +31,7 @@ class ChainState:
     rules: tuple[Rule, ...]
 
 
-@dataclass(frozen=True)
-class TableState:
+class TableState(NamedTuple):
     """A table as it is in the kernel, its chains in the order of their creation."""
 
     table: Table
@@ -69,183 +40,76 @@ class TableState:
 
 def uncounted(rule: Rule) -> Rule:
     """Return `rule` with its counters at zero: what it says, not what it has seen."""
-    return replace(rule, expressions=tuple(Counter() if isinstance(e, Counter) else e for e in rule.expressions))
+    return rule._replace(expressions=tuple(Counter() if isinstance(e, Counter) else e for e in rule.expressions))
 
 
 def dump(sock: socket.socket, family: int = INET) -> tuple[TableState, ...]:
     """Return all tables of `family`. Raises `PodError` if the kernel refuses to tell."""
-    nftsocket = light("pyroute2.netlink.nfnetlink.nftsocket")
-
-    names = [m.get_attr("NFTA_TABLE_NAME") for m in _get(sock, _GET_TABLE, nftsocket.nft_table_msg, family)]
-    chains = [_chain(m, family) for m in _get(sock, _GET_CHAIN, nftsocket.nft_chain_msg, family)]
-    rules = [_rule(sock, m, family) for m in _get(sock, _GET_RULE, nftsocket.nft_rule_msg, family)]
+    tables = [Table(read(messages.TABLE, body)["name"], family) for body in _get(sock, messages.GET_TABLE, family)]
+    chains = [_chain(body, family) for body in _get(sock, messages.GET_CHAIN, family)]
+    rules: dict[tuple[Table, str], list[Rule]] = {}
+    for body in _get(sock, messages.GET_RULE, family):
+        rule = _rule(sock, body, family)
+        rules.setdefault((rule.table, rule.chain), []).append(rule)
     return tuple(
         TableState(
-            Table(name, family),
+            table,
             tuple(
-                replace(state, rules=tuple(r for r in rules if r.table.name == name and r.chain == state.chain.name))
-                for state in chains
-                if state.chain.table.name == name
+                ChainState(chain, accepts, tuple(rules.get((table, chain.name), ())))
+                for chain, accepts in chains
+                if chain.table == table
             ),
         )
-        for name in names
+        for table in tables
     )
 
 
-def _get(sock: socket.socket, kind: int, decoder: type, family: int, body: bytes = b"") -> list[Any]:
-    """Return the decoded answers to one dump request, asked again if the objects changed meanwhile."""
+def _get(sock: socket.socket, kind: int, family: int, wanted: bytes = b"") -> list[bytes]:
+    """Return the attributes of each answer to one dump request, asked again if the objects changed meanwhile."""
     for _ in range(_TRIES):
-        sock.send(wire.message(kind, _DUMP, 0, wire.GENERIC.pack(family, 0, 0) + body))
+        sock.send(messages.message(kind, _DUMP, 0, GENERIC.pack(family, 0, 0) + wanted))
         answers = list(_answers(sock))
         if not any(flags & _INTERRUPTED for flags, _ in answers):
-            return [_decoded(decoder, raw) for _, raw in answers]
+            return [body[GENERIC.size :] for _, body in answers]
     raise PodError("nftables: the rules change faster than they can be read: try again")
 
 
 def _answers(sock: socket.socket) -> Iterator[tuple[int, bytes]]:
     while True:
-        for kind, flags, sequence, body in wire.messages(sock.recv(_RECEIVE_BYTES)):
+        for kind, flags, _, body in messages.messages(sock.recv(_RECEIVE_BYTES)):
             if kind == _DONE:
                 return
             if kind == _ERROR:
                 (number,) = struct.unpack_from("=i", body)
                 name = errors.errorcode.get(-number, str(-number))
                 raise PodError(f"nftables: the kernel does not tell its rules: {os.strerror(-number)} ({name})")
-            yield flags, wire.HEADER.pack(len(body) + 16, kind, flags, sequence, 0) + body
+            yield flags, body
 
 
-def _decoded(decoder: type, raw: bytes) -> Any:
-    decoded = decoder(raw)
-    decoded.decode()
-    return decoded
+def _chain(body: bytes, family: int) -> tuple[Chain, bool]:
+    if messages.CHAIN_HOOK not in contents(body):
+        found = read(messages.CHAIN, body)
+        return Chain(Table(found["table.name"], family), found["name"]), True
+    found = read(messages.BASE_CHAIN, body)
+    table = Table(found.pop("table.name"), family)
+    return Chain(table, **found), read(messages.POLICY, body)["policy"] == Code.ACCEPT
 
 
-def _chain(chain: Any, family: int) -> ChainState:
-    table = Table(chain.get_attr("NFTA_CHAIN_TABLE"), family)
-    hook = chain.get_attr("NFTA_CHAIN_HOOK")
-    made = Chain(table, chain.get_attr("NFTA_CHAIN_NAME"))
-    if hook is not None:
-        made = replace(
-            made,
-            kind=chain.get_attr("NFTA_CHAIN_TYPE"),
-            hook=Hook(hook.get_attr("NFTA_HOOK_HOOKNUM")),
-            priority=hook.get_attr("NFTA_HOOK_PRIORITY"),
-        )
-    return ChainState(made, chain.get_attr("NFTA_CHAIN_POLICY", int(Code.ACCEPT)) == Code.ACCEPT, ())
+def _rule(sock: socket.socket, body: bytes, family: int) -> Rule:
+    place = read(messages.PLACE_OF_RULE, body)
+    table = Table(place["table.name"], family)
+    said = read(messages.CONTENT_OF_RULE, body)["expressions"]
+    return Rule(table, place["chain"], tuple(_whole(sock, table, each) for each in said))
 
 
-def _rule(sock: socket.socket, rule: Any, family: int) -> Rule:
-    table = rule.get_attr("NFTA_RULE_TABLE")
-    expressions = tuple(
-        _expression(sock, table, family, each.get_attr("NFTA_EXPR_NAME"), each.get_attr("NFTA_EXPR_DATA"))
-        for each in rule.get_attr("NFTA_RULE_EXPRESSIONS", [])
-    )
-    return Rule(Table(table, family), rule.get_attr("NFTA_RULE_CHAIN"), expressions)
-
-
-def _elements(sock: socket.socket, table: str, family: int, name: str) -> tuple[bytes, ...]:
-    nft_set_elem_list_msg = light("pyroute2.netlink.nfnetlink.nftsocket").nft_set_elem_list_msg
-
-    body = wire.attribute(1, wire.text(table)) + wire.attribute(2, wire.text(name))
-    found = [
-        element.get_attr("NFTA_SET_ELEM_KEY").get_attr("NFTA_DATA_VALUE")
-        for answer in _get(sock, _GET_ELEMENTS, nft_set_elem_list_msg, family, body)
-        for element in answer.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS", [])
-    ]
-    return tuple(sorted(bytes(element) for element in found))
-
-
-def _expression(sock: socket.socket, table: str, family: int, name: str, data: Any) -> Expression:
-    if name == "lookup":
-        if data.get_attr("NFTA_LOOKUP_SREG") != _REGISTER or data.get_attr("NFTA_LOOKUP_DREG") is not None:
-            return Unknown(name)
-        inverted = bool(data.get_attr("NFTA_LOOKUP_FLAGS", ()))
-        return Lookup(_elements(sock, table, family, data.get_attr("NFTA_LOOKUP_SET")), negated=inverted)
-    reader = _READERS.get(name)
-    return (reader(data) if reader else None) or Unknown(name)
-
-
-def _keyed(prefix: str, keys: type[MetaKey | CtKey], kind: type[Meta | Ct], data: Any) -> Expression | None:
-    key = data.get_attr(f"{prefix}_KEY").removeprefix(prefix.replace("NFTA", "NFT") + "_")
-    store = data.get_attr(f"{prefix}_SREG") is not None
-    register = data.get_attr(f"{prefix}_{'SREG' if store else 'DREG'}")
-    if key not in keys.__members__ or register != _REGISTER or data.get_attr("NFTA_CT_DIRECTION") is not None:
-        return None
-    return kind(keys[key], store)  # type: ignore[arg-type]  # each caller passes the keys of its own kind
-
-
-def _meta(data: Any) -> Expression | None:
-    return _keyed("NFTA_META", MetaKey, Meta, data)
-
-
-def _ct(data: Any) -> Expression | None:
-    return _keyed("NFTA_CT", CtKey, Ct, data)
-
-
-def _payload(data: Any) -> Expression | None:
-    base = data.get_attr("NFTA_PAYLOAD_BASE")
-    bases = {"NFT_PAYLOAD_NETWORK_HEADER": Base.NETWORK, "NFT_PAYLOAD_TRANSPORT_HEADER": Base.TRANSPORT}
-    if base not in bases or data.get_attr("NFTA_PAYLOAD_DREG") != _REGISTER:
-        return None
-    return Payload(bases[base], data.get_attr("NFTA_PAYLOAD_OFFSET"), data.get_attr("NFTA_PAYLOAD_LEN"))
-
-
-def _bitwise(data: Any) -> Expression | None:
-    mask = data.get_attr("NFTA_BITWISE_MASK")
-    xor = data.get_attr("NFTA_BITWISE_XOR")
-    if mask is None or any(_value(xor)) or data.get_attr("NFTA_BITWISE_SREG") != _REGISTER:
-        return None
-    return Bitwise(_value(mask))
-
-
-def _compare(data: Any) -> Expression | None:
-    op = data.get_attr("NFTA_CMP_OP")
-    if op not in {"NFT_CMP_EQ", "NFT_CMP_NEQ"} or data.get_attr("NFTA_CMP_SREG") != _REGISTER:
-        return None
-    return Compare(_value(data.get_attr("NFTA_CMP_DATA")), negated=op == "NFT_CMP_NEQ")
-
-
-def _immediate(data: Any) -> Expression | None:
-    content = data.get_attr("NFTA_IMMEDIATE_DATA")
-    verdict = content.get_attr("NFTA_DATA_VERDICT")
-    if verdict is None:
-        return Immediate(_value(content)) if data.get_attr("NFTA_IMMEDIATE_DREG") == _REGISTER else None
-    code = verdict.get_attr("NFTA_VERDICT_CODE").partition("_")[2]
-    if code not in Code.__members__:
-        return None
-    return Verdict(Code[code], verdict.get_attr("NFTA_VERDICT_CHAIN", ""))
-
-
-def _counter(data: Any) -> Expression | None:
-    return Counter(data.get_attr("NFTA_COUNTER_PACKETS"), data.get_attr("NFTA_COUNTER_BYTES"))
-
-
-def _redirect(data: Any) -> Expression | None:
-    flags = data.get_attr("NFTA_REDIR_FLAGS", frozenset())
-    plain = flags == {"NF_NAT_RANGE_PROTO_SPECIFIED"} and data.get_attr("NFTA_REDIR_REG_PROTO_MIN") == _REGISTER
-    return Redirect() if plain else None
-
-
-def _tproxy(data: Any) -> Expression | None:
-    family = _TPROXY_FAMILIES.get(data.get_attr("NFTA_TPROXY_FAMILY"))
-    address = data.get_attr("NFTA_TPROXY_REG_ADDR")
-    if family is None or address is not None or data.get_attr("NFTA_TPROXY_REG_PORT") != _REGISTER:
-        return None
-    return Tproxy(family)
-
-
-def _value(data: Any) -> bytes:
-    return bytes(data.get_attr("NFTA_DATA_VALUE"))
-
-
-_READERS = {
-    "meta": _meta,
-    "ct": _ct,
-    "payload": _payload,
-    "bitwise": _bitwise,
-    "cmp": _compare,
-    "immediate": _immediate,
-    "counter": _counter,
-    "redir": _redirect,
-    "tproxy": _tproxy,
-}
+def _whole(sock: socket.socket, table: Table, expression: Expression | SetReference) -> Expression:
+    """Return `expression`, or the lookup that a reference to a set stands for."""
+    if not isinstance(expression, SetReference):
+        return expression
+    called = pack(messages.SET_CALLED, RuleSet(table.name, (), 0, 0, expression.set))
+    answers = _get(sock, messages.GET_ELEMENTS, table.family, called)
+    try:
+        elements = [element for body in answers for element in read(messages.SET_ELEMENTS, body).get("elements", ())]
+    except ValueError:  # intervals, counters, maps
+        return Unknown(expression.name)
+    return Lookup(tuple(sorted(elements)), negated=expression.negated)

@@ -1,10 +1,10 @@
 """nftables' objects as frozen values: tables, chains, and rules as tuples of the kernel's own expressions.
 
 Generic and pure: knows what the kernel's virtual machine can do, not what anybody uses it for. Source of the numbers:
-Linux' include/uapi/linux/netfilter/nf_tables.h. All expressions work on one register. An expression's `name` is the kernel's.
+Linux' include/uapi/linux/netfilter/nf_tables.h. All expressions work on one register.
 
-They are named tuples because a rule set has hundreds, which are made and hashed (to be encoded once) in C. `name` also
-keeps expressions of different types unequal.
+They are named tuples because a rule set has hundreds, which are then made and hashed (so as to be encoded once) in C.
+An expression's `name` is the kernel's, and keeps expressions of different types unequal.
 """
 
 from enum import IntEnum
@@ -163,9 +163,10 @@ class Tproxy(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """An expression that the kernel has and this module has not; only ever read."""
+    """An expression that the kernel has and this module has not; only ever read. `data` are its attributes."""
 
     name: str
+    data: bytes = b""
 
 
 Expression = (

@@ -9,10 +9,11 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lab.errors import MachineError, PodError, SidelabError
-from lab.nftables import wire
+from lab.nftables import expressions, messages
+from lab.nftables.attributes import attributes, contents, name
 
 NETLINK_NETFILTER = 12
 _SOL_NETLINK = 270
@@ -20,10 +21,9 @@ _CAP_ACK, _EXT_ACK = 10, 11
 _ERROR = 2  # NLMSG_ERROR
 _CAPPED, _TLVS = 0x100, 0x200
 _ACK_MESSAGE, _ACK_OFFSET = 1, 2  # NLMSGERR_ATTR_MSG, _OFFS
-_EXPRESSION_NAME = 1
 _SNDBUFFORCE = 32
 _SEND_BUFFER_BYTES = 1 << 23
-_RECEIVE_BYTES = 1 << 17
+_RECEIVE_BYTES = 1 << 13  # an answer holds no more than a header and a sentence
 
 # Kernel options by what is missing without them (net/netfilter/Kconfig).
 _EXPRESSIONS = {
@@ -38,8 +38,7 @@ _CONNTRACK = "CONFIG_NF_CONNTRACK_ZONES or CONFIG_NF_CONNTRACK_MARK"
 _MISSING = {errors.ENOENT, errors.EOPNOTSUPP, errors.EAFNOSUPPORT, errors.EPROTONOSUPPORT}
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """The kernel's answer about operation number `sequence` (0: the whole batch); `errno` 0 is a yes.
 
     If the kernel tells, `sentence` is its reason and `offset` where in the message the refused attribute is.
@@ -101,9 +100,13 @@ def _queued(sock: socket.socket) -> Iterator[Refusal]:
             if error.errno != errors.ENOBUFS:  # more refusals than fit: the first ones say enough
                 raise
             continue
-        for kind, flags, sequence, body in wire.messages(data):
+        for kind, flags, sequence, body in messages.messages(data):
             if kind == _ERROR:
-                yield _read(sequence, flags, body)
+                answer = _read(sequence, flags, body)
+                yield answer
+                # Answers come in the order of the messages, and only the last message is told a yes.
+                if not answer.errno:
+                    return
 
 
 def explain(batch: bytes, refusal: Refusal) -> SidelabError:
@@ -116,10 +119,10 @@ def explain(batch: bytes, refusal: Refusal) -> SidelabError:
         if refusal.errno in _MISSING | {errors.EINVAL}:
             return MachineError(f"nftables: {why}: this kernel has no nftables: it needs CONFIG_NF_TABLES")
         return PodError(f"nftables: the kernel refused the transaction: {why}")
-    name, missing = _object(batch, refusal)
+    refused, missing = _object(batch, refusal)
     if missing:
-        return MachineError(f"nftables: the kernel refused {name}: {why}: it lacks {missing}")
-    return PodError(f"nftables: the kernel refused {name}: {why}")
+        return MachineError(f"nftables: the kernel refused {refused}: {why}: it lacks {missing}")
+    return PodError(f"nftables: the kernel refused {refused}: {why}")
 
 
 def _read(sequence: int, flags: int, body: bytes) -> Refusal:
@@ -128,9 +131,9 @@ def _read(sequence: int, flags: int, body: bytes) -> Refusal:
     if flags & _TLVS:
         # The header of our message follows the error, and all of the message unless it was capped.
         (length,) = struct.unpack_from("=I", body, 4)
-        for _, kind, content in wire.attributes(body[4 + (16 if flags & _CAPPED else length) :]):
+        for _, kind, content in attributes(body[4 + (16 if flags & _CAPPED else length) :]):
             if kind == _ACK_MESSAGE:
-                sentence = content.rstrip(b"\0").decode()
+                sentence = name(content)
             elif kind == _ACK_OFFSET:
                 (offset,) = struct.unpack("=I", content)
     return Refusal(sequence, -number, sentence, offset)
@@ -139,17 +142,17 @@ def _read(sequence: int, flags: int, body: bytes) -> Refusal:
 def _object(batch: bytes, refusal: Refusal) -> tuple[str, str]:
     """Return the name of the refused object, and the kernel option that it needs if that is what is missing."""
     rules: dict[tuple[str, str], int] = {}
-    for kind, _, sequence, body in wire.messages(batch):
+    for kind, _, sequence, body in messages.messages(batch):
         table, chain = _names(kind & 0xFF, body)
-        if kind == wire.SUBSYSTEM << 8 | wire.NEW_RULE:
+        if kind == messages.SUBSYSTEM << 8 | messages.NEW_RULE:
             rules[table, chain] = rules.get((table, chain), 0) + 1
-        if sequence != refusal.sequence or kind & 0xFF in {wire.NEW_SET, wire.NEW_ELEMENTS}:
+        if sequence != refusal.sequence or kind & 0xFF in {messages.NEW_SET, messages.NEW_ELEMENTS}:
             continue
         option = _option(kind & 0xFF, body, refusal) if refusal.errno in _MISSING else ""
         match kind & 0xFF:
-            case wire.NEW_RULE:
+            case messages.NEW_RULE:
                 return f"rule {rules[table, chain]} of chain {chain} of table {table}", option
-            case wire.NEW_CHAIN:
+            case messages.NEW_CHAIN:
                 return f"chain {chain} of table {table}", option
             case _:
                 return f"table {table}", option
@@ -157,35 +160,29 @@ def _object(batch: bytes, refusal: Refusal) -> tuple[str, str]:
 
 
 def _names(kind: int, body: bytes) -> tuple[str, str]:
-    found = {number: content for _, number, content in wire.attributes(body[wire.GENERIC.size :])}
-    chain = found.get(wire.RULE_CHAIN if kind == wire.NEW_RULE else 3, b"")
-    return found.get(1, b"").rstrip(b"\0").decode(), chain.rstrip(b"\0").decode("utf-8", "replace")
+    found = contents(body[messages.GENERIC.size :])
+    chain = found.get(messages.RULE_CHAIN if kind == messages.NEW_RULE else messages.CHAIN_NAME, b"")
+    return name(found.get(messages.TABLE_NAME, b"")), name(chain)
 
 
 def _option(kind: int, body: bytes, refusal: Refusal) -> str:
-    found = {number: content for _, number, content in wire.attributes(body[wire.GENERIC.size :])}
-    if kind == wire.NEW_TABLE:
+    found = contents(body[messages.GENERIC.size :])
+    if kind == messages.NEW_TABLE:
         return "CONFIG_NF_TABLES_INET"
-    if kind == wire.NEW_CHAIN:
-        chain_kind = found.get(7, b"").rstrip(b"\0").decode()
-        return _CHAIN_KINDS.get(chain_kind, "")
-    if kind != wire.NEW_RULE:
+    if kind == messages.NEW_CHAIN:
+        return _CHAIN_KINDS.get(name(found.get(messages.CHAIN_TYPE, b"")), "")
+    if kind != messages.NEW_RULE:
         return ""
-    name = _expression_names(body, found[wire.RULE_EXPRESSIONS]).get(refusal.offset, "")
-    if name == "ct" and refusal.errno == errors.EOPNOTSUPP:
+    refused = _expression_names(body, found[messages.RULE_EXPRESSIONS]).get(refusal.offset, "")
+    if refused == "ct" and refusal.errno == errors.EOPNOTSUPP:
         return _CONNTRACK
     # An expression that every nftables has was refused for what it refers to, such as a chain.
-    if not name or name in _ALWAYS_THERE or refusal.errno != errors.ENOENT:
+    if not refused or refused in _ALWAYS_THERE or refusal.errno != errors.ENOENT:
         return ""
-    return f"the expression {name!r} ({_EXPRESSIONS.get(name, 'of a newer kernel')})"
+    return f"the expression {refused!r} ({_EXPRESSIONS.get(refused, 'of a newer kernel')})"
 
 
-def _expression_names(body: bytes, expressions: bytes) -> dict[int, str]:
+def _expression_names(body: bytes, listed: bytes) -> dict[int, str]:
     """Return the names of a rule's expressions by the offset at which the kernel points when it refuses one."""
-    start = 16 + body.index(expressions)
-    names = {}
-    for offset, _, expression in wire.attributes(expressions):
-        for _, kind, content in wire.attributes(expression):
-            if kind == _EXPRESSION_NAME:
-                names[start + offset] = content.rstrip(b"\0").decode()
-    return names
+    start = 16 + body.index(listed)
+    return {start + offset: name(contents(element)[expressions.NAME]) for offset, _, element in attributes(listed)}

@@ -4,7 +4,7 @@ Two kinds: rules that only one of them has (the functions, each used by one step
 although the rules are equal (`DIFFERENCES`, for people). Source: istio.io's istio-iptables and istio-nftables.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sidecar.rules.model import Backend, Family, Key, Match
 from sidecar.rules.program import TCP, Program, jump
@@ -12,8 +12,7 @@ from sidecar.rules.program import TCP, Program, jump
 INVALID = Match(Key.CT_STATE, ("INVALID",))
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """A known difference: what it is about, and what each backend does."""
 
     about: str

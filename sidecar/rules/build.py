@@ -122,13 +122,13 @@ def proxy_owner(program: Program, options: Options) -> None:
     own_traffic_returns = not loopback_included(options.outbound_cidrs)
     owners = [(uid(number), True) for number in options.proxy_uids]
     owners += [(gid(number), False) for number in options.proxy_gids]
+    away = [(family, not_(destination(loopback(options, family)))) for family in program.families]
+    to = jump("ISTIO_IN_REDIRECT")
     for owner, is_user in owners:
         # Only the rule by user leaves out port 53: otherwise agent → resolver would become inbound traffic.
-        ports = dport(53, tunnel) if options.dns_captured and is_user else dport(tunnel)
-        for family in program.families:
-            away = not_(destination(loopback(options, family)))
-            to = jump("ISTIO_IN_REDIRECT")
-            program.add(OUTBOUND, TO_LO, away, TCP, not_(ports), owner, to=to, family=family)
+        ports = not_(dport(53, tunnel) if options.dns_captured and is_user else dport(tunnel))
+        for family, elsewhere in away:
+            program.add(OUTBOUND, TO_LO, elsewhere, TCP, ports, owner, to=to, family=family)
         if own_traffic_returns:
             besides_dns = (TCP, not_(dport(53))) if options.dns_captured else ()
             program.add(OUTBOUND, TO_LO, *besides_dns, not_(owner), to=RETURN)

@@ -4,16 +4,13 @@ A flag's variable is its name in upper case with `_` for `-`; an empty variable 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 from lab.errors import InputError
 from sidecar.rules import values
 
 
-@dataclass(frozen=True)
-class Flag:
+class Flag(NamedTuple):
     """One flag: the `Options` field it sets, how its text is read, and the variables that stand in for it."""
 
     name: str
@@ -88,6 +85,9 @@ VARIABLES = (
 )
 _BY_NAME = {flag.name: flag for flag in FLAGS}
 _BY_SHORT = {flag.short: flag for flag in FLAGS if flag.short}
+_NAME_BY_VARIABLE = {variable: flag.name for flag in FLAGS for variable in flag.variables}
+_RANK = {flag.name: rank for rank, flag in enumerate(FLAGS)}
+_OPPOSITES = {"enable-ipv6": "no-enable-ipv6", "no-enable-ipv6": "enable-ipv6"}
 
 
 def read(argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
@@ -97,14 +97,15 @@ def read(argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
     """
     given = _command_line(argv)
     found: dict[str, Any] = {}
-    for flag in FLAGS:
-        if flag.name in given:
-            found[flag.field] = flag.read(f"--{flag.name}", given[flag.name])
+    said = given.keys() | {_NAME_BY_VARIABLE[variable] for variable in _NAME_BY_VARIABLE.keys() & env.keys()}
+    for name in sorted(said, key=_RANK.__getitem__):  # so that of several mistakes always the same is told
+        flag = _BY_NAME[name]
+        if name in given:
+            found[flag.field] = flag.read(f"--{name}", given[name])
             continue
-        for variable in flag.variables:
-            if env.get(variable):
-                found[flag.field] = flag.read(variable, env[variable])
-                break
+        variable = next(filter(env.get, flag.variables), None)
+        if variable:
+            found[flag.field] = flag.read(variable, env[variable])
     for variable, field, reader in VARIABLES:
         if variable in env:
             found[field] = reader(variable, env[variable])
@@ -164,13 +165,13 @@ def _take(flag: Flag, said: str, text: str | None, rest: list[str], given: dict[
             raise InputError(f"{said}: a value is missing: give it after the flag, or as {said}=VALUE")
         text = rest.pop(0)
     before = given.pop(flag.name, None)
-    opposite = {"enable-ipv6": "no-enable-ipv6", "no-enable-ipv6": "enable-ipv6"}.get(flag.name)
-    if opposite:
-        given.pop(opposite, None)
+    given.pop(_OPPOSITES.get(flag.name, ""), None)
     given[flag.name] = f"{before}\n{text}" if before is not None and flag.name == "dns-server" else text
 
 
 def _unknown(said: str, known: list[str]) -> InputError:
+    from difflib import get_close_matches  # noqa: PLC0415 - only mistakes need it, and they can wait for it
+
     near = get_close_matches(said, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
     return InputError(f"{said}: istio-iptables has no such flag: {hint}")

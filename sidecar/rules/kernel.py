@@ -16,7 +16,7 @@ from sidecar.rules import nft
 from sidecar.rules.counters import ChainRows, TableRows, listed
 from sidecar.rules.lift import lift
 from sidecar.rules.lower import lower
-from sidecar.rules.model import TABLES, Key, Match, Rule, Ruleset
+from sidecar.rules.model import TABLES, Key, Match, Ruleset
 
 
 @lru_cache(maxsize=256)
@@ -51,21 +51,19 @@ def counters(sock: socket.socket) -> tuple[TableRows, ...]:
 
 def resolved(ruleset: Ruleset) -> Ruleset:
     """Return `ruleset` with this machine's numbers for the names of groups."""
-    if not any(isinstance(value, str) for rule in ruleset.rules for value in _groups(rule)):
+    if not any(
+        match.key is Key.GID and isinstance(match.value, str) for rule in ruleset.rules for match in rule.matches
+    ):
         return ruleset
-    rules = tuple(replace(rule, matches=tuple(_numbered(match) for match in rule.matches)) for rule in ruleset.rules)
+    rules = tuple(rule._replace(matches=tuple(map(_numbered, rule.matches))) for rule in ruleset.rules)
     return replace(ruleset, rules=rules)
-
-
-def _groups(rule: Rule) -> list[str | int]:
-    return [match.value for match in rule.matches if match.key is Key.GID]
 
 
 def _numbered(match: Match) -> Match:
     if match.key is not Key.GID or isinstance(match.value, int):
         return match
     try:
-        return replace(match, values=(grp.getgrnam(match.value).gr_gid,))
+        return match._replace(values=(grp.getgrnam(match.value).gr_gid,))
     except KeyError:
         raise InputError(f"group {match.value!r}: this machine has no such group: give its numeric id") from None
 

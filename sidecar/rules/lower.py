@@ -14,13 +14,14 @@ from lab.errors import InputError
 from lab.nftables import objects as kernel
 from lab.nftables.objects import Expression, Operation, Transaction
 from sidecar.rules import nft
-from sidecar.rules.model import BUILT_IN, Backend, Key, Match, Rule, Ruleset, Table, Target, Verb
+from sidecar.rules.model import BUILT_IN, Backend, Chain, Key, Match, Rule, Ruleset, Table, Target, Verb
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
 CT_STATES = {"INVALID": 1, "ESTABLISHED": 2, "RELATED": 4, "NEW": 8}
 IP_VERSIONS = {4: kernel.IPV4, 6: kernel.IPV6}
 # Offset of the source and destination address, and their length (RFC 791, RFC 8200).
 ADDRESSES = {4: {Key.SOURCE: 12, Key.DESTINATION: 16}, 6: {Key.SOURCE: 8, Key.DESTINATION: 24}}
+ADDRESS_KEYS = ADDRESSES[4].keys()
 PORTS = {Key.SPORT: 0, Key.DPORT: 2}
 META_NUMBERS = {Key.UID: kernel.MetaKey.SKUID, Key.GID: kernel.MetaKey.SKGID, Key.MARK: kernel.MetaKey.MARK}
 INTERFACES = {Key.IN_INTERFACE: kernel.MetaKey.IIFNAME, Key.OUT_INTERFACE: kernel.MetaKey.OIFNAME}
@@ -28,7 +29,6 @@ VERDICTS = {Verb.RETURN: kernel.Code.RETURN, Verb.ACCEPT: kernel.Code.ACCEPT, Ve
 NAME_BYTES = 16  # IFNAMSIZ
 
 
-@lru_cache(maxsize=256)
 def lower(ruleset: Ruleset) -> Transaction:
     """Return the transaction that makes the kernel hold `ruleset`: tables added and flushed, as in Istio.
 
@@ -43,21 +43,32 @@ def lower(ruleset: Ruleset) -> Transaction:
 
 def _table(table: Table) -> list[Operation]:
     made = nftables.Table(nft.table_name(table.name))
-    names = [chain.name for chain in table.chains]
-    jumped_to = [rule.target.chain for chain in table.chains for rule in chain.rules if rule.target.chain]
+    names = dict.fromkeys(chain.name for chain in table.chains)
+    jumped_to = dict.fromkeys(rule.target.chain for chain in table.chains for rule in chain.rules if rule.target.chain)
     result = [Operation("add", made), Operation("flush", made)]
-    result += [Operation("add", _chain(made, table.name, name)) for name in dict.fromkeys(names + jumped_to)]
+    result += [_chain_added(made, table.name, name) for name in names | jumped_to]
     for chain in table.chains:
-        name = nft.chain_name(chain.name)
-        result += [Operation("add", nftables.Rule(made, name, expressions(rule))) for rule in chain.rules]
+        result += _rules_added(made, chain)
     return result
 
 
-def _chain(table: nftables.Table, model_table: str, name: str) -> nftables.Chain:
+@lru_cache(maxsize=256)
+def _chain_added(table: nftables.Table, model_table: str, name: str) -> Operation:
     if name not in BUILT_IN:
-        return nftables.Chain(table, nft.chain_name(name))
+        return Operation("add", nftables.Chain(table, nft.chain_name(name)))
     kind, hook, priority = nft.HOOKS[model_table, name]
-    return nftables.Chain(table, nft.chain_name(name), kind, kernel.Hook[hook.upper()], priority)
+    return Operation("add", nftables.Chain(table, nft.chain_name(name), kind, kernel.Hook[hook.upper()], priority))
+
+
+# Most chains of a pod, and most rules of its other chains, are those of the pods before it.
+@lru_cache(maxsize=1024)
+def _rules_added(table: nftables.Table, chain: Chain) -> tuple[Operation, ...]:
+    return tuple(_rule_added(table, rule) for rule in chain.rules)
+
+
+@lru_cache(maxsize=4096)
+def _rule_added(table: nftables.Table, rule: Rule) -> Operation:
+    return Operation("add", nftables.Rule(table, nft.chain_name(rule.chain), expressions(rule)))
 
 
 def expressions(rule: Rule) -> tuple[Expression, ...]:
@@ -65,13 +76,13 @@ def expressions(rule: Rule) -> tuple[Expression, ...]:
     result: list[Expression] = []
     known: set[Key | str] = set()  # what the expressions so far have made certain
     for match in nft.ordered(rule):
-        if match.key in {Key.SOURCE, Key.DESTINATION} and "version" not in known:
+        if match.key in ADDRESS_KEYS and "version" not in known:
             known.add("version")
-            version = IP_VERSIONS[ip_interface(match.value).version]
+            version = IP_VERSIONS[6 if ":" in str(match.value) else 4]
             result += [kernel.Meta(kernel.MetaKey.NFPROTO), kernel.Compare(bytes([version]))]
         if match.key in PORTS and Key.PROTOCOL not in known:
             known.add(Key.PROTOCOL)
-            result += _protocol(str(rule.protocol), negated=False)
+            result += _match(Match(Key.PROTOCOL, (str(rule.protocol),)))
         known.add(match.key)
         result += _match(match)
     if rule.target.verb is Verb.TPROXY:
@@ -84,19 +95,16 @@ def number(value: int) -> bytes:
     return struct.pack("=I", value)
 
 
-def _protocol(name: str, *, negated: bool) -> list[Expression]:
-    return [kernel.Meta(kernel.MetaKey.L4PROTO), kernel.Compare(bytes([PROTOCOLS[name]]), negated)]
-
-
 @lru_cache(maxsize=1024)
 def _match(match: Match) -> Sequence[Expression]:
     key, negated = match.key, match.negated
     if key is Key.PROTOCOL:
-        return _protocol(str(match.value), negated=negated)
+        protocol = PROTOCOLS[str(match.value)]
+        return [kernel.Meta(kernel.MetaKey.L4PROTO), kernel.Compare(bytes([protocol]), negated)]
     if key in INTERFACES:
         name = str(match.value).encode().ljust(NAME_BYTES, b"\0")
         return [kernel.Meta(INTERFACES[key]), kernel.Compare(name, negated)]
-    if key in {Key.SOURCE, Key.DESTINATION}:
+    if key in ADDRESS_KEYS:
         return _address(match)
     if key in PORTS:
         ports = tuple(sorted({int(port).to_bytes(2, "big") for port in match.values}))

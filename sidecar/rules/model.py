@@ -3,15 +3,17 @@
 Rules are kept as the builder's program (append here, insert there), because that is what the texts show;
 `tables` plays the program and gives the outcome. Names are iptables' (`nat`, `PREROUTING`, `ISTIO_INBOUND`).
 Knows nothing of how rules are spelt or sent.
+
+Rules and their parts are named tuples, and members of enumerations hash by identity: they key caches, and so hash in C.
 """
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from ipaddress import ip_interface
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Family = Literal[4, 6]
 TABLES = ("nat", "mangle", "raw")
@@ -27,12 +29,16 @@ CHAINS = {
 class Backend(Enum):
     """Into what a ruleset is translated: iptables' own form, or native nftables."""
 
+    __hash__ = object.__hash__
+
     IPTABLES = "iptables"
     NFT = "nft"
 
 
 class Key(Enum):
     """What a match looks at. Members are in the order in which a canonical rule lists them."""
+
+    __hash__ = object.__hash__
 
     IN_INTERFACE = "in-interface"
     OUT_INTERFACE = "out-interface"
@@ -51,6 +57,8 @@ class Key(Enum):
 class Verb(Enum):
     """What happens to a packet that matches."""
 
+    __hash__ = object.__hash__
+
     RETURN = "return"
     ACCEPT = "accept"
     DROP = "drop"
@@ -66,8 +74,7 @@ class Verb(Enum):
 _RANK = {key: rank for rank, key in enumerate(Key)}
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """One condition: `key` is one of `values` (or, `negated`, none of them).
 
     Values are text for interfaces, protocols, addresses (in CIDR form) and group names, else numbers.
@@ -88,8 +95,7 @@ class Match:
         return _RANK[self.key]
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """What a rule does: `chain` for a jump, `port` for redirections, `number` for a mark or a conntrack zone."""
 
     verb: Verb
@@ -98,8 +104,7 @@ class Target:
     number: int = 0
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """A rule in its place.
 
     `position` is iptables' (1 is the head of the chain), None to append. `family` None means both. `only` names
@@ -131,27 +136,24 @@ class Rule:
         Addresses lose their host bits, ports are in order.
         """
         matches = tuple(sorted((_known(match) for match in self.matches), key=lambda match: match.rank))
-        return replace(self, matches=matches, position=None, only=None, bare_port=False)
+        return self._replace(matches=matches, position=None, only=None, bare_port=False)
 
 
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """A chain and its rules in the order in which packets meet them."""
 
     name: str
     rules: tuple[Rule, ...]
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table's chains that hold rules, in the order of `CHAINS`."""
 
     name: str
     chains: tuple[Chain, ...]
 
 
-@dataclass(frozen=True)
-class PolicyRoute:
+class PolicyRoute(NamedTuple):
     """Packets with `mark` are looked up in `table`, whose only route delivers everything locally."""
 
     family: Family
@@ -171,10 +173,6 @@ class Ruleset:
     routes: tuple[PolicyRoute, ...] = ()
     loopback_addresses: tuple[str, ...] = ()
 
-    def __hash__(self) -> int:
-        # A ruleset keys caches; hashing every rule anew would cost more than what the caches save.
-        return hash(self.digest)
-
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of `canonical_text`, in hex: equal for equal rulesets in every process and version of Python."""
@@ -193,15 +191,17 @@ class Ruleset:
         return tuple(
             rule
             for rule in self.rules
-            if rule.only in {None, backend} and (family is None or rule.family in {None, family})
+            if (rule.only is None or rule.only is backend) and (family is None or rule.family in {None, family})
         )
 
     def tables(self, backend: Backend, family: Family | None = None) -> tuple[Table, ...]:
         """Return what the kernel holds after the program of `backend` has run into empty tables."""
-        rules = self.program(backend, family)
+        rules: dict[str, list[Rule]] = {table: [] for table in TABLES}
+        for rule in self.program(backend, family):
+            rules[rule.table].append(rule)
         outcome = []
         for table in TABLES:
-            placed = place([rule for rule in rules if rule.table == table])
+            placed = place(rules[table])
             chains = tuple(Chain(name, placed[name]) for name in CHAINS[table] if name in placed)
             if chains:
                 outcome.append(Table(table, chains))
@@ -223,9 +223,9 @@ def place(rules: Iterable[Rule]) -> dict[str, tuple[Rule, ...]]:
 def _known(match: Match) -> Match:
     """Return `match` as the kernel keeps it: ranges without host bits, ports as an ordered set."""
     if match.key in {Key.SOURCE, Key.DESTINATION}:
-        return replace(match, values=(str(ip_interface(match.value).network),))
+        return match._replace(values=(str(ip_interface(match.value).network),))
     if match.key in {Key.SPORT, Key.DPORT}:
-        return replace(match, values=tuple(sorted({int(port) for port in match.values})))
+        return match._replace(values=tuple(sorted({int(port) for port in match.values})))
     return match
 
 

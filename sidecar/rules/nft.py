@@ -3,6 +3,8 @@
 `lower` follows the same names and order, so the text and the netlink transaction cannot drift apart.
 """
 
+from operator import attrgetter
+
 from sidecar.rules.model import BUILT_IN, CHAINS, TABLES, Backend, Key, Match, Rule, Ruleset, Target, Verb
 
 # Base chains: type, hook and priority (DNAT's -100 also for output, as Istio has it).
@@ -15,6 +17,7 @@ HOOKS = {
     ("raw", "OUTPUT"): ("filter", "output", -300),
 }
 FAMILY = "inet"
+_RANK = attrgetter("rank")
 _PREFIX = "istio-proxy-"
 
 
@@ -43,9 +46,10 @@ def ordered(rule: Rule) -> tuple[Match, ...]:
 
     A bare port says the protocol itself, so the protocol's own match is left out.
     """
-    said_with_port = rule.bare_port or rule.table == "raw"
-    matches = [m for m in rule.matches if not (said_with_port and m.key is Key.PROTOCOL)]
-    return tuple(matches) if rule.table == "raw" else tuple(sorted(matches, key=lambda match: match.rank))
+    matches = rule.matches
+    if rule.bare_port or rule.table == "raw":
+        matches = tuple(match for match in matches if match.key is not Key.PROTOCOL)
+    return matches if rule.table == "raw" else tuple(sorted(matches, key=_RANK))
 
 
 def render(ruleset: Ruleset) -> str:

@@ -1,12 +1,21 @@
 import errno
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyroute2.netlink.nfnetlink.nftsocket import nft_rule_msg
 
 from lab.errors import MachineError, PodError
-from lab.nftables import Chain, Operation, Rule, Table, encode, wire
+from lab.nftables import Chain, Operation, Rule, Table, encode, messages
+from lab.nftables.attributes import attribute, attributes, contents, text
+from lab.nftables.expressions import DATA, NAME, decode
+from lab.nftables.expressions import encode as encode_expression
+from lab.nftables.forms import SetReference
 from lab.nftables.objects import (
+    IPV4,
+    IPV6,
     Base,
+    Bitwise,
     Code,
     Compare,
     Counter,
@@ -20,6 +29,7 @@ from lab.nftables.objects import (
     MetaKey,
     Payload,
     Redirect,
+    Tproxy,
     Unknown,
     Verdict,
 )
@@ -38,7 +48,7 @@ def rules(*expressions: tuple[Expression, ...]) -> list[Operation]:
 
 def kinds(batch: bytes) -> list[tuple[int, int, int]]:
     """Return type, flags and sequence of each message."""
-    return [(kind & 0xFF, flags, sequence) for kind, flags, sequence, _ in wire.messages(batch)]
+    return [(kind & 0xFF, flags, sequence) for kind, flags, sequence, _ in messages.messages(batch)]
 
 
 def test_a_transaction_is_one_batch_with_one_acknowledgement() -> None:
@@ -59,19 +69,113 @@ def test_a_set_belongs_to_its_rule() -> None:
 def test_every_set_of_a_batch_has_its_own_number() -> None:
     """Equal rules with sets do not share one: the second batch message differs in the set's number."""
     rule = rules((Lookup((b"\0\x35",)),))
-    bodies = [body for kind, _, _, body in wire.messages(encode((ADD_TABLE, *rule, *rule))) if kind & 0xFF == 6]
+    bodies = [body for kind, _, _, body in messages.messages(encode((ADD_TABLE, *rule, *rule))) if kind & 0xFF == 6]
 
     assert bodies[0] != bodies[1]
 
 
-def test_the_encoding_is_what_pyroute2_reads() -> None:
+def data(value: bytes) -> dict[str, object]:
+    """Return how pyroute2 shows plain data."""
+    return {"NFTA_DATA_VALUE": value}
+
+
+def shown(part: object) -> object:
+    """Return what pyroute2 has read as plain values: attributes by name."""
+    if isinstance(part, dict) and "attrs" in part:
+        return {attr[0]: shown(attr[1]) for attr in part["attrs"]}
+    return part
+
+
+EXAMPLES: list[tuple[Expression | SetReference, str, dict[str, object]]] = [
+    (Meta(MetaKey.SKUID), "meta", {"NFTA_META_KEY": "NFT_META_SKUID", "NFTA_META_DREG": "NFT_REG_1"}),
+    (Meta(MetaKey.MARK, store=True), "meta", {"NFTA_META_KEY": "NFT_META_MARK", "NFTA_META_SREG": "NFT_REG_1"}),
+    (Ct(CtKey.STATE), "ct", {"NFTA_CT_KEY": "NFT_CT_STATE", "NFTA_CT_DREG": "NFT_REG_1"}),
+    (Ct(CtKey.ZONE, store=True), "ct", {"NFTA_CT_KEY": "NFT_CT_ZONE", "NFTA_CT_SREG": "NFT_REG_1"}),
+    (
+        Payload(Base.NETWORK, 16, 4),
+        "payload",
+        {
+            "NFTA_PAYLOAD_DREG": "NFT_REG_1",
+            "NFTA_PAYLOAD_BASE": "NFT_PAYLOAD_NETWORK_HEADER",
+            "NFTA_PAYLOAD_OFFSET": 16,
+            "NFTA_PAYLOAD_LEN": 4,
+        },
+    ),
+    (
+        Bitwise(b"\xff\xf0"),
+        "bitwise",
+        {
+            "NFTA_BITWISE_SREG": "NFT_REG_1",
+            "NFTA_BITWISE_DREG": "NFT_REG_1",
+            "NFTA_BITWISE_LEN": 2,
+            "NFTA_BITWISE_MASK": data(b"\xff\xf0"),
+            "NFTA_BITWISE_XOR": data(b"\0\0"),
+        },
+    ),
+    (
+        Compare(b"lo", negated=True),
+        "cmp",
+        {"NFTA_CMP_SREG": "NFT_REG_1", "NFTA_CMP_OP": "NFT_CMP_NEQ", "NFTA_CMP_DATA": data(b"lo")},
+    ),
+    (
+        SetReference("__set%d", 7, negated=True),
+        "lookup",
+        {
+            "NFTA_LOOKUP_SET": "__set%d",
+            "NFTA_LOOKUP_SREG": "NFT_REG_1",
+            "NFTA_LOOKUP_SET_ID": 7,
+            "NFTA_LOOKUP_FLAGS": {"NFT_LOOKUP_F_INV"},
+        },
+    ),
+    (
+        Immediate(b"\x3a\x99"),
+        "immediate",
+        {"NFTA_IMMEDIATE_DREG": "NFT_REG_1", "NFTA_IMMEDIATE_DATA": data(b"\x3a\x99")},
+    ),
+    (
+        Verdict(Code.JUMP, "elsewhere"),
+        "immediate",
+        {
+            "NFTA_IMMEDIATE_DREG": "NFT_REG_VERDICT",
+            "NFTA_IMMEDIATE_DATA": {
+                "NFTA_DATA_VERDICT": {"NFTA_VERDICT_CODE": "NFT_JUMP", "NFTA_VERDICT_CHAIN": "elsewhere"}
+            },
+        },
+    ),
+    (Counter(3, 2**40), "counter", {"NFTA_COUNTER_BYTES": 2**40, "NFTA_COUNTER_PACKETS": 3}),
+    (
+        Redirect(),
+        "redir",
+        {
+            "NFTA_REDIR_REG_PROTO_MIN": "NFT_REG_1",
+            "NFTA_REDIR_REG_PROTO_MAX": "NFT_REG_1",
+            "NFTA_REDIR_FLAGS": {"NF_NAT_RANGE_PROTO_SPECIFIED"},
+        },
+    ),
+    # pyroute2 takes the family's number for a register's.
+    (Tproxy(IPV4), "tproxy", {"NFTA_TPROXY_FAMILY": "NFT_REG_2", "NFTA_TPROXY_REG_PORT": "NFT_REG_1"}),
+]
+
+
+@pytest.mark.parametrize(("expression", "name", "attributes"), EXAMPLES)
+def test_pyroute2_reads_what_is_meant(
+    expression: Expression | SetReference, name: str, attributes: dict[str, object]
+) -> None:
+    """An independent decoder finds the kernel's own names for the expression, its attributes and their values."""
+    element = nft_rule_msg.nft_expr(encode_expression(expression))
+    element.decode()
+
+    assert {"NFTA_EXPR_NAME": name, "NFTA_EXPR_DATA": attributes} == shown(element)
+
+
+def test_pyroute2_reads_a_whole_rule() -> None:
     """A rule put together from encoded expressions decodes to table, chain and expressions in order."""
     expressions = (*TCP, Counter(), Immediate(b"\x3a\x99"), Redirect())
     batch = encode((ADD_TABLE, *rules(expressions)))
     raw = next(
-        wire.HEADER.pack(len(body) + 16, kind, flags, sequence, 0) + body
-        for kind, flags, sequence, body in wire.messages(batch)
-        if kind & 0xFF == wire.NEW_RULE
+        messages.HEADER.pack(len(body) + 16, kind, flags, sequence, 0) + body
+        for kind, flags, sequence, body in messages.messages(batch)
+        if kind & 0xFF == messages.NEW_RULE
     )
     rule = nft_rule_msg(raw)
     rule.decode()
@@ -81,6 +185,102 @@ def test_the_encoding_is_what_pyroute2_reads() -> None:
         rule.get_attr("NFTA_RULE_CHAIN"),
         [each.get_attr("NFTA_EXPR_NAME") for each in rule.get_attr("NFTA_RULE_EXPRESSIONS")],
     ) == ("tt", "output", ["meta", "cmp", "counter", "immediate", "redir"])
+
+
+BYTES = st.binary(min_size=1, max_size=16)
+NAMES = st.text("abcxyz-_019", min_size=1, max_size=12)
+U32 = st.integers(0, 2**32 - 1)
+U64 = st.integers(0, 2**64 - 1)
+
+
+def of(kind: type, *fields: st.SearchStrategy[object]) -> st.SearchStrategy[Expression | SetReference]:
+    """Return expressions of `kind`."""
+    return st.tuples(*fields).map(lambda values: kind(*values))
+
+
+EXPRESSIONS = st.one_of(
+    of(Meta, st.sampled_from(MetaKey), st.booleans()),
+    of(Ct, st.sampled_from(CtKey), st.booleans()),
+    of(Payload, st.sampled_from(Base), U32, U32),
+    of(Bitwise, BYTES),
+    of(Compare, BYTES, st.booleans()),
+    of(SetReference, NAMES, U32, st.booleans()),
+    of(Immediate, BYTES),
+    of(Verdict, st.sampled_from(Code), st.just("") | NAMES),
+    of(Counter, U64, U64),
+    of(Redirect),
+    of(Tproxy, st.sampled_from([IPV4, IPV6])),
+)
+
+
+@given(EXPRESSIONS)
+@settings(deadline=None)
+def test_what_is_encoded_decodes_to_the_same(expression: Expression | SetReference) -> None:
+    """Reading an encoded expression gives that expression, and encoding this gives those bytes."""
+    element = encode_expression(expression)
+    ((_, _, content),) = attributes(element)
+    read = decode(content)
+
+    assert (expression, type(expression), element) == (read, type(read), encode_expression(read))
+
+
+@given(EXPRESSIONS, st.integers(40, 200), BYTES)
+@settings(deadline=None)
+def test_an_attribute_too_many_makes_an_expression_unknown(
+    expression: Expression | SetReference, number: int, content: bytes
+) -> None:
+    """What an expression says besides is never ignored, unless it is padding, which is empty."""
+    ((_, _, element),) = attributes(encode_expression(expression))
+    data = contents(element)[DATA]
+    named = attribute(NAME, text(expression.name))
+    strange = data + attribute(number, content)
+
+    assert Unknown(expression.name, strange) == decode(named + attribute(DATA, strange))
+    assert expression == decode(named + attribute(DATA, data + attribute(number, b"")))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("meta", {1: 2, 2: 3}),  # another register
+        ("meta", {1: 1, 2: 999}),  # another key
+        ("meta", {1: 1}),  # no key
+        ("cmp", {1: 1, 2: 2}),  # less than
+        ("bitwise", {1: 1, 2: 1, 3: 4, 6: 1}),  # a shift
+        ("redir", {1: 1, 2: 2, 3: 2}),  # a range of ports
+        ("tproxy", {1: 0, 3: 1}),  # both IP versions
+        ("synproxy", {1: 1460}),
+    ],
+)
+def test_what_our_types_cannot_say_is_unknown(name: str, data: dict[int, int]) -> None:
+    """Other registers, operations and expressions are not taken for ours."""
+    content = b"".join(attribute(number, value.to_bytes(4, "big")) for number, value in data.items())
+
+    assert Unknown(name, content) == decode(attribute(NAME, text(name)) + attribute(DATA, content))
+
+
+@pytest.mark.parametrize("mask_and_xor", [(b"\xff\xff", b"\0\1"), (b"\xff", b"\0")])
+def test_flipping_or_a_wrong_length_is_no_mask(mask_and_xor: tuple[bytes, bytes]) -> None:
+    """A bitwise expression is read as a mask only if it flips nothing and is as long as it says."""
+    registers = attribute(1, b"\0\0\0\1") + attribute(2, b"\0\0\0\1") + attribute(3, b"\0\0\0\2")
+    data = registers + b"".join(attribute(4 + at, attribute(1, each)) for at, each in enumerate(mask_and_xor))
+
+    assert Unknown("bitwise", data) == decode(attribute(NAME, text("bitwise")) + attribute(DATA, data))
+
+
+@given(st.binary(max_size=40))
+@settings(deadline=None)
+def test_any_attributes_of_an_expression_can_be_read(noise: bytes) -> None:
+    """Whatever an expression of a known name carries, reading it raises nothing."""
+    for name in ("meta", "ct", "payload", "bitwise", "cmp", "lookup", "immediate", "counter", "redir", "tproxy"):
+        assert name == decode(attribute(NAME, text(name)) + attribute(DATA, noise)).name
+
+
+def test_equal_fields_do_not_make_expressions_equal() -> None:
+    """Expressions of different types differ even where their fields are alike."""
+    alike = [Meta(MetaKey.MARK), Ct(CtKey.MARK), Bitwise(b"a"), Immediate(b"a"), Redirect(), Unknown("redir")]
+
+    assert len(alike) == len(set(alike))
 
 
 @pytest.mark.parametrize(
@@ -97,9 +297,9 @@ def refused(number: int, code: int, *expressions: tuple[Expression, ...], at: st
     """Return the error for operation `number` of a table, a chain and rules; the kernel points at expression `at`."""
     batch = encode((ADD_TABLE, NAT, *rules(*expressions)))
     offset = 0
-    for kind, _, sequence, body in wire.messages(batch):
-        if kind & 0xFF == wire.NEW_RULE and sequence == number and at:
-            name = body.index(wire.attribute(1, wire.text(at)))
+    for kind, _, sequence, body in messages.messages(batch):
+        if kind & 0xFF == messages.NEW_RULE and sequence == number and at:
+            name = body.index(attribute(1, text(at)))
             offset = 16 + name - 4
     return explain(batch, Refusal(number, code, offset=offset))
 
