@@ -23,7 +23,7 @@ ALL = [*RUNTIME, *(each for lines in EXTRAS.values() for each in lines)]
 TEXTS = {".py", ".toml", ".yaml", ".yml", ".md", ".txt", ".json"}
 GENERATED = {".git", ".nox", ".venv", ".hypothesis", ".mypy_cache", ".ruff_cache", ".pytest_cache", "results", "dist"}
 # Home directories and temporary files; in two parts, so that this file does not name one itself.
-MACHINE_PATHS = re.compile("(?<![a-z.])/(?:" + "home|Users|root|work" + ")/[a-z0-9]")
+MACHINE_PATHS = re.compile("(?<![a-z.])/(?:" + "home|Users|root|work" + ")/[a-z0-9]{2}")
 
 
 def sources() -> list[Path]:
@@ -50,6 +50,8 @@ def imported_packages() -> set[str]:
                     found |= {alias.name.split(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom):
                     found.add(str(node.module).split(".")[0])
+                elif isinstance(node, ast.Call) and ast.unparse(node.func) == "light":  # `lab.light`
+                    found |= {each.value.split(".")[0] for each in node.args if isinstance(each, ast.Constant)}
     return found
 
 

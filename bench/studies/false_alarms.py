@@ -52,7 +52,7 @@ def main() -> None:
     p_value = binomtest(alarms, runs, _NOMINAL, alternative="greater").pvalue
     verdict = "more than" if p_value < _ALPHA else "no more than"
     print(f"{alarms} alarms in {runs} runs: {verdict} {_NOMINAL:.0%} explains (binomial, one-sided, p = {p_value:.3f})")
-    raise SystemExit(p_value < _ALPHA)
+    raise SystemExit(int(p_value < _ALPHA))
 
 
 if __name__ == "__main__":
