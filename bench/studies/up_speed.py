@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab.manifest import Container, Manifest, Metadata, Pod, PodSpec, Port, encode
@@ -55,17 +55,12 @@ def manifest(pods: int, *, meshed: bool) -> str:
 def up_and_down(path: Path) -> tuple[float, float]:
     """Return the seconds that `up` and `down` of a manifest take."""
     command = [sys.executable, "-m", "sidelab"]
-    up_s = _timed(lambda: subprocess.run([*command, "up", str(path), "--name", "study"], check=True, **_QUIET))
-    down_s = _timed(lambda: subprocess.run([*command, "down", "study"], check=True, **_QUIET))
-    return up_s, down_s
+    return _timed([*command, "up", str(path), "--name", "study"]), _timed([*command, "down", "study"])
 
 
-_QUIET = {"stdout": subprocess.DEVNULL, "cwd": Path(__file__).parents[2]}
-
-
-def _timed(call: Callable[[], object]) -> float:
+def _timed(command: Sequence[str]) -> float:
     start = time.perf_counter()
-    call()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
     return time.perf_counter() - start
 
 
