@@ -52,6 +52,7 @@ class PodPlan:
     containers: tuple[ContainerPlan, ...]
     restart_policy: str
     grace_s: float
+    source: Pod  # what it is built from
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def _pod(pod: Pod, address: PodAddress, registry: Registry) -> PodPlan:
         containers=resolve(pod.spec.containers),
         restart_policy=pod.spec.restart_policy,
         grace_s=pod.spec.termination_grace_period_seconds,
+        source=pod,
     )
 
 

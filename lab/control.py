@@ -18,6 +18,7 @@ import msgspec
 from lab import errors, wire
 from lab.blueprint import Process
 from lab.errors import InputError, PodError, SidelabError
+from lab.manifest import Manifest, encode
 from lab.program import Command
 from lab.runtime import LiveContainer, LivePod
 
@@ -65,6 +66,10 @@ class _Stop(msgspec.Struct, tag="stop", tag_field="verb"):
     pass
 
 
+class _Manifest(msgspec.Struct, tag="manifest", tag_field="verb"):
+    pod: Key
+
+
 class _Log(msgspec.Struct, tag="log", tag_field="verb"):
     pod: Key
     container: str | None
@@ -89,7 +94,7 @@ class _Exec(msgspec.Struct, tag="exec", tag_field="verb"):
     terminal: bool
 
 
-_Request = _Status | _Stop | _Log | _Socket | _Namespaces | _Exec
+_Request = _Status | _Stop | _Manifest | _Log | _Socket | _Namespaces | _Exec
 _Answer = tuple[dict[str, Any], list[int]]
 
 
@@ -172,17 +177,24 @@ class _Connection:
             case _Stop():
                 self._supervisor.stop()
                 return {"stopping": True}, []
-            case _Log():
-                container = self._container(request.pod, request.container)
-                container.log.touch()
-                return {"log": container.plan.name}, [os.open(container.log, os.O_RDONLY | os.O_CLOEXEC)]
-            case _Socket():
-                return {"socket": True}, [self._open_socket(request)]
-            case _Namespaces():
-                return {"namespaces": True}, self._namespaces(request)
+            case _Manifest():
+                return {"manifest": encode(Manifest(pods=(self._pod(request.pod).plan.source,)))}, []
+            case _Log() | _Socket() | _Namespaces():
+                return {"handed": True}, self._handed_out(request)
             case _Exec():
                 self._execute(request, descriptors)
                 return {"starting": True}, []
+
+    def _handed_out(self, request: _Log | _Socket | _Namespaces) -> list[int]:
+        match request:
+            case _Log():
+                log = self._container(request.pod, request.container).log
+                log.touch()
+                return [os.open(log, os.O_RDONLY | os.O_CLOEXEC)]
+            case _Socket():
+                return [self._open_socket(request)]
+            case _Namespaces():
+                return self._namespaces(request)
 
     def _pod(self, key: Key) -> LivePod:
         pod = self._supervisor.pods.get(key)

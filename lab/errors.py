@@ -33,6 +33,12 @@ class PodError(SidelabError):
     exit_status = 5
 
 
+def kind(exit_status: int, default: type[SidelabError] = SidelabError) -> type[SidelabError]:
+    """Return the kind of error that has `exit_status`, or `default`."""
+    kinds = (InputError, MachineError, PodError)
+    return next((each for each in kinds if each.exit_status == exit_status), default)
+
+
 def report(error: BaseException) -> dict[str, Any]:
     """Return `error` as a dictionary for JSON: its message and exit status, or a bug's traceback."""
     if isinstance(error, SidelabError):
@@ -43,7 +49,6 @@ def report(error: BaseException) -> dict[str, Any]:
 def raise_reported(answer: Mapping[str, Any]) -> None:
     """Raise what `answer` reports, as the kind of error that it was there; do nothing where it is no report."""
     if "error" in answer:
-        kinds = (InputError, MachineError, PodError)
-        raise next((kind for kind in kinds if kind.exit_status == answer["exit_status"]), SidelabError)(answer["error"])
+        raise kind(answer["exit_status"])(answer["error"])
     if "bug" in answer:
         raise RuntimeError(f"a process of the lab met a bug:\n{answer['bug']}")

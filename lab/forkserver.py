@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from lab import syscalls
+from lab.errors import SidelabError
 from lab.steps import reached
 
 REQUEST_BYTES = 1 << 17
@@ -59,7 +60,7 @@ def serve(descriptor: int, preload: tuple[str, ...]) -> None:
     poll = select.poll()
     poll.register(requests, select.POLLIN)
     poll.register(wakeup, select.POLLIN)
-    children: dict[int, int] = {}
+    children: dict[int, tuple[int, bool]] = {}
     while True:
         ready = {fd for fd, _ in poll.poll()}
         if wakeup.fileno() in ready:
@@ -79,7 +80,7 @@ def serve(descriptor: int, preload: tuple[str, ...]) -> None:
                     wakeup.close()
                     waker.close()
                     _child(request, descriptors, requests)
-                children[pid] = request["id"]
+                children[pid] = request["id"], bool(request["log"])
                 requests.send(marshal.dumps((request["id"], "started", pid)))
             for fd in descriptors:
                 os.close(fd)
@@ -97,12 +98,19 @@ def _receive(requests: socket.socket) -> tuple[dict[str, Any] | None, list[int]]
     return request, list(descriptors)
 
 
-def _reap(events: socket.socket, children: dict[int, int]) -> None:
+def _reap(events: socket.socket, children: dict[int, tuple[int, bool]]) -> None:
+    """Tell of each child that has ended; what a container has left in its process group ends with it."""
     while children:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
             return
-        events.send(marshal.dumps((children.pop(pid), "exited", status)))
+        number, is_container = children.pop(ended.si_pid)
+        if is_container:
+            try:  # noqa: SIM105  # contextlib would be imported for this alone
+                os.killpg(ended.si_pid, signal.SIGKILL)  # no other group can have that number before it is waited for
+            except ProcessLookupError:
+                pass  # it ended before it had a group
+        events.send(marshal.dumps((number, "exited", os.waitpid(ended.si_pid, 0)[1])))
 
 
 def _child(request: dict[str, Any], descriptors: list[int], events: socket.socket) -> NoReturn:
@@ -121,6 +129,9 @@ def _child(request: dict[str, Any], descriptors: list[int], events: socket.socke
         status = 0
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except SidelabError as error:
+        sys.stderr.write(f"sidelab: {error}\n")
+        status = error.exit_status
     except BaseException:  # noqa: BLE001  # it goes to the container's log, and its status says that it failed
         traceback.print_exc()
     finally:

@@ -23,6 +23,7 @@ from lab.errors import InputError, PodError
 
 if TYPE_CHECKING:
     from lab.blueprint import Blueprint
+    from lab.manifest import Manifest
 
 Key = tuple[str, str]
 Progress = Callable[[int, int], None]
@@ -70,13 +71,22 @@ class Lab:
         self._link.close()
 
     def _ask(self, verb: str, descriptors: Sequence[int] = (), **arguments: Any) -> tuple[dict[str, Any], list[int]]:
-        wire.send(self._link, {"verb": verb, **arguments}, descriptors)
+        with self._while_it_lives():
+            wire.send(self._link, {"verb": verb, **arguments}, descriptors)
         return self._hear()
 
+    @contextmanager
+    def _while_it_lives(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionError:
+            raise PodError(f"lab {self.name!r} ended: its supervisor (pid {self.pid}) hung up") from None
+
     def _hear(self) -> tuple[dict[str, Any], list[int]]:
-        answer, handed = wire.receive(self._link)
-        if not answer:
-            raise PodError(f"the supervisor of lab {self.name!r} ended")
+        with self._while_it_lives():
+            answer, handed = wire.receive(self._link)
+            if not answer:
+                raise ConnectionResetError
         errors.raise_reported(answer)
         return answer, handed
 
@@ -102,6 +112,12 @@ class Lab:
         shown = ", ".join("/".join(key) for key in (matches or keys)[:20])
         problem = "several pods are called" if matches else "no pod is called"
         raise InputError(f"{problem} {name!r} in lab {self.name!r}: choose one of {shown}")
+
+    def manifest(self, pod: Key) -> "Manifest":
+        """Return what the pod was built from, injected as it is, as a manifest of this one pod."""
+        from lab.manifest import decode  # noqa: PLC0415  # few need it, and all would wait for it
+
+        return decode([("the lab's own manifest", self._ask("manifest", pod=pod)[0]["manifest"])])
 
     def log(self, pod: Key, container: str | None = None) -> int:
         """Return a descriptor of the container's log, from its beginning; the caller's to close."""
@@ -148,7 +164,10 @@ class Lab:
 
     def stop(self) -> None:
         """End the lab; returns when its last process is gone. Raises `PodError` if it will not end."""
-        pidfd = os.pidfd_open(self.pid)
+        try:
+            pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
         try:
             self._ask("stop")  # an answer proves that the pid was still the supervisor's when it was opened
             if not select.select([pidfd], [], [], _GONE_TIMEOUT_S)[0]:
@@ -218,6 +237,9 @@ def foreground(
         try:
             with Lab(name) as lab:
                 yield lab
+        except PodError:
+            box.raise_last_words()
+            raise
         finally:
             box.kill()
 

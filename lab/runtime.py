@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.blueprint import ContainerPlan, PodPlan, Process
-from lab.errors import PodError, SidelabError
+from lab.errors import PodError, SidelabError, kind
 from lab.loop import Loop, Timer
 from lab.probes import Prober
 from lab.program import Command, Hook, Standin
@@ -182,6 +182,7 @@ class LivePod:
         self.plan = plan
         self.phase = "Pending"
         self.reason = ""
+        self.failure: type[SidelabError] = PodError  # whose fault it is that the phase is Failed
         self.init = [LiveContainer(host, self, each) for each in plan.init]
         self.containers = [LiveContainer(host, self, each) for each in plan.containers]
         self._host = host
@@ -216,15 +217,15 @@ class LivePod:
                     container.plan.run.call()
                 reached("hook-called")
             except SidelabError as error:
-                self._fail(f"init container {container.plan.name}: {error}")
+                self._fail(f"init container {container.plan.name}: {error}", type(error))
                 return
             container.state, container.exit_status = "terminated", 0
         self.phase = "Running"
         for container in self.containers:
             container.start()
 
-    def _fail(self, reason: str) -> None:
-        self.phase, self.reason = "Failed", reason
+    def _fail(self, reason: str, failure: type[SidelabError] = PodError) -> None:
+        self.phase, self.reason, self.failure = "Failed", reason, failure
         self._on_change(self)
 
     def changed(self) -> None:
@@ -241,7 +242,9 @@ class LivePod:
             else:
                 tail = container.log_tail()
                 ending = f"; its log ends:\n{tail}" if tail else ""
-                self._fail(f"init container {container.plan.name} failed: {container.reason}{ending}")
+                # A stand-in ends as our own command line does; what another program's status means is its own affair.
+                failure = kind(status, PodError) if container.is_standin else PodError
+                self._fail(f"init container {container.plan.name} failed: {container.reason}{ending}", failure)
         elif self.plan.restart_policy == "Always" or (self.plan.restart_policy == "OnFailure" and status):
             container.restart_later()
         elif not any(each.state != "terminated" for each in self.containers):

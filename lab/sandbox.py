@@ -70,6 +70,12 @@ class Sandbox:
             select.select([self.supervisor], [], [])  # it dies with the keeper, but after it
         self._close()
 
+    def raise_last_words(self) -> None:
+        """Raise what the supervisor has reported since the last `hear`; return where it is no failure."""
+        with contextlib.suppress(OSError):
+            while data := self.channel.recv(_MESSAGE_BYTES, socket.MSG_DONTWAIT):
+                errors.raise_reported(json.loads(data))
+
     def tell(self, word: bytes) -> None:
         """Send one word to the keeper or the supervisor; that one has ended is for the next `hear` to notice."""
         with contextlib.suppress(OSError):
@@ -290,7 +296,7 @@ def make_mounts() -> None:
 
 
 def _make_devices() -> None:
-    """Mount a /dev with what programs count on, as container runtimes do: a container's root could open any disk in ours.
+    """Mount a /dev with what programs count on, as container runtimes do: in ours a container's root could open disks.
 
     Its terminals are its own, too; the one that `shell` brings along comes as a descriptor and needs no name.
     """

@@ -143,7 +143,7 @@ class Supervisor:
         if self._is_ready:
             return
         if pod.phase == "Failed":
-            raise PodError(f"pod {_full_name(pod)}: {pod.reason}" if pod.reason else _unready_because(pod))
+            raise pod.failure(f"pod {_full_name(pod)}: {pod.reason}" if pod.reason else _unready_because(pod))
         if pod.ready or pod.phase == "Succeeded":
             self._unready.discard(pod.plan.key)
         else:

@@ -75,6 +75,16 @@ def descendants(of: int | None = None) -> dict[int, ProcessSeen]:
     return {pid: each for pid, each in found.items() if each.state != "Z"}
 
 
+def running_with(seconds: bytes) -> list[int]:
+    """Return the descendants that are `sleep seconds`."""
+    found = []
+    for pid in descendants():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:2] == [b"sleep", seconds]:
+                found.append(pid)
+    return found
+
+
 def host_state() -> dict[str, object]:
     """Return what a lab must not change on the host: links, mounts, directories, socket names."""
     return {

@@ -90,16 +90,12 @@ def rootless(_subreaper: None, ordinary_user: str, tmp_path: Path) -> Iterator[C
         yield from _line(CommandLine(name, tmp_path))
         return
     user = pwd.getpwnam(ordinary_user)
-    prefix = ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--")
+    become = ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--")
+    prefix = (*become, "sh", "-c", 'exec "$0" "$@"')  # setpriv itself would still get into root's directories
     env = {"HOME": "/", "PYTHONPATH": sysconfig.get_path("purelib"), "PYTHONDONTWRITEBYTECODE": "1"}
     for python in (sys.executable, "/usr/bin/python3"):
-        line = CommandLine(name, Path("/"), prefix, python, env)
-        if (
-            subprocess.run(
-                line.argv("--help"), env={**os.environ, **env}, cwd="/", capture_output=True, check=False
-            ).returncode
-            == 0
-        ):
+        line = CommandLine(name, Path("/"), prefix, python, env, user.pw_uid)
+        if line.run("--help").returncode == 0:
             yield from _line(line)
             return
     pytest.skip(f"neither {sys.executable} nor /usr/bin/python3 runs {ROOT}/sidelab.py for an ordinary user")

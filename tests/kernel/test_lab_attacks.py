@@ -2,12 +2,12 @@
 
 import contextlib
 import json
+import operator
 import os
 import shutil
 import socket
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def _link(line: CommandLine) -> Iterator[socket.socket]:
 
 def _supervisor(line: CommandLine) -> int:
     with Lab(line.name) as lab:
-        return lab.pid
+        return int(lab.pid)
 
 
 def _serves(line: CommandLine) -> bool:
@@ -127,16 +127,22 @@ def test_a_client_that_reads_nothing_holds_nobody_up(shared: CommandLine):
     """Answers that are not taken wait, without anybody else waiting."""
     with _link(shared) as link:
         link.setblocking(False)
-        with pytest.raises(BlockingIOError):
+        with contextlib.suppress(BlockingIOError):
             while True:
-                wire.send(link, {"verb": "status"})
+                link.send(_message({"verb": "status"}))
         assert _serves(shared)
 
 
 def test_a_program_that_takes_long_holds_nobody_up(shared: CommandLine):
     """While one client's program runs, others are served; a second one of the same client as well."""
     null = os.open(os.devnull, os.O_RDWR)
-    ask = {"verb": "exec", "pod": ["default", "tool"], "container": None, "env": {}, "terminal": False}
+    ask: dict[str, object] = {
+        "verb": "exec",
+        "pod": ["default", "tool"],
+        "container": None,
+        "env": {},
+        "terminal": False,
+    }
     with _link(shared) as link:
         wire.send(link, {**ask, "argv": ["sleep", "1000"]}, [null] * 3)
         assert wire.receive(link)[0] == {"starting": True}
@@ -164,7 +170,7 @@ def test_many_programs_leave_nothing_in_the_supervisor(shared: CommandLine):
     for number in range(200):
         with Lab(shared.name) as lab:
             assert lab.execute(("default", "tool"), ["sh", "-c", f"exit {number % 100}"], (0, 1, 2)) == number % 100
-    await_true(lambda: before == counted(), f"{before} descriptors and children")
+    await_true(lambda: all(map(operator.le, counted(), before)), f"no more than {before} descriptors and children")
     assert len(descendants(supervisor)) == 4
 
 
@@ -173,13 +179,19 @@ def test_clients_that_hang_up_leave_nothing_in_the_supervisor(shared: CommandLin
     supervisor = _supervisor(shared)
     descriptors = Path(f"/proc/{supervisor}/fd")
     before = len(list(descriptors.iterdir()))
-    ask = {"verb": "exec", "pod": ["default", "tool"], "container": None, "env": {}, "terminal": False}
+    ask: dict[str, object] = {
+        "verb": "exec",
+        "pod": ["default", "tool"],
+        "container": None,
+        "env": {},
+        "terminal": False,
+    }
     for _ in range(20):
         with _link(shared) as link:
             socket.send_fds(link, [_message({**ask, "argv": ["sleep", "1000"]})[:50]], [0, 1, 2])
         with _link(shared) as link:
             wire.send(link, {**ask, "argv": ["sleep", "1000"]}, [0, 1, 2])
-    await_true(lambda: len(list(descriptors.iterdir())) == before, "the descriptors are closed")
+    await_true(lambda: len(list(descriptors.iterdir())) <= before, "the descriptors are closed")
     await_true(lambda: len(descendants(supervisor)) == 4, "the programs are gone", 5.0)
 
 
@@ -232,7 +244,7 @@ def test_a_container_that_fills_its_log_fills_no_memory(sidelab: CommandLine):
 
 def test_a_container_that_forks_ends_with_its_lab(sidelab: CommandLine):
     """A hundred orphans, each in a session of its own, are reaped while the lab runs and gone when it ends."""
-    script = "for i in $(seq 100); do setsid sleep 1000 & done; for i in $(seq 50); do setsid true & done; wait -n; sleep 1000"
+    script = "for i in $(seq 100); do setsid sleep 1000 & setsid true & done; sleep 1000"
     manifest = MANIFEST.replace('[sleep, "1000"]', f'[bash, -c, "{script}"]')
     if shutil.which("bash") is None:
         pytest.skip("bash is not installed")
@@ -240,5 +252,6 @@ def test_a_container_that_forks_ends_with_its_lab(sidelab: CommandLine):
     supervisor = _supervisor(sidelab)
     await_true(lambda: len(descendants(supervisor)) >= 104, "the sleepers sleep")
     assert _serves(sidelab)
+    inside = {supervisor, *descendants(supervisor)}
     assert sidelab.run("down", sidelab.name).returncode == 0
-    assert not descendants()
+    assert not inside & set(descendants())

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command_line import EXAMPLE, ROOT, CommandLine, await_true, descendants
+from command_line import EXAMPLE, ROOT, CommandLine, await_true, descendants, running_with
 
 from lab import wire
 from lab.lab import Lab
@@ -144,20 +144,8 @@ def test_a_program_ends_with_the_command_line_that_wanted_it(shared: CommandLine
     process.communicate(timeout=10)
     shared.started.remove(process)
     assert process.returncode == (130 if number == signal.SIGINT else -number)
-    await_true(lambda: not _sleepers("4321"), "it is gone", 5.0)
+    await_true(lambda: not running_with(b"4321"), "it is gone", 5.0)
     assert shared.pod("tool")["ready"]
-
-
-def _sleepers(argument: str) -> list[int]:
-    """Return the processes below us that have `argument` among theirs, the command lines excepted."""
-    found = []
-    for pid in descendants():
-        try:
-            if [b"sleep", argument.encode()] == Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:2]:
-                found.append(pid)
-        except FileNotFoundError:
-            continue
-    return found
 
 
 def test_apply_is_refused_for_now(shared: CommandLine):
@@ -201,7 +189,7 @@ def test_open_sockets_stay_in_their_pod(shared: CommandLine):
 @contextmanager
 def _terminal(
     line: CommandLine, *argv: str, rows: int = 33, columns: int = 77
-) -> Iterator[tuple[int, subprocess.Popen]]:
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run the command line at a new terminal; yield the near end and the process."""
     near, far = os.openpty()
     fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -237,7 +225,7 @@ def test_a_shell_has_a_real_terminal(shared: CommandLine):
         process.send_signal(signal.SIGWINCH)
         os.write(near, b"stty size; sleep 4322\n")
         _read_until(near, "sleep 4322\r\n")
-        await_true(lambda: _sleepers("4322"), "the sleep runs")
+        await_true(lambda: running_with(b"4322"), "the sleep runs")
         os.write(near, b"\x03")
         _read_until(near, "^C")
         os.write(near, b"stty size; exit 9\n")

@@ -83,6 +83,19 @@ def test_killing_the_supervisor_removes_the_lab(sidelab: CommandLine):
     assert done.stderr.startswith(f"sidelab: no lab named '{sidelab.name}' is running")
 
 
+def test_whoever_speaks_to_a_supervisor_that_is_killed_is_told_in_one_line(sidelab: CommandLine):
+    """A program's command line ends with status 5 when its lab does."""
+    assert sidelab.up().returncode == 0
+    supervisor = sidelab.state()["pid"]
+    process = sidelab.start("exec", "client", "--lab", sidelab.name, "--", "sh", "-c", "echo here; sleep 1000")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "here\n"
+    os.kill(supervisor, signal.SIGKILL)
+    output, problems = process.communicate(timeout=10)
+    assert (process.returncode, output) == (5, "")
+    assert problems == f"sidelab: lab '{sidelab.name}' ended: its supervisor (pid {supervisor}) hung up\n"
+
+
 def test_sigterm_to_the_supervisor_is_an_orderly_end(sidelab: CommandLine):
     """SIGTERM has the containers stopped with SIGTERM first: a shell's trap still runs."""
     manifest = sidelab.manifest(POLITE)
@@ -156,7 +169,8 @@ def test_a_killed_container_stays_dead_where_the_policy_says_so(sidelab: Command
 
 
 _FOREGROUND = """
-import signal, sys
+import os, sys
+from lab.errors import PodError
 from lab.blueprint import draw
 from lab.images import IMAGES
 from lab.lab import foreground
@@ -164,12 +178,13 @@ from lab.manifest import load
 with foreground(draw(load([{manifest!r}]), IMAGES), {name!r}) as lab:
     print(lab.pid, flush=True)
     sys.stdin.readline()
+    {then}
 print("after", flush=True)
 """
 
 
-def _foreground(line: CommandLine) -> subprocess.Popen[str]:
-    source = _FOREGROUND.format(manifest=str(Path(ROOT, "examples/nginx.yaml")), name=line.name)
+def _foreground(line: CommandLine, then: str = "") -> subprocess.Popen[str]:
+    source = _FOREGROUND.format(manifest=str(Path(ROOT, "examples/nginx.yaml")), name=line.name, then=then)
     process = subprocess.Popen(
         [sys.executable, "-c", source], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -197,6 +212,18 @@ def test_a_foreground_lab_is_gone_when_its_block_ends(sidelab: CommandLine):
     process.stdin.flush()
     assert process.stdout.readline() == "after\n"
     assert supervisor not in descendants()
+
+
+def test_the_owner_of_a_foreground_lab_that_is_killed_is_told(sidelab: CommandLine):
+    """Inside the block, speaking to the lab raises `PodError`."""
+    process = _foreground(sidelab, "os.kill(lab.pid, 9)\n    try: lab.status()\n    except PodError as e: print(e)")
+    assert process.stdout is not None
+    assert process.stdin is not None
+    assert int(process.stdout.readline()) in descendants(process.pid)
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline().startswith(f"lab '{sidelab.name}' ended: its supervisor")
+    assert process.stdout.readline() == "after\n"
 
 
 def test_a_lab_outlives_the_terminal_it_was_started_from(sidelab: CommandLine):

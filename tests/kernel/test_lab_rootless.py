@@ -49,3 +49,4 @@ def test_another_user_finds_no_lab_of_ours(rootless: CommandLine, sidelab: Comma
     assert rootless.up(EXAMPLE).returncode == 0
     assert rootless.name not in sidelab.run("list").stdout
     assert sidelab.run("status", rootless.name).returncode == 2
+    assert rootless.run("down", rootless.name).returncode == 0
