@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -398,6 +399,9 @@ def main() -> None:
         raise SystemExit(0) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Exception:  # noqa: BLE001  # a bug: whatever it is, its status is not that of a failed check
+        traceback.print_exc()
+        raise SystemExit(70) from None
 
 
 if __name__ == "__main__":
