@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -155,6 +156,7 @@ def test_apply_is_refused_for_now(shared: CommandLine):
     assert f"`sidelab down {shared.name}`, then `sidelab up` again" in done.stderr
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_two_labs_with_equal_addresses_do_not_meet(shared: CommandLine, sidelab: CommandLine):
     """Side by side each lab has its own pod at the same address, and `down` of one leaves the other."""
     assert sidelab.up(sidelab.manifest(MANIFEST.replace("name: web", "name: twin"))).returncode == 0
