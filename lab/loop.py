@@ -3,12 +3,11 @@
 Synchronous on purpose: no `await` can happen while the process is inside another namespace.
 """
 
-import heapq
 import selectors
-import time
 from collections.abc import Callable
-from itertools import count
 from typing import Protocol
+
+from lab.timers import Timer, Timers
 
 
 class HasFileno(Protocol):
@@ -18,24 +17,12 @@ class HasFileno(Protocol):
         """Return the descriptor."""
 
 
-class Timer:
-    """A call that is due later; `cancel` before it has run means never."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call: Callable[[], None] | None = call
-
-    def cancel(self) -> None:
-        """Forget the call."""
-        self.call = None
-
-
 class Loop:
-    """A selector and a heap of timers, run by one thread."""
+    """A selector and timers, run by one thread."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._timers: list[tuple[float, int, Timer]] = []
-        self._numbers = count()
+        self._timers = Timers()
         self._running = True
 
     def watch(self, source: int | HasFileno, call: Callable[[], None], events: int = selectors.EVENT_READ) -> None:
@@ -52,9 +39,7 @@ class Loop:
 
     def after(self, delay_s: float, call: Callable[[], None]) -> Timer:
         """Call `call` once, `delay_s` seconds from now."""
-        timer = Timer(call)
-        heapq.heappush(self._timers, (time.monotonic() + delay_s, next(self._numbers), timer))
-        return timer
+        return self._timers.after(delay_s, call)
 
     def stop(self) -> None:
         """Let `run` return after the current round of calls, or at once when it has not begun."""
@@ -71,20 +56,11 @@ class Loop:
 
     def turn(self, timeout_s: float | None = None) -> None:
         """Wait for the next event or timer (for `timeout_s` at the most), and serve what is due."""
-        for key, _ in self._selector.select(self._timeout_s() if timeout_s is None else timeout_s):
+        for key, _ in self._selector.select(self._timers.timeout_s() if timeout_s is None else timeout_s):
             # A call earlier in this round may have forgotten this one.
             if self._selector.get_map().get(key.fd) is key:
                 key.data()
-        now = time.monotonic()
-        while self._timers and self._timers[0][0] <= now:
-            call = heapq.heappop(self._timers)[2].call
-            if call is not None:
-                call()
-
-    def _timeout_s(self) -> float | None:
-        while self._timers and self._timers[0][2].call is None:
-            heapq.heappop(self._timers)
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+        self._timers.expire()
 
     def close(self) -> None:
         """Close the selector; the descriptors stay their owners'."""

@@ -10,9 +10,13 @@ import selectors
 import socket
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
-from lab.loop import Loop, Timer
+from lab.loop import Loop
 from lab.manifest import HTTPGet, Probe
+
+if TYPE_CHECKING:
+    from lab.timers import Timer
 
 _FIRST_RETRY_S = 0.01
 _ANSWER_BYTES = 4096

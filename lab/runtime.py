@@ -10,15 +10,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab.blueprint import ContainerPlan, PodPlan, Process
 from lab.errors import PodError, SidelabError, kind
-from lab.loop import Loop, Timer
+from lab.loop import Loop
 from lab.probes import Prober
 from lab.program import Command, Hook, Standin
 from lab.spawner import Handle, Place, Spawner
 from lab.steps import reached
+
+if TYPE_CHECKING:
+    from lab.timers import Timer
 
 START_DEADLINE_S = 10.0  # for a stand-in to say that it serves
 _BACKOFF_S, _BACKOFF_MAX_S, _BACKOFF_RESET_S = 10.0, 300.0, 600.0  # the kubelet's CrashLoopBackOff

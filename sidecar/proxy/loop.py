@@ -3,13 +3,12 @@
 A thin layer over epoll, level-triggered. It knows descriptors and callables, nothing of connections.
 """
 
-import heapq
-import itertools
 import select
 import socket
-import time
 from collections import deque
 from collections.abc import Callable
+
+from lab.timers import Timer, Timers
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
@@ -20,27 +19,13 @@ Handler = Callable[[int], None]
 """Called with the epoll events of a descriptor."""
 
 
-class Timer:
-    """A call in the future; `cancel` before then, and it never happens."""
-
-    __slots__ = ("call",)
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call: Callable[[], None] | None = call
-
-    def cancel(self) -> None:
-        """Make the timer do nothing."""
-        self.call = None
-
-
 class Loop:
     """Waits for descriptors and calls their handlers; single-threaded but for `call_threadsafe`."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
-        self._timers: list[tuple[float, int, Timer]] = []
-        self._order = itertools.count()
+        self._timers = Timers()
         self._soon: deque[Callable[[], None]] = deque()
         self._from_outside: deque[Callable[[], None]] = deque()
         self._running = True
@@ -69,9 +54,7 @@ class Loop:
 
     def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
         """Call once after `delay_s` seconds."""
-        timer = Timer(call)
-        heapq.heappush(self._timers, (time.monotonic() + delay_s, next(self._order), timer))
-        return timer
+        return self._timers.after(delay_s, call)
 
     def call_threadsafe(self, call: Callable[[], None]) -> None:
         """Call in the loop, from a signal handler or another thread."""
@@ -103,8 +86,8 @@ class Loop:
         `call_soon` runs after the events, so that a descriptor closed there cannot be given out again to a new
         connection while events of the old one are still to be handled.
         """
-        if self._timers:
-            until_timer_s = max(0.0, self._timers[0][0] - time.monotonic())
+        until_timer_s = self._timers.timeout_s() if self._timers else None
+        if until_timer_s is not None:
             timeout_s = until_timer_s if timeout_s is None else min(timeout_s, until_timer_s)
         find = self._handlers.get
         for descriptor, events in self._epoll.poll(timeout_s):
@@ -112,16 +95,9 @@ class Loop:
             if handler is not None:
                 handler(events)
         if self._timers:
-            self._expire()
+            self._timers.expire()
         while self._soon:
             self._soon.popleft()()
-
-    def _expire(self) -> None:
-        now = time.monotonic()
-        while self._timers and (self._timers[0][0] <= now or self._timers[0][2].call is None):
-            call = heapq.heappop(self._timers)[2].call
-            if call is not None:
-                call()
 
     def _woken(self, _events: int) -> None:
         self._wake_reader.recv(4096)

@@ -8,9 +8,13 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from sidecar.proxy.loop import FAILED, HUNG_UP, READ, WRITE, Loop, Timer
+from sidecar.proxy.loop import FAILED, HUNG_UP, READ, WRITE, Loop
 from sidecar.proxy.wire import Receiver
+
+if TYPE_CHECKING:
+    from lab.timers import Timer
 
 HIGH_WATER_BYTES = 256 * 1024
 """With more than this unsent, `write` answers False; `Receiver.drained` follows when all of it is sent."""
