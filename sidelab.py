@@ -27,8 +27,12 @@ def up(given: Given) -> None:
     """Start a lab in the background and wait until every pod is ready."""
     from lab.blueprint import draw
     from lab.lab import background
+    from sidecar.podrules import warnings
 
-    blueprint = draw(_load(given.manifests), _registry())
+    manifest = _load(given.manifests, given.rules)
+    blueprint = draw(manifest, _registry())
+    for warning in warnings(manifest.pods):
+        sys.stderr.write(f"warning: {warning}\n")
     with background(blueprint, given.name, timeout_s=given.timeout, progress=_progress) as lab:
         _print_status(lab, as_json=given.json)
 
@@ -40,11 +44,11 @@ def _registry() -> "Registry":
     return PLAIN + MESH
 
 
-def _load(paths: list[str]) -> "Manifest":
+def _load(paths: list[str], rules: str | None = None) -> "Manifest":
     from lab.manifest import load
     from sidecar.inject import inject
 
-    return inject(load(paths))
+    return inject(load(paths), rules)
 
 
 def _progress(done: int, total: int) -> None:
@@ -162,22 +166,72 @@ def inject(given: Given) -> None:
 
 def rules_show(given: Given) -> None:
     """Show a pod's rules as the kernel has them and counts them, in the form of `iptables -t nat -L -v`."""
-    import socket
-
     from lab.lab import find
-    from lab.nftables import NETLINK_NETFILTER
-    from sidecar.rules import kernel, listing
+    from sidecar import liverules
+    from sidecar.rules import listing
 
-    with find(given.lab) as found:
-        link = found.open_socket(found.pod(given.pod), socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
-    with link:
-        tables = kernel.counters(link)
     family: Any = 6 if given.ipv6 else 4
+    with find(given.lab) as found:
+        tables = liverules.tables(found, found.pod(given.pod), family)
     if given.json:
         _print_json(listing.data(tables, family))
         return
     text = listing.listing(tables, given.table, family, numeric=given.numeric)
     sys.stdout.write(text or f"pod {given.pod} has no rules in table {given.table}\n")
+
+
+def rules_check(given: Given) -> None:
+    """Hold a pod's rules, routes and addresses against what it asks for; 1 and the difference where they are others."""
+    from lab.lab import find
+    from sidecar import liverules
+
+    with find(given.lab) as found:
+        drift = liverules.check(found, found.pod(given.pod))
+    if given.json:
+        _print_json({"pod": given.pod, "drifted": bool(drift), **drift.data})
+    else:
+        sys.stdout.write(drift.diff or f"pod {given.pod} has the rules that it asks for\n")
+    raise SystemExit(int(bool(drift)))
+
+
+def rules_reconcile(given: Given) -> None:
+    """Put a pod's rules right where they are not what it asks for; foreign rules in tables shared with others stay."""
+    from lab.lab import find
+    from sidecar import liverules
+
+    with find(given.lab) as found:
+        changed = liverules.reconcile(found, found.pod(given.pod))
+    sys.stdout.write(f"pod {given.pod}: {'put right' if changed else 'nothing to do'}\n")
+
+
+def rules_clean(given: Given) -> None:
+    """Take all interception rules out of a pod, with the routes and addresses that go with them."""
+    from lab.lab import find
+    from sidecar import liverules
+
+    with find(given.lab) as found:
+        liverules.clean(found, found.pod(given.pod))
+
+
+def rules_conntrack(given: Given) -> None:
+    """Show the connections that a pod's kernel tracks, both tuples of each, in the form of `conntrack -L`."""
+    import socket
+    from dataclasses import asdict
+
+    from lab import conntrack
+    from lab.lab import find
+    from lab.nftables import NETLINK_NETFILTER
+
+    with find(given.lab) as found:
+        link = found.open_socket(found.pod(given.pod), socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    with link:
+        entries, statistics = conntrack.dump(link), conntrack.statistics(link)
+    if given.json:
+        _print_json({"entries": [each.to_json() for each in entries], "statistics": asdict(statistics)})
+    elif given.statistics:
+        sys.stdout.write(f"{statistics}\n")
+    else:
+        sys.stdout.write("".join(f"{each}\n" for each in entries) or f"pod {given.pod} tracks no connection now\n")
 
 
 def rules_render(given: Given) -> None:
@@ -188,6 +242,49 @@ def rules_render(given: Given) -> None:
     for warning in options.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     sys.stdout.write(render(build(options), given.form))
+
+
+def doctor(given: Given) -> None:
+    """Tell what this machine can do, each no with its cure; with --pod, whether a pod's traffic gets into its proxy."""
+    if given.pod is not None:
+        _validate(given)
+        return
+    if given.lab is not None:
+        raise InputError("doctor: --lab says in which lab a pod is: give the pod with --pod")
+    from lab import doctor as machine
+    from sidecar.envoy import find_envoy
+
+    findings = (*machine.examine(), machine.tool("envoy", find_envoy))
+    works = machine.works(findings)
+    if given.json:
+        _print_json({"ok": works, "findings": [each.to_json() for each in findings]})
+    else:
+        for each in findings:
+            answer = "yes" if each.ok else "NO" if each.needed else "no"
+            sys.stdout.write(f"{answer:5}{each.name:23}{each.found}\n")
+            sys.stdout.write(f"{'':5}{'':23}cure: {each.cure}\n" if each.cure else "")
+        sys.stdout.write("labs and their rules work here\n" if works else "no lab can be made here: see each NO\n")
+    _leave_as(0 if works else 3)
+
+
+def _validate(given: Given) -> None:
+    """Do what istio-iptables' --run-validation does; a failure ends with status 1."""
+    from lab.lab import find
+    from sidecar.validate import validate
+
+    with find(given.lab) as found:
+        pod = found.pod(given.pod)
+        checks = validate(found, pod)
+    good = all(check.ok for check in checks)
+    if given.json:
+        _print_json({"pod": "/".join(pod), "ok": good, "checks": [check._asdict() for check in checks]})
+    else:
+        for check in checks:
+            sys.stdout.write(f"IPv{check.family} {'ok' if check.ok else 'FAILED'}\n")
+            for name in ("expected", "seen", "cure"):
+                said = getattr(check, name)
+                sys.stdout.write(f"  {name:9} {said}\n" if said else "")
+    _leave_as(0 if good else 1)
 
 
 def bench(given: Given) -> None:
@@ -232,6 +329,16 @@ _IN_POD = (_POD, _LAB, _CONTAINER)
 
 VERBS = (
     Verb(
+        "doctor",
+        doctor,
+        "sidelab doctor --pod nginx",
+        (
+            Argument("--pod", "-p", metavar="POD", help="ask whether this pod's traffic gets into its proxy"),
+            _LAB,
+            _JSON,
+        ),
+    ),
+    Verb(
         "up",
         up,
         "sidelab up examples/nginx-injected.yaml",
@@ -244,6 +351,11 @@ VERBS = (
                 default=60.0,
                 metavar="SECONDS",
                 help="how long all pods may take to be ready (default: 60)",
+            ),
+            Argument(
+                "--rules",
+                metavar="WAY",
+                help="nft, iptables or iptables-legacy: how rules get into pods that don't say (default: nft)",
             ),
             _JSON,
         ),
@@ -273,6 +385,20 @@ VERBS = (
             ),
             Argument("--numeric", "-n", action="store_true", help="addresses and ports as numbers"),
             Argument("--ipv6", "-6", action="store_true", help="what applies to IPv6"),
+            _JSON,
+        ),
+    ),
+    Verb("rules check", rules_check, "sidelab rules check nginx", (_POD, _LAB, _JSON)),
+    Verb("rules reconcile", rules_reconcile, "sidelab rules reconcile nginx", (_POD, _LAB)),
+    Verb("rules clean", rules_clean, "sidelab rules clean nginx", (_POD, _LAB)),
+    Verb(
+        "rules conntrack",
+        rules_conntrack,
+        "sidelab rules conntrack nginx",
+        (
+            _POD,
+            _LAB,
+            Argument("--statistics", "-S", action="store_true", help="how full the table is, and what went wrong"),
             _JSON,
         ),
     ),

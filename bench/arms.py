@@ -13,8 +13,7 @@ from msgspec import structs
 from bench.plan import Arm, Plan
 from lab.errors import InputError
 from lab.manifest import Manifest, Pod
-from sidecar import inject
-from sidecar.images import ruleset
+from sidecar import inject, podrules
 
 _EXCLUDE = "traffic.sidecar.istio.io/excludeInboundPorts"
 
@@ -55,7 +54,7 @@ def build(plan: Plan, base: Manifest) -> tuple[Manifest, Mapping[str, ArmPods]]:
 def rule_digests(manifest: Manifest) -> dict[str, str]:
     """Return the digest of the rules of each pod that has some, by `namespace/name`."""
     return {
-        "/".join(pod.key): ruleset(pod, container).digest
+        "/".join(pod.key): podrules.of_container(pod, container).ruleset.digest
         for pod in manifest.pods
         for container in pod.spec.init_containers
         if container.name == inject.INIT_NAME

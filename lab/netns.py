@@ -129,12 +129,6 @@ def _node_side(pod: PodAddress) -> tuple[rtnetlink.Message, ...]:
     )
 
 
-def add_local_address(value: str) -> None:
-    """Add a host address to `lo` of the network namespace that the caller is in; adding it again is no error."""
-    with rtnetlink.open_socket() as link:
-        rtnetlink.send(link, [rtnetlink.address(_LO, value)])
-
-
 def _current() -> int:
     """Open the calling thread's network namespace (/proc/self would be the thread group leader's)."""
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)

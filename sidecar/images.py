@@ -5,17 +5,18 @@ from functools import partial
 from lab.errors import InputError
 from lab.manifest import Container, Pod
 from lab.program import Command, Hook, Program, Registry, Standin
-from sidecar import envoy, inject
+from sidecar import envoy, inject, podrules
 from sidecar.intent import ENVIRONMENT, Intent, Protocol
-from sidecar.rules import Options, Ruleset, build
+from sidecar.rules import Options, Ruleset, tools
 
+_INIT_PRELOAD = ("sidecar.rules.init", "lab.localroutes")
 _PRELOAD = ("sidecar.proxy.main",)
 
 
 def _program(pod: Pod, container: Container) -> Program:
     match container.args[:1]:
         case ("istio-iptables",):
-            return Hook(partial(apply_rules, ruleset(pod, container)))
+            return _init(pod, container)
         case ("proxy",):
             return _proxy(pod)
         case _:
@@ -25,29 +26,24 @@ def _program(pod: Pod, container: Container) -> Program:
             )
 
 
-def ruleset(pod: Pod, container: Container) -> Ruleset:
-    """Return the rules that an istio-init container stands for; its pod's annotation chooses the profile.
-
-    Raises `InputError` naming the option that is wrong.
-    """
-    profile = pod.metadata.annotations.get(inject.PROFILE, "istio")
-    env = {each.name: each.value for each in container.env}
-    try:
-        return build(Options.from_args((*container.args[1:], "--profile", profile), env))
-    except InputError as error:
-        raise InputError(f"pod {pod.name}: container {container.name}: {error}") from error
+def _init(pod: Pod, container: Container) -> Program:
+    """Return istio-init: a call for the way over netlink, and for those that run a tool a process that may wait."""
+    rules = podrules.of_container(pod, container)
+    if rules.way != "nft":
+        tools.require(rules.way, rules.ruleset)
+    elif not rules.options.dry_run:  # which prints, and so wants a log
+        return Hook(partial(apply_rules, rules.ruleset, rules.options))
+    return Standin("sidecar.rules.init:main", args=(rules.way, *rules.arguments), preload=_INIT_PRELOAD)
 
 
-def apply_rules(rules: Ruleset) -> None:
-    """Load `rules` into the network namespace that the caller is in, and what goes with them.
+def apply_rules(ruleset: Ruleset, options: Options) -> None:
+    """Load `ruleset` over netlink into the network namespace that the caller is in, and what goes with it.
 
     Raises `MachineError` for what the kernel lacks, `PodError` for what it refuses.
     """
-    from lab.nftables import open_socket  # noqa: PLC0415  # only the supervisor speaks to the kernel
-    from sidecar.rules import kernel  # noqa: PLC0415
+    from sidecar.rules import ways  # noqa: PLC0415  # only the supervisor speaks to the kernel
 
-    with open_socket() as link:
-        kernel.apply(link, rules)
+    ways.apply(ruleset, "nft", options)
 
 
 def intent_of(pod: Pod) -> Intent:

@@ -21,6 +21,8 @@ from lab.manifest import (
     Probe,
     SecurityContext,
 )
+from sidecar.rules.options import PROFILES, WAYS
+from sidecar.rules.options import QUIRKS as QUIRKS_OF_RULES
 
 INJECT = "sidecar.istio.io/inject"
 STATUS = "sidecar.istio.io/status"
@@ -28,25 +30,50 @@ NAMESPACE_LABEL = "istio-injection"
 PROXY = "sidelab.io/proxy"  # bundled | envoy | none
 PROTOCOL = "sidelab.io/protocol"  # http | tcp
 PROFILE = "sidelab.io/profile"  # istio | classic
+RULES = "sidelab.io/rules"  # the way into the kernel: nft | iptables | iptables-legacy
+QUIRKS = "sidelab.io/quirks"  # istio | none: whether the rules surprise as Istio's do
 
 INIT_NAME, PROXY_NAME = "istio-init", "istio-proxy"
 IMAGE = "docker.io/istio/proxyv2:1.31.0"
 PROXY_UID = 1337
 
 _PREFIX = "traffic.sidecar.istio.io/"
-_KNOWN = {PROXY: ("bundled", "envoy", "none"), PROTOCOL: ("http", "tcp"), PROFILE: ("istio", "classic")}
+_KNOWN: dict[str, tuple[str, ...]] = {
+    PROXY: ("bundled", "envoy", "none"),
+    PROTOCOL: ("http", "tcp"),
+    PROFILE: PROFILES,
+    RULES: WAYS,
+    QUIRKS: QUIRKS_OF_RULES,
+}
 # Ports of the sidecar itself that inbound capture leaves alone: metrics, health, and the agent's probes.
 _OWN_PORTS = "15090,15021,15020"
 
 
-def inject(manifest: Manifest) -> Manifest:
+def inject(manifest: Manifest, rules: str | None = None) -> Manifest:
     """Return `manifest` with every pod injected whose label, annotation or namespace asks for it; twice is as once.
 
-    Raises `InputError` for an annotation with a value that does not exist.
+    `rules` is the way into the kernel for pods whose annotation does not choose one. Raises `InputError` for an
+    annotation, or a way, with a value that does not exist.
     """
+    if rules is not None and rules not in WAYS:
+        raise InputError(f"--rules: {rules!r} is no way into the kernel: give one of {', '.join(WAYS)}")
     enabled = {each.name for each in manifest.namespaces if each.metadata.labels.get(NAMESPACE_LABEL) == "enabled"}
     pods = tuple(inject_pod(pod) if _wanted(pod, enabled) else pod for pod in manifest.pods)
+    if rules is not None:
+        pods = tuple(_told(pod, rules) for pod in pods)
     return replace(manifest, pods=pods)
+
+
+def _told(pod: Pod, rules: str) -> Pod:
+    """Return `pod` with the annotation that chooses its way, if it has rules and no such annotation."""
+    annotations = pod.metadata.annotations
+    if RULES in annotations or not any(map(_has_rules, pod.spec.init_containers)):
+        return pod
+    return structs.replace(pod, metadata=structs.replace(pod.metadata, annotations={**annotations, RULES: rules}))
+
+
+def _has_rules(container: Container) -> bool:
+    return not container.command and container.args[:1] == ("istio-iptables",)
 
 
 def _wanted(pod: Pod, enabled: set[str]) -> bool:

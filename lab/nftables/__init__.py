@@ -4,9 +4,9 @@
 caller opened inside one.
 """
 
-from lab.nftables.dump import ChainState, TableState, dump, uncounted
-from lab.nftables.objects import Chain, Expression, Operation, Rule, Table, Transaction
-from lab.nftables.talk import NETLINK_NETFILTER, open_socket, send
+from lab.nftables.dump import ChainState, TableState, dump, handles, uncounted
+from lab.nftables.objects import Chain, Expression, Operation, Rule, RuleHandle, Table, Transaction
+from lab.nftables.talk import NETLINK_NETFILTER, open_socket, prepared, send
 from lab.nftables.wire import encode
 
 __all__ = [
@@ -16,12 +16,15 @@ __all__ = [
     "Expression",
     "Operation",
     "Rule",
+    "RuleHandle",
     "Table",
     "TableState",
     "Transaction",
     "dump",
     "encode",
+    "handles",
     "open_socket",
+    "prepared",
     "send",
     "uncounted",
 ]

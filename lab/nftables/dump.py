@@ -15,7 +15,7 @@ from lab.nftables import messages
 from lab.nftables.attributes import contents, pack, read
 from lab.nftables.forms import SetReference
 from lab.nftables.messages import GENERIC, RuleSet
-from lab.nftables.objects import INET, Chain, Code, Counter, Expression, Lookup, Rule, Table, Unknown
+from lab.nftables.objects import INET, Chain, Code, Counter, Expression, Lookup, Rule, RuleHandle, Table, Unknown
 
 _DUMP, _INTERRUPTED = 0x300, 0x10
 _ERROR, _DONE = 2, 3
@@ -62,6 +62,17 @@ def dump(sock: socket.socket, family: int = INET) -> tuple[TableState, ...]:
         )
         for table in tables
     )
+
+
+def handles(sock: socket.socket, family: int = INET) -> dict[tuple[Table, str], tuple[RuleHandle, ...]]:
+    """Return the handles of all rules of `family` by table and chain, in the order in which `dump` has the rules."""
+    found: dict[tuple[Table, str], list[RuleHandle]] = {}
+    for body in _get(sock, messages.GET_RULE, family):
+        place = read(messages.PLACE_OF_RULE, body)
+        table, chain = Table(place["table.name"], family), place["chain"]
+        number = read(messages.HANDLE_OF_RULE, body)["handle"]
+        found.setdefault((table, chain), []).append(RuleHandle(table, chain, number))
+    return {where: tuple(rules) for where, rules in found.items()}
 
 
 def _get(sock: socket.socket, kind: int, family: int, wanted: bytes = b"") -> list[bytes]:

@@ -16,6 +16,7 @@ from lab.nftables.attributes import (
     NESTED,
     TEXT,
     U32,
+    U64,
     Attribute,
     attribute,
     many,
@@ -33,7 +34,7 @@ BATCH_BEGIN, BATCH_END = 0x10, 0x11
 REQUEST, ACK, CREATE, APPEND = 0x1, 0x4, 0x400, 0x800
 # NFT_MSG_*
 NEW_TABLE, GET_TABLE, DELETE_TABLE = 0, 1, 2
-NEW_CHAIN, GET_CHAIN = 3, 4
+NEW_CHAIN, GET_CHAIN, DELETE_CHAIN = 3, 4, 5
 NEW_RULE, GET_RULE, DELETE_RULE = 6, 7, 8
 NEW_SET = 9
 NEW_ELEMENTS, GET_ELEMENTS = 12, 13
@@ -80,6 +81,7 @@ PLACE_OF_RULE = (
     Attribute(TABLE_NAME, TEXT, "table.name"),
     Attribute(RULE_CHAIN, TEXT, "chain"),
 )
+HANDLE_OF_RULE = (Attribute(3, U64, "handle"),)  # NFTA_RULE_HANDLE
 CONTENT_OF_RULE = (Attribute(RULE_EXPRESSIONS, many(expressions.encode, expressions.decode), "expressions"),)
 
 

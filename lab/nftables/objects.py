@@ -208,11 +208,26 @@ class Rule(NamedTuple):
         return f"a rule of chain {self.chain} of {self.table}"
 
 
+class RuleHandle(NamedTuple):
+    """A rule that the kernel has, by the number that the kernel gave it."""
+
+    table: Table
+    chain: str
+    handle: int
+
+    def __str__(self) -> str:
+        return f"a rule of chain {self.chain} of {self.table}"
+
+
 class Operation(NamedTuple):
-    """One step of a transaction. A table is flushed of its rules; only tables are deleted."""
+    """One step of a transaction.
+
+    Tables, chains and rules are added; tables and chains flushed of their rules; tables, chains and rules (by their
+    handles) deleted.
+    """
 
     verb: Literal["add", "flush", "delete"]
-    thing: Table | Chain | Rule
+    thing: Table | Chain | Rule | RuleHandle
 
     def __str__(self) -> str:
         return f"{self.verb} {self.thing}"

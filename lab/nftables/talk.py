@@ -61,6 +61,11 @@ def open_socket() -> socket.socket:
         raise MachineError(
             f"nftables: this kernel has no netfilter netlink ({error.strerror}): it needs CONFIG_NETFILTER_NETLINK"
         ) from error
+    return prepared(sock)
+
+
+def prepared(sock: socket.socket) -> socket.socket:
+    """Return a netfilter netlink socket, opened by whomever, ready for `send`."""
     sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
     sock.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
     try:

@@ -10,7 +10,7 @@ from lab.nftables import messages
 from lab.nftables.attributes import pack
 from lab.nftables.forms import SetReference
 from lab.nftables.messages import ACK, APPEND, CREATE, GENERIC, HEADER, REQUEST
-from lab.nftables.objects import Chain, Expression, Lookup, Operation, Rule, Table, Transaction
+from lab.nftables.objects import Chain, Expression, Lookup, Operation, Rule, RuleHandle, Table, Transaction
 
 _EDGE = GENERIC.pack(0, 0, messages.SUBSYSTEM)
 _BEGIN = HEADER.pack(20, messages.BATCH_BEGIN, REQUEST, 0, 0) + _EDGE
@@ -45,8 +45,10 @@ def encode(transaction: Transaction) -> bytes:
 def _encoded(operation: Operation) -> tuple[_Message, ...]:
     """Return the messages of one operation; none for a rule with lookups, as it depends on those before it."""
     thing = operation.thing
-    if operation.verb != "add" and not isinstance(thing, Table):
-        raise ValueError(f"{operation}: only tables are flushed or deleted")
+    if operation.verb != "add":
+        return (_taken_away(operation),)
+    if isinstance(thing, RuleHandle):
+        raise ValueError(f"{operation}: only the kernel numbers rules")  # noqa: TRY004 - its type is fine elsewhere
     if isinstance(thing, Rule):
         if any(isinstance(expression, Lookup) for expression in thing.expressions):
             return ()
@@ -54,10 +56,23 @@ def _encoded(operation: Operation) -> tuple[_Message, ...]:
     if isinstance(thing, Chain):
         description = messages.CHAIN if thing.hook is None else messages.BASE_CHAIN
         return ((messages.NEW_CHAIN, CREATE, _generic(thing.table) + pack(description, thing)),)
-    body = _generic(thing) + pack(messages.TABLE, thing)
-    if operation.verb == "flush":
-        return ((messages.DELETE_RULE, 0, body),)
-    return ((messages.NEW_TABLE, CREATE, body) if operation.verb == "add" else (messages.DELETE_TABLE, 0, body),)
+    return ((messages.NEW_TABLE, CREATE, _generic(thing) + pack(messages.TABLE, thing)),)
+
+
+def _taken_away(operation: Operation) -> _Message:
+    """Return the message that flushes or deletes: deleting the rules of a table, or of a chain, is flushing it."""
+    match operation:
+        case Operation("flush", Table() as table):
+            return messages.DELETE_RULE, 0, _generic(table) + pack(messages.TABLE, table)
+        case Operation("flush", Chain() as chain):
+            return messages.DELETE_RULE, 0, _place(chain.table, chain.name)
+        case Operation("delete", Table() as table):
+            return messages.DELETE_TABLE, 0, _generic(table) + pack(messages.TABLE, table)
+        case Operation("delete", Chain() as chain):
+            return messages.DELETE_CHAIN, 0, _generic(chain.table) + pack(messages.CHAIN, chain)
+        case Operation("delete", RuleHandle() as rule):
+            return messages.DELETE_RULE, 0, _place(rule.table, rule.chain) + pack(messages.HANDLE_OF_RULE, rule)
+    raise ValueError(f"{operation}: rules are only deleted, and by their handles")
 
 
 def _rule_with_sets(rule: Rule, sets: int) -> tuple[_Message, ...]:

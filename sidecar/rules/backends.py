@@ -4,9 +4,10 @@ Two kinds: rules that only one of them has (the functions, each used by one step
 although the rules are equal (`DIFFERENCES`, for people). Source: istio.io's istio-iptables and istio-nftables.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from sidecar.rules.model import Backend, Family, Key, Match
+from sidecar.rules.model import Backend, Family, Key, Match, Rule
 from sidecar.rules.program import TCP, Program, jump
 
 INVALID = Match(Key.CT_STATE, ("INVALID",))
@@ -42,9 +43,17 @@ DIFFERENCES = (
 )
 
 
-def drop_invalid(program: Program) -> None:
-    """Write the rule that sends invalid packets to ISTIO_DROP."""
+def without_quirks(rules: Iterable[Rule], *, ipv6: bool) -> tuple[Rule, ...]:
+    """Return `rules` for `quirks="none"`: with IPv6 off none of them catches it, in whichever table."""
+    return tuple(rules) if ipv6 else tuple(rule._replace(family=rule.family or 4) for rule in rules)
+
+
+def drop_invalid(program: Program, *, as_istio: bool) -> None:
+    """Write the rule that sends invalid packets to ISTIO_DROP; without quirks it is the same for both."""
     place = ("mangle", "PREROUTING")
+    if not as_istio:
+        program.add(place, INVALID, to=jump("ISTIO_DROP"))
+        return
     program.add(place, INVALID, to=jump("ISTIO_DROP"), only=Backend.IPTABLES)
     program.add(place, TCP, INVALID, to=jump("ISTIO_DROP"), only=Backend.NFT)
 

@@ -46,9 +46,12 @@ def build(options: Options) -> Ruleset:
     else:
         for step in STEPS:
             step(program, options)
+    rules = tuple(program.rules)
+    if options.quirks == "none":
+        rules = backends.without_quirks(rules, ipv6=options.enable_ipv6)
     tproxied = options.interception_mode == "TPROXY"
     return Ruleset(
-        rules=tuple(program.rules),
+        rules=rules,
         ipv6=options.enable_ipv6,
         routes=tuple(PolicyRoute(f, options.tproxy_mark, options.tproxy_table) for f in (4, 6) if tproxied),
         loopback_addresses=(INBOUND_SOURCE[6],) if options.enable_ipv6 else (),
@@ -74,7 +77,7 @@ def skip_interfaces(program: Program, options: Options) -> None:
 def drop_invalid(program: Program, options: Options) -> None:
     """Drop what conntrack finds out of window, instead of letting the kernel reset the connection."""
     if options.drop_invalid:
-        backends.drop_invalid(program)
+        backends.drop_invalid(program, as_istio=options.quirks == "istio")
         program.add(("mangle", "ISTIO_DROP"), to=DROP)
 
 

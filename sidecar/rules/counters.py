@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 from sidecar.rules.model import BUILT_IN, Backend, Family, Rule, Ruleset
 
+# Built-in chains by the hook that they are at; those that we have no rules for are there in iptables' own tables.
+_ORDER = {name: rank for rank, name in enumerate(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))}
+
 
 @dataclass(frozen=True)
 class Row:
     """A canonical rule, the packets that reached its target, and their bytes.
 
-    `rule` is None for one that somebody else put there and that the model can't say; `words` then names its parts.
+    `rule` is None for one that somebody else put there and that the model can't say. `words` are a rule's own: what
+    iptables-save says of it, or the parts of one that the model can't say.
     """
 
     rule: Rule | None
@@ -49,9 +53,7 @@ class TableRows:
 
 def listed(name: str, chains: list[ChainRows]) -> TableRows:
     """Return the table with its chains in the order of iptables' listing."""
-    return TableRows(
-        name, tuple(sorted(chains, key=lambda c: (BUILT_IN.index(c.name) if c.name in BUILT_IN else 9, c.name)))
-    )
+    return TableRows(name, tuple(sorted(chains, key=lambda chain: (_ORDER.get(chain.name, len(_ORDER)), chain.name))))
 
 
 def from_ruleset(ruleset: Ruleset) -> tuple[TableRows, ...]:

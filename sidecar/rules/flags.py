@@ -74,6 +74,7 @@ FLAGS = (
     Flag("no-enable-ipv6", "no_enable_ipv6", values.boolean, own_variable=False),
     Flag("dns-server", "dns_servers", _servers, own_variable=False),
     Flag("profile", "profile", values.one_of("istio", "classic"), own_variable=False),
+    Flag("quirks", "quirks", values.one_of("istio", "none"), own_variable=False),
 )
 # Variables without a flag; unlike a flag's, an empty one is a value (no group at all).
 VARIABLES = (

@@ -41,18 +41,19 @@ def render(ruleset: Ruleset, family: Family) -> str:
     lines: list[str] = []
     for table in sorted({rule.table for rule in rules}):
         mine = [rule for rule in rules if rule.table == table]
-        lines += [f"* {table}", *(f"-N {chain}" for chain in _chains(mine)), *map(_line, mine), "COMMIT"]
+        lines += [f"* {table}", *(f"-N {chain}" for chain in chains(mine)), *map(line, mine), "COMMIT"]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _chains(rules: Iterable[Rule]) -> list[str]:
+def chains(rules: Iterable[Rule]) -> list[str]:
     """Return the chains to create: those with rules in order of first use, then those only jumped to."""
     rules = list(rules)
     named = [rule.chain for rule in rules] + [rule.target.chain for rule in rules if rule.target.chain]
     return [chain for chain in dict.fromkeys(named) if chain not in BUILT_IN]
 
 
-def _line(rule: Rule) -> str:
+def line(rule: Rule) -> str:
+    """Return the command that adds `rule`."""
     command = f"-A {rule.chain}" if rule.position is None else f"-I {rule.chain} {rule.position}"
     matches = [_match(match) for match in rule.matches]
     return " ".join([command, *matches, f"-j {_TARGETS[rule.target.verb](rule.target, rule)}"])

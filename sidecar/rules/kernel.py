@@ -4,19 +4,20 @@ What `counters` returns is decoded from the kernel's own answer. Policy routes a
 rtnetlink's.
 """
 
+import dataclasses
 import grp
 import socket
-from dataclasses import replace
 from functools import lru_cache
 
 from lab import nftables
 from lab.errors import InputError
 from lab.nftables import Operation, TableState
-from sidecar.rules import nft
+from sidecar.rules import nft, others
 from sidecar.rules.counters import ChainRows, TableRows, listed
 from sidecar.rules.lift import lift
 from sidecar.rules.lower import lower
-from sidecar.rules.model import TABLES, Key, Match, Ruleset
+from sidecar.rules.model import TABLES, Backend, Key, Match, Ruleset
+from sidecar.rules.state import expected
 
 
 @lru_cache(maxsize=256)
@@ -38,8 +39,27 @@ def apply(sock: socket.socket, ruleset: Ruleset) -> None:
 
 
 def remove(sock: socket.socket) -> None:
-    """Delete our tables, those that are there."""
+    """Delete our tables, those that are there, with whatever is in them, as Istio does."""
     nftables.send(sock, _removal())
+
+
+def replace(sock: socket.socket, ruleset: Ruleset) -> None:
+    """Take all of Istio's rules away and load `ruleset`, all at once; what others have put into our tables stays.
+
+    Raises what `apply` raises.
+    """
+    ruleset = resolved(ruleset)
+    taken = _removal_but_others(sock, ruleset)
+    kept = {each.thing.table for each in taken if not isinstance(each.thing, nftables.Table)}
+    made = [each for each in lower(ruleset) if each.verb != "flush" or each.thing not in kept]
+    nftables.send(sock, nftables.encode((*taken, *made)))
+
+
+def clear(sock: socket.socket, ruleset: Ruleset) -> None:
+    """Take all of Istio's rules away, and our tables unless others have put something into them."""
+    taken = _removal_but_others(sock, resolved(ruleset))
+    if taken:
+        nftables.send(sock, nftables.encode(taken))
 
 
 def counters(sock: socket.socket) -> tuple[TableRows, ...]:
@@ -56,7 +76,7 @@ def resolved(ruleset: Ruleset) -> Ruleset:
     ):
         return ruleset
     rules = tuple(rule._replace(matches=tuple(map(_numbered, rule.matches))) for rule in ruleset.rules)
-    return replace(ruleset, rules=rules)
+    return dataclasses.replace(ruleset, rules=rules)
 
 
 def _numbered(match: Match) -> Match:
@@ -73,6 +93,13 @@ def _removal() -> bytes:
     # Deleting a table that is not there fails, so each is added first.
     tables = [nftables.Table(nft.table_name(table)) for table in TABLES]
     return nftables.encode(tuple(Operation(verb, table) for table in tables for verb in ("add", "delete")))
+
+
+def _removal_but_others(sock: socket.socket, ruleset: Ruleset) -> tuple[Operation, ...]:
+    ours = {nft.table_name(table) for table in TABLES}
+    wanted, handles = expected(ruleset, Backend.NFT), nftables.handles(sock)
+    held = [table for table in nftables.dump(sock) if table.table.name in ours]
+    return tuple(operation for table in held for operation in others.removal(table, handles, wanted))
 
 
 def _rows(state: TableState) -> TableRows:

@@ -46,9 +46,16 @@ def lift(table: str, chain: str, expressions: tuple[Expression, ...]) -> Row:
     try:
         rule = _rule(table, chain, [e for e in expressions if not isinstance(e, Counter)])
     except _ForeignError:
-        words = " ".join(type(expression).__name__.lower() for expression in expressions)
+        words = " ".join(map(_word, expressions))
         return Row(None, counter.packets, counter.bytes, words)
     return Row(rule.canonical(), counter.packets, counter.bytes)
+
+
+def _word(expression: Expression) -> str:
+    word = type(expression).__name__.lower()
+    return (
+        f"{word} {nft.model_chain(expression.chain)}" if isinstance(expression, Verdict) and expression.chain else word
+    )
 
 
 def _rule(table: str, chain: str, expressions: list[Expression]) -> Rule:

@@ -14,7 +14,7 @@ from lab.errors import InputError
 from lab.nftables import objects as kernel
 from lab.nftables.objects import Expression, Operation, Transaction
 from sidecar.rules import nft
-from sidecar.rules.model import BUILT_IN, Backend, Chain, Key, Match, Rule, Ruleset, Table, Target, Verb
+from sidecar.rules.model import BUILT_IN, Backend, Chain, Family, Key, Match, Rule, Ruleset, Table, Target, Verb
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
 CT_STATES = {"INVALID": 1, "ESTABLISHED": 2, "RELATED": 4, "NEW": 8}
@@ -75,11 +75,12 @@ def expressions(rule: Rule) -> tuple[Expression, ...]:
     """Return what the kernel runs for `rule`."""
     result: list[Expression] = []
     known: set[Key | str] = set()  # what the expressions so far have made certain
+    if nft.says_family(rule):
+        result += _version(rule.family or 4)
     for match in nft.ordered(rule):
         if match.key in ADDRESS_KEYS and "version" not in known:
             known.add("version")
-            version = IP_VERSIONS[6 if ":" in str(match.value) else 4]
-            result += [kernel.Meta(kernel.MetaKey.NFPROTO), kernel.Compare(bytes([version]))]
+            result += _version(6 if ":" in str(match.value) else 4)
         if match.key in PORTS and Key.PROTOCOL not in known:
             known.add(Key.PROTOCOL)
             result += _match(Match(Key.PROTOCOL, (str(rule.protocol),)))
@@ -88,6 +89,10 @@ def expressions(rule: Rule) -> tuple[Expression, ...]:
     if rule.target.verb is Verb.TPROXY:
         return (*result, *_tproxy(rule))
     return (*result, kernel.Counter(), *_target(rule.target))
+
+
+def _version(family: Family) -> list[Expression]:
+    return [kernel.Meta(kernel.MetaKey.NFPROTO), kernel.Compare(bytes([IP_VERSIONS[family]]))]
 
 
 def number(value: int) -> bytes:

@@ -52,6 +52,11 @@ def ordered(rule: Rule) -> tuple[Match, ...]:
     return matches if rule.table == "raw" else tuple(sorted(matches, key=_RANK))
 
 
+def says_family(rule: Rule) -> bool:
+    """Whether the rule is for one family, and no address in it says so."""
+    return rule.family is not None and not any(match.key in {Key.SOURCE, Key.DESTINATION} for match in rule.matches)
+
+
 def render(ruleset: Ruleset) -> str:
     """Return the commands that fill the tables; tables without rules are not made."""
     rules = ruleset.program(Backend.NFT)
@@ -88,6 +93,8 @@ def _rule(where: str, rule: Rule, count: int) -> str:
     index = None if rule.position is None else rule.position - 1
     command = f"add rule {place}" if index is None or index >= count else f"insert rule {place} index {index}"
     words = [command, *(_match(match, rule) for match in ordered(rule))]
+    if says_family(rule):
+        words.insert(1, f"meta nfproto ipv{rule.family}")
     if rule.target.verb is not Verb.TPROXY:  # its counter counts what the socket lookup let through
         words.append("counter")
     return " ".join([*words, _target(rule.target, rule)])

@@ -6,7 +6,7 @@ Pure: what istio-iptables finds out by itself (IPv6, resolvers, the proxy user's
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Interface, ip_interface
-from typing import Literal
+from typing import Literal, get_args
 
 from lab.errors import InputError
 from sidecar.rules.values import (
@@ -21,6 +21,12 @@ from sidecar.rules.values import (
 
 Mode = Literal["REDIRECT", "TPROXY"]
 Profile = Literal["istio", "classic"]
+Quirks = Literal["istio", "none"]
+Way = Literal["nft", "iptables", "iptables-legacy"]  # into the kernel; the first is the default
+
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+QUIRKS: tuple[Quirks, ...] = get_args(Quirks)
+WAYS: tuple[Way, ...] = get_args(Way)
 
 GROUP_LIMIT = 64  # Istio puts them all into one rule, and iptables limits the matches of a rule.
 ISTIO_LOOPBACK = IPv4Interface("127.0.0.1/32")
@@ -61,6 +67,7 @@ class Options:
     enable_ipv6: bool = False
     dual_stack: bool = False
     profile: Profile = "istio"
+    quirks: Quirks = "istio"  # "none": where Istio surprises, the better behaviour
     # What follows decides how rules are applied, not what they are.
     dry_run: bool = False
     dry_run_file: str = ""

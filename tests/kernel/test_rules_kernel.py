@@ -29,6 +29,7 @@ CORNERS = {
     "tproxy-without-ports": "-m TPROXY --enable-ipv6 --drop-invalid",
     "everything": "-m TPROXY -b * -d 1 -i * -x 10.1.0.0/16 -q 2 -o 3 -c a -k b --drop-invalid --redirect-dns "
     "--capture-all-dns -u 3,4 -g 5,6 --enable-ipv6",
+    "without-quirks": "-m TPROXY -b * -i * -o 3 --drop-invalid --redirect-dns --capture-all-dns --quirks none",
     "classic": "-b * -i * -d 15090,15021,15020 --profile classic --enable-ipv6",
 }
 SETS = [pytest.param(case["args"], case["env"], id=case["name"]) for case in GOLDEN] + [

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pyroute2.netlink.nfnetlink.nftsocket import nft_rule_msg
 
 from lab.errors import MachineError, PodError
-from lab.nftables import Chain, Operation, Rule, Table, encode, messages
+from lab.nftables import Chain, Operation, Rule, RuleHandle, Table, encode, messages
 from lab.nftables.attributes import attribute, attributes, contents, text
 from lab.nftables.expressions import DATA, NAME, decode
 from lab.nftables.expressions import encode as encode_expression
@@ -285,10 +285,15 @@ def test_equal_fields_do_not_make_expressions_equal() -> None:
 
 @pytest.mark.parametrize(
     "operations",
-    [(), (Operation("delete", Chain(TABLE, "output")),), tuple(rules((Unknown("synproxy"),)))],
+    [
+        (),
+        (Operation("delete", Rule(TABLE, "output", ())),),
+        (Operation("add", RuleHandle(TABLE, "output", 1)),),
+        tuple(rules((Unknown("synproxy"),))),
+    ],
 )
 def test_what_cannot_be_said_is_a_bug(operations: tuple[Operation, ...]) -> None:
-    """Empty transactions, deleting chains, and expressions that can only be read are refused while encoding."""
+    """Empty transactions, rules named the wrong way, and expressions that can only be read are refused."""
     with pytest.raises(ValueError, match=r"transaction|only"):
         encode(operations)
 

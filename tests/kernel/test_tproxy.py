@@ -1,0 +1,123 @@
+"""TPROXY from one end to the other: a client in a namespace of its own, a proxy and an application in the pod's."""
+
+import contextlib
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+
+import pytest
+from netns_helper import CLONE_NEWNET, in_namespace, raise_link
+
+from lab import syscalls
+from sidecar.rules import Options, build, ways
+from sidecar.rules.options import WAYS, Way
+
+pytestmark = pytest.mark.kernel
+
+IP_TRANSPARENT, IPV6_TRANSPARENT = 19, 75
+POD = {4: "10.9.0.1", 6: "fd00:9::1"}
+CLIENT = {4: "10.9.0.77", 6: "fd00:9::77"}
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+PROXY_GID = 1337
+IFA_F_NODAD = 2
+
+
+def addressed(name: str, addresses: dict[int, str]) -> None:
+    """Give a link its addresses and raise it."""
+    from pyroute2 import IPRoute  # noqa: PLC0415 - heavy, and only the child needs it
+
+    with IPRoute() as route:
+        (index,) = route.link_lookup(ifname=name)
+        route.addr("add", index=index, address=addresses[4], prefixlen=24)
+        family = socket.AF_INET6
+        route.addr("add", index=index, address=addresses[6], prefixlen=64, family=family, flags=IFA_F_NODAD)
+        route.link("set", index=index, state="up")
+
+
+def client(version: int, port: int) -> tuple[int, int]:
+    """Fork a client in a namespace of its own; return its pid and a socket to it.
+
+    Told that it is linked, it connects to the pod, and tells what it heard there and its own port.
+    """
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            ours.close()
+            syscalls.unshare(CLONE_NEWNET)
+            theirs.send(b"?")
+            theirs.recv(1)
+            addressed("eth1", CLIENT)
+            raise_link("lo")
+            with socket.create_connection((POD[version], port), timeout=5) as link:
+                heard = link.recv(100)
+                theirs.send(heard + f" {link.getsockname()[1]}".encode())
+        os._exit(0)
+    theirs.close()
+    ours.recv(1)
+    return pid, ours.detach()
+
+
+@contextlib.contextmanager
+def as_proxy() -> Iterator[None]:
+    """Create sockets as the proxy does in this mode: root, so that it may be transparent, with the proxy's group."""
+    os.setegid(PROXY_GID)
+    try:
+        yield
+    finally:
+        os.setegid(0)
+
+
+def transparent(version: int) -> socket.socket:
+    """Return a TCP socket that may have addresses which are not this machine's."""
+    sock = socket.socket(FAMILIES[version])
+    sock.settimeout(5)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if version == 4:
+        sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+    return sock
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_proxy_gets_both_addresses_and_the_application_the_clients(way: Way, version: int) -> None:
+    """The proxy's listener on 15006 accepts with original destination and client, and may call on as the client."""
+    if way != "nft" and not shutil.which(f"{'iptables-nft' if way == 'iptables' else way}-restore"):
+        pytest.skip("iptables is not installed (Debian: iptables)")
+    ruleset = build(Options.from_args("-m TPROXY -b * -d 15020 -i * --enable-ipv6".split()))
+
+    def work() -> tuple[object, ...]:
+        from pyroute2 import IPRoute  # noqa: PLC0415 - as above
+
+        pid, answer = client(version, 8080)
+        with IPRoute() as route:
+            route.link("add", ifname="eth0", kind="veth", peer="eth1")
+            route.link("set", index=route.link_lookup(ifname="eth1")[0], net_ns_pid=pid)
+        addressed("eth0", POD)
+        ways.apply(ruleset, way)
+        with as_proxy():
+            proxy = transparent(version)
+        application = socket.create_server(("", 8080), family=FAMILIES[version])
+        application.settimeout(5)
+        with proxy, application, socket.socket(fileno=answer) as told:
+            proxy.bind(("", 15006))
+            proxy.listen()
+            told.send(b"!")
+            inward, peer = proxy.accept()
+            with inward, as_proxy(), transparent(version) as onward:
+                original = inward.getsockname()[:2]
+                onward.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1337)
+                onward.bind((CLIENT[version], 0))
+                onward.connect(original)
+                served, seen = application.accept()
+                with served:
+                    served.send(b"hello")
+                    inward.send(onward.recv(100))
+                heard, _, port = told.recv(100).decode().partition(" ")
+        os.waitpid(pid, 0)
+        return original, peer[:2] == (CLIENT[version], int(port)), seen[0] == CLIENT[version], heard
+
+    assert ((POD[version], 8080), True, True, "hello") == in_namespace(work)
