@@ -1,7 +1,7 @@
 """What a sidecar's proxy must do, as one versioned value that every proxy is configured from.
 
-The bundled proxy reads it as JSON from its environment, Envoy's configuration is generated from it. It knows no
-proxy: a field says what is wanted, never how some proxy spells it.
+The contract (see `sidecar.contract`) hands it to a proxy as a JSON file. It knows no proxy: a field says what is
+wanted, never how some proxy spells it.
 """
 
 from ipaddress import ip_address
@@ -14,16 +14,20 @@ from lab.errors import InputError
 ENVIRONMENT = "SIDELAB_INTENT"
 """The environment variable that carries an intent's JSON to the bundled proxy."""
 
-Protocol = Literal["tcp", "http"]
+Protocol = Literal["auto", "tcp", "http"]
+"""What travels on a port: `auto` finds out from the first bytes; HTTP/2 and gRPC pass as `tcp`."""
 
 
 class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where a proxy listens; the defaults are Istio's."""
+    """Where a sidecar listens; the defaults are Istio's. `agent` and `dns` are the agent's, all others the proxy's."""
 
     outbound: int = 15001
     inbound: int = 15006
     admin: int = 15000
+    agent: int = 15020
     health: int = 15021
+    dns: int = 15053
+    stats: int = 15090
 
     def __post_init__(self) -> None:
         """Refuse ports out of range or used twice; raises `InputError`."""
@@ -36,31 +40,105 @@ class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             raise InputError(f"intent: ports: each must be different, got {listing}")
 
 
-class Intent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One proxy's orders: captured connections go on to their original destination, as bytes or as HTTP/1.1.
+class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whose sidecar it is: what metrics and node names say; `app` and `version` are the labels of these names."""
 
-    `inbound_bind_*` are the source addresses of the connection to the application, which the rules let pass;
-    `max_header_bytes` and `max_headers` bound a message's head (Envoy's defaults); `server_name` is what inbound
-    responses say in `server`.
+    pod: str = "pod"
+    namespace: str = "default"
+    service_account: str = "default"
+    app: str = ""
+    version: str = ""
+
+
+class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An address (IPv4 or IPv6) and port that serve, and the name of the pod behind it."""
+
+    address: str
+    port: int
+    pod: str = ""
+
+
+class ServicePort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A port of a Service with its ready endpoints; `name` "" where the Service gives none."""
+
+    port: int
+    name: str = ""
+    protocol: Protocol = "auto"
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A destination of outbound traffic: `host` is its full DNS name.
+
+    `addresses` are its virtual ones; a headless Service has none, and is known by its endpoints' addresses.
+    """
+
+    host: str
+    addresses: tuple[str, ...] = ()
+    ports: tuple[ServicePort, ...] = ()
+
+    def names(self, namespace: str) -> tuple[str, ...]:
+        """Return the names that a Host field from a pod in `namespace` may have for it, the full one first."""
+        name, own, *rest = self.host.split(".")
+        qualified = tuple(".".join((name, own, *rest[:count])) for count in range(len(rest)))
+        return (self.host, *qualified, *((name,) if own == namespace else ()))
+
+
+class InboundPort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A port of the application; `service` is the full name of a Service that leads to it, "" for none."""
+
+    port: int
+    protocol: Protocol = "auto"
+    service: str = ""
+
+
+class Intent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One proxy's orders.
+
+    Inbound connections go on to their original destination from `inbound_bind_*`, which the rules let pass (with
+    `mode` tproxy: from the client's own address). Outbound ones go to an endpoint of the Service that was dialled, or
+    whose port and Host field say so; to their original destination where no Service is meant and `outbound_policy` is
+    ALLOW_ANY; nowhere with REGISTRY_ONLY.
+
+    `protocol` is for connections that neither `services` nor `inbound` describe. `detection_timeout_s` is how long
+    `auto` waits for a client's first bytes before it takes the connection for one whose server speaks first.
+    `max_header_bytes` and `max_headers` bound a message's head (Envoy's defaults), `header_timeout_s` the time until it
+    is complete; `idle_timeout_s` closes upstream connections that wait for the next request. `server_name` is what
+    inbound responses say in `server`. `access_log` goes to standard output, "" is none.
     """
 
     version: Literal[1] = 1
-    protocol: Protocol = "http"
+    workload: Workload = Workload()
+    protocol: Protocol = "auto"
+    mode: Literal["redirect", "tproxy"] = "redirect"
+    ipv6: bool = True
+    outbound_policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"] = "ALLOW_ANY"
+    services: tuple[Service, ...] = ()
+    inbound: tuple[InboundPort, ...] = ()
     ports: Ports = Ports()
     inbound_bind_ipv4: str = "127.0.0.6"
     inbound_bind_ipv6: str = "::6"
     concurrency: int = 1
     connect_timeout_s: float = 10.0
+    detection_timeout_s: float = 0.1
+    header_timeout_s: float = 60.0
+    idle_timeout_s: float = 3600.0
     drain_s: float = 5.0
     max_header_bytes: int = 60 * 1024
     max_headers: int = 100
     server_name: str = "sidelab-proxy"
+    access_log: Literal["", "text", "json"] = ""
+    metrics: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what no proxy could do; raises `InputError`."""
         for name, version in (("inbound_bind_ipv4", 4), ("inbound_bind_ipv6", 6)):
             _check_address(name, getattr(self, name), version)
-        for name in ("concurrency", "connect_timeout_s", "max_header_bytes", "max_headers"):
+        positive = (
+            *("concurrency", "connect_timeout_s", "detection_timeout_s", "header_timeout_s", "idle_timeout_s"),
+            *("max_header_bytes", "max_headers"),
+        )
+        for name in positive:
             if getattr(self, name) <= 0:
                 raise InputError(f"intent: {name}: {getattr(self, name)} must be greater than 0")
         if self.drain_s < 0:
