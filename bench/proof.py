@@ -1,6 +1,7 @@
 """Proof that traffic took its arm's path: the kernel's rule counters and the proxy's accepts, before and after.
 
-`read` asks the kernel and the proxy; `check` is pure. An arm whose counters disagree with its label is an error.
+`read` asks the kernel, by the way that brought the pod's rules, and the proxy; `check` is pure. An arm whose counters
+disagree with its label is an error.
 """
 
 import socket
@@ -11,13 +12,15 @@ from bench.arms import ArmPods
 from bench.plan import Arm
 from lab.errors import PodError
 from lab.lab import Key, Lab
-from lab.nftables import NETLINK_NETFILTER
+from sidecar import liverules
 from sidecar.intent import Ports
 from sidecar.rules import Key as MatchKey
-from sidecar.rules import Verb, kernel
+from sidecar.rules import Verb
 from sidecar.rules.counters import TableRows
+from sidecar.rules.model import Family
 
 _PORTS = Ports()
+_FAMILY: Family = 4  # the client dials IPv4
 _TIMEOUT_S = 5.0
 
 
@@ -56,7 +59,10 @@ class Evidence:
 
 
 def read(lab: Lab, arm: Arm, pods: ArmPods) -> Evidence:
-    """Read what an arm's two pods have counted so far; raises `PodError` when a proxy's admin page does not answer."""
+    """Read what an arm's two pods have counted so far.
+
+    Raises `PodError` when a proxy's admin page or a pod's tool does not answer, `MachineError` for a missing tool.
+    """
     return Evidence(
         client=_read_pod(lab, pods.client, pods.port, proxied=arm.client == "injected"),
         server=_read_pod(lab, pods.server, pods.port, proxied=arm.server == "injected"),
@@ -99,11 +105,10 @@ def check(arm: Arm, before: Evidence, after: Evidence, opened: int) -> None:
 
 
 def _read_pod(lab: Lab, pod: Key, port: int, *, proxied: bool) -> PodEvidence:
-    with lab.open_socket(pod, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
-        tables = kernel.counters(link)
+    tables = liverules.tables(lab, pod, _FAMILY)
     accepts = _accepts(_stats(lab, pod)) if proxied else {}
     return PodEvidence(
-        has_rules=bool(tables),
+        has_rules=any(chain.rows for table in tables for chain in table.chains),
         redirected_in=_packets(tables, Verb.REDIRECT, _PORTS.inbound),
         redirected_out=_packets(tables, Verb.REDIRECT, _PORTS.outbound),
         excluded=_excluded(tables, port),

@@ -131,7 +131,9 @@ def test_help_needs_nothing_heavy():
     assert set() == {"pandas", "numpy", "scipy", "matplotlib", "pyroute2", "sidecar"} & set(ran.stdout.split())
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "results/README.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "results/README.md", "docs/rules.md"]
+)
 def test_links_lead_somewhere(name: str):
     """A relative link of the documentation names a file of the checkout; the reference run is made by a benchmark."""
     page = ROOT / name
