@@ -6,8 +6,8 @@
   nox -s lab -- up examples/nginx.yaml    any verb of the command line; `nox -s lab -- --help` lists them
   nox                                     what a change must pass: lint, types and tests
 
-What follows `--` goes to the session. `bench`, `report` and `lab` end as sidelab, in nox's own process, so that the
-terminal, signals and the exit status are sidelab's; name one of them at a time.
+What follows `--` goes to the session. `bench`, `report`, `gate` and `lab` end as sidelab, in nox's own process, so that
+the terminal, signals and the exit status are sidelab's; name one of them at a time.
 """
 
 import fcntl
@@ -85,6 +85,12 @@ def report(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def gate(session: nox.Session) -> None:
+    """Judge a run for CI: nox -s gate -- results/RUN --budget FILE, or --against BASE; status 0, 1 or 4."""
+    _become_sidelab(session, "gate", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def lab(session: nox.Session) -> None:
     """Run any verb of the command line: nox -s lab -- up examples/nginx-injected.yaml."""
     _become_sidelab(session, *(session.posargs or ["--help"]))
@@ -101,7 +107,7 @@ def _install(session: nox.Session, *what: str) -> None:
 
 
 def _become_sidelab(session: nox.Session, *args: str) -> NoReturn:
-    """Replace nox by the command line, in the one environment that `bench`, `report` and `lab` share."""
+    """Replace nox by the command line, in the one environment that `bench`, `report`, `gate` and `lab` share."""
     location = ROOT / ".nox" / "sidelab"
     stamp = location / "installed"
     state = _state(sys.version, str(ROOT))

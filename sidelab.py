@@ -18,37 +18,39 @@ from lab.errors import InputError, SidelabError
 if TYPE_CHECKING:
     from lab.lab import Lab
     from lab.manifest import Manifest
-    from lab.program import Registry
 
 Given = argparse.Namespace
 
 
 def up(given: Given) -> None:
     """Start a lab in the background and wait until every pod is ready."""
+    from dataclasses import replace
+
     from lab.blueprint import draw
+    from lab.images import STANDIN, chosen, programs
     from lab.lab import background
+    from sidecar.images import IMAGES as MESH
     from sidecar.podrules import warnings
 
     manifest = _load(given.manifests, given.rules)
-    blueprint = draw(manifest, _registry())
+    blueprint = draw(manifest, chosen(given.images) + MESH)
+    if given.images != STANDIN:
+        caveats = (f"image {image}: {program}" for image, program in programs(given.images).items())
+        blueprint = replace(blueprint, caveats=(*blueprint.caveats, *caveats))
     for warning in warnings(manifest.pods):
         sys.stderr.write(f"warning: {warning}\n")
     with background(blueprint, given.name, timeout_s=given.timeout, progress=_progress) as lab:
         _print_status(lab, as_json=given.json)
 
 
-def _registry() -> "Registry":
-    from lab.images import IMAGES as PLAIN
-    from sidecar.images import IMAGES as MESH
-
-    return PLAIN + MESH
-
-
 def _load(paths: list[str], rules: str | None = None) -> "Manifest":
     from lab.manifest import load
-    from sidecar.inject import inject
+    from sidecar.inject import inject, warnings
 
-    return inject(load(paths), rules)
+    manifest = inject(load(paths), rules)
+    for warning in warnings(manifest):
+        sys.stderr.write(f"warning: {warning}\n")
+    return manifest
 
 
 def _progress(done: int, total: int) -> None:
@@ -100,8 +102,21 @@ def _print_status(lab: "Lab", *, as_json: bool) -> None:
         reason = next(filter(None, reasons), "")
         rows.append((pod["namespace"], pod["name"], ready, pod["phase"], restarts, pod["ipv4"], pod["ipv6"], reason))
     _print_table(("NAMESPACE", "POD", "READY", "PHASE", "RESTARTS", "IPV4", "IPV6", ""), rows)
+    if state["services"]:
+        sys.stdout.write("\n")
+        _print_services(state["services"])
     for caveat in state["caveats"]:
         sys.stderr.write(f"note: {caveat}\n")
+
+
+def _print_services(services: list[dict[str, Any]]) -> None:
+    rows = []
+    for each in services:
+        ports = ",".join(f"{port['port']}/{port['protocol']}" for port in each["ports"])
+        ready = f"{sum(endpoint['ready'] for endpoint in each['endpoints'])}/{len(each['endpoints'])}"
+        addresses = (each["ipv4"] or "none", each["ipv6"] or "none")
+        rows.append((each["namespace"], each["name"], ready, *addresses, ports))
+    _print_table(("NAMESPACE", "SERVICE", "READY", "IPV4", "IPV6", "PORTS"), rows)
 
 
 def logs(given: Given) -> None:
@@ -139,12 +154,17 @@ def _leave_as(status: int) -> NoReturn:
 
 
 def apply(given: Given) -> None:
-    """Change a running lab; not possible yet."""
+    """Change a running lab: Services, labels, and the annotations that a running pod follows; the rest is refused."""
     from lab.lab import find
+    from sidecar.inject import LIVE
 
-    _load(given.manifests)
+    manifest = _load(given.manifests, given.rules)
     with find(given.lab) as found:
-        raise InputError(f"a running lab can't be changed yet: `sidelab down {found.name}`, then `sidelab up` again")
+        outcomes = found.apply(manifest, LIVE, prune=given.prune)
+    for name, outcome in outcomes:
+        sys.stdout.write(f"{name} {outcome}\n")
+    for caveat in manifest.caveats:
+        sys.stderr.write(f"note: {caveat}\n")
 
 
 def down(given: Given) -> None:
@@ -158,7 +178,7 @@ def down(given: Given) -> None:
 
 
 def inject(given: Given) -> None:
-    """Print a manifest as the sidecar injector makes it: each pod that asks for one has a sidecar."""
+    """Print a manifest as the sidecar injector makes it: each pod and Deployment that asks for one has a sidecar."""
     from lab.manifest import encode
 
     sys.stdout.write(encode(_load(given.manifests)))
@@ -291,7 +311,7 @@ def bench(given: Given) -> None:
     """Measure what interception costs: every arm at once, request by request in random order."""
     from bench.run import run
 
-    run(given.plan, results=given.results, seed=given.seed, client=given.client)
+    run(given.plan, results=given.results, seed=given.seed, client=given.client, images=given.images)
 
 
 def report(given: Given) -> None:
@@ -300,6 +320,27 @@ def report(given: Given) -> None:
 
     for path in redraw(given.run).paths:
         sys.stdout.write(f"{path}\n")
+
+
+def gate(given: Given) -> None:
+    """Judge a run for CI by a budget or another run: 0 passed, 1 a regression is proven, 4 inconclusive."""
+    from bench.exports import Files, annotations, text, write
+    from bench.gate import judge
+
+    result = judge(given.run, limits=given.budget, base=given.against)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    files = Files(
+        junit=given.junit,
+        markdown=given.markdown,
+        action_benchmark=given.action_benchmark,
+        step_summary=Path(summary) if summary and given.markdown is None else None,
+    )
+    write(result, files)
+    sys.stdout.write(text.as_json(result) if given.json else text.render(result))
+    if given.annotations:
+        # GitHub reads both streams; JSON has the first for itself.
+        (sys.stderr if given.json else sys.stdout).write(annotations.render(result))
+    _leave_as(result.exit_status)
 
 
 class Argument:
@@ -325,6 +366,17 @@ _LAB = Argument("--lab", "-l", metavar="LAB", help="which lab, where several run
 _POD = Argument("pod", metavar="POD", help="a pod: NAME or NAMESPACE/NAME")
 _CONTAINER = Argument("--container", "-c", metavar="NAME", help="which container (default: the first)")
 _JSON = Argument("--json", action="store_true", help="print JSON")
+_IMAGES = Argument(
+    "--images",
+    default="standin",
+    metavar="CHOICE",
+    help="real: this machine's nginx in the place of the stand-in; or for each image, as nginx=real (default: standin)",
+)
+_RULES = Argument(
+    "--rules",
+    metavar="WAY",
+    help="nft, iptables or iptables-legacy: how rules get into pods that don't say (default: nft)",
+)
 _IN_POD = (_POD, _LAB, _CONTAINER)
 
 VERBS = (
@@ -352,11 +404,8 @@ VERBS = (
                 metavar="SECONDS",
                 help="how long all pods may take to be ready (default: 60)",
             ),
-            Argument(
-                "--rules",
-                metavar="WAY",
-                help="nft, iptables or iptables-legacy: how rules get into pods that don't say (default: nft)",
-            ),
+            _RULES,
+            _IMAGES,
             _JSON,
         ),
     ),
@@ -370,9 +419,19 @@ VERBS = (
     ),
     Verb("exec", exec_, "sidelab exec client -- curl -s http://10.244.0.2/", _IN_POD),
     Verb("shell", shell, "sidelab shell nginx", _IN_POD),
-    Verb("apply", apply, "sidelab apply examples/nginx.yaml", (_MANIFESTS, _LAB)),
+    Verb(
+        "apply",
+        apply,
+        "sidelab apply examples/services.yaml",
+        (
+            _MANIFESTS,
+            _LAB,
+            Argument("--prune", action="store_true", help="remove the Services that the manifests do not mention"),
+            _RULES,
+        ),
+    ),
     Verb("down", down, "sidelab down", (_WHICH, Argument("--all", action="store_true", help="end all of your labs"))),
-    Verb("inject", inject, "sidelab inject examples/nginx-injected.yaml", (_MANIFESTS,)),
+    Verb("inject", inject, "sidelab inject examples/tutorial.yaml", (_MANIFESTS,)),
     Verb(
         "rules show",
         rules_show,
@@ -425,6 +484,7 @@ VERBS = (
                 "--results", type=Path, default=Path("results"), metavar="DIR", help="where the run's directory is made"
             ),
             Argument("--seed", type=int, metavar="N", help="repeat the order of another run"),
+            _IMAGES,
             Argument("--client", default="own", metavar="CLIENT", help="own, or curl (libcurl, a cross-check)"),
         ),
     ),
@@ -433,6 +493,38 @@ VERBS = (
         report,
         "sidelab report results/reference",
         (Argument("run", type=Path, metavar="RUN", help="a directory that `sidelab bench` wrote"),),
+    ),
+    Verb(
+        "gate",
+        gate,
+        "sidelab gate results/RUN --budget budget.toml",
+        (
+            Argument("run", type=Path, metavar="RUN", help="a directory that `sidelab bench` wrote"),
+            Argument("--budget", type=Path, metavar="FILE", help="what the run may cost: a TOML file (docs/ci.md)"),
+            Argument(
+                "--against", type=Path, metavar="BASE", help="a run of the same plan that this one may not exceed"
+            ),
+            Argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, a test case a row"),
+            Argument(
+                "--markdown",
+                type=Path,
+                metavar="FILE",
+                help="write Markdown (default: add it to $GITHUB_STEP_SUMMARY where that is set)",
+            ),
+            Argument(
+                "--action-benchmark",
+                type=Path,
+                metavar="FILE",
+                help="write the overheads as github-action-benchmark's customSmallerIsBetter",
+            ),
+            Argument(
+                "--annotations",
+                action=argparse.BooleanOptionalAction,
+                default=os.environ.get("GITHUB_ACTIONS") == "true",
+                help="print GitHub's ::error and ::warning (default: where $GITHUB_ACTIONS is true)",
+            ),
+            _JSON,
+        ),
     ),
 )
 

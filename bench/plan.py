@@ -29,6 +29,9 @@ TIME_WAIT holds a closed connection's port for 60 s; after about 20,000 the ephe
 70-fold with nothing else changed. Half of it leaves room for a proxy's own connections.
 """
 
+MAX_IDLE_CONNECTIONS = 4000
+"""Each takes a descriptor here, and two more in the pods."""
+
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -68,6 +71,41 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
         if (self.client, self.server) == ("injected", "injected"):
             return f"{kind} at both ends"
         return f"{kind} at the {'server' if self.server == 'injected' else 'client'}"
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """Many connections at once, by wrk: a closed loop of `connections`, for whole seconds, once per lab build."""
+
+    connections: int
+    duration_s: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.connections <= 1000 or not 1 <= self.duration_s <= 60:
+            raise ValueError("a load has 1 to 1000 connections and lasts 1 to 60 seconds")
+
+
+Quantity = Literal["added-p50", "added-p99", "requests-per-s", "idle-memory"]
+
+
+class Ratio(msgspec.Struct, frozen=True, kw_only=True):
+    """Two arms compared by what they cost: `arm` as a multiple of `against`, with the target that it should meet.
+
+    `added-p50` is of single requests on `connection`; `added-p99` and `requests-per-s` are under the load of that many
+    `connections`; `idle-memory` is the proxy's own with the plan's `idle_connections`. Added is what an arm has more
+    than the reference.
+    """
+
+    of: Quantity
+    arm: str
+    against: str
+    connection: Connection = "keep-alive"
+    connections: int = 0
+    at_most: float | None = None
+    at_least: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.of in ("added-p99", "requests-per-s") and not self.connections:
+            raise ValueError(f"a ratio of {self.of} names the `connections` of its load")
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +160,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     twin: str = "direct-twin"
     margin_us: float = 2.0
     margin_ratio: float = 0.02
+    loads: tuple[Load, ...] = ()
+    idle_connections: int = 0
+    ratios: tuple[Ratio, ...] = ()
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -140,6 +181,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("path must start with / and hold visible ASCII characters only")
         if self.margin_us < 0 or self.margin_ratio < 0:
             raise ValueError("margin_us and margin_ratio must not be negative")
+        if not 0 <= self.idle_connections <= MAX_IDLE_CONNECTIONS:
+            raise ValueError(f"idle_connections must be 0 to {MAX_IDLE_CONNECTIONS}")
+        for ratio in self.ratios:
+            self._check_ratio(ratio)
 
     def _check_arms(self) -> None:
         arms = {arm.name: arm for arm in self.arms}
@@ -150,6 +195,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{key} = {name!r} is no arm of this plan; it has {', '.join(arms)}")
         if self.reference == self.twin or arms[self.reference].path != arms[self.twin].path:
             raise ValueError("twin must be a second arm built exactly like the reference: it measures the noise floor")
+
+    def _check_ratio(self, ratio: Ratio) -> None:
+        names = {arm.name for arm in self.arms}
+        for name in (ratio.arm, ratio.against):
+            if name not in names:
+                raise ValueError(f"a ratio names {name!r}, which is no arm of this plan; it has {', '.join(names)}")
+        if ratio.of == "added-p50" and ratio.connection not in self.connections:
+            raise ValueError(f"a ratio is of {ratio.connection} requests, which this plan does not send")
+        if ratio.connections and ratio.connections not in {load.connections for load in self.loads}:
+            raise ValueError(f"a ratio is of {ratio.connections} connections, which no load of this plan has")
+        if ratio.of == "idle-memory" and not self.idle_connections:
+            raise ValueError("a ratio is of idle-memory, and this plan has no `idle_connections`")
 
     @property
     def new_connections_per_build(self) -> int:
@@ -199,6 +256,9 @@ def from_dict(table: Mapping[str, Any], where: str) -> Plan:
     _check_table(table, Plan, where, "")
     for index, arm in enumerate(table["arms"] if isinstance(table.get("arms"), list) else []):
         _check_table(arm, Arm, where, f"arms[{index}].")
+    for key, kind in (("loads", Load), ("ratios", Ratio)):
+        for index, each in enumerate(table[key] if isinstance(table.get(key), list) else []):
+            _check_table(each, kind, where, f"{key}[{index}].")
     _check_table(table.get("placement", {}), Placement, where, "placement.")
     try:
         return msgspec.convert(table, Plan)

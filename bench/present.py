@@ -2,12 +2,14 @@
 
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench.ratios import Row as Ratio
 from bench.report import report
 from bench.summary import Row, microseconds, rows
 
@@ -22,6 +24,8 @@ def present(directory: Path) -> None:
     console = Console(file=sys.stdout)
     for connection in found.run.plan.connections:
         console.print(_table(connection, [row for row in table.values() if row.connection == connection]))
+    if found.ratios:
+        console.print(_ratios(found.ratios))
     console.print(found.answer, highlight=False)
     for caveat in found.caveats:
         console.print(f"note: {caveat}", highlight=False, markup=False)
@@ -47,6 +51,26 @@ def _table(connection: str, found: list[Row]) -> Table:
         total = cells[arm, "total"]
         medians = (_median(cells.get((arm, phase))) for phase in phases)
         table.add_row(arm, *medians, _overhead(total), str(total.verdict) if not math.isnan(total.overhead_us) else "")
+    return table
+
+
+def _ratios(found: Sequence[Ratio]) -> Table:
+    """Lay out what was compared: both costs, the ratio with its interval, the target and whether it is met."""
+    table = Table(
+        title="one arm as a multiple of the other, over lab builds",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("what\n  arms", no_wrap=True)
+    for heading in ("costs\nratio [95 %]", "target\n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in found:
+        costs = " / ".join(f"{cost:,.0f}" if cost >= 1000 else f"{cost:.1f}" for cost in (row.value, row.other))
+        ratio = f"{row.ratio:.2f} [{row.low:.2f}, {row.high:.2f}]"
+        arms = f"{row.what}\n  {row.arm} / {row.against}"
+        table.add_row(arms, f"{costs} {row.unit}\n{ratio}", f"{row.target}\n{row.verdict}")
     return table
 
 

@@ -12,20 +12,24 @@ import pandas as pd
 
 from bench.caveats import Caveat
 from bench.plan import Plan, from_dict
-from bench.records import COMPLETE, RUN_JSON, SAMPLES, SCHEMA
-from bench.samples import COLUMNS, PHASES, column
+from bench.records import COMPLETE, LOADS, RUN_JSON, SAMPLES, SCHEMA
+from bench.samples import COLUMNS, LOAD_COLUMNS, PHASES, column
 from lab.errors import InputError
 
 _CHUNK = 1 << 16
 
 
 class Run(NamedTuple):
-    """All a report needs. `facts` is `run.json` as decoded; `caveats` are the recorded ones and the reader's own."""
+    """All a report needs. `facts` is `run.json` as decoded; `caveats` are the recorded ones and the reader's own.
+
+    `loads` has the columns of `bench.samples.LoadSample`; it is empty for a plan without loads.
+    """
 
     directory: Path
     plan: Plan
     facts: dict[str, Any]
     samples: pd.DataFrame
+    loads: pd.DataFrame
     caveats: tuple[Caveat, ...]
 
     @property
@@ -53,7 +57,7 @@ def read_run(directory: Path) -> Run:
             f"{directory}: samples of arms that its plan does not have: {', '.join(unknown)}; "
             f"keep {SAMPLES} and {RUN_JSON} of the same run together"
         )
-    return Run(directory, plan, facts, samples, tuple(caveats))
+    return Run(directory, plan, facts, samples, read_loads(directory), tuple(caveats))
 
 
 def read_samples(directory: Path) -> tuple[pd.DataFrame, list[Caveat]]:
@@ -95,6 +99,23 @@ def read_samples(directory: Path) -> tuple[pd.DataFrame, list[Caveat]]:
         return samples, []
     torn = f"the last {len(data) - whole} bytes of {SAMPLES} are torn: the round in flight when the run died is lost"
     return samples, [Caveat(torn, "nothing to do for the rounds before it; measure again for the rest")]
+
+
+def read_loads(directory: Path) -> pd.DataFrame:
+    """Read what was measured under load, every whole line; raises `InputError` for other columns or no numbers."""
+    path = directory / LOADS
+    if not path.exists():
+        return pd.DataFrame(columns=list(LOAD_COLUMNS))
+    text = path.read_text(encoding="ascii", errors="replace")
+    whole = text[: text.rfind("\n") + 1]
+    if tuple(whole.split("\n", 1)[0].split(",")) != LOAD_COLUMNS:
+        raise InputError(
+            f"{path} has other columns than {','.join(LOAD_COLUMNS)}; read it with the version that wrote it"
+        )
+    try:
+        return pd.read_csv(io.StringIO(whole))
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {error}; restore the file as it was written") from None
 
 
 class _Member(NamedTuple):

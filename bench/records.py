@@ -1,4 +1,4 @@
-"""What a run leaves on disk while it is being measured: `results/<run>/run.json` and `samples.csv.gz`.
+"""What a run leaves on disk while it is being measured: `results/<run>/run.json`, `samples.csv.gz`, `loads.csv`.
 
 Every round is one gzip member, appended and flushed to the disk, so that a kill -9 loses the round in flight and
 nothing else. `run.json` is replaced by rename, so it is always whole. Reading is `bench.reader`'s; this file stays free
@@ -15,11 +15,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from bench.plan import Plan, as_dict
-from bench.samples import HEADER, WARMUP_ROUND, Sample, encode
+from bench.samples import HEADER, LOAD_COLUMNS, WARMUP_ROUND, LoadSample, Sample, encode
 from lab.errors import InputError
 
 RUN_JSON: Final = "run.json"
 SAMPLES: Final = "samples.csv.gz"
+LOADS: Final = "loads.csv"
 SCHEMA: Final = 1
 RUNNING: Final = "running"
 COMPLETE: Final = "complete"
@@ -72,6 +73,16 @@ class RunWriter:
         self._rounds += 1
         self._run["rounds_recorded"] = self._rounds
         self._run["requests_recorded"] += len(rows)
+
+    def append_loads(self, loads: Iterable[LoadSample]) -> None:
+        """Record one rebuild's loads, on the disk when this returns; latencies and rates with one decimal."""
+        path = self.directory / LOADS
+        header = "" if path.exists() else ",".join(LOAD_COLUMNS) + "\n"
+        lines = (",".join(f"{each:.1f}" if isinstance(each, float) else str(each) for each in load) for load in loads)
+        with path.open("a", encoding="ascii") as file:
+            file.write(header + "".join(f"{line}\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

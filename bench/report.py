@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench import figures
+from bench import figures, ratios
 from bench.caveats import Caveat
 from bench.reader import Run, read_run
 from bench.statistics import measured
@@ -14,16 +14,21 @@ from bench.summary import sentence, summarise
 from lab.errors import InputError
 
 SUMMARY_CSV = "summary.csv"
+RATIOS_CSV = "ratios.csv"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a run says: `summary` as in `bench.summary.summarise`, `answer` one sentence, `paths` the files written."""
+    """What a run says: `summary` as in `bench.summary.summarise`, `ratios` as in `bench.ratios.compare`.
+
+    `answer` is one sentence, `paths` are the files written, tables before figures.
+    """
 
     run: Run
     summary: pd.DataFrame
     answer: str
     caveats: tuple[Caveat, ...]
+    ratios: tuple[ratios.Row, ...]
     paths: tuple[Path, ...]
 
 
@@ -44,4 +49,10 @@ def report(directory: Path) -> Report:
     path = directory / SUMMARY_CSV
     # Fixed decimals: the same bytes from the same samples.
     summary.to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
-    return Report(run, summary, answer, caveats, (path, *figures.draw(run, summary, caveats, directory)))
+    paths = [path]
+    compared = tuple(ratios.compare(run.plan, run.samples, run.loads))
+    if compared:
+        paths.append(directory / RATIOS_CSV)
+        pd.DataFrame(compared).to_csv(paths[-1], index=False, float_format="%.4f", lineterminator="\n")
+    paths += figures.draw(run, summary, compared, caveats, directory)
+    return Report(run, summary, answer, caveats, compared, tuple(paths))

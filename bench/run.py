@@ -5,11 +5,12 @@ It reads like that, too: `run` is the list of steps.
 
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from bench import arms, environment, plan, proof, schedule
+from bench import arms, environment, loads, plan, proof, schedule
 from bench.arms import ArmPods
 from bench.caveats import Caveat
 from bench.plan import Plan
@@ -28,8 +29,8 @@ from bench.schedule import Slot
 from bench.stamps import Stamps
 from lab import wire
 from lab.blueprint import Blueprint, draw
-from lab.errors import InputError, PodError
-from lab.images import IMAGES as PLAIN
+from lab.errors import InputError, MachineError, PodError
+from lab.images import chosen, programs
 from lab.lab import Lab, foreground
 from lab.manifest import Manifest, load
 from sidecar.images import IMAGES as MESH
@@ -49,43 +50,58 @@ class Setup:
     manifest: Manifest
     blueprint: Blueprint
     pods: Mapping[str, ArmPods]
+    images: Mapping[str, str]
 
 
-def run(name: str, *, results: Path, seed: int | None, client: str, manifest: Path | None = None) -> Path:
+def run(
+    name: str, *, results: Path, seed: int | None, client: str, images: str = "standin", manifest: Path | None = None
+) -> Path:
     """Measure the plan `name` into a new directory below `results`, print the answer, and return the directory.
+
+    `images` chooses between stand-ins and real programs (see `lab.images.chosen`).
 
     Raises `InputError` for an unknown plan, client or manifest before anything is started, `MachineError` where no lab
     can be built, `PodError` when a pod fails or an arm's traffic did not take its path.
     """
-    setup = prepare(plan.load(name), seed=seed, client=client, manifest=manifest)
+    setup = prepare(plan.load(name), seed=seed, client=client, images=images, manifest=manifest)
     machine = environment.read(checkout=Path(__file__).parent.parent)
     with RunWriter(results, setup.plan, setup.seed, datetime.now(UTC)) as writer, Progress(setup.plan) as progress:
         writer.describe(**facts(setup, machine))
         for rebuild in range(1, setup.plan.rebuilds + 1):
-            for samples in measure_build(setup, rebuild):
-                writer.append(samples)
-                progress.advance(len(samples))
+            with _built(setup, rebuild) as lab:
+                for samples in measure_requests(setup, rebuild, lab):
+                    writer.append(samples)
+                    progress.advance(len(samples))
+                if setup.plan.loads or setup.plan.idle_connections:
+                    writer.append_loads(
+                        loads.measure(setup.plan, lab, setup.pods, rebuild, setup.seed, setup.client_cpu)
+                    )
     from bench.present import present  # noqa: PLC0415  # pandas and matplotlib are imported after the measuring
 
     present(writer.directory)
     return writer.directory
 
 
-def prepare(chosen: Plan, *, seed: int | None, client: str, manifest: Path | None) -> Setup:
-    """Check and decide everything that a run needs; raises `InputError`."""
+def prepare(
+    asked: Plan, *, seed: int | None, client: str, images: str = "standin", manifest: Path | None = None
+) -> Setup:
+    """Check and decide everything that a run needs; raises `InputError`, `MachineError` for a tool that is missing."""
     if client not in CLIENTS:
         raise InputError(f"--client {client}: there are {' and '.join(CLIENTS)}")
-    client_cpu, lab_cpus = chosen.placement.resolve(frozenset(os.sched_getaffinity(0)))
-    every_arm, pods = arms.build(chosen, load([manifest or arms.default_manifest()]))
+    if asked.loads and shutil.which("wrk") is None:
+        raise MachineError(f"plan {asked.name} puts a load on its arms with wrk, which is not here: `apt install wrk`")
+    client_cpu, lab_cpus = asked.placement.resolve(frozenset(os.sched_getaffinity(0)))
+    every_arm, pods = arms.build(asked, load([manifest or arms.default_manifest()]))
     return Setup(
-        plan=chosen,
-        seed=_first_given(seed, chosen.seed),
+        plan=asked,
+        seed=_first_given(seed, asked.seed),
         client=client,
         client_cpu=client_cpu,
         lab_cpus=lab_cpus,
         manifest=every_arm,
-        blueprint=draw(every_arm, PLAIN + MESH),
+        blueprint=draw(every_arm, chosen(images) + MESH),
         pods=pods,
+        images=programs(images),
     )
 
 
@@ -101,6 +117,7 @@ def facts(setup: Setup, machine: environment.Environment) -> dict[str, Any]:
         "environment": msgspec.to_builtins(machine),
         "placement": {"client_cpu": setup.client_cpu, "lab_cpus": sorted(setup.lab_cpus)},
         "client": setup.client,
+        "images": dict(setup.images),
         "versions": machine.packages,
         "rule_sets": arms.rule_digests(setup.manifest),
         "caveats": [msgspec.to_builtins(each) for each in caveats],
@@ -113,20 +130,28 @@ def _placement_caveats(setup: Setup) -> Iterator[Caveat]:
 
 
 def measure_build(setup: Setup, rebuild: int) -> Iterator[list[Sample]]:
-    """Build the lab once with every arm alive, yield its rounds' samples, and prove the paths at the end.
+    """Build the lab once with every arm alive, and do what `measure_requests` does."""
+    with _built(setup, rebuild) as lab:
+        yield from measure_requests(setup, rebuild, lab)
+
+
+def _built(setup: Setup, rebuild: int) -> AbstractContextManager[Lab]:
+    return foreground(setup.blueprint, f"bench-{os.getpid()}-{rebuild}", cpus=setup.lab_cpus)
+
+
+def measure_requests(setup: Setup, rebuild: int, lab: Lab) -> Iterator[list[Sample]]:
+    """Yield the rounds' samples of one lab build, and prove the paths at the end.
 
     Raises `PodError` when an arm's counters disagree with its label.
     """
-    name = f"bench-{os.getpid()}-{rebuild}"
-    with foreground(setup.blueprint, name, cpus=setup.lab_cpus) as lab:
-        before = {arm.name: proof.read(lab, arm, setup.pods[arm.name]) for arm in setup.plan.arms}
-        with _client(setup, lab) as client:
-            for round_, slots in schedule.rounds(setup.plan, setup.seed, rebuild):
-                yield _samples(rebuild, round_, slots, client.round(slots))
-            opened = dict(zip((arm.name for arm in setup.plan.arms), client.opened, strict=True))
-        for arm in setup.plan.arms:
-            after = proof.read(lab, arm, setup.pods[arm.name])
-            proof.check(arm, before[arm.name], after, opened[arm.name])
+    before = {arm.name: proof.read(lab, arm, setup.pods[arm.name]) for arm in setup.plan.arms}
+    with _client(setup, lab) as client:
+        for round_, slots in schedule.rounds(setup.plan, setup.seed, rebuild):
+            yield _samples(rebuild, round_, slots, client.round(slots))
+        opened = dict(zip((arm.name for arm in setup.plan.arms), client.opened, strict=True))
+    for arm in setup.plan.arms:
+        after = proof.read(lab, arm, setup.pods[arm.name])
+        proof.check(arm, before[arm.name], after, opened[arm.name])
 
 
 class _Client:

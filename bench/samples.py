@@ -1,4 +1,4 @@
-"""The shape of `samples.csv.gz`: its columns, curl's phases, and one request as a row; pure, and free of pandas.
+"""The shape of `samples.csv.gz` and `loads.csv`: columns, curl's phases, a request as a row; pure, free of pandas.
 
 The columns are a contract with everybody's spreadsheets: times are microseconds from the start of the request,
 cumulative like curl's `time_*` variables; a phase that does not exist for a request (connect on a kept-alive
@@ -36,7 +36,28 @@ class Sample(NamedTuple):
     bytes: int
 
 
+class LoadSample(NamedTuple):
+    """One run of wrk, or (`connections` idle, no requests) one look at a proxy's memory.
+
+    `private_kib` is what the proxy's processes hold for themselves alone while the connections are open and idle, and
+    `unloaded_kib` before there were any; -1 where it was not looked at. Latencies are µs, -1 where there were none.
+    """
+
+    rebuild: int
+    arm: str
+    connections: int
+    requests: int
+    failed: int
+    requests_per_s: float
+    p50_us: float
+    p90_us: float
+    p99_us: float
+    unloaded_kib: int
+    private_kib: int
+
+
 COLUMNS = Sample._fields
+LOAD_COLUMNS = LoadSample._fields
 HEADER = ",".join(COLUMNS) + "\n"
 
 

@@ -65,23 +65,60 @@ def rebuild_medians(samples: pd.DataFrame, reference: str) -> pd.DataFrame:
     return table
 
 
+def rebuild_levels(samples: pd.DataFrame) -> pd.DataFrame:
+    """Take per rebuild the median time itself, in µs: a row per (arm, connection, phase), a column per rebuild."""
+    keys = ["arm", "connection", "rebuild"]
+    times = measured(samples).astype({"arm": str, "connection": str}).groupby(keys)[[column(each) for each in PHASES]]
+    medians = times.median().set_axis(list(PHASES), axis=1)
+    table = pd.concat({phase: medians[phase].unstack("rebuild") for phase in PHASES}, names=["phase"])  # noqa: PD010 - one median a cell
+    return table.reorder_levels(["arm", "connection", "phase"])
+
+
 def estimate(medians: Floats, confidence: float = CONFIDENCE) -> Estimate:
     """Summarise rebuild medians along the last axis: mean, Student's t interval, p-value.
 
     NaN are rebuilds without a pair. With fewer than two others there is a mean but no interval.
     """
+    mean, variance, degrees = _moments(medians)
+    return _student(mean, variance, degrees, confidence)
+
+
+def welch(medians: Floats, base: Floats, confidence: float = CONFIDENCE) -> Estimate:
+    """Summarise the difference of two runs, medians - base, from the rebuild medians of each along the last axis.
+
+    The runs are independent and may have unequal spreads and numbers of rebuilds: Welch's interval, with
+    Satterthwaite's degrees of freedom (B. L. Welch, "The generalization of Student's problem", 1947). No interval where
+    either run has fewer than two rebuilds.
+    """
+    mean, variance, degrees = _moments(medians)
+    base_mean, base_variance, base_degrees = _moments(base)
+    both = variance + base_variance
+    with np.errstate(invalid="ignore", divide="ignore"):
+        joined = both**2 / (variance**2 / degrees + base_variance**2 / base_degrees)
+    # Without any spread 0/0: any number of degrees gives the same interval, of no width.
+    joined = np.where(both == 0.0, degrees + base_degrees, joined)
+    return _student(mean - base_mean, both, joined, confidence)
+
+
+def _moments(medians: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return mean, variance of that mean, and degrees of freedom along the last axis; the last two NaN below n = 2."""
     known = ~np.isnan(medians)
     count = known.sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(known, medians, 0.0).sum(axis=-1) / count
+        mean: Floats = np.where(known, medians, 0.0).sum(axis=-1) / count
         squares = np.where(known, (medians - mean[..., np.newaxis]) ** 2, 0.0).sum(axis=-1)
-        degrees = np.where(count > 1, count - 1, np.nan)
-        error = np.sqrt(squares / degrees / count)
-        half = stdtrit(degrees, 0.5 + confidence / 2) * error
+        degrees: Floats = np.where(count > 1, count - 1, np.nan)
+        variance: Floats = squares / degrees / count
+    return mean, variance, degrees
+
+
+def _student(mean: Floats, variance: Floats, degrees: Floats, confidence: float) -> Estimate:
+    error = np.sqrt(variance)
+    half = stdtrit(degrees, 0.5 + confidence / 2) * error
+    with np.errstate(invalid="ignore", divide="ignore"):
         # Equal medians in every rebuild leave no doubt either way: 0/0 is "no difference", x/0 is "certain".
         statistic = np.where(mean == 0.0, 0.0, np.abs(mean) / error)
-        p_value = 2 * stdtr(degrees, -statistic)
-    return Estimate(mean, mean - half, mean + half, p_value)
+    return Estimate(mean, mean - half, mean + half, 2 * stdtr(degrees, -statistic))
 
 
 def noise_floor(twin_medians: Floats) -> Floats:
@@ -104,16 +141,17 @@ def smallest_visible(half_width: Floats, floor: Floats, margin: Floats) -> Float
 
 
 def holm(p_values: Floats) -> Floats:
-    """Adjust p-values of one family by Holm's step-down procedure: reject where the adjusted value is below alpha.
+    """Adjust p-values by Holm's step-down procedure, a family along the last axis: reject where the result is < alpha.
 
     The chance of any false alarm in the family is at most alpha, however the rows depend on each other. NaN stay NaN
     and do not count (S. Holm, "A simple sequentially rejective multiple test procedure", 1979).
     """
-    adjusted = np.full(p_values.shape, np.nan)
-    known = np.flatnonzero(~np.isnan(p_values))
-    ranked = known[np.argsort(p_values[known], kind="stable")]
-    weights = np.arange(len(ranked), 0, -1)
-    adjusted[ranked] = np.minimum(np.maximum.accumulate(weights * p_values[ranked]), 1.0)
+    order = np.argsort(p_values, axis=-1, kind="stable")  # NaN come last
+    known = (~np.isnan(p_values)).sum(axis=-1, keepdims=True)
+    weights = np.maximum(known - np.arange(p_values.shape[-1]), 0)
+    stepped = np.maximum.accumulate(weights * np.take_along_axis(p_values, order, axis=-1), axis=-1)
+    adjusted = np.empty(p_values.shape)
+    np.put_along_axis(adjusted, order, np.minimum(stepped, 1.0), axis=-1)
     return adjusted
 
 

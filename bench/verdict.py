@@ -1,4 +1,4 @@
-"""What may be said about a difference: `equivalent`, `changed`, or neither; pure, one row at a time.
+"""What may be said about a difference: `equivalent`, `changed`, or neither; and what a gate says of it; pure.
 
 Three sentences, none of which is a p-value: the interval lies inside the margin, so the arm is as good as the
 reference; the interval excludes 0 and the difference is larger than both the noise floor and the margin, so it changed;
@@ -7,7 +7,12 @@ or this run cannot say, and states the smallest difference that it could have se
 
 import math
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.statistics import Estimate, Floats
 
 ALPHA: Final = 0.05
 
@@ -63,3 +68,23 @@ def judge_twin(low_us: float, high_us: float, margin_us: float, holm_p_value: fl
     if holm_p_value < ALPHA:
         return Verdict.CHANGED
     return Verdict.EQUIVALENT if -margin_us < low_us and high_us < margin_us else Verdict.INCONCLUSIVE
+
+
+class Outcome(StrEnum):
+    """What a gate says, of a row or of a run: it got slower, it did not, or this run cannot tell."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    REGRESSION = "regression"
+    INCONCLUSIVE = "inconclusive"
+
+
+def outcomes(excess: Estimate, holm_p_value: Floats, floor_us: Floats, margin_us: Floats) -> npt.NDArray[Any]:
+    """Judge by how much rows exceed what they may be: an array in their shape of `Outcome`'s values.
+
+    A regression passes two gates: the interval at Holm's level lies above 0, and the excess is larger than noise floor
+    and margin. A pass is an interval that ends at or below the margin; a family of rows passes only as a whole, so that
+    needs no correction. The unknown (NaN) is inconclusive.
+    """
+    proven = (holm_p_value < ALPHA) & (excess.mean > np.maximum(floor_us, margin_us)) & (excess.mean > 0)
+    passed = excess.high <= margin_us
+    return np.select([proven, passed], [Outcome.REGRESSION, Outcome.PASS], Outcome.INCONCLUSIVE).astype(object)

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lab.errors import InputError
-from lab.manifest import Container, Manifest, Pod, Probe
+from lab.manifest import GRPC, Container, Exec, Handler, HTTPGet, Manifest, Pod, Probe, Sleep, TCPSocket
 from lab.program import Command, Hook, Registry, Standin
 from lab.syscalls import CAPABILITIES
 from lab.topology import PodAddress, plan
@@ -28,17 +28,37 @@ class Process:
 
 
 @dataclass(frozen=True)
-class ContainerPlan:
-    """One container: its process, or the hook that stands for it.
+class Check:
+    """Something to ask or to do: `address` is host and port for the handlers that have one, else ("", 0)."""
 
-    `probe` is its readiness probe, and `probe_port` the number of the port that it asks (0 for a command).
+    handler: HTTPGet | TCPSocket | GRPC | Exec | Sleep
+    address: tuple[str, int]
+
+
+@dataclass(frozen=True)
+class ProbePlan:
+    """A probe with its address; `timing` is the probe as in the manifest."""
+
+    check: Check
+    timing: Probe
+
+
+@dataclass(frozen=True)
+class ContainerPlan:
+    """One container: its process, or the hook that stands for it, its probes and its lifecycle hooks.
+
+    `sidecar` tells a native sidecar among init containers.
     """
 
     name: str
     image: str
     run: Process | Hook
-    probe: Probe | None
-    probe_port: int = 0
+    startup: ProbePlan | None = None
+    liveness: ProbePlan | None = None
+    readiness: ProbePlan | None = None
+    post_start: Check | None = None
+    pre_stop: Check | None = None
+    sidecar: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,10 +77,11 @@ class PodPlan:
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A whole lab."""
+    """A whole lab; `manifest` is what it is drawn from, with the pods of Deployments."""
 
     pods: tuple[PodPlan, ...]
     caveats: tuple[str, ...]
+    manifest: Manifest = field(default_factory=Manifest)
 
     @property
     def preloads(self) -> tuple[tuple[str, ...], ...]:
@@ -74,34 +95,43 @@ class Blueprint:
 
 
 def draw(manifest: Manifest, registry: Registry) -> Blueprint:
-    """Resolve every container of `manifest`.
+    """Resolve every container of `manifest` and of the pods that its Deployments stand for.
 
-    Raises `InputError` for an image without a stand-in, an unknown capability, or more pods than there are addresses.
+    Raises `InputError` for an image without a stand-in, an unknown capability, a hook that nothing carries out, or more
+    pods than there are addresses.
     """
+    manifest = manifest.expanded()
     addresses = plan(manifest).by_key()
-    return Blueprint(tuple(_pod(pod, addresses[pod.key], registry) for pod in manifest.pods), manifest.caveats)
+    return Blueprint(
+        tuple(_pod(pod, addresses[pod.key], registry) for pod in manifest.pods), manifest.caveats, manifest
+    )
 
 
 def _pod(pod: Pod, address: PodAddress, registry: Registry) -> PodPlan:
-    def resolve(containers: Sequence[Container]) -> tuple[ContainerPlan, ...]:
-        return tuple(_container(pod, container, address, registry) for container in containers)
+    def resolve(containers: Sequence[Container], *, init: bool) -> tuple[ContainerPlan, ...]:
+        return tuple(_container(pod, each, address, registry, init=init) for each in containers)
 
     return PodPlan(
         key=pod.key,
         address=address,
         hostname=_hostname(pod),
-        init=resolve(pod.spec.init_containers),
-        containers=resolve(pod.spec.containers),
+        init=resolve(pod.spec.init_containers, init=True),
+        containers=resolve(pod.spec.containers, init=False),
         restart_policy=pod.spec.restart_policy,
         grace_s=pod.spec.termination_grace_period_seconds,
         source=pod,
     )
 
 
-def _container(pod: Pod, container: Container, address: PodAddress, registry: Registry) -> ContainerPlan:
+def _container(pod: Pod, container: Container, address: PodAddress, registry: Registry, *, init: bool) -> ContainerPlan:
     program = registry.program(pod, container)
     run: Process | Hook
     if isinstance(program, Hook):
+        if not init or container.is_sidecar:
+            raise InputError(
+                f"pod {pod.name}: container {container.name}: {container.image} with these arguments ends when its "
+                "work is done: make it an ordinary init container"
+            )
         run = program
     else:
         contexts = (container.security_context, pod.spec.security_context)
@@ -116,9 +146,41 @@ def _container(pod: Pod, container: Container, address: PodAddress, registry: Re
             capabilities=_capabilities(pod, container),
             cwd=container.working_dir or "",
         )
-    probe = container.readiness_probe
-    port = container.port_number(probe.port) if probe is not None and probe.port is not None else 0
-    return ContainerPlan(container.name, container.image, run, probe, port)
+    probes = {
+        name: ProbePlan(_check(probe, container, address), probe) if probe is not None else None
+        for name, probe in (
+            ("startup", container.startup_probe),
+            ("liveness", container.liveness_probe),
+            ("readiness", container.readiness_probe),
+        )
+    }
+    hooks = {name: _hook(pod, container, name, hook, address) for name, hook in container.hooks.items()}
+    return ContainerPlan(
+        name=container.name,
+        image=container.image,
+        run=run,
+        post_start=hooks.get("lifecycle.postStart"),
+        pre_stop=hooks.get("lifecycle.preStop"),
+        sidecar=container.is_sidecar,
+        **probes,
+    )
+
+
+def _hook(pod: Pod, container: Container, name: str, hook: Handler, address: PodAddress) -> Check:
+    if hook.tcp_socket is not None:
+        raise InputError(
+            f"pod {pod.name}: container {container.name}: {name}.tcpSocket: Kubernetes accepts it, and then it fails "
+            "on every node: use httpGet or exec"
+        )
+    return _check(hook, container, address)
+
+
+def _check(asked: Probe | Handler, container: Container, address: PodAddress) -> Check:
+    handler = asked.handler
+    host = handler.host if isinstance(handler, (HTTPGet, TCPSocket)) else ""
+    if asked.port is None:
+        return Check(handler, ("", 0))
+    return Check(handler, (host or address.ipv4, container.port_number(asked.port)))
 
 
 def _first(values: Iterable[int | None]) -> int:

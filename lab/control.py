@@ -1,4 +1,4 @@
-"""The supervisor's side of the control socket: looking, running a program in a pod, handing out descriptors, stopping.
+"""The supervisor's side of the control socket: looking, changing, running programs, handing out descriptors, stopping.
 
 What needs the kernel's view of a pod (its rules, its sockets) is not done here: a socket opened inside the pod is
 handed to whoever asked, who then talks to the kernel himself.
@@ -18,9 +18,10 @@ import msgspec
 from lab import errors, wire
 from lab.blueprint import Process
 from lab.errors import InputError, PodError, SidelabError
-from lab.manifest import Manifest, encode
+from lab.manifest import Manifest, Namespace, Pod, Service, ServiceAccount, encode
 from lab.program import Command
 from lab.runtime import LiveContainer, LivePod
+from lab.status import status
 
 if TYPE_CHECKING:
     from lab.spawner import Handle
@@ -94,7 +95,16 @@ class _Exec(msgspec.Struct, tag="exec", tag_field="verb"):
     terminal: bool
 
 
-_Request = _Status | _Stop | _Manifest | _Log | _Socket | _Namespaces | _Exec
+class _Apply(msgspec.Struct, tag="apply", tag_field="verb"):
+    pods: tuple[Pod, ...]
+    services: tuple[Service, ...]
+    namespaces: tuple[Namespace, ...]
+    service_accounts: tuple[ServiceAccount, ...]
+    live: tuple[str, ...]
+    prune: bool
+
+
+_Request = _Status | _Stop | _Manifest | _Log | _Socket | _Namespaces | _Exec | _Apply
 _Answer = tuple[dict[str, Any], list[int]]
 
 
@@ -173,7 +183,7 @@ class _Connection:
     def _carried_out(self, request: _Request, descriptors: list[int]) -> _Answer:
         match request:
             case _Status():
-                return _status(self._supervisor), []
+                return status(self._supervisor), []
             case _Stop():
                 self._supervisor.stop()
                 return {"stopping": True}, []
@@ -184,6 +194,8 @@ class _Connection:
             case _Exec():
                 self._execute(request, descriptors)
                 return {"starting": True}, []
+            case _Apply():
+                return {"outcomes": self._apply(request)}, []
 
     def _handed_out(self, request: _Log | _Socket | _Namespaces) -> list[int]:
         match request:
@@ -222,6 +234,16 @@ class _Connection:
         user = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         return [user, *(os.dup(self._supervisor.network.descriptor(key)) for key in keys)]
 
+    def _apply(self, request: _Apply) -> list[tuple[str, str]]:
+        """Change the lab as far as it can be changed alive, all of what is asked or, if any of it can't be, nothing."""
+        from lab.cluster.change import compare  # noqa: PLC0415  # few labs are changed, and all would wait for it
+
+        wanted = Manifest(request.pods, (), request.services, request.namespaces, request.service_accounts)
+        supervisor = self._supervisor
+        change = compare(supervisor.manifest(), wanted, request.live, supervisor.order.name, prune=request.prune)
+        supervisor.apply(change)
+        return list(change.outcomes)
+
     def _execute(self, request: _Exec, standard: list[int]) -> None:
         """Run a program as the container would run it; its end is told, and a peer that hangs up ends it."""
         pod = self._pod(request.pod)
@@ -245,39 +267,3 @@ class _Connection:
 
         handle = self._supervisor.host.spawn(pod.plan, process, heard, output=standard, terminal=request.terminal)
         self._running.add(handle)
-
-
-def _status(supervisor: "Supervisor") -> dict[str, Any]:
-    return {
-        "name": supervisor.order.name,
-        "pods": [_pod_status(pod) for pod in supervisor.pods.values()],
-        "caveats": list(supervisor.order.blueprint.caveats),
-    }
-
-
-def _pod_status(pod: LivePod) -> dict[str, Any]:
-    address = pod.plan.address
-    return {
-        "namespace": pod.plan.key[0],
-        "name": pod.plan.key[1],
-        "phase": pod.phase,
-        "ready": pod.ready,
-        "reason": pod.reason,
-        "ipv4": address.ipv4,
-        "ipv6": address.ipv6,
-        "init_containers": [_container_status(each) for each in pod.init],
-        "containers": [_container_status(each) for each in pod.containers],
-    }
-
-
-def _container_status(container: LiveContainer) -> dict[str, Any]:
-    return {
-        "name": container.plan.name,
-        "image": container.plan.image,
-        "state": container.state,
-        "ready": container.ready,
-        "restarts": container.restarts,
-        "pid": container.pid,
-        "exit_status": container.exit_status,
-        "reason": container.reason,
-    }

@@ -10,6 +10,7 @@ Requests and events are one datagram each on one socket; both ends are the same 
 
 import errno
 import fcntl
+import gc
 import importlib
 import marshal
 import os
@@ -19,7 +20,7 @@ import socket
 import sys
 import termios
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from lab import syscalls
@@ -51,6 +52,9 @@ def serve(descriptor: int, preload: tuple[str, ...]) -> None:
     os.set_inheritable(descriptor, False)
     for module in preload:
         importlib.import_module(module)
+    # What is imported stays: a collection in a child would otherwise write to every page of it, and so copy them all.
+    gc.collect()
+    gc.freeze()
     requests = socket.socket(fileno=descriptor)
     requests.send(marshal.dumps((0, "serving")))
     wakeup, waker = socket.socketpair()
@@ -115,17 +119,26 @@ def _reap(events: socket.socket, children: dict[int, tuple[int, bool]]) -> None:
 
 def _child(request: dict[str, Any], descriptors: list[int], events: socket.socket) -> NoReturn:
     """Become the container: enter its namespaces, drop to its uid, run its program."""
+    end_with(lambda: _run(request, descriptors, events))
+
+
+def _run(request: dict[str, Any], descriptors: list[int], events: socket.socket) -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _enter(request, descriptors)
+    reached("container-spawned")
+    if request["argv"]:
+        _execute(request, events)
+    module, _, function = request["entry"].partition(":")
+    context = Context(request["id"], events, request["args"], request["env"])
+    getattr(importlib.import_module(module), function)(context)
+
+
+def end_with(call: Callable[[], None]) -> NoReturn:
+    """Make `call`, then end this process, a forked child, with the status that its outcome stands for."""
     status = 1
     try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _enter(request, descriptors)
-        reached("container-spawned")
-        if request["argv"]:
-            _execute(request, events)
-        module, _, function = request["entry"].partition(":")
-        context = Context(request["id"], events, request["args"], request["env"])
-        getattr(importlib.import_module(module), function)(context)
+        call()
         status = 0
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)

@@ -1,15 +1,60 @@
-"""Image names that lab itself has a stand-in for: the web server and the client of the examples."""
+"""Image names that lab itself has a program for: the web server and the client of the examples.
 
-from lab.program import Registry, Standin
+Each is a stand-in unless the real program is asked for.
+"""
 
-_CLIENT = Standin("lab.programs.client:main", preload=("lab.programs.client", "lab.programs.nginx"))
-_NGINX = Standin("lab.programs.nginx:main", preload=("lab.programs.client", "lab.programs.nginx"))
+from lab.errors import InputError
+from lab.manifest import Container, Pod
+from lab.program import Program, Registry, Standin
+from lab.programs import real
 
-IMAGES = Registry(
-    (
-        ("nginx*", lambda _pod, _container: _NGINX),
-        ("curlimages/curl", lambda _pod, _container: _CLIENT),
-        ("curl*", lambda _pod, _container: _CLIENT),
-        ("busybox", lambda _pod, _container: _CLIENT),
-    )
-)
+STANDIN, REAL = CHOICES = ("standin", "real")
+
+_PRELOAD = ("lab.programs.client", "lab.programs.nginx")
+_CLIENT = Standin("lab.programs.client:main", preload=_PRELOAD)
+_NGINX = Standin("lab.programs.nginx:main", preload=_PRELOAD)
+_HAS_REAL = ("nginx",)
+"""The images for which this machine may have the real program."""
+
+
+def _client(_pod: Pod, _container: Container) -> Program:
+    return _CLIENT
+
+
+def _nginx(_pod: Pod, _container: Container) -> Program:
+    return _NGINX
+
+
+def _real_nginx(_pod: Pod, container: Container) -> Program:
+    return real.nginx([each.container_port for each in container.ports if each.protocol == "TCP"] or [80])
+
+
+_CLIENTS = (("curlimages/curl", _client), ("curl*", _client), ("busybox", _client))
+
+IMAGES = Registry((("nginx*", _nginx), *_CLIENTS))
+"""Stand-ins only."""
+
+
+def chosen(choice: str) -> Registry:
+    """Return the programs for `choice`: `standin`, `real`, or a list for each image such as `nginx=real`.
+
+    Raises `InputError` for a word that is neither, `MachineError` where the real program is not installed.
+    """
+    words = dict.fromkeys(_HAS_REAL, STANDIN)
+    for part in choice.split(","):
+        image, equals, word = part.strip().rpartition("=")
+        if word not in CHOICES or (equals and image not in words):
+            raise InputError(
+                f"--images: {part.strip()!r} is not accepted: give `standin`, `real`, or one of "
+                f"{', '.join(f'{name}={word}' for name in words for word in CHOICES)}"
+            )
+        words |= {image: word} if equals else dict.fromkeys(words, word)
+    if words["nginx"] == STANDIN:
+        return IMAGES
+    real.find()
+    return Registry((("nginx*", _real_nginx), *_CLIENTS))
+
+
+def programs(choice: str) -> dict[str, str]:
+    """Return what runs for each image that has a choice, for the record: `{"nginx": "nginx 1.22.1"}`, or a stand-in."""
+    return {"nginx": "sidelab's stand-in" if chosen(choice) is IMAGES else f"nginx {real.version()}"}

@@ -162,6 +162,32 @@ class Lab:
             meanwhile(self._link)
         return int(self._hear()[0]["exited"])
 
+    def apply(self, manifest: "Manifest", live: Collection[str], *, prune: bool = False) -> list[tuple[str, str]]:
+        """Change what runs to what `manifest`, already injected, says of the objects that it mentions.
+
+        `live` are the annotations that may change in a running pod; with `prune`, Services that `manifest` does not
+        mention are removed. Returns each object, as `service/nginx`, and what became of it: "created", "configured",
+        "unchanged" or "pruned". Raises `InputError`, and then nothing has changed, for what needs a new lab.
+        """
+        import msgspec  # noqa: PLC0415  # few need it, and all would wait for it
+
+        from lab.manifest import ServiceAccount  # noqa: PLC0415  # the same
+
+        whole = manifest.expanded()
+        foreign = next((each for each in whole.others if not isinstance(each, ServiceAccount)), None)
+        if foreign is not None:
+            raise InputError(f"{foreign.kind} {foreign.name}: a running lab takes no {foreign.kind}: remove it")
+        answer = self._ask(
+            "apply",
+            pods=msgspec.to_builtins(whole.pods),
+            services=msgspec.to_builtins(whole.services),
+            namespaces=msgspec.to_builtins(whole.namespaces),
+            service_accounts=msgspec.to_builtins(whole.others),
+            live=sorted(live),
+            prune=prune,
+        )
+        return [(name, outcome) for name, outcome in answer[0]["outcomes"]]
+
     def stop(self) -> None:
         """End the lab; returns when its last process is gone. Raises `PodError` if it will not end."""
         try:

@@ -1,50 +1,60 @@
-"""A pod's own view of the file system: empty /tmp and /run, its own hosts and resolv.conf, the rest the sandbox's.
+"""A pod's own view of the file system: empty /tmp and /run, its own names in /etc, the rest the sandbox's.
 
-Made only for pods in which a program of the host runs; the stand-ins touch no file.
+Below /run it finds, read-only, what is published about the cluster and about itself. Made only for pods in which
+something sees files.
 """
 
 import os
+import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from lab.blueprint import PodPlan
+from lab.cluster import files
+from lab.cluster.podinfo import PODINFO
+from lab.cluster.publish import CLUSTER_DIRECTORY
+from lab.cluster.state import STATE
 from lab.sandbox import RUN
 from lab.syscalls import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, make_read_only, mount, setns, unshare
-from lab.topology import PodAddress
 
 _TMP_SIZE = "64m"
 
 # File modes let uid 0 write to these without any capability, and what is written there holds for the whole machine.
 _KERNEL_SWITCHES = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 
-_RESOLV_CONF = "# This lab has no name server yet: use addresses.\n"
+_NSSWITCH = Path("/etc/nsswitch.conf")
 
 
 class PodMounts:
     """The mount namespaces of a lab's pods, each made when first asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, podinfo: Callable[[PodPlan], Path]) -> None:
+        """`podinfo` has a pod's file about itself written, and returns the directory that holds it."""
+        self._podinfo = podinfo
         self._own = _current()
         self._pods: dict[tuple[str, str], int] = {}
 
-    def descriptor(self, address: PodAddress, hostname: str) -> int:
+    def descriptor(self, plan: PodPlan) -> int:
         """Return the descriptor of a pod's mount namespace; it stays ours."""
-        if address.key not in self._pods:
-            self._pods[address.key] = self._make(address, hostname)
-        return self._pods[address.key]
+        if plan.key not in self._pods:
+            self._pods[plan.key] = self._make(plan)
+        return self._pods[plan.key]
 
-    def _make(self, address: PodAddress, hostname: str) -> int:
-        files = Path(RUN, "etc", *address.key)
-        files.mkdir(parents=True)
-        (files / "hosts").write_text(_hosts(address, hostname))
-        (files / "resolv.conf").write_text(_RESOLV_CONF)
+    def _make(self, plan: PodPlan) -> int:
+        shown = {
+            **{f"/etc/{name}": path for name, path in _etc(plan).items()},
+            str(Path(STATE).parent): CLUSTER_DIRECTORY,
+            str(Path(PODINFO).parent): self._podinfo(plan),
+        }
         unshare(CLONE_NEWNS)
         try:
-            for name in ("hosts", "resolv.conf"):
-                target = Path("/etc", name)
-                if target.exists():  # a link into /run dangles here, and then there is nothing to hide
-                    mount(str(files / name), str(target.resolve()), "", MS_BIND)
+            sources = {target: os.open(path, os.O_PATH | os.O_CLOEXEC) for target, path in shown.items()}
             for target in (Path("/tmp"), Path("/run"), Path("/dev/shm")):
                 _cover(target)
+            for where, source in sources.items():
+                _show(source, Path(where))
+                os.close(source)
             for path in _KERNEL_SWITCHES:
                 if Path(path).exists():
                     mount(path, path, "", MS_BIND)
@@ -65,13 +75,38 @@ def _cover(target: Path) -> None:
         os.close(fd)
 
 
-def _hosts(address: PodAddress, hostname: str) -> str:
-    return (
-        "127.0.0.1\tlocalhost\n"
-        "::1\tlocalhost ip6-localhost ip6-loopback\n"
-        f"{address.ipv4}\t{hostname}\n"
-        f"{address.ipv6}\t{hostname}\n"
-    )
+def _etc(plan: PodPlan) -> dict[str, Path]:
+    """Write the pod's own files of /etc; return them by name."""
+    texts = {
+        "hosts": files.hosts(plan.source, plan.address, plan.hostname),
+        "resolv.conf": files.resolv_conf(plan.source),
+    }
+    if _NSSWITCH.exists():
+        texts[_NSSWITCH.name] = files.nsswitch_conf(_NSSWITCH.read_text())
+    directory = Path(RUN, "etc", *plan.key)
+    directory.mkdir(parents=True)
+    for name, text in texts.items():
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o644)
+    return {name: directory / name for name in texts}
+
+
+def _show(source: int, target: Path) -> None:
+    """Bind what the descriptor `source` stands for to `target`, read-only; below /run the place is made first.
+
+    A file of /etc that the host has not can't be shown: there is no place for it. One that is a link into /run, as
+    systemd-resolved's, gets its place there.
+    """
+    target = target.resolve()
+    if target.is_relative_to("/run"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if stat.S_ISDIR(os.fstat(source).st_mode):
+            target.mkdir()
+        else:
+            target.touch()
+    if target.exists():
+        mount(f"/proc/self/fd/{source}", str(target), "", MS_BIND)
+        make_read_only(str(target))
 
 
 def _current() -> int:

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from lab import rtnetlink
+from lab.cluster.addresses import DNS_IPV4, DNS_IPV6
 from lab.steps import reached
 from lab.syscalls import CLONE_NEWNET, setns, unshare
 from lab.topology import (
@@ -23,6 +24,8 @@ from lab.topology import (
 )
 
 _LO, _ETH0 = 1, 2
+
+_NODE_ADDRESSES = (NODE_IPV4, NODE_IPV6, DNS_IPV4, DNS_IPV6)
 
 # Written through /proc/sys, which shows the namespace of whoever looks.
 _NODE_SYSCTLS = {
@@ -49,7 +52,7 @@ class Network:
         self._link = rtnetlink.open_socket()
         rtnetlink.send(
             self._link,
-            [rtnetlink.up(_LO), rtnetlink.address(_LO, NODE_IPV4), rtnetlink.address(_LO, NODE_IPV6)],
+            [rtnetlink.up(_LO), *(rtnetlink.address(_LO, each) for each in _NODE_ADDRESSES)],
         )
         reached("node-made")
 

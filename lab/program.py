@@ -29,12 +29,14 @@ class Standin:
     """A Python function run in a forked child: `entry` is `module:function`, called with a `Context`.
 
     `preload` names the modules that the fork server imports beforehand; stand-ins with equal `preload` share a server.
+    With `files` it sees the pod's own mounts; else the file system as the fork server does.
     """
 
     entry: str
     args: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     preload: tuple[str, ...] = ()
+    files: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,16 @@ import signal
 import socket
 import traceback
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab import control
 from lab.blueprint import Blueprint, PodPlan
+from lab.cluster.live import Cluster
 from lab.errors import MachineError, PodError, SidelabError
 from lab.loop import Loop
+from lab.manifest import Manifest
 from lab.mounts import PodMounts
 from lab.runtime import Host, LivePod
 from lab.sandbox import LOG, RUN, Inside, make_mounts
@@ -22,6 +24,7 @@ from lab.spawner import Place, Spawner
 from lab.steps import reached
 
 if TYPE_CHECKING:
+    from lab.cluster.change import Change
     from lab.netns import Network
 
 _PROGRESS_EVERY_S = 0.25
@@ -103,7 +106,8 @@ class Supervisor:
         self._spawners = {preload: Spawner(self.loop, preload) for preload in order.blueprint.preloads}
         reached("servers-started")
         self.network = self._build_network()
-        self._mounts = PodMounts()
+        self.cluster = Cluster(self.loop, order.blueprint.pods, order.blueprint.manifest.services)
+        self._mounts = PodMounts(self.cluster.podinfo)
         logs = Path(RUN, "logs")
         logs.mkdir()
         self.host = Host(self.loop, self._spawners, self.network.inside, self.place, logs)
@@ -121,7 +125,7 @@ class Supervisor:
 
     def place(self, plan: PodPlan, files: bool) -> Place:
         """Return where a process of the pod runs; with `files` it sees the pod's own mounts."""
-        mounts = self._mounts.descriptor(plan.address, plan.hostname) if files else None
+        mounts = self._mounts.descriptor(plan) if files else None
         return Place(self.network.descriptor(plan.key), mounts, plan.hostname)
 
     def run(self) -> None:
@@ -129,17 +133,34 @@ class Supervisor:
         self.loop.after(self.order.timeout_s, self._too_late)
         self.loop.after(_PROGRESS_EVERY_S, self._progress)
         self.loop.watch(self._inside.channel, self._owner_spoke)
+        self.cluster.begin()
         for pod in self.pods.values():
             pod.start()
             self.loop.poll()
         self._check_ready()
         self.loop.run()
 
+    def manifest(self) -> Manifest:
+        """Return what runs now as a manifest."""
+        pods = tuple(pod.plan.source for pod in self.pods.values())
+        return replace(self.order.blueprint.manifest, pods=pods, services=self.cluster.wanted)
+
+    def apply(self, change: "Change") -> None:
+        """Carry out a change of what runs.
+
+        Raises `MachineError` or `PodError`, and nothing has changed, where the kernel refuses the rules.
+        """
+        plans = [replace(self.pods[source.key].plan, source=source) for source in change.pods]
+        self.cluster.apply(change, plans)
+        for plan in plans:
+            self.pods[plan.key].plan = plan
+
     def _pod_changed(self, pod: LivePod) -> None:
         if self._stopping:
             if not self._awaited():
                 self.loop.stop()
             return
+        self.cluster.set_ready(pod.plan.key, ready=pod.ready)
         if self._is_ready:
             return
         if pod.phase == "Failed":
@@ -153,6 +174,7 @@ class Supervisor:
     def _check_ready(self) -> None:
         if not self._unready and not self._is_ready:
             self._is_ready = True
+            self.cluster.publish()
             reached("lab-ready")
             _report(self._inside, {"ready": True})
 

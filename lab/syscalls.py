@@ -1,6 +1,7 @@
 """The Linux system calls that Python 3.11 has no function for, each raising `OSError` with its arguments.
 
-Sources: unshare(2), setns(2), mount(2), mount_setattr(2), prctl(2), capset(2), capabilities(7).
+Sources: unshare(2), setns(2), mount(2), mount_setattr(2), prctl(2), capset(2), capabilities(7),
+inotify_init(2), inotify_add_watch(2).
 """
 
 import ctypes
@@ -33,6 +34,8 @@ _SYS_MOUNT_SETATTR = 442  # the same on every architecture: it is younger than t
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 1
+_IN_MOVED_TO = 0x80
+_IN_ONLYDIR = 0x1000000
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
 # include/uapi/linux/capability.h, in the order of their numbers.
@@ -100,6 +103,19 @@ def outlive_parent() -> None:
 def name_process(name: str) -> None:
     """Set what /proc/PID/comm says of the calling process: up to 15 bytes."""
     _check(_libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0), "prctl(PR_SET_NAME)")
+
+
+def inotify_init() -> int:
+    """Return a descriptor for watches, which does not block and is closed by execve."""
+    fd = int(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    _check(fd, "inotify_init1")
+    return fd
+
+
+def inotify_watch_moves_to(fd: int, directory: str) -> None:
+    """Have the watches of `fd` tell what is renamed into `directory`."""
+    result = _libc.inotify_add_watch(fd, os.fsencode(directory), ctypes.c_uint32(_IN_MOVED_TO | _IN_ONLYDIR))
+    _check(result, f"inotify_add_watch({directory})")
 
 
 def drop_to(uid: int, gid: int, capabilities: Collection[str]) -> None:

@@ -1,16 +1,21 @@
-"""What stands in for Istio's image: istio-init becomes rules in the kernel, istio-proxy the bundled proxy or Envoy."""
+"""What stands in for Istio's image: istio-init becomes rules in the kernel, istio-proxy an agent and its proxy."""
 
 from functools import partial
 
+from msgspec import structs
+
 from lab.errors import InputError
 from lab.manifest import Container, Pod
-from lab.program import Command, Hook, Program, Registry, Standin
-from sidecar import envoy, inject, podrules
-from sidecar.intent import ENVIRONMENT, Intent, Protocol
+from lab.program import Hook, Program, Registry, Standin
+from sidecar import contract, inject, podrules
+from sidecar.agent.probers import VARIABLE
+from sidecar.agent.settings import ENVIRONMENT, Settings
+from sidecar.envoy.find import find_envoy
+from sidecar.intent import Intent, Ports
 from sidecar.rules import Options, Ruleset, tools
 
 _INIT_PRELOAD = ("sidecar.rules.init", "lab.localroutes")
-_PRELOAD = ("sidecar.proxy.main",)
+_DNS_CAPTURE = "ISTIO_META_DNS_CAPTURE"
 
 
 def _program(pod: Pod, container: Container) -> Program:
@@ -18,7 +23,7 @@ def _program(pod: Pod, container: Container) -> Program:
         case ("istio-iptables",):
             return _init(pod, container)
         case ("proxy",):
-            return _proxy(pod)
+            return _proxy(pod, container)
         case _:
             raise InputError(
                 f"pod {pod.name}: container {container.name}: {container.image} is known here as `istio-iptables …` "
@@ -46,18 +51,72 @@ def apply_rules(ruleset: Ruleset, options: Options) -> None:
     ways.apply(ruleset, "nft", options)
 
 
-def intent_of(pod: Pod) -> Intent:
-    """Return what the pod's proxy must do, from its annotations."""
-    protocol: Protocol = "tcp" if pod.metadata.annotations.get(inject.PROTOCOL) == "tcp" else "http"
-    return Intent(protocol=protocol)
+def settings_of(pod: Pod) -> Settings:
+    """Return what the pod's agent is told. Raises `InputError` for an annotation that is wrong."""
+    where = f"pod {pod.name}"
+    chosen = inject.choices(where, pod.metadata.annotations)
+    rules = podrules.of_pod(pod)
+    options = rules.options if rules is not None else Options()
+    return Settings(
+        proxy=_found(contract.command(pod.metadata.annotations)),
+        ports=tuple(
+            port.container_port
+            for container in pod.spec.containers
+            if container.name != inject.PROXY_NAME
+            for port in container.ports
+            if port.protocol == "TCP"
+        ),
+        base=Intent(
+            mode="tproxy" if options.interception_mode == "TPROXY" else "redirect",
+            ipv6=options.enable_ipv6,
+            concurrency=chosen.config.concurrency or 1,
+            drain_s=chosen.config.drain_s,
+            ports=Ports(
+                outbound=options.proxy_port,
+                inbound=options.inbound_capture_port,
+                agent=chosen.agent_port or Ports().agent,
+            ),
+        ),
+        dns=options.dns_captured,
+    )
 
 
-def _proxy(pod: Pod) -> Program:
-    intent = intent_of(pod)
-    if pod.metadata.annotations.get(inject.PROXY, "bundled") == "envoy":
-        # Without --enable-ipv6 the rules are not IPv6's either, and `::6` is no address of the pod.
-        return Command(envoy.command(intent, envoy=str(envoy.find_envoy()), ipv6=False))
-    return Standin("sidecar.proxy.main:main", env=((ENVIRONMENT, intent.to_json()),), preload=_PRELOAD)
+def _found(command: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `command`, Envoy's with the path of its binary: to look for it takes files that a pod's user may not read.
+
+    Raises `MachineError` where there is no such Envoy.
+    """
+    if command[0] != contract.ENVOY:
+        return command
+    program, *rest = command
+    wanted = rest[1] if rest[:1] == ["--envoy"] else ""
+    return (program, "--envoy", str(find_envoy(wanted)), *(rest[2:] if wanted else rest))
+
+
+def _proxy(pod: Pod, container: Container) -> Program:
+    settings = settings_of(pod)
+    captures = settings.dns or any(each.name == _DNS_CAPTURE and each.value == "true" for each in container.env)
+    settings = structs.replace(settings, dns=captures)
+    env = ((ENVIRONMENT, settings.to_json()),)
+    return Standin("sidecar.agent.main:main", env=env, preload=_preload(settings, container), files=True)
+
+
+def _preload(settings: Settings, container: Container) -> tuple[str, ...]:
+    """Return what the agent is forked with: all that it may need, because a pod's user may not read our files.
+
+    What brings in HTTP/2, TLS or DNS takes long to import, and is there for pods that ask for it.
+    """
+    probers = next((each.value for each in container.env if each.name == VARIABLE), "")
+    proxy = contract.ENTRIES.get(settings.proxy[0], "").partition(":")[0]
+    asked = {
+        "sidecar.agent.main": True,
+        "sidecar.agent.command": True,
+        proxy: proxy,
+        "sidecar.agent.dns": settings.dns,
+        "sidecar.agent.grpc": '"grpc"' in probers,
+        "ssl": '"HTTPS"' in probers,
+    }
+    return tuple(module for module, wanted in asked.items() if wanted)
 
 
 IMAGES = Registry((("istio/proxyv2", _program),))

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from lab.cluster.files import name_servers
 from lab.errors import InputError
 from lab.manifest import Container, Pod
 from sidecar import inject
@@ -59,7 +60,8 @@ def of_pod(pod: Pod) -> PodRules | None:
 def of_container(pod: Pod, container: Container) -> PodRules:
     """Return the rules that an istio-init container stands for; its pod's annotations choose profile, quirks and way.
 
-    Raises `InputError` naming the option or annotation that is wrong.
+    The resolvers, which istio-iptables reads from /etc/resolv.conf, are those that the pod has there. Raises
+    `InputError` naming the option or annotation that is wrong.
     """
     annotations = pod.metadata.annotations
     word = annotations.get(inject.RULES, WAYS[0])
@@ -70,6 +72,7 @@ def of_container(pod: Pod, container: Container) -> PodRules:
         *container.args[1:],
         *("--profile", annotations.get(inject.PROFILE, "istio")),
         *("--quirks", annotations.get(inject.QUIRKS, "istio")),
+        *(word for server in name_servers(pod) for word in ("--dns-server", server)),
     )
     try:
         options = _options(arguments, tuple((each.name, each.value) for each in container.env))

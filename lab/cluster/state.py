@@ -20,17 +20,22 @@ class Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A pod that a Service selects; `targets` are its port numbers in the order of the Service's ports (0: it has none)."""
+    """A pod that a Service selects; `targets` are its port numbers in the order of the Service's ports (0: none).
+
+    `ready` is true of every pod where the Service publishes addresses that are not ready. `hostname` is the pod's name
+    below the Service's, where its `hostname` and `subdomain` give it one.
+    """
 
     pod: tuple[str, str]
     ipv4: str
     ipv6: str
     ready: bool
     targets: tuple[int, ...]
+    hostname: str = ""
 
 
 class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A Service; a headless one has no addresses of its own ("")."""
+    """A Service of one or both `families`; where it has no address of its own that is "", both if it is headless."""
 
     namespace: str
     name: str
@@ -38,10 +43,11 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     ipv6: str
     ports: tuple[Port, ...]
     endpoints: tuple[Endpoint, ...]
+    families: tuple[str, ...] = ("IPv4",)
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All Services; `generation` counts the writings."""
+    """All Services, the cluster's DNS first; `generation` counts the writings."""
 
     version: int = 1
     generation: int = 0

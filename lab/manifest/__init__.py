@@ -1,34 +1,38 @@
 """Kubernetes manifests: YAML → frozen values that are valid → YAML. Pure, except that `load` reads files.
 
-`text` is YAML, `fields` the table of what each field means here, `model` and `pod` the types, `classify` and `decode`
-the way in, `encode` the way out. Nothing here knows of namespaces, processes or sidecars; other packages register kinds
-of their own.
+`text` is YAML, `fields` the table of what each field means here, `model`, `pod`, `probe` and `workload` the types,
+`classify` and `decode` the way in, `encode` the way out. Nothing here knows of network namespaces, processes or
+sidecars; other packages register kinds of their own.
 """
 
 from lab.manifest.checks import FieldError
 from lab.manifest.decode import MAX_BYTES, Kinds, decode, load
-from lab.manifest.encode import encode
+from lab.manifest.dns import DNSConfig, DNSOption, HostAlias
+from lab.manifest.encode import encode, plain
 from lab.manifest.fields import Inert, Rejected, Rows
-from lab.manifest.manifest import Manifest
+from lab.manifest.manifest import Manifest, title
 from lab.manifest.model import Metadata, Namespace, Object, Part, Service, ServicePort, ServiceSpec
 from lab.manifest.pod import (
     FIELD_PATHS,
-    GRPC,
     Capabilities,
     Container,
     EnvSource,
     EnvVar,
-    Exec,
     FieldRef,
-    HTTPGet,
-    HTTPHeader,
     Pod,
     PodSecurityContext,
     PodSpec,
     Port,
-    Probe,
     SecurityContext,
-    TCPSocket,
+)
+from lab.manifest.probe import GRPC, Exec, Handler, HTTPGet, HTTPHeader, Lifecycle, Probe, Sleep, TCPSocket
+from lab.manifest.workload import (
+    Deployment,
+    DeploymentSpec,
+    LabelSelector,
+    PodTemplate,
+    ServiceAccount,
+    TemplateMetadata,
 )
 
 __all__ = [
@@ -37,6 +41,10 @@ __all__ = [
     "MAX_BYTES",
     "Capabilities",
     "Container",
+    "DNSConfig",
+    "DNSOption",
+    "Deployment",
+    "DeploymentSpec",
     "EnvSource",
     "EnvVar",
     "Exec",
@@ -44,8 +52,12 @@ __all__ = [
     "FieldRef",
     "HTTPGet",
     "HTTPHeader",
+    "Handler",
+    "HostAlias",
     "Inert",
     "Kinds",
+    "LabelSelector",
+    "Lifecycle",
     "Manifest",
     "Metadata",
     "Namespace",
@@ -54,16 +66,22 @@ __all__ = [
     "Pod",
     "PodSecurityContext",
     "PodSpec",
+    "PodTemplate",
     "Port",
     "Probe",
     "Rejected",
     "Rows",
     "SecurityContext",
     "Service",
+    "ServiceAccount",
     "ServicePort",
     "ServiceSpec",
+    "Sleep",
     "TCPSocket",
+    "TemplateMetadata",
     "decode",
     "encode",
     "load",
+    "plain",
+    "title",
 ]

@@ -4,6 +4,7 @@ Sources: apimachinery `util/validation` and the API conventions ("Names and iden
 """
 
 import re
+import socket
 from collections.abc import Iterable, Mapping
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
@@ -79,6 +80,17 @@ def at_least(field: str, value: int, least: int) -> None:
     """Check a number that has a lower bound, and fits the 32 bits that Kubernetes gives it."""
     if not least <= value <= _MAX_ID:
         raise FieldError(field, f"{value:.12g} is not accepted; use a number from {least} to {_MAX_ID}")
+
+
+def ip_address(field: str, value: str) -> None:
+    """Check an IPv4 or IPv6 address."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, value)
+        except (OSError, ValueError):
+            continue
+        return
+    raise FieldError(field, f"{shown(value)} is no IP address; write one like 10.96.0.10")
 
 
 def user_id(field: str, value: int | None) -> None:

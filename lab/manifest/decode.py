@@ -16,12 +16,19 @@ from lab.manifest.manifest import Manifest, title
 from lab.manifest.model import Namespace, Object, Service
 from lab.manifest.pod import Pod
 from lab.manifest.text import Document, read_documents
+from lab.manifest.workload import Deployment, ServiceAccount
 
 MAX_BYTES = 1_000_000
 
 Kinds = Mapping[tuple[str, str], type[Object]]
 
-_KINDS: Kinds = {("v1", "Pod"): Pod, ("v1", "Service"): Service, ("v1", "Namespace"): Namespace}
+_KINDS: Kinds = {
+    ("v1", "Pod"): Pod,
+    ("apps/v1", "Deployment"): Deployment,
+    ("v1", "Service"): Service,
+    ("v1", "Namespace"): Namespace,
+    ("v1", "ServiceAccount"): ServiceAccount,
+}
 
 
 def load(paths: Sequence[str | Path], kinds: Kinds | None = None) -> Manifest:
@@ -34,7 +41,7 @@ def load(paths: Sequence[str | Path], kinds: Kinds | None = None) -> Manifest:
 def decode(texts: Sequence[tuple[str, str | bytes]], kinds: Kinds | None = None) -> Manifest:
     """Return the manifest in `texts`, pairs of a name for messages and YAML.
 
-    `kinds` are kinds beyond Pod, Service and Namespace, by (apiVersion, kind); their objects become `Manifest.others`.
+    `kinds` are kinds beyond those known here, by (apiVersion, kind); their objects become `Manifest.others`.
     Raises `InputError` for the first thing that is wrong, with file, document, object, field and cure.
     """
     known = {**(kinds or {}), **_KINDS}
@@ -54,9 +61,10 @@ def decode(texts: Sequence[tuple[str, str | bytes]], kinds: Kinds | None = None)
     found = tuple(objects.values())
     return Manifest(
         pods=tuple(each for each in found if isinstance(each, Pod)),
+        deployments=tuple(each for each in found if isinstance(each, Deployment)),
         services=tuple(each for each in found if isinstance(each, Service)),
         namespaces=tuple(each for each in found if isinstance(each, Namespace)),
-        others=tuple(each for each in found if not isinstance(each, (Pod, Service, Namespace))),
+        others=tuple(each for each in found if not isinstance(each, (Pod, Deployment, Service, Namespace))),
         caveats=tuple(caveats),
     )
 

@@ -14,15 +14,16 @@ from lab.manifest.text import write_documents
 
 def encode(manifest: Manifest) -> str:
     """Return `manifest` as YAML documents: what is referred to first, fields as in the model, no defaults."""
-    return write_documents(_plain(each) for each in manifest.objects)
+    return write_documents(plain(each) for each in manifest.objects)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return an object or a part of one as plain values, named as in a file, without defaults."""
     if isinstance(value, Part):
         return _fields(value)
     if isinstance(value, Mapping):
         return dict(value)
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+    return [plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _fields(part: Part) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def _fields(part: Part) -> dict[str, Any]:
     for name, encoded, default in _defaults(type(part)):
         value = getattr(part, name)
         if value != default:
-            out[encoded] = _plain(value)
+            out[encoded] = plain(value)
     return {**out, **part.inert}
 
 

@@ -33,11 +33,9 @@ _ONE_NODE = Inert("a lab has one node, and nothing is scheduled")
 _NO_IMAGES = Inert("no image is pulled: its name selects the program")
 _SERVER_SIDE = Inert("it is written by a cluster's API server")
 _NO_LIMITS = Inert("nothing is limited or reserved yet")
-_NO_DNS = Inert("a lab has no name service yet: use addresses")
 _NO_SECURITY_MODULES = Inert("security modules, filters and user namespaces are the lab's own for all pods")
 _NO_TERMINAL = Inert("containers have no terminal and no input: use `sidelab exec`")
 _HOST_FILES = Inert("the files are the host's, read-only, and keep their owners")
-_NO_ADDRESS = Inert("Services get no address yet: use the pod's address")
 
 _NO_VOLUMES = Rejected("volumes are not made here", "remove it; /tmp and /run are each pod's own, empty and writable")
 _OWN_NAMESPACES = Rejected("a pod of a lab never shares the host's namespaces", "remove it")
@@ -69,14 +67,12 @@ POD_SPEC: Rows = {
         ),
         _ONE_NODE,
     ),
-    **dict.fromkeys(("dnsConfig", "dnsPolicy", "subdomain"), _NO_DNS),
     **dict.fromkeys(("overhead", "resources"), _NO_LIMITS),
     **dict.fromkeys(("hostIPC", "hostNetwork", "hostPID"), _OWN_NAMESPACES),
     "activeDeadlineSeconds": Rejected("pods are not stopped by age here", "remove it; `sidelab down` ends the lab"),
     "automountServiceAccountToken": Inert("there is no API server, so there are no tokens", (False,)),
     "enableServiceLinks": Inert("no variables are set for Services", (False,)),
     "ephemeralContainers": Rejected("they are added to running pods only", "remove it, and use `sidelab exec`"),
-    "hostAliases": Rejected("/etc/hosts is the lab's own", "remove it, and use addresses"),
     "hostUsers": _NO_SECURITY_MODULES,
     "hostnameOverride": Rejected("it is not carried out", "use `hostname`"),
     "imagePullSecrets": _NO_IMAGES,
@@ -124,11 +120,7 @@ CONTAINER: Rows = {
     **dict.fromkeys(("volumeDevices", "volumeMounts"), _NO_VOLUMES),
     "envFrom": Rejected("ConfigMaps and Secrets are not read here", "write the variables in `env`"),
     "imagePullPolicy": _NO_IMAGES,
-    "lifecycle": Inert("hooks are not run yet"),
-    "livenessProbe": Inert("only readiness is probed yet"),
-    "restartPolicy": Rejected("containers follow the pod's own policy yet", "make it an ordinary container"),
-    "restartPolicyRules": Rejected("containers follow the pod's own policy yet", "remove it"),
-    "startupProbe": Inert("only readiness is probed yet"),
+    "restartPolicyRules": Rejected("containers follow the pod's own policy", "remove it"),
 }
 
 CONTAINER_PORT: Rows = {
@@ -138,12 +130,35 @@ CONTAINER_PORT: Rows = {
 
 ENV_SOURCE: Rows = dict.fromkeys(("configMapKeyRef", "fileKeyRef", "resourceFieldRef", "secretKeyRef"), _PLAIN_VALUES)
 
-PROBE: Rows = {
-    "grpc": Rejected("gRPC probes are not made yet", "use `tcpSocket` with the same port", ()),
-    "terminationGracePeriodSeconds": Inert("no probe ends a container here"),
+PROBE: Rows = {}
+
+LIFECYCLE: Rows = {"stopSignal": Rejected("SIGTERM is what asks a container to end", "remove it", ("SIGTERM",))}
+
+TEMPLATE_METADATA: Rows = {
+    **METADATA,
+    **dict.fromkeys(("name", "namespace"), Inert("pods are named after their Deployment, and are where it is")),
 }
 
-SERVICE: Rows = {**OBJECT, "spec": _NO_ADDRESS}
+LABEL_SELECTOR: Rows = {"matchExpressions": Rejected("only `matchLabels` are matched here", "write those instead")}
+
+DEPLOYMENT: Rows = OBJECT
+
+DEPLOYMENT_SPEC: Rows = {
+    **dict.fromkeys(
+        ("minReadySeconds", "progressDeadlineSeconds", "revisionHistoryLimit", "strategy"),
+        Inert("nothing is rolled out: all pods start with the lab"),
+    ),
+    "paused": Rejected("nothing is rolled out, and so nothing can wait", "remove it, or write `replicas: 0`"),
+}
+
+SERVICE_ACCOUNT: Rows = {
+    **OBJECT,
+    "automountServiceAccountToken": Inert("there is no API server, so there are no tokens", (False,)),
+    "imagePullSecrets": _NO_IMAGES,
+    "secrets": Inert("there is no API server, so there are no tokens"),
+}
+
+SERVICE: Rows = OBJECT
 
 SERVICE_SPEC: Rows = {
     **dict.fromkeys(
@@ -154,10 +169,9 @@ SERVICE_SPEC: Rows = {
         ),
         Inert("there is one node and no load balancer"),
     ),
-    **dict.fromkeys(("clusterIPs", "ipFamilies", "ipFamilyPolicy"), Inert("the lab chooses addresses of its own")),
+    "clusterIPs": Inert("the lab chooses addresses of its own"),
     "externalIPs": Rejected("a lab is reached from inside only", "remove it"),
     "externalName": Rejected("names outside the lab are not resolved", "use addresses", ("",)),
-    "publishNotReadyAddresses": _NOT_YET,
     "sessionAffinity": msgspec.structs.replace(_NOT_YET, harmless=("None", "")),
 }
 

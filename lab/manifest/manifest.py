@@ -1,21 +1,25 @@
-"""The whole of what was given: pods, Services, namespaces and other kinds, with what has no effect here."""
+"""The whole of what was given, by kind, with what has no effect here; and the pods that Deployments stand for."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lab.errors import InputError
 from lab.manifest.model import Namespace, Object, Service
 from lab.manifest.pod import Pod
+from lab.manifest.workload import Deployment
+
+_MAX_PODS = 65_000  # what a lab's network has room for; more would only take memory before they are refused
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Objects by kind, each in the order of the files; `others` are of the kinds that the caller registered.
+    """Objects by kind, each in the order of the files; `others` are ServiceAccounts and what the caller registered.
 
     `caveats` are sentences about fields without effect; they name their file, and do not count in comparisons.
     Raises `InputError` where two objects of a kind have the same namespace and name.
     """
 
     pods: tuple[Pod, ...] = ()
+    deployments: tuple[Deployment, ...] = ()
     services: tuple[Service, ...] = ()
     namespaces: tuple[Namespace, ...] = ()
     others: tuple[Object, ...] = ()
@@ -31,7 +35,24 @@ class Manifest:
     @property
     def objects(self) -> tuple[Object, ...]:
         """All objects, in the order in which a cluster wants them: what others refer to first."""
-        return (*self.namespaces, *self.others, *self.services, *self.pods)
+        return (*self.namespaces, *self.others, *self.services, *self.deployments, *self.pods)
+
+    def expanded(self) -> "Manifest":
+        """Return the manifest with the pods of its Deployments after its own, and no Deployments.
+
+        Raises `InputError` for a pod that is called like one of a Deployment's, and for more than 65 000.
+        """
+        if not self.deployments:
+            return self
+        taken = {each.key for each in self.pods}
+        if (count := len(taken) + sum(each.spec.replicas for each in self.deployments)) > _MAX_PODS:
+            raise InputError(f"the manifest asks for {count} pods; a lab has room for {_MAX_PODS}: lower `replicas`")
+        pods = tuple(pod for each in self.deployments for pod in each.pods())
+        for pod in pods:
+            if pod.key in taken:
+                raise InputError(f"{title(pod)} is there, and a Deployment makes one of that name: change one")
+            taken.add(pod.key)
+        return replace(self, pods=(*self.pods, *pods), deployments=())
 
 
 def title(value: Object) -> str:

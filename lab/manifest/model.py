@@ -13,6 +13,9 @@ from lab.manifest import checks, fields
 from lab.manifest.checks import FieldError
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
+_TRANSLATED = ("TCP", "UDP")
+FAMILIES = ("IPv4", "IPv6")
+_FAMILY_POLICIES = ("SingleStack", "PreferDualStack", "RequireDualStack")
 
 
 class Part(
@@ -106,19 +109,32 @@ class ServicePort(Part, frozen=True, kw_only=True):
         checks.port_number("port", self.port)
         if self.target_port is not None:
             checks.port("targetPort", self.target_port)
-        checks.choice("protocol", self.protocol, PROTOCOLS)
+        checks.choice("protocol", self.protocol, _TRANSLATED, "; a lab's node translates no other")
 
 
 class ServiceSpec(Part, frozen=True, kw_only=True):
-    """What a Service selects and offers; `cluster_ip` is "None" (headless) or "" (one is chosen)."""
+    """What a Service selects and offers; `cluster_ip` is "None" (headless) or "" (one is chosen).
+
+    `ip_families` are in the order of preference. Without a selector it has no endpoints. Pods that are not ready count
+    as ready where `publish_not_ready_addresses`.
+    """
 
     rows: ClassVar[fields.Rows] = fields.SERVICE_SPEC
     type: str = "ClusterIP"
     cluster_ip: str = field(name="clusterIP", default="")
     selector: Mapping[str, str] = {}
     ports: tuple[ServicePort, ...] = ()
+    publish_not_ready_addresses: bool = False
+    ip_families: tuple[str, ...] = ()
+    ip_family_policy: str = "SingleStack"
 
     def __post_init__(self) -> None:
+        for index, family in enumerate(self.ip_families):
+            checks.choice(f"ipFamilies[{index}]", family, FAMILIES)
+        checks.unique("ipFamilies", self.ip_families, "family")
+        checks.choice("ipFamilyPolicy", self.ip_family_policy, _FAMILY_POLICIES)
+        if self.ip_family_policy == "SingleStack" and len(self.ip_families) > 1:
+            raise FieldError("ipFamilyPolicy", "with two families it must be PreferDualStack or RequireDualStack")
         checks.choice("type", self.type, ("ClusterIP",), "; a lab is reached from inside only")
         checks.choice("clusterIP", self.cluster_ip, ("None", ""), "; leave it out, and the lab chooses an address")
         checks.labels("selector", self.selector)
@@ -130,6 +146,18 @@ class ServiceSpec(Part, frozen=True, kw_only=True):
                     raise FieldError(f"ports[{index}].name", "where there are several ports, each needs a name")
         checks.unique("ports", (port.name for port in self.ports), "name")
         checks.unique("ports", (f"{port.port}/{port.protocol}" for port in self.ports), "port")
+
+    @property
+    def headless(self) -> bool:
+        """Whether it has no address of its own, but a name for its pods'."""
+        return self.cluster_ip == "None"
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Which of `FAMILIES` it has: as on a cluster whose first is IPv4, only that one unless it asks for more."""
+        if self.ip_family_policy == "SingleStack":
+            return self.ip_families or FAMILIES[:1]
+        return tuple(dict.fromkeys((*self.ip_families, *FAMILIES)))
 
 
 class Service(Object, frozen=True, kw_only=True):

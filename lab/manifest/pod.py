@@ -1,4 +1,4 @@
-"""The Pod: containers, ports, environment, probes and identities, with Kubernetes' defaults.
+"""The Pod: containers, ports, environment and identities, with Kubernetes' defaults.
 
 Types mirror the Kubernetes API (core/v1), in snake_case; which fields have an effect is said in `lab.manifest.fields`.
 """
@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 
 from lab.manifest import checks, fields
 from lab.manifest.checks import FieldError
+from lab.manifest.dns import DNS_POLICIES, DNSConfig, HostAlias
 from lab.manifest.model import PROTOCOLS, Object, Part
+from lab.manifest.probe import Handler, Lifecycle, Probe
 
 # What a variable can take from its pod. The others of the downward API need a cluster to have a value.
 FIELD_PATHS = ("metadata.name", "metadata.namespace", "spec.serviceAccountName", "status.podIP")
 
 _CAPABILITY = re.compile(r"[A-Z][A-Z_]*")
-_HEADER_NAME = re.compile(r"[-A-Za-z0-9]+")
 
 
 class Port(Part, frozen=True, kw_only=True):
@@ -63,99 +64,6 @@ class EnvVar(Part, frozen=True, kw_only=True):
             raise FieldError("valueFrom", "there is a `value` too; remove one of them")
 
 
-class HTTPHeader(Part, frozen=True, kw_only=True):
-    """A header of a probe's request."""
-
-    name: str
-    value: str
-
-    def __post_init__(self) -> None:
-        if not _HEADER_NAME.fullmatch(self.name):
-            raise FieldError("name", f"{checks.shown(self.name)} is no header name; use letters, digits and '-'")
-        if not self.value.isprintable() or not self.value.isascii():
-            raise FieldError("value", f"{checks.shown(self.value)} is no header value; use printable ASCII on one line")
-
-
-class HTTPGet(Part, frozen=True, kw_only=True):
-    """A GET that passes with a status from 200 to 399; `host` "" is the pod's address."""
-
-    path: str = "/"
-    port: int | str
-    scheme: str = "HTTP"
-    host: str = ""
-    http_headers: tuple[HTTPHeader, ...] = ()
-
-    def __post_init__(self) -> None:
-        checks.port("port", self.port)
-        checks.choice("scheme", self.scheme, ("HTTP",), "; for HTTPS use `tcpSocket` with the same port")
-        _one_word("path", self.path)
-        if not self.path.startswith("/"):
-            raise FieldError("path", f"{checks.shown(self.path)} does not begin with '/'; put one in front")
-        _one_word("host", self.host)
-
-
-class TCPSocket(Part, frozen=True, kw_only=True):
-    """A connection that passes when it opens; `host` "" is the pod's address."""
-
-    port: int | str
-    host: str = ""
-
-    def __post_init__(self) -> None:
-        checks.port("port", self.port)
-        _one_word("host", self.host)
-
-
-class Exec(Part, frozen=True, kw_only=True):
-    """A command that passes with status 0; run without a shell."""
-
-    command: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if not self.command:
-            raise FieldError("command", "it is empty; write a program and its arguments")
-
-
-class GRPC(Part, frozen=True, kw_only=True):
-    """A call of grpc.health.v1.Health/Check."""
-
-    port: int
-    service: str = ""
-
-    def __post_init__(self) -> None:
-        checks.port_number("port", self.port)
-
-
-class Probe(Part, frozen=True, kw_only=True):
-    """One handler, and when it is asked; times in seconds."""
-
-    rows: ClassVar[fields.Rows] = fields.PROBE
-    http_get: HTTPGet | None = None
-    tcp_socket: TCPSocket | None = None
-    exec: Exec | None = None
-    grpc: GRPC | None = None
-    initial_delay_seconds: int = 0
-    timeout_seconds: int = 1
-    period_seconds: int = 10
-    success_threshold: int = 1
-    failure_threshold: int = 3
-
-    def __post_init__(self) -> None:
-        handlers = [each for each in (self.http_get, self.tcp_socket, self.exec, self.grpc) if each is not None]
-        if len(handlers) != 1:
-            raise FieldError("", f"it has {len(handlers)} handlers; give it one of httpGet, tcpSocket, exec")
-        checks.at_least("initialDelaySeconds", self.initial_delay_seconds, 0)
-        checks.at_least("timeoutSeconds", self.timeout_seconds, 1)
-        checks.at_least("periodSeconds", self.period_seconds, 1)
-        checks.at_least("successThreshold", self.success_threshold, 1)
-        checks.at_least("failureThreshold", self.failure_threshold, 1)
-
-    @property
-    def port(self) -> int | str | None:
-        """The port that it asks, by number or name; None for a command."""
-        handler = self.http_get or self.tcp_socket or self.grpc
-        return handler.port if handler else None
-
-
 class Capabilities(Part, frozen=True, kw_only=True):
     """Capabilities by their names without CAP_."""
 
@@ -194,7 +102,10 @@ class SecurityContext(_Identity, frozen=True, kw_only=True):
 
 
 class Container(Part, frozen=True, kw_only=True):
-    """A program of a pod; without a `command` its `image` selects one."""
+    """A program of a pod; without a `command` its `image` selects one.
+
+    `restart_policy` is "Always" for an init container that goes on running beside the others (a native sidecar).
+    """
 
     rows: ClassVar[fields.Rows] = fields.CONTAINER
     name: str
@@ -207,7 +118,8 @@ class Container(Part, frozen=True, kw_only=True):
     readiness_probe: Probe | None = None
     liveness_probe: Probe | None = None
     startup_probe: Probe | None = None
-    lifecycle: Mapping[str, Any] = {}
+    lifecycle: Lifecycle | None = None
+    restart_policy: str = ""
     resources: Mapping[str, Any] = {}
     security_context: SecurityContext = SecurityContext()
 
@@ -217,12 +129,20 @@ class Container(Part, frozen=True, kw_only=True):
             raise FieldError("image", f"{checks.shown(self.image)} is no image name; write one like nginx:1.27")
         checks.unique("env", (each.name for each in self.env), "variable")
         checks.unique("ports", (each.name for each in self.ports if each.name), "port name")
+        checks.choice("restartPolicy", self.restart_policy, ("Always", ""), "; else leave it out: the pod's own counts")
+        for name, hook in self.hooks.items():
+            self._check_port(name, hook.port)
         for name, probe in self.probes.items():
-            if isinstance(probe.port, str) and not any(each.name == probe.port for each in self.ports):
-                known = ", ".join(each.name for each in self.ports if each.name) or "none is named"
-                raise FieldError(name, f"the container has no port named {probe.port!r}; its ports: {known}")
+            self._check_port(name, probe.port)
             if name != "readinessProbe" and probe.success_threshold != 1:
                 raise FieldError(f"{name}.successThreshold", "it must be 1 for this probe; remove it")
+        if self.readiness_probe is not None and self.readiness_probe.termination_grace_period_seconds is not None:
+            raise FieldError("readinessProbe.terminationGracePeriodSeconds", "this probe ends no container; remove it")
+
+    def _check_port(self, where: str, port: int | str | None) -> None:
+        if isinstance(port, str) and not any(each.name == port for each in self.ports):
+            known = ", ".join(each.name for each in self.ports if each.name) or "none is named"
+            raise FieldError(where, f"the container has no port named {port!r}; its ports: {known}")
 
     @property
     def probes(self) -> Mapping[str, Probe]:
@@ -234,6 +154,18 @@ class Container(Part, frozen=True, kw_only=True):
         }
         return {name: probe for name, probe in probes.items() if probe is not None}
 
+    @property
+    def hooks(self) -> Mapping[str, Handler]:
+        """The lifecycle hooks that it has, by their paths in a manifest."""
+        lifecycle = self.lifecycle or Lifecycle()
+        hooks = {"lifecycle.postStart": lifecycle.post_start, "lifecycle.preStop": lifecycle.pre_stop}
+        return {name: hook for name, hook in hooks.items() if hook is not None}
+
+    @property
+    def is_sidecar(self) -> bool:
+        """Whether it is a native sidecar, which only an init container can be."""
+        return self.restart_policy == "Always"
+
     def port_number(self, port: int | str) -> int:
         """Return the number of a port given by number or name; raises `KeyError` for a name that is not ours."""
         if isinstance(port, int):
@@ -242,7 +174,10 @@ class Container(Part, frozen=True, kw_only=True):
 
 
 class PodSpec(Part, frozen=True, kw_only=True):
-    """What a pod runs; `init_containers` one after the other, then `containers` together."""
+    """What a pod runs; `init_containers` one after the other, then `containers` together.
+
+    An init container that is a native sidecar (`Container.is_sidecar`) need not end before the next begins.
+    """
 
     rows: ClassVar[fields.Rows] = fields.POD_SPEC
     init_containers: tuple[Container, ...] = ()
@@ -250,6 +185,10 @@ class PodSpec(Part, frozen=True, kw_only=True):
     restart_policy: str = "Always"
     termination_grace_period_seconds: int = 30
     hostname: str = ""
+    subdomain: str = ""
+    dns_policy: str = "ClusterFirst"
+    dns_config: DNSConfig = DNSConfig()
+    host_aliases: tuple[HostAlias, ...] = ()
     service_account_name: str = "default"
     security_context: PodSecurityContext = PodSecurityContext()
 
@@ -258,24 +197,40 @@ class PodSpec(Part, frozen=True, kw_only=True):
             raise FieldError("containers", "a pod needs at least one; write its `name` and `image`")
         checks.unique("containers", (each.name for each in self.containers), "container name")
         checks.unique("initContainers", (each.name for each in self.init_containers), "container name")
+        self._check_init_containers()
+        for index, each in enumerate(self.containers):
+            if each.restart_policy:
+                raise FieldError(f"containers[{index}].restartPolicy", "only init containers have their own; remove it")
+            self._check_container(f"containers[{index}]", each)
+        checks.choice("restartPolicy", self.restart_policy, ("Always", "OnFailure", "Never"))
+        checks.at_least("terminationGracePeriodSeconds", self.termination_grace_period_seconds, 0)
+        if self.hostname:
+            checks.label("hostname", self.hostname)
+        if self.subdomain:
+            checks.label("subdomain", self.subdomain)
+        checks.choice("dnsPolicy", self.dns_policy, DNS_POLICIES)
+        if self.dns_policy == "None" and not self.dns_config.nameservers:
+            raise FieldError("dnsConfig.nameservers", "with the dnsPolicy None it needs one; write its address")
+        if self.service_account_name != "default":
+            checks.subdomain("serviceAccountName", self.service_account_name)
+
+    def _check_init_containers(self) -> None:
         taken = {each.name for each in self.containers}
         for index, each in enumerate(self.init_containers):
             if each.name in taken:
                 problem = f"the container name {each.name!r} is in `containers` too; change one"
                 raise FieldError(f"initContainers[{index}].name", problem)
-            for name in each.probes:
-                raise FieldError(f"initContainers[{index}].{name}", "an init container is not probed; remove it")
-            self._check_not_root(f"initContainers[{index}]", each)
-        for index, each in enumerate(self.containers):
-            self._check_not_root(f"containers[{index}]", each)
-        checks.choice("restartPolicy", self.restart_policy, ("Always", "OnFailure", "Never"))
-        checks.at_least("terminationGracePeriodSeconds", self.termination_grace_period_seconds, 0)
-        if self.hostname:
-            checks.label("hostname", self.hostname)
-        if self.service_account_name != "default":
-            checks.subdomain("serviceAccountName", self.service_account_name)
+            for name in () if each.is_sidecar else (*each.probes, *each.hooks):
+                problem = "an init container has none; remove it, or make it a sidecar: `restartPolicy: Always`"
+                raise FieldError(f"initContainers[{index}].{name}", problem)
+            self._check_container(f"initContainers[{index}]", each)
 
-    def _check_not_root(self, where: str, container: Container) -> None:
+    def _check_container(self, where: str, container: Container) -> None:
+        grace_s = self.termination_grace_period_seconds
+        for name, hook in container.hooks.items():
+            if name == "lifecycle.preStop" and hook.sleep is not None and hook.sleep.seconds > grace_s:
+                problem = f"it is longer than terminationGracePeriodSeconds ({grace_s}); shorten it"
+                raise FieldError(f"{where}.{name}.sleep.seconds", problem)
         contexts = (container.security_context, self.security_context)
         demands = [each.run_as_non_root for each in contexts if each.run_as_non_root is not None]
         uids = [each.run_as_user for each in contexts if each.run_as_user is not None]
@@ -298,8 +253,3 @@ class Pod(Object, frozen=True, kw_only=True):
             if each.name == name:
                 return each
         raise KeyError(name)
-
-
-def _one_word(name: str, value: str) -> None:
-    if not value.isascii() or not value.isprintable() or " " in value:
-        raise FieldError(name, f"{checks.shown(value)} is not accepted; use ASCII without blanks and line ends")

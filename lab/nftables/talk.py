@@ -29,7 +29,11 @@ _RECEIVE_BYTES = 1 << 13  # an answer holds no more than a header and a sentence
 _EXPRESSIONS = {
     "counter": "CONFIG_NFT_COUNTER",
     "ct": "CONFIG_NFT_CT",
+    "masq": "CONFIG_NFT_MASQ",
+    "nat": "CONFIG_NFT_NAT",
+    "numgen": "CONFIG_NFT_NUMGEN",
     "redir": "CONFIG_NFT_REDIR",
+    "reject": "CONFIG_NFT_REJECT",
     "tproxy": "CONFIG_NFT_TPROXY",
 }
 _ALWAYS_THERE = {"bitwise", "cmp", "immediate", "lookup", "meta", "payload"}

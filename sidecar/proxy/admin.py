@@ -1,32 +1,25 @@
-"""The proxy's own small HTTP server: what it counts, and whether it is ready.
+"""The proxy's own small HTTP server: answers with the commands of `sidecar.proxy.pages`, and closes after each.
 
-It serves pages that are made when they are asked for, and closes after each; it knows nothing of the traffic.
+It knows nothing of what they say, and nothing of the traffic.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
-from sidecar.proxy.message import BadMessageError, Limits, RequestHead, parse_request
+from sidecar.proxy.body import BadMessageError
+from sidecar.proxy.commands import Answer, Command, answer
+from sidecar.proxy.message import Limits, parse_request
 from sidecar.proxy.wire import Wire
 
-Page = Callable[[], tuple[int, str, str]]
-"""Returns a status, a content type and a text."""
-
-_TEXT = "text/plain; charset=UTF-8"
 _LIMITS = Limits(head_bytes=16 * 1024, headers=100)
 
 
-def text(body: str, status: int = 200) -> tuple[int, str, str]:
-    """Return a page of plain text."""
-    return status, _TEXT, body
-
-
 class AdminConnection:
-    """The receiver of a connection to a server of `pages`, by path."""
+    """The receiver of a connection to a server of `commands`, by path."""
 
-    def __init__(self, wire: Wire, pages: Mapping[str, Page]) -> None:
+    def __init__(self, wire: Wire, commands: Mapping[str, Command]) -> None:
         self._wire = wire
-        self._pages = pages
+        self._commands = commands
         self._buffer = b""
 
     def received(self, data: bytes) -> None:
@@ -35,10 +28,12 @@ class AdminConnection:
         try:
             head = parse_request(self._buffer, _LIMITS)
         except BadMessageError as error:
-            self._answer(*text(f"{error}\n", error.status), shown=True)
+            self._send(Answer(f"{error}\n", error.status), shown=True)
             return
         if head is not None:
-            self._answer(*self._page(head), shown=head.method != b"HEAD")
+            target = head.forward.split(b" ", 2)[1].decode("latin-1")
+            page = answer(self._commands, head.method.decode("ascii"), target)
+            self._send(page, shown=head.method != b"HEAD")
 
     def ended(self) -> None:
         """Close: half a request has no answer."""
@@ -50,20 +45,12 @@ class AdminConnection:
     def lost(self, _error: OSError) -> None:
         """Nothing is left to do."""
 
-    def _page(self, head: RequestHead) -> tuple[int, str, str]:
-        target = head.forward.split(b" ", 2)[1].decode("latin-1")
-        page = self._pages.get(target.partition("?")[0])
-        if page is None:
-            return text("no such page; there are: " + " ".join(sorted(self._pages)) + "\n", 404)
-        if head.method not in (b"GET", b"HEAD"):
-            return text("only GET and HEAD are answered here\n", 405)
-        return page()
-
-    def _answer(self, status: int, kind: str, body: str, *, shown: bool) -> None:
-        encoded = body.encode()
+    def _send(self, page: Answer, *, shown: bool) -> None:
+        body = page.body.encode()
         head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {kind}\r\n"
-            f"content-length: {len(encoded)}\r\nconnection: close\r\n\r\n"
+            f"HTTP/1.1 {page.status} {HTTPStatus(page.status).phrase}\r\ncontent-type: {page.content_type}\r\n"
+            "cache-control: no-cache, max-age=0\r\nx-content-type-options: nosniff\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         ).encode()
-        self._wire.write(head + encoded if shown else head)
+        self._wire.write(head + body if shown else head)
         self._wire.linger()

@@ -24,9 +24,25 @@ class ClusterCounters:
     upstream_cx_active: int = 0
     upstream_cx_connect_fail: int = 0
     upstream_cx_connect_timeout: int = 0
+    upstream_cx_idle_timeout: int = 0
+    upstream_cx_none_healthy: int = 0
     upstream_cx_protocol_error: int = 0
     upstream_rq_total: int = 0
+    upstream_rq_2xx: int = 0
+    upstream_rq_3xx: int = 0
+    upstream_rq_4xx: int = 0
+    upstream_rq_5xx: int = 0
     upstream_rq_retry: int = 0
+    upstream_rq_retry_limit_exceeded: int = 0
+
+    def answered(self, status: int) -> None:
+        """Count a response of the upstream by the class of its `status`, 2xx apart."""
+        if status >= 500:
+            self.upstream_rq_5xx += 1
+        elif status >= 400:
+            self.upstream_rq_4xx += 1
+        elif status >= 300:
+            self.upstream_rq_3xx += 1
 
 
 @dataclass(slots=True)
@@ -39,6 +55,7 @@ class HttpCounters:
     downstream_rq_3xx: int = 0
     downstream_rq_4xx: int = 0
     downstream_rq_5xx: int = 0
+    downstream_rq_header_timeout: int = 0
     downstream_cx_protocol_error: int = 0
 
     def answered(self, status: int) -> None:
@@ -90,10 +107,22 @@ class Registry:
         return counters
 
     def tcp(self, prefix: str) -> TcpCounters:
-        """Return new counters for byte streams."""
-        counters = TcpCounters()
-        self._groups[f"tcp.{prefix}"] = counters
+        """Return the counters for byte streams to the cluster `prefix`."""
+        counters = self._groups.setdefault(f"tcp.{prefix}", TcpCounters())
+        assert isinstance(counters, TcpCounters)  # noqa: S101 - the prefix says so
         return counters
+
+    def forget_cluster(self, name: str) -> None:
+        """Drop what was counted for a cluster that is no more."""
+        self._groups.pop(f"cluster.{name}", None)
+        self._groups.pop(f"tcp.{name}", None)
+
+    def reset(self) -> None:
+        """Set every counter to zero; what is open now (`…_active`) stays."""
+        for group in self._groups.values():
+            for counter in fields(group):
+                if not counter.name.endswith("_active"):
+                    setattr(group, counter.name, 0)
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         """Yield every counter's full name and value, sorted by name."""

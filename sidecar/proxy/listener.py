@@ -12,6 +12,7 @@ from sidecar.proxy.counters import ListenerCounters, TcpCounters
 from sidecar.proxy.destination import Destination, FindDestination
 from sidecar.proxy.loop import READ, Loop
 from sidecar.proxy.stream import Stream
+from sidecar.proxy.transparent import make_transparent
 
 BACKLOG = 4096
 """Bounded by net.core.somaxconn."""
@@ -19,12 +20,15 @@ BACKLOG = 4096
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EXHAUSTED_PAUSE_S = 0.1
 
-Serve = Callable[[Stream, Destination], None]
-"""Takes an accepted stream, not yet started, and where it was going."""
+Serve = Callable[[Stream, Destination, Destination], None]
+"""Takes an accepted stream, not yet started, where it was going, and where it comes from."""
 
 
-def listen(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes a free one. Raises `OSError`."""
+def listen(family: socket.AddressFamily, host: str, port: int, *, transparent: bool = False) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one. Raises `OSError`.
+
+    `transparent`: it also accepts connections to addresses that are not this pod's, as TPROXY hands them over.
+    """
     listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -32,6 +36,8 @@ def listen(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if transparent:
+            make_transparent(listening)
         listening.bind((host, port))
         listening.listen(BACKLOG)
     except OSError:
@@ -63,10 +69,12 @@ class Listener:
         self._on_closed = on_closed
         self._port: int = listening.getsockname()[1]
         self._watched = False
+        self.closed = False
         self._watch()
 
     def close(self) -> None:
         """Stop to accept; connections stay."""
+        self.closed = True
         if self._watched:
             self._loop.forget(self._listening.fileno())
             self._watched = False
@@ -79,7 +87,7 @@ class Listener:
 
     def _accept(self, _events: int) -> None:
         try:
-            connection, _ = self._listening.accept()
+            connection, client = self._listening.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
         except OSError as error:
@@ -104,7 +112,7 @@ class Listener:
             connection.close()
             return
         self._counters.downstream_cx_active += 1
-        self._serve(Stream(self._loop, connection, self._closed), destination)
+        self._serve(Stream(self._loop, connection, self._closed), destination, client)
 
     def _closed(self) -> None:
         self._counters.downstream_cx_active -= 1

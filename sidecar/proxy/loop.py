@@ -3,12 +3,15 @@
 A thin layer over epoll, level-triggered. It knows descriptors and callables, nothing of connections.
 """
 
+import math
 import select
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 
 from lab.timers import Timer, Timers
+from sidecar.proxy.alarm import Alarm
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
@@ -26,6 +29,8 @@ class Loop:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._timers = Timers()
+        self._alarm = Alarm()
+        self._alarm_s = math.inf
         self._soon: deque[Callable[[], None]] = deque()
         self._from_outside: deque[Callable[[], None]] = deque()
         self._running = True
@@ -33,6 +38,7 @@ class Loop:
         self._wake_reader.settimeout(0)
         self._wake_writer.settimeout(0)
         self.watch(self._wake_reader.fileno(), READ, self._woken)
+        self.watch(self._alarm.fileno(), READ, self._rung)
 
     def watch(self, descriptor: int, events: int, handler: Handler) -> None:
         """Call `handler` whenever `descriptor` has one of `events`, an error or a hang-up."""
@@ -54,6 +60,9 @@ class Loop:
 
     def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
         """Call once after `delay_s` seconds."""
+        at_s = time.monotonic() + delay_s
+        if at_s < self._alarm_s:
+            self._ring_at(at_s)
         return self._timers.after(delay_s, call)
 
     def call_threadsafe(self, call: Callable[[], None]) -> None:
@@ -77,6 +86,7 @@ class Loop:
     def close(self) -> None:
         """Give back the loop's own descriptors; what it watched is its owners' to close."""
         self._epoll.close()
+        self._alarm.close()
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -86,16 +96,11 @@ class Loop:
         `call_soon` runs after the events, so that a descriptor closed there cannot be given out again to a new
         connection while events of the old one are still to be handled.
         """
-        until_timer_s = self._timers.timeout_s() if self._timers else None
-        if until_timer_s is not None:
-            timeout_s = until_timer_s if timeout_s is None else min(timeout_s, until_timer_s)
         find = self._handlers.get
         for descriptor, events in self._epoll.poll(timeout_s):
             handler = find(descriptor)
             if handler is not None:
                 handler(events)
-        if self._timers:
-            self._timers.expire()
         while self._soon:
             self._soon.popleft()()
 
@@ -103,3 +108,15 @@ class Loop:
         self._wake_reader.recv(4096)
         while self._from_outside:
             self._from_outside.popleft()()
+
+    def _ring_at(self, at_s: float) -> None:
+        self._alarm_s = at_s
+        self._alarm.set(at_s)
+
+    def _rung(self, _events: int) -> None:
+        self._alarm.quiet()
+        self._alarm_s = math.inf
+        self._timers.expire()
+        left_s = self._timers.timeout_s()
+        if left_s is not None:
+            self._ring_at(time.monotonic() + left_s)

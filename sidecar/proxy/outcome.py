@@ -20,6 +20,10 @@ DOWNSTREAM_ENDED = "DC"
 DOWNSTREAM_PROTOCOL_ERROR = "DPE"
 IDLE_TIMEOUT = "SI"
 UNAUTHORIZED = "UAEX"
+RETRIES_EXHAUSTED = "URX"
+
+BLACK_HOLE = "BlackHoleCluster"
+"""The cluster, and in metrics the service, of what goes nowhere because `outbound_policy` says so."""
 
 
 @dataclass(slots=True)

@@ -7,37 +7,41 @@ from collections.abc import Callable
 
 from sidecar.proxy.wire import Wire
 
+Over = Callable[["Pump", OSError | None], None]
+"""Called when a pump has ended: with the error of the side that failed, or None where both sides said FIN."""
+
 
 class Pump:
-    """Joins two streams: a half-close goes through, a failure of one side resets the other.
+    """Joins two streams: a half-close goes through, a failure of one side resets the other."""
 
-    `unreachable` is called if the upstream stream was still connecting when it failed.
-    """
+    __slots__ = ("_over", "downstream", "from_downstream", "from_upstream", "upstream", "upstream_failed")
 
-    def __init__(self, downstream: Wire, upstream: Wire, unreachable: Callable[[OSError], None]) -> None:
+    def __init__(self, downstream: Wire, upstream: Wire, over: Over) -> None:
         self.downstream = downstream
         self.upstream = upstream
         self.from_downstream = _Direction(self, downstream, upstream)
         self.from_upstream = _Direction(self, upstream, downstream)
-        self._unreachable = unreachable
+        self.upstream_failed = False
+        self._over = over
 
     def half_closed(self) -> None:
         """Close both streams once neither has anything more to say."""
         if self.from_downstream.over and self.from_upstream.over:
             self.downstream.close()
             self.upstream.close()
+            self._over(self, None)
 
     def failed(self, source: Wire, error: OSError) -> None:
         """Reset the other side of `source`."""
-        if source.connecting:
-            self._unreachable(error)
-        (self.upstream if source is self.downstream else self.downstream).abort()
+        self.upstream_failed = source is self.upstream
+        (self.downstream if self.upstream_failed else self.upstream).abort()
+        self._over(self, error)
 
 
 class _Direction:
-    """The receiver of `source`: what it says goes into `sink`."""
+    """The receiver of `source`: what it says goes into `sink`, and `passed` counts it."""
 
-    __slots__ = ("_pump", "_sink", "_source", "_write", "over")
+    __slots__ = ("_pump", "_sink", "_source", "_write", "over", "passed")
 
     def __init__(self, pump: Pump, source: Wire, sink: Wire) -> None:
         self._pump = pump
@@ -45,8 +49,10 @@ class _Direction:
         self._sink = sink
         self._write = sink.write
         self.over = False
+        self.passed = 0
 
     def received(self, data: bytes) -> None:
+        self.passed += len(data)
         if not self._write(data):
             self._source.pause()
 

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sidecar.proxy.destination import Destination
 from sidecar.proxy.loop import FAILED, HUNG_UP, READ, WRITE, Loop
 from sidecar.proxy.wire import Receiver
 
@@ -47,6 +48,11 @@ class Stream:
         self.connecting = False
         self.on_closed = on_closed
         self.receiver: Receiver = _NOBODY
+
+    def local(self) -> Destination:
+        """Return the address and port of this end."""
+        name = self._socket.getsockname()
+        return name[0], name[1]
 
     def start(self, receiver: Receiver) -> None:
         """Begin to read for `receiver`."""

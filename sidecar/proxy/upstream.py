@@ -1,28 +1,22 @@
-"""The upstream end of HTTP exchanges: a connection to a destination, its responses, and the pool of idle ones.
+"""The upstream end of HTTP exchanges: a connection to a host, and its responses.
 
 Knows how a response is framed; what becomes of it is the exchange's business.
 """
 
 import errno
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from sidecar.proxy.cluster import Cluster
-from sidecar.proxy.destination import Destination
-from sidecar.proxy.message import (
-    BadMessageError,
-    Body,
-    EndlessBody,
-    Limits,
-    ResponseHead,
-    body_of,
-    parse_response,
-)
+from sidecar.proxy.body import BadMessageError, Body, EndlessBody, body_of
+from sidecar.proxy.message import ResponseHead, parse_response
 from sidecar.proxy.wire import Wire
+
+if TYPE_CHECKING:
+    from sidecar.proxy.host import Host
 
 SWITCHING_PROTOCOLS = 101
 
 
-class Exchange(Protocol):
+class Requester(Protocol):
     """Whom an upstream connection answers to: the sender of one request at a time."""
 
     def request_complete(self) -> bool:
@@ -54,40 +48,31 @@ class Exchange(Protocol):
 class Upstream:
     """The receiver of one upstream connection, used by one exchange after the other."""
 
-    __slots__ = (
-        "_body",
-        "_buffer",
-        "_close",
-        "_exchange",
-        "_last",
-        "_method",
-        "_pool",
-        "_reused",
-        "destination",
-        "wire",
-    )
+    __slots__ = ("_body", "_buffer", "_close", "_exchange", "_last", "_method", "_reused", "host", "sweeps", "wire")
 
-    def __init__(self, pool: "Pool", destination: Destination, wire: Wire) -> None:
-        self._pool = pool
-        self._exchange: Exchange | None = None
+    def __init__(self, host: "Host", wire: Wire) -> None:
+        self._exchange: Requester | None = None
         self._method = b""
         self._buffer = b""
         self._last: tuple[bytes, ResponseHead] | None = None
         self._body: Body | None = None
         self._reused = False
         self._close = False
-        self.destination = destination
+        self.host = host
+        self.sweeps = 0
         self.wire = wire
 
-    def request(self, exchange: Exchange, method: bytes, data: bytes) -> bool:
+    def request(self, exchange: Requester, method: bytes, data: bytes) -> bool:
         """Begin an exchange by sending `data`; answers as `Wire.write` does."""
         self._exchange = exchange
         self._method = method
+        self.host.active += 1
         return self.wire.write(data)
 
     def abandon(self) -> None:
         """End the exchange without its response, and with it the connection."""
         self._exchange = None
+        self.host.active -= 1
         self.wire.abort()
 
     def received(self, data: bytes) -> None:
@@ -108,6 +93,7 @@ class Upstream:
             self._retire()
         elif isinstance(self._body, EndlessBody):
             self._exchange = None
+            self.host.active -= 1
             self.wire.close()
             exchange.continued(b"", complete=True)
         else:
@@ -121,19 +107,20 @@ class Upstream:
     def lost(self, error: OSError) -> None:
         """Take the failure of the connection."""
         if self.wire.connecting:
-            self._pool.cluster.unreachable(error)
+            self.host.cluster.unreachable(self.host, error)
         if self._exchange is None:
-            self._pool.forget(self)
+            self.host.forget(self)
         else:
             self._break_off(error)
 
-    def _read_head(self, exchange: Exchange, data: bytes) -> None:
+    def _read_head(self, exchange: Requester, data: bytes) -> None:
         try:
             head = self._parse(data)
             while head is not None and head.status < 200:
                 data = data[head.size :]
                 if head.status == SWITCHING_PROTOCOLS:
                     self._exchange = None
+                    self.host.active -= 1
                     exchange.switched(head, self.wire, data)
                     return
                 self._reused = False
@@ -164,12 +151,13 @@ class Upstream:
         last = self._last
         if last is not None and last[0] == self._method and data.startswith(last[1].raw):
             return last[1]
-        head = parse_response(data, self._pool.limits, self._method, own_server=self._pool.own_server)
+        settings = self.host.cluster.settings
+        head = parse_response(data, settings.limits, self._method, own_server=settings.own_server)
         if head is not None:
             self._last = self._method, head
         return head
 
-    def _read_body(self, exchange: Exchange, body: Body, data: bytes) -> None:
+    def _read_body(self, exchange: Requester, body: Body, data: bytes) -> None:
         try:
             taken = body.feed(data)
         except BadMessageError as error:
@@ -179,78 +167,30 @@ class Upstream:
             self._finish(exchange, reusable=not self._close and taken == len(data))
         exchange.continued(data if taken == len(data) else data[:taken], complete=body.done)
 
-    def _finish(self, exchange: Exchange, *, reusable: bool) -> None:
+    def _finish(self, exchange: Requester, *, reusable: bool) -> None:
         """End the exchange; before its last bytes are handed over, so that the next request finds the connection."""
         self._exchange = None
         self._body = None
+        self.host.active -= 1
         if reusable and exchange.request_complete():
             self._reused = True
-            self._pool.put(self)
+            self.host.put(self)
         else:
             self.wire.close()
 
     def _break_off(self, error: Exception) -> None:
         exchange, self._exchange = self._exchange, None
+        host = self.host
         if isinstance(error, BadMessageError):
-            self._pool.cluster.counters.upstream_cx_protocol_error += 1
+            host.cluster.counters.upstream_cx_protocol_error += 1
         connecting = self.wire.connecting
         unheard = self._reused and self._body is None and not self._buffer
         self.wire.abort()
         if exchange is not None:
+            host.active -= 1
+            host.errors += 1
             exchange.broke_off(error, connecting=connecting, unheard=unheard)
 
     def _retire(self) -> None:
-        self._pool.forget(self)
+        self.host.forget(self)
         self.wire.close()
-
-
-class Pool:
-    """Connections of one cluster that wait for the next request, by destination; the last used goes first.
-
-    `own_server`: responses lose their `server` field, because the proxy sets its own.
-    """
-
-    def __init__(self, cluster: Cluster, limits: Limits, *, own_server: bool) -> None:
-        self.cluster = cluster
-        self.limits = limits
-        self.own_server = own_server
-        self._idle: dict[Destination, list[Upstream]] = {}
-        self._closed = False
-
-    def take(self, destination: Destination) -> Upstream:
-        """Return an idle connection to `destination`, or a new one; raises `OSError` where none can be made."""
-        idle = self._idle.get(destination)
-        return idle.pop() if idle else self.dial(destination)
-
-    def dial(self, destination: Destination) -> Upstream:
-        """Return a new connection; raises `OSError` where none can be made."""
-        wire = self.cluster.dial(destination)
-        upstream = Upstream(self, destination, wire)
-        wire.start(upstream)
-        return upstream
-
-    def put(self, upstream: Upstream) -> None:
-        """Keep a connection that is ready for another request."""
-        if self._closed:
-            upstream.wire.close()
-            return
-        idle = self._idle.get(upstream.destination)
-        if idle is None:
-            self._idle[upstream.destination] = [upstream]
-        else:
-            idle.append(upstream)
-
-    def forget(self, upstream: Upstream) -> None:
-        """Take out a connection that is idle no more, without having been asked for."""
-        idle = self._idle[upstream.destination]
-        idle.remove(upstream)
-        if not idle:
-            del self._idle[upstream.destination]
-
-    def close(self) -> None:
-        """Close the idle connections, and from now on each that becomes idle."""
-        self._closed = True
-        for idle in self._idle.values():
-            for upstream in idle:
-                upstream.wire.close()
-        self._idle.clear()

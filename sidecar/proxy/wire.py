@@ -5,6 +5,8 @@
 
 from typing import Protocol
 
+from sidecar.proxy.destination import Destination
+
 
 class Receiver(Protocol):
     """What a stream tells."""
@@ -31,6 +33,9 @@ class Wire(Protocol):
     @property
     def connecting(self) -> bool:
         """Whether the handshake is not finished (after `lost`: was never finished)."""
+
+    def local(self) -> Destination:
+        """See `Stream.local`."""
 
     def start(self, receiver: Receiver) -> None:
         """See `Stream.start`."""

@@ -3,58 +3,53 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import simulate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from scipy import stats
 
 from bench import statistics
 from bench.samples import COLUMNS
-from bench.verdict import ALPHA
+from bench.studies import coverage
 
 RUNS = 2_000
-REQUESTS = 60
 
 
-def medians(
-    rng: np.random.Generator, rebuilds: int, *, effect_us: float = 0.0, between_us: float = 1.0, runs: int = RUNS
-):
-    """Simulate the rebuild medians of many runs: AR(1) noise over all requests, tails, two arms in random order."""
-    sequence = simulate.noise(rng, (runs, rebuilds, 2 * REQUESTS), rho=0.9, scale_us=4.0)
-    sequence += np.where(rng.random(sequence.shape) < 0.05, rng.exponential(200.0, sequence.shape), 0.0)
-    # A shuffled block: which of the two arms a request belongs to, each equally often.
-    arm = rng.permuted(np.broadcast_to(np.arange(2 * REQUESTS) % 2, sequence.shape), axis=-1).astype(bool)
-    shape = (runs, rebuilds, REQUESTS)
-    between = rng.normal(effect_us, between_us, (runs, rebuilds))
-    return np.median(sequence[arm].reshape(shape) - sequence[~arm].reshape(shape), axis=-1) + between
-
-
-@pytest.mark.parametrize("rebuilds", [5, 10, 20])
-@pytest.mark.parametrize("between_us", [0.0, 1.0])
-def test_interval_covers_the_truth(rebuilds: int, between_us: float):
+@pytest.mark.parametrize("rebuilds", coverage.REBUILDS)
+@pytest.mark.parametrize("build_us", [0.0, 1.0])
+def test_interval_covers_the_truth(rebuilds: int, build_us: float):
     """Over 2000 runs with autocorrelation and tails, 93 to 97 % of the 95 % intervals hold the true difference."""
     rng = np.random.default_rng(rebuilds)
-    estimate = statistics.estimate(medians(rng, rebuilds, effect_us=5.0, between_us=between_us))
-    coverage = np.mean((estimate.low <= 5.0) & (estimate.high >= 5.0))
-    assert 0.93 <= coverage <= 0.97
+    assert 0.93 <= coverage.coverage(rng, RUNS, rebuilds, build_us) <= 0.97
 
 
-@pytest.mark.parametrize("rebuilds", [5, 10, 20])
+def test_interval_of_two_runs_covers_the_truth():
+    """The same holds for the difference of two runs with unequal spreads and numbers of rebuilds."""
+    assert 0.93 <= coverage.welch_coverage(np.random.default_rng(1), RUNS, 10, 1.0) <= 0.97
+
+
+@pytest.mark.parametrize("rebuilds", coverage.REBUILDS)
 def test_twin_alarms_no_more_than_promised(rebuilds: int):
     """Four gated rows, one alarm a run: identical arms alarm in no more runs than 5 % explains at alpha = 0.01."""
-    rng = np.random.default_rng(100 + rebuilds)
-    shared = medians(rng, rebuilds, between_us=0.3)
-    rows = np.stack([shared + rng.normal(0.0, spread, shared.shape) for spread in (0.1, 0.3, 1.0, 3.0)])
-    p_values = statistics.estimate(rows).p_value
-    alarms = sum(bool(np.min(statistics.holm(p_values[:, run])) < ALPHA) for run in range(RUNS))
-    assert stats.binomtest(alarms, RUNS, ALPHA, alternative="greater").pvalue >= 0.01
+    alarms = coverage.alarms(np.random.default_rng(100 + rebuilds), RUNS, rebuilds)
+    assert not coverage.too_many(alarms, RUNS)
+
+
+@pytest.mark.parametrize("against", ["arm", "run", "budget"])
+def test_gate_is_seldom_red_without_cause_and_never_blind(against: str):
+    """Equal builds are red in no more runs than 5 % explains, a build slower by 30 µs in at least 99 %."""
+    rng = np.random.default_rng(7)
+    quiet = coverage.gate(rng, 500, 10, against=against, slower_us=0.0)
+    slower = coverage.gate(rng, 500, 10, against=against, slower_us=30.0)
+    assert not coverage.too_many(quiet.regression, 500)
+    assert 500 == sum(quiet)
+    assert slower.regression >= 495
 
 
 def test_power_grows_with_the_effect():
     """A large effect is found nearly always, one of a half-width half the time, none as rarely as promised."""
     rng = np.random.default_rng(4)
-    found = []
-    for effect_us in (0.0, 0.7, 2.1):
-        p_values = statistics.estimate(medians(rng, 10, effect_us=effect_us)).p_value
-        found.append(float(np.mean(p_values < ALPHA)))
+    found = [coverage.power(rng, RUNS, 10, effect_us) for effect_us in (0.0, 0.7, 2.1)]
     assert 0.03 <= found[0] <= 0.07
     assert 0.3 <= found[1] <= 0.7
     assert found[2] >= 0.99
@@ -82,6 +77,32 @@ def test_estimate_is_the_textbook_t_interval():
 def test_estimate_at_its_edges(values: list[float], expected: list[float]):
     """One rebuild has no interval, none has nothing, and equal rebuilds leave no doubt; nothing warns."""
     np.testing.assert_equal(np.array(statistics.estimate(np.array(values))), np.array(expected))
+
+
+@pytest.mark.parametrize("sizes", [(5, 5), (3, 12), (2, 2)])
+def test_welch_is_the_textbook_interval(sizes: tuple[int, int]):
+    """Difference, interval and p-value are those of Welch's t-test, and missing rebuilds are left out."""
+    rng = np.random.default_rng(sum(sizes))
+    ours, theirs = rng.normal(3.0, 1.0, sizes[0]), rng.normal(1.0, 4.0, sizes[1])
+    expected = stats.ttest_ind(ours, theirs, equal_var=False)
+    interval = expected.confidence_interval(0.95)
+    got = statistics.welch(np.append(ours, np.nan), theirs)
+    difference = ours.mean() - theirs.mean()
+    np.testing.assert_allclose([difference, interval.low, interval.high, expected.pvalue], np.array(got))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ([2.0, 2.0], [2.0, 2.0], [0.0, 0.0, 0.0, 1.0]),
+        ([3.0, 3.0], [2.0, 2.0], [1.0, 1.0, 1.0, 0.0]),
+        ([3.0, np.nan], [2.0, 2.0], [1.0, np.nan, np.nan, np.nan]),
+        ([np.nan, np.nan], [2.0, 2.0], [np.nan] * 4),
+    ],
+)
+def test_welch_at_its_edges(ours: list[float], theirs: list[float], expected: list[float]):
+    """Without spread there is no doubt, with one rebuild no interval, with none nothing; nothing warns."""
+    np.testing.assert_equal(np.array(statistics.welch(np.array(ours), np.array(theirs))), np.array(expected))
 
 
 def row(round_: int, position: int, arm: str, total_us: float, connection: str = "new"):
@@ -147,6 +168,28 @@ def test_holm_by_hand():
     adjusted = statistics.holm(np.array([0.04, 0.01, np.nan, 0.03, 0.9]))
     np.testing.assert_allclose([0.09, 0.04, np.nan, 0.09, 0.9], adjusted)
     np.testing.assert_allclose([1.0, 1.0], statistics.holm(np.array([0.6, 0.8])))
+
+
+@settings(deadline=None, max_examples=100)
+@given(arrays.arrays(float, (3, 5), elements=st.one_of(st.floats(0, 1), st.just(np.nan))))
+def test_holm_adjusts_each_family_alone(p_values: np.ndarray):
+    """Families side by side are adjusted as each would be alone, never below the given value, in the same order."""
+    adjusted = statistics.holm(p_values)
+    np.testing.assert_array_equal(np.stack([statistics.holm(row) for row in p_values]), adjusted)
+    known = ~np.isnan(p_values)
+    assert (known == ~np.isnan(adjusted)).all()
+    assert (adjusted[known] >= p_values[known]).all()
+    for given_, found in zip(p_values, adjusted, strict=True):
+        order = np.argsort(given_[~np.isnan(given_)], kind="stable")
+        assert (np.diff(found[~np.isnan(found)][order]) >= 0).all()
+
+
+def test_levels_are_medians_of_a_rebuild():
+    """The time itself is taken per rebuild, warm-up left out, and unknown where the phase does not exist."""
+    samples = frame(row(0, 0, "a", 99.0), row(1, 0, "a", 1.0), row(1, 1, "a", 5.0), row(1, 2, "a", 6.0))
+    table = statistics.rebuild_levels(samples)
+    assert 5.0 == table.loc[("a", "new", "total"), 1]
+    assert np.isnan(table.loc[("a", "new", "connect"), 1])
 
 
 def test_smallest_visible_is_the_widest_of_three():

@@ -62,6 +62,11 @@ def shared(
         yield up
 
 
+def opened_line(directory: Path) -> Iterator[CommandLine]:
+    """Yield a command line with a lab name of its own, for a fixture that starts what its tests share."""
+    yield from _line(CommandLine(f"t{os.getpid()}-{next(_numbers)}", directory))
+
+
 @pytest.fixture(scope="session")
 def ordinary_user() -> Iterator[str]:
     """Return the name of a user with subordinate ids, made for the tests where we are root."""

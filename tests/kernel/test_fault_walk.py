@@ -16,7 +16,7 @@ IN_CONTAINER = ("container-spawned", "container-ready")
 IN_LAB = tuple(step for step in STEPS if step not in IN_CONTAINER)
 KILLED = "sidelab: the lab's supervisor was killed while the lab was starting, and nothing of it is left: "
 
-# The example has an injected pod and a plain one; this adds a container that runs a program of the host.
+# The example has an injected pod and a plain one; this adds a container that runs a program of the host, and a Service.
 _COMMAND_POD = """
 ---
 apiVersion: v1
@@ -28,6 +28,13 @@ spec:
     - name: sleep
       image: any
       command: [sleep, "1000"]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: nginx}
+  ports: [{port: 80}]
 """
 
 

@@ -61,7 +61,7 @@ def test_list_names_each_lab_and_its_supervisor(shared: CommandLine):
 def test_status_tells_phases_addresses_and_containers(shared: CommandLine):
     """`status --json` has a pod's phase and addresses, and each container's state, restarts and pid."""
     state = shared.state()
-    assert ("name", "pid", "pods", "caveats") == tuple(state)
+    assert ("name", "pid", "pods", "services", "caveats") == tuple(state)
     pod = shared.pod("tool")
     assert ("default", "Running", True, "10.244.0.3", "fd00:10:244::3") == tuple(
         pod[key] for key in ("namespace", "phase", "ready", "ipv4", "ipv6")
@@ -147,13 +147,6 @@ def test_a_program_ends_with_the_command_line_that_wanted_it(shared: CommandLine
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     await_true(lambda: not running_with(b"4321"), "it is gone", 5.0)
     assert shared.pod("tool")["ready"]
-
-
-def test_apply_is_refused_for_now(shared: CommandLine):
-    """`apply` says what to do instead, as an input error."""
-    done = shared.run("apply", EXAMPLE, "--lab", shared.name)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"`sidelab down {shared.name}`, then `sidelab up` again" in done.stderr
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -3,13 +3,17 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from netns_helper import CLONE_NEWNET, in_namespace, raise_link
 
 from lab import syscalls
+from sidecar.intent import Intent, Protocol
+from sidecar.proxy.main import run
 from sidecar.rules import Options, build, ways
 from sidecar.rules.options import WAYS, Way
 
@@ -35,10 +39,10 @@ def addressed(name: str, addresses: dict[int, str]) -> None:
         route.link("set", index=index, state="up")
 
 
-def client(version: int, port: int) -> tuple[int, int]:
+def client(version: int, port: int, says: bytes = b"") -> tuple[int, int]:
     """Fork a client in a namespace of its own; return its pid and a socket to it.
 
-    Told that it is linked, it connects to the pod, and tells what it heard there and its own port.
+    Told that it is linked, it connects to the pod, may say something, and tells what it heard there and its own port.
     """
     ours, theirs = socket.socketpair()
     pid = os.fork()
@@ -51,12 +55,23 @@ def client(version: int, port: int) -> tuple[int, int]:
             addressed("eth1", CLIENT)
             raise_link("lo")
             with socket.create_connection((POD[version], port), timeout=5) as link:
-                heard = link.recv(100)
+                link.send(says)
+                heard = link.recv(1000)
                 theirs.send(heard + f" {link.getsockname()[1]}".encode())
         os._exit(0)
     theirs.close()
     ours.recv(1)
     return pid, ours.detach()
+
+
+def link_to(pid: int) -> None:
+    """Join this namespace, as the pod's, with that of the client."""
+    from pyroute2 import IPRoute  # noqa: PLC0415 - as above
+
+    with IPRoute() as route:
+        route.link("add", ifname="eth0", kind="veth", peer="eth1")
+        route.link("set", index=route.link_lookup(ifname="eth1")[0], net_ns_pid=pid)
+    addressed("eth0", POD)
 
 
 @contextlib.contextmanager
@@ -90,13 +105,8 @@ def test_the_proxy_gets_both_addresses_and_the_application_the_clients(way: Way,
     ruleset = build(Options.from_args("-m TPROXY -b * -d 15020 -i * --enable-ipv6".split()))
 
     def work() -> tuple[object, ...]:
-        from pyroute2 import IPRoute  # noqa: PLC0415 - as above
-
         pid, answer = client(version, 8080)
-        with IPRoute() as route:
-            route.link("add", ifname="eth0", kind="veth", peer="eth1")
-            route.link("set", index=route.link_lookup(ifname="eth1")[0], net_ns_pid=pid)
-        addressed("eth0", POD)
+        link_to(pid)
         ways.apply(ruleset, way)
         with as_proxy():
             proxy = transparent(version)
@@ -121,3 +131,52 @@ def test_the_proxy_gets_both_addresses_and_the_application_the_clients(way: Way,
         return original, peer[:2] == (CLIENT[version], int(port)), seen[0] == CLIENT[version], heard
 
     assert ((POD[version], 8080), True, True, "hello") == in_namespace(work)
+
+
+def bundled(path: Path) -> int:
+    """Fork the bundled proxy, as root with the proxy's group, and return its pid once it listens."""
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            os.setgid(PROXY_GID)
+            run(["sidelab-proxy", "--intent", str(path)])
+        os._exit(1)
+    health = Intent().ports.health
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", health)) == 0:
+                return pid
+        assert (0, 0) == os.waitpid(pid, os.WNOHANG)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("protocol", ["tcp", "http", "auto"])
+def test_the_bundled_proxy_calls_the_application_as_its_client(
+    protocol: Protocol, version: int, tmp_path: Path
+) -> None:
+    """With TPROXY the application sees the client's address, whatever the protocol, and its answer comes back."""
+    ruleset = build(Options.from_args("-m TPROXY -b * -d 15020 -i * --enable-ipv6".split()))
+    path = tmp_path / "intent.json"
+    path.write_text(Intent(protocol=protocol, mode="tproxy").to_json())
+    request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+    def work() -> tuple[object, ...]:
+        pid, answer = client(version, 8080, request)
+        link_to(pid)
+        ways.apply(ruleset, "nft")
+        proxy = bundled(path)
+        application = socket.create_server(("", 8080), family=FAMILIES[version])
+        application.settimeout(5)
+        with application, socket.socket(fileno=answer) as told:
+            told.send(b"!")
+            served, seen = application.accept()
+            with served:
+                asked = served.recv(1000)
+                served.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+                heard, _, _ = told.recv(1000).rpartition(b" ")
+        os.waitpid(pid, 0)
+        os.kill(proxy, signal.SIGKILL)
+        os.waitpid(proxy, 0)
+        return seen[0], asked[:14], heard[:15], heard[-5:]
+
+    assert (CLIENT[version], b"GET / HTTP/1.1", b"HTTP/1.1 200 OK", b"hello") == in_namespace(work)

@@ -1,15 +1,20 @@
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.blueprint import Blueprint, Process, draw
+from lab.blueprint import Blueprint, PodPlan, Process, draw
 from lab.errors import InputError
+from lab.host import Host
 from lab.images import IMAGES
+from lab.loop import Loop
 from lab.manifest import load
 from lab.program import Command, Hook, Registry, Standin, image_name
+from lab.spawner import Place, Spawner
 
 Draw = Callable[..., Blueprint]
 
@@ -20,9 +25,10 @@ REGISTRY = IMAGES + Registry((("hooked", lambda _pod, _container: Hook(lambda: N
 def _draw_pod(tmp_path: Path) -> Draw:
     def draw_pod(container: str, rest: str = "", name: str = "pod") -> Blueprint:
         path = tmp_path / "pod.yaml"
+        image = "" if "image: " in container else ", image: any"
         path.write_text(
             f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop}}\n"
-            f"spec: {{{rest} containers: [{{name: main, image: any, {container}}}]}}\n"
+            f"spec: {{{rest} containers: [{{name: main, {container}{image}}}]}}\n"
         )
         return draw(load([str(path)]), REGISTRY)
 
@@ -118,6 +124,81 @@ def test_fork_servers_are_one_for_each_set_of_modules(draw_pod: Draw):
     preloads = {run.program.preload for run in runs if isinstance(run, Process) and isinstance(run.program, Standin)}
     assert {(), *preloads} == set(blueprint.preloads)
     assert len(blueprint.preloads) == 2
+
+
+def test_what_is_asked_has_its_address(draw_pod: Draw):
+    """Host and port by number: the pod's address unless the manifest names another; a command has none."""
+    (pod,) = draw_pod(
+        "image: nginx, ports: [{name: http, containerPort: 80}], readinessProbe: {httpGet: {port: http}}, "
+        "startupProbe: {tcpSocket: {port: 81, host: 192.0.2.1}}, livenessProbe: {grpc: {port: 9}}, "
+        "lifecycle: {postStart: {exec: {command: [a]}}, preStop: {httpGet: {port: http}}}",
+    ).pods
+    (main,) = pod.containers
+    asked = (main.startup, main.liveness, main.readiness)
+    assert [("192.0.2.1", 81), (pod.address.ipv4, 9), (pod.address.ipv4, 80)] == [
+        each.check.address for each in asked if each is not None
+    ]
+    assert [("", 0), (pod.address.ipv4, 80)] == [
+        each.address for each in (main.post_start, main.pre_stop) if each is not None
+    ]
+
+
+def test_a_hook_by_tcp_is_refused(draw_pod: Draw):
+    """The manifest may hold it, for what rewrites it; nothing carries it out."""
+    with pytest.raises(InputError, match=r"container main: lifecycle\.postStart\.tcpSocket: Kubernetes accepts it"):
+        draw_pod("command: [run], lifecycle: {postStart: {tcpSocket: {port: 80}}}")
+
+
+@pytest.mark.parametrize(
+    ("rest", "container"),
+    [
+        ("", "image: hooked"),
+        ("initContainers: [{name: c, image: hooked, restartPolicy: Always}],", "command: [run]"),
+    ],
+)
+def test_what_ends_when_its_work_is_done_is_an_ordinary_init_container(draw_pod: Draw, rest: str, container: str):
+    """It has no process that could go on running."""
+    with pytest.raises(InputError, match="make it an ordinary init container"):
+        draw_pod(container, rest)
+
+
+def test_a_deployments_pods_are_drawn_behind_the_others(tmp_path: Path):
+    """So that adding one moves no other pod's address; each has an address of its own."""
+    path = tmp_path / "web.yaml"
+    path.write_text(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n"
+        "spec:\n  replicas: 2\n  selector: {matchLabels: {app: web}}\n"
+        "  template: {metadata: {labels: {app: web}}, spec: {containers: [{name: c, image: nginx}]}}\n"
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {name: own}\nspec: {containers: [{name: c, image: nginx}]}\n"
+    )
+    pods = draw(load([str(path)]), REGISTRY).pods
+    assert [(pod.key[1], pod.address.ipv4) for pod in pods] == [
+        ("own", "10.244.0.2"),
+        ("web-1", "10.244.0.3"),
+        ("web-2", "10.244.0.4"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("program", "files"),
+    [(Command(("run",)), True), (Standin("a:b"), False), (Standin("a:b", files=True), True)],
+)
+def test_who_sees_the_pods_own_files(program: Command | Standin, files: bool):
+    """Programs of the host always, stand-ins where they ask for it."""
+    asked: list[bool] = []
+
+    def place(_pod: PodPlan, files: bool) -> Place:
+        asked.append(files)
+        return Place(0, None, "")
+
+    class Deaf:
+        def spawn(self, *_: object, **__: object) -> None:
+            """Start nothing."""
+
+    host = Host(Loop(), {(): cast("Spawner", Deaf())}, lambda _: nullcontext(), place, Path())
+    host.spawn(cast("PodPlan", None), Process(program, 0, 0, ()), lambda _what, _value: None)
+    assert [files] == asked
+    host.loop.close()
 
 
 @pytest.mark.parametrize(

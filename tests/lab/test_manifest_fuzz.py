@@ -8,26 +8,36 @@ from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lab.errors import InputError
 from lab.manifest import (
+    GRPC,
     Capabilities,
     Container,
+    Deployment,
+    DeploymentSpec,
     EnvVar,
     Exec,
+    Handler,
     HTTPGet,
+    LabelSelector,
+    Lifecycle,
     Manifest,
     Metadata,
     Namespace,
     Pod,
     PodSpec,
+    PodTemplate,
     Port,
     Probe,
     SecurityContext,
     Service,
     ServicePort,
     ServiceSpec,
+    Sleep,
     TCPSocket,
+    TemplateMetadata,
     decode,
     encode,
 )
@@ -40,7 +50,10 @@ VALID = {
     "spec": {
         "restartPolicy": "Never",
         "nodeSelector": {"disk": "ssd"},
-        "initContainers": [{"name": "first", "image": "busybox", "command": ["true"]}],
+        "initContainers": [
+            {"name": "first", "image": "busybox", "command": ["true"]},
+            {"name": "side", "image": "busybox", "restartPolicy": "Always"},
+        ],
         "containers": [
             {
                 "name": "app",
@@ -51,10 +64,26 @@ VALID = {
                 ],
                 "ports": [{"name": "http", "containerPort": 80, "protocol": "TCP"}],
                 "readinessProbe": {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1},
-                "livenessProbe": {"exec": {"command": ["true"]}},
+                "livenessProbe": {"exec": {"command": ["true"]}, "terminationGracePeriodSeconds": 5},
+                "startupProbe": {"grpc": {"port": 9, "service": "s"}},
+                "lifecycle": {"postStart": {"httpGet": {"port": "http"}}, "preStop": {"sleep": {"seconds": 1}}},
                 "securityContext": {"runAsUser": 1, "capabilities": {"add": ["NET_ADMIN"]}},
             }
         ],
+    },
+}
+VALID_DEPLOYMENT = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "web"},
+    "spec": {
+        "replicas": 2,
+        "selector": {"matchLabels": {"app": "web"}},
+        "strategy": {"type": "Recreate"},
+        "template": {
+            "metadata": {"labels": {"app": "web"}, "annotations": {"a/b": "c"}},
+            "spec": {"containers": [{"name": "app", "image": "nginx"}]},
+        },
     },
 }
 
@@ -85,6 +114,7 @@ def _places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 PLACES = _places(VALID)
+DEPLOYMENT_PLACES = _places(VALID_DEPLOYMENT)
 
 
 @settings(deadline=None, derandomize=True, max_examples=300)
@@ -105,13 +135,8 @@ def test_any_yaml_punctuation_decodes_or_gets_one_message(pieces: list[str]) -> 
     _decodes_or_says_why("".join(pieces))
 
 
-@settings(deadline=None, derandomize=True, max_examples=400)
-@given(
-    st.lists(st.tuples(st.sampled_from(PLACES), plain, st.sampled_from(["set", "add", "drop"])), min_size=1, max_size=3)
-)
-def test_a_changed_manifest_decodes_or_gets_one_message(changes: list[tuple[tuple[Any, ...], Any, str]]) -> None:
-    """Any value in the place of any other, a field too many, and a field too few."""
-    document: Any = deepcopy(VALID)
+def _changed(valid: dict[str, Any], changes: list[tuple[tuple[Any, ...], Any, str]]) -> str:
+    document: Any = deepcopy(valid)
     for (*parents, last), value, change in changes:
         # An earlier change may have taken the place away.
         with suppress(KeyError, IndexError, TypeError, AttributeError):
@@ -122,7 +147,29 @@ def test_a_changed_manifest_decodes_or_gets_one_message(changes: list[tuple[tupl
                 node[last].update({str(value): value})
             else:
                 del node[last]
-    _decodes_or_says_why(write_documents([document]))
+    return write_documents([document])
+
+
+@settings(deadline=None, derandomize=True, max_examples=400)
+@given(
+    st.lists(st.tuples(st.sampled_from(PLACES), plain, st.sampled_from(["set", "add", "drop"])), min_size=1, max_size=3)
+)
+def test_a_changed_manifest_decodes_or_gets_one_message(changes: list[tuple[tuple[Any, ...], Any, str]]) -> None:
+    """Any value in the place of any other, a field too many, and a field too few."""
+    _decodes_or_says_why(_changed(VALID, changes))
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(DEPLOYMENT_PLACES), plain, st.sampled_from(["set", "add", "drop"])),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_a_changed_deployment_decodes_or_gets_one_message(changes: list[tuple[tuple[Any, ...], Any, str]]) -> None:
+    """The same of a template's fields."""
+    _decodes_or_says_why(_changed(VALID_DEPLOYMENT, changes))
 
 
 @settings(deadline=None, derandomize=True, max_examples=200)
@@ -163,6 +210,17 @@ probes = st.one_of(
     st.builds(Probe, http_get=st.builds(HTTPGet, port=numbers, path=names.map("/{}".format)), **timings),
     st.builds(Probe, tcp_socket=st.builds(TCPSocket, port=numbers), **timings),
     st.builds(Probe, exec=st.builds(Exec, command=words.filter(len)), **timings),
+    st.builds(Probe, grpc=st.builds(GRPC, port=numbers, service=text), **timings),
+)
+grace = {"termination_grace_period_seconds": st.none() | st.integers(1, 99)}
+liveness = st.builds(
+    Probe, http_get=st.builds(HTTPGet, port=numbers, scheme=st.sampled_from(["HTTP", "HTTPS"])), **timings, **grace
+)
+hooks = st.one_of(
+    st.builds(Handler, http_get=st.builds(HTTPGet, port=numbers)),
+    st.builds(Handler, tcp_socket=st.builds(TCPSocket, port=numbers)),
+    st.builds(Handler, exec=st.builds(Exec, command=words.filter(len))),
+    st.builds(Handler, sleep=st.builds(Sleep, seconds=st.integers(0, 30))),
 )
 values = plain.filter(lambda value: value is not None)
 containers = st.builds(
@@ -175,6 +233,9 @@ containers = st.builds(
     env=st.lists(st.builds(EnvVar, name=names, value=text), max_size=2, unique_by=lambda each: each.name).map(tuple),
     ports=st.lists(st.builds(Port, container_port=numbers), max_size=2).map(tuple),
     readiness_probe=st.none() | probes,
+    liveness_probe=st.none() | liveness,
+    startup_probe=st.none() | liveness,
+    lifecycle=st.none() | st.builds(Lifecycle, post_start=st.none() | hooks, pre_stop=st.none() | hooks),
     resources=st.dictionaries(text, plain, max_size=2),
     security_context=st.builds(
         SecurityContext,
@@ -205,6 +266,26 @@ services = st.builds(
         ),
     ),
 )
+sidecars = containers.map(lambda each: replace(each, name=f"{each.name}-s", restart_policy="Always"))
+deployments = st.builds(
+    lambda metadata, labels, extra, spec, replicas: Deployment(
+        metadata=metadata,
+        spec=DeploymentSpec(
+            replicas=replicas,
+            selector=LabelSelector(match_labels=labels),
+            template=PodTemplate(metadata=TemplateMetadata(labels={**extra, **labels}), spec=spec),
+        ),
+    ),
+    metadata,
+    st.dictionaries(names, label_values, min_size=1, max_size=2),
+    label_maps,
+    st.builds(
+        PodSpec,
+        init_containers=st.lists(sidecars, max_size=1).map(tuple),
+        containers=containers.map(lambda each: (each,)),
+    ),
+    st.integers(0, 5),
+)
 namespaces = st.builds(Namespace, metadata=st.builds(Metadata, name=names, labels=label_maps))
 
 
@@ -213,7 +294,11 @@ def _several(objects: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ..
 
 
 manifests = st.builds(
-    Manifest, pods=_several(pods), services=_several(services), namespaces=_several(namespaces)
+    Manifest,
+    pods=_several(pods),
+    deployments=_several(deployments),
+    services=_several(services),
+    namespaces=_several(namespaces),
 ).filter(lambda manifest: manifest.objects)
 
 
@@ -222,3 +307,18 @@ manifests = st.builds(
 def test_a_manifest_survives_a_round_trip(manifest: Manifest) -> None:
     """decode(encode(m)) == m, the fields without effect included."""
     assert decode([("f.yaml", encode(manifest))]) == manifest
+
+
+@settings(deadline=None, derandomize=True, max_examples=50)
+@given(manifests)
+def test_expansion_adds_each_deployments_pods(manifest: Manifest) -> None:
+    """As many as its replicas, each of them valid by itself; or one message about a name that is taken."""
+    try:
+        expanded = manifest.expanded()
+    except InputError as error:
+        assert "a Deployment makes one of that name" in str(error)  # noqa: PT017  # nothing raised is as well
+        return
+    count = sum(each.spec.replicas for each in manifest.deployments)
+    assert len(expanded.pods) == len(manifest.pods) + count
+    if expanded.objects:
+        assert decode([("f.yaml", encode(expanded))]) == expanded

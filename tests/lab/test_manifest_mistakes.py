@@ -88,7 +88,51 @@ POD = [
         {"exec": {"command": ["true"]}, "tcpSocket": {"port": 80}},
         "spec.containers[0].readinessProbe: it has 2 handlers",
     ),
-    ("spec/containers/0/readinessProbe", {"grpc": {"port": 80}}, "spec.containers[0].readinessProbe.grpc: {'port': 80"),
+    (
+        "spec/containers/0/readinessProbe",
+        {"grpc": {"port": 0}},
+        "spec.containers[0].readinessProbe.grpc.port: 0 is no port; a port",
+    ),
+    (
+        "spec/containers/0/readinessProbe",
+        {"tcpSocket": {"port": 80}, "terminationGracePeriodSeconds": 5},
+        "spec.containers[0].readinessProbe.terminationGracePeriodSeconds: this probe ends no container; remove it",
+    ),
+    (
+        "spec/containers/0/livenessProbe",
+        {"tcpSocket": {"port": 80}, "terminationGracePeriodSeconds": 0},
+        "spec.containers[0].livenessProbe.terminationGracePeriodSeconds: 0 is not accepted; use a number from 1",
+    ),
+    (
+        "spec/containers/0/startupProbe",
+        {"tcpSocket": {"port": 80}, "successThreshold": 2},
+        "spec.containers[0].startupProbe.successThreshold: it must be 1 for this probe",
+    ),
+    (
+        "spec/containers/0/lifecycle",
+        {"postStart": {}},
+        "spec.containers[0].lifecycle.postStart: it has 0 handlers; give it one of httpGet, exec, sleep",
+    ),
+    (
+        "spec/containers/0/lifecycle",
+        {"preStop": {"httpGet": {"port": "admin"}}},
+        "spec.containers[0].lifecycle.preStop: the container has no port named 'admin'; its ports: http",
+    ),
+    (
+        "spec/containers/0/lifecycle",
+        {"preStop": {"sleep": {"seconds": 31}}},
+        "spec.containers[0].lifecycle.preStop.sleep.seconds: it is longer than terminationGracePeriodSeconds (30); ",
+    ),
+    (
+        "spec/containers/0/lifecycle",
+        {"stopSignal": "SIGUSR1"},
+        "spec.containers[0].lifecycle.stopSignal: 'SIGUSR1' is not accepted here: SIGTERM is",
+    ),
+    (
+        "spec/containers/0/restartPolicy",
+        "Always",
+        "spec.containers[0].restartPolicy: only init containers have their own; remove it",
+    ),
     (
         "spec/containers/0/readinessProbe",
         {"httpGet": {"port": "web"}},
@@ -101,8 +145,8 @@ POD = [
     ),
     (
         "spec/containers/0/readinessProbe",
-        {"httpGet": {"port": 80, "scheme": "HTTPS"}},
-        "spec.containers[0].readinessProbe.httpGet.scheme: 'HTTPS' is not accepted; accepted: HTTP; for HTTPS use",
+        {"httpGet": {"port": 80, "scheme": "FTP"}},
+        "spec.containers[0].readinessProbe.httpGet.scheme: 'FTP' is not accepted; accepted: HTTP, HTTPS",
     ),
     (
         "spec/containers/0/readinessProbe",
@@ -140,13 +184,18 @@ POD = [
     ),
     (
         "spec/initContainers",
-        [{"name": "a", "image": "a", "restartPolicy": "Always"}],
-        "spec.initContainers[0].restartPolicy: 'Always' is not accepted here: ",
+        [{"name": "a", "image": "a", "restartPolicy": "Never"}],
+        "spec.initContainers[0].restartPolicy: 'Never' is not accepted; accepted: Always",
     ),
     (
         "spec/initContainers",
         [{"name": "a", "image": "a", "readinessProbe": {"tcpSocket": {"port": 80}}}],
-        "spec.initContainers[0].readinessProbe: an init container is not probed",
+        "spec.initContainers[0].readinessProbe: an init container has none; remove it, or make it a sidecar: ",
+    ),
+    (
+        "spec/initContainers",
+        [{"name": "a", "image": "a", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}],
+        "spec.initContainers[0].lifecycle.preStop: an init container has none; remove it, or make it a sidecar: ",
     ),
     (
         "spec/restartPolicy",
@@ -170,6 +219,39 @@ def test_a_mistake_in_a_pod_is_named_with_its_field(path: str, value: Any, expec
     """The message has file, document, line, object, path, what is wrong and what to do."""
     message = _mistake(_put(_base(), path, value))
     assert message.startswith(WHERE + expected), message
+
+
+def _deployment() -> dict[str, Any]:
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": _base()["spec"]}
+    spec = {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec}
+
+
+DEPLOYMENT = [
+    ("spec/replicas", -1, "spec.replicas: -1 is not accepted; use a number from 0"),
+    ("spec/selector", None, "spec.selector: it is missing"),
+    ("spec/selector/matchLabels", {}, "spec.selector.matchLabels: it is empty; write labels that the template has too"),
+    ("spec/selector/matchLabels/app", "x", "spec.template.metadata.labels: the selector wants app: x; write the same"),
+    ("spec/selector/matchExpressions", [{}], "spec.selector.matchExpressions: [{}] is not accepted here: only `match"),
+    ("spec/template/spec/restartPolicy", "Never", "spec.template.spec.restartPolicy: a Deployment restarts its pods;"),
+    ("spec/template/spec/containers/0/image", "", "spec.template.spec.containers[0].image: '' is no image name"),
+    ("spec/template/spec/containers/0/prots", [], "spec.template.spec.containers[0].prots: the field is unknown; did"),
+    ("spec/paused", True, "spec.paused: True is not accepted here: nothing is rolled out"),
+    ("spec/template/status", {}, "spec.template.status: the field is unknown"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), DEPLOYMENT)
+def test_a_mistake_in_a_deployment_is_named_with_its_field(path: str, value: Any, expected: str) -> None:
+    """Its template's fields are looked at like a pod's."""
+    message = _mistake(_put(_deployment(), path, value))
+    assert message.startswith(f"web.yaml: document 1 (line 2): Deployment default/web: {expected}"), message
+
+
+def test_a_deployment_whose_pods_could_not_be_named_is_refused() -> None:
+    """The number is a part of the name."""
+    message = _mistake(_put(_deployment(), "metadata/name", "a" * 252))
+    assert "is too long for the names of its pods; shorten it" in message
 
 
 SERVICE = [
@@ -200,7 +282,8 @@ def test_a_mistake_in_a_service_is_named_with_its_field(path: str, value: Any, e
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        ("kind", "Deployment", "kind: 'Deployment' of 'v1' is not accepted; accepted: Pod (v1), Service (v1), Namesp"),
+        ("kind", "Job", "kind: 'Job' of 'v1' is not accepted; accepted: Pod (v1), Deployment (apps/v1), Service"),
+        ("kind", "Deployment", "apiVersion: 'v1' has no Deployment; write apps/v1"),
         ("kind", "pod", "kind: 'pod' of 'v1' is not accepted"),
         ("kind", None, "kind: it is missing; accepted: Pod (v1)"),
         ("kind", ["Pod"], "kind: ['Pod'] is not text"),

@@ -3,9 +3,13 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from lab.loop import Loop, Timer
-from lab.manifest.pod import Exec, Probe
-from lab.probes import _FIRST_RETRY_S, Prober
+import pytest
+
+from lab.blueprint import Check, ProbePlan
+from lab.loop import Loop
+from lab.manifest import Exec, Probe
+from lab.probes import FIRST_RETRY_S, Outcome, Prober
+from lab.timers import Timer
 
 
 class ManualLoop(Loop):
@@ -56,20 +60,28 @@ class Commands:
         self.running.pop(0)(status)
 
 
-def _prober(**timings: Any) -> tuple[ManualLoop, Commands, Prober, list[tuple[bool, str]]]:
+PASSED = Outcome(passed=True)
+
+
+def _failed(reason: str = "exit status 1", *, counts: bool) -> Outcome:
+    return Outcome(passed=False, reason=reason, counts=counts)
+
+
+def _prober(*, patient: bool = False, **timings: Any) -> tuple[ManualLoop, Commands, Prober, list[Outcome]]:
     loop, commands = ManualLoop(), Commands()
-    heard: list[tuple[bool, str]] = []
-    probe = Probe(exec=Exec(command=("check",)), **timings)
-    prober = Prober(loop, probe, ("", 0), commands.execute, lambda ready, reason: heard.append((ready, reason)))
+    heard: list[Outcome] = []
+    command = Exec(command=("check",))
+    plan = ProbePlan(Check(command, ("", 0)), Probe(exec=command, **timings))
+    prober = Prober(loop, plan, commands.execute, heard.append, patient=patient, clock=lambda: loop.now_s)
     return loop, commands, prober, heard
 
 
-def test_a_command_that_passes_makes_ready_and_is_run_again_after_the_period():
-    """Readiness is told once, and the next probe comes a period later."""
+def test_a_command_that_passes_is_told_and_run_again_after_the_period():
+    """The next probe begins a period after the one before began."""
     loop, commands, prober, heard = _prober(period_seconds=10)
     loop.advance(0)
     commands.end(0)
-    assert [(True, "")] == heard
+    assert [PASSED] == heard
     loop.advance(9.9)
     assert commands.started == 1
     loop.advance(0.2)
@@ -78,30 +90,70 @@ def test_a_command_that_passes_makes_ready_and_is_run_again_after_the_period():
     loop.close()
 
 
-def test_until_it_has_been_ready_a_container_is_probed_sooner():
+def test_until_it_has_passed_a_probe_is_repeated_sooner():
     """After a first failure soon, then after double that time and so on, up to the period."""
     loop, commands, prober, heard = _prober(period_seconds=10)
     starts = []
     for _ in range(4):
         while not commands.running:
-            loop.advance(_FIRST_RETRY_S / 8)
-        starts.append(round(loop.now_s / _FIRST_RETRY_S))
+            loop.advance(FIRST_RETRY_S / 8)
+        starts.append(round(loop.now_s / FIRST_RETRY_S))
         commands.end(1)
     assert starts == [0, 1, 3, 7]
-    assert [(False, "readiness probe failed: exit status 1")] * 4 == heard
+    assert [_failed(counts=False)] * 4 == heard
     prober.stop()
     loop.close()
 
 
-def test_as_many_failures_as_the_threshold_make_unready():
-    """Fewer change the reason alone; a success in between begins the count again."""
+def test_what_is_repeated_sooner_counts_as_often_as_on_a_node():
+    """With a period of 10 s the third failure that counts comes after 20 s, however many there were meanwhile."""
+    loop, commands, prober, heard = _prober(period_seconds=10, failure_threshold=3)
+    while not any(outcome.counts for outcome in heard):
+        while not commands.running:
+            loop.advance(FIRST_RETRY_S)
+        commands.end(1)
+    assert 20 == pytest.approx(loop.now_s, abs=0.1)
+    assert len(heard) > 10
+    prober.stop()
+    loop.close()
+
+
+def test_a_patient_probe_is_never_repeated_sooner():
+    """A container that has to be alive is not taken for dead in a hurry: three failures take two periods."""
+    loop, commands, prober, heard = _prober(patient=True, period_seconds=10, failure_threshold=3)
+    loop.advance(0)
+    for second in (10, 20):
+        commands.end(1)
+        loop.advance(9.9)
+        assert not commands.running
+        loop.advance(second - loop.now_s)
+    commands.end(1)
+    assert [False, False, True] == [outcome.counts for outcome in heard]
+    prober.stop()
+    loop.close()
+
+
+def test_as_many_failures_as_the_threshold_count():
+    """Fewer are told and don't count; a success in between begins the count again."""
     loop, commands, prober, heard = _prober(period_seconds=1, failure_threshold=2)
     loop.advance(0)
     for status in (0, 1, 0, 1, 1):
         commands.end(status)
         loop.advance(1)
-    assert [True, True, True, True, False] == [ready for ready, _ in heard]
-    assert heard[-1] == (False, "readiness probe failed: exit status 1")
+    assert [PASSED, _failed(counts=False), PASSED, _failed(counts=False), _failed(counts=True)] == heard
+    prober.stop()
+    loop.close()
+
+
+def test_as_many_successes_as_the_threshold_count():
+    """Fewer are not even told."""
+    loop, commands, prober, heard = _prober(success_threshold=2)
+    loop.advance(0)
+    commands.end(0)
+    assert heard == []
+    loop.advance(FIRST_RETRY_S)
+    commands.end(0)
+    assert [PASSED] == heard
     prober.stop()
     loop.close()
 
@@ -110,13 +162,13 @@ def test_a_command_that_takes_too_long_has_failed_and_its_end_counts_no_more():
     """It is killed at the deadline; when it ends, late, no second chain of probes begins."""
     loop, commands, prober, heard = _prober(period_seconds=1, timeout_seconds=1)
     loop.advance(1)
-    assert ([(False, "readiness probe failed: timed out")], 1) == (heard, commands.killed)
+    assert ([_failed("timed out", counts=False)], 1) == (heard, commands.killed)
     loop.advance(0.1)
     assert commands.started == 2
     commands.end(-9)  # the first, which was killed
     assert len(heard) == 1
     commands.end(0)  # the second
-    assert heard[1:] == [(True, "")]
+    assert [PASSED] == heard[1:]
     loop.advance(1)
     assert commands.started == 3
     prober.stop()
@@ -132,4 +184,20 @@ def test_after_stop_nothing_is_told():
     commands.end(0)
     loop.advance(100)
     assert ([], 1) == (heard, commands.started)
+    loop.close()
+
+
+def test_who_hears_a_result_may_stop_the_prober():
+    """A failure that ends the container is the last that is asked."""
+    loop, commands, prober, heard = _prober(failure_threshold=1)
+
+    def hear(outcome: Outcome) -> None:
+        heard.append(outcome)
+        prober.stop()
+
+    prober._on_result = hear
+    loop.advance(0)
+    commands.end(1)
+    loop.advance(100)
+    assert ([_failed(counts=True)], 1) == (heard, commands.started)
     loop.close()

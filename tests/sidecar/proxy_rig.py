@@ -4,17 +4,23 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 from sidecar.intent import Intent, Protocol
+from sidecar.proxy.cluster import Cluster, OriginalDestinations, Settings
 from sidecar.proxy.counters import ClusterCounters, HttpCounters
+from sidecar.proxy.deadlines import Deadlines
 from sidecar.proxy.destination import Destination
-from sidecar.proxy.downstream import Gateway
+from sidecar.proxy.gateway import Gateway
+from sidecar.proxy.host import Host
 from sidecar.proxy.listener import listen
 from sidecar.proxy.loop import Loop
-from sidecar.proxy.main import Proxy, Sockets
 from sidecar.proxy.message import Limits
-from sidecar.proxy.upstream import Pool
+from sidecar.proxy.outcome import Outcome, RequestKey
+from sidecar.proxy.proxy import Proxy
+from sidecar.proxy.routes import Route
+from sidecar.proxy.sockets import Sockets
 from sidecar.proxy.wire import Receiver
 
 DESTINATION = ("10.0.0.1", 80)
@@ -33,8 +39,12 @@ class MemoryWire:
         self._receiver: Receiver | None = None
         self._waiting: deque[Callable[[Receiver], None]] = deque()
 
-    def start(self, receiver: Receiver) -> None:
+    def local(self) -> Destination:
         """See `Wire`; so for the following."""
+        return ("10.0.0.9", 40000)
+
+    def start(self, receiver: Receiver) -> None:
+        """Do as asked."""
         self._receiver = receiver
 
     def redirect(self, receiver: Receiver) -> None:
@@ -98,42 +108,102 @@ class MemoryWire:
         self.deliver()
 
 
-class MemoryCluster:
+class MemoryCluster(OriginalDestinations):
     """A cluster whose every destination is the test; `dialled` are the connections to it, oldest first."""
 
-    def __init__(self) -> None:
-        self.counters = ClusterCounters()
+    def __init__(self, loop: Loop) -> None:
+        settings = Settings(Limits(head_bytes=4096, headers=20), own_server=True)
+        super().__init__(loop, "memory", ClusterCounters(), settings, direction="inbound")
         self.dialled: list[MemoryWire] = []
         self.failure: OSError | None = None
 
-    def dial(self, destination: Destination) -> MemoryWire:
+    def dial(self, host: Host) -> MemoryWire:  # type: ignore[override]  # a stream has no need to be one here
         """Return a new connection, or fail as the test wants it."""
-        assert DESTINATION == destination
+        assert DESTINATION == host.address
         self.counters.upstream_cx_total += 1
         if self.failure is not None:
+            self.unreachable(host, self.failure)
             raise self.failure
         self.dialled.append(MemoryWire())
         return self.dialled[-1]
 
-    def unreachable(self, _error: OSError) -> None:
-        """Count."""
-        self.counters.upstream_cx_connect_fail += 1
+
+class OneRoute:
+    """Routes that all lead to one cluster, or nowhere."""
+
+    def __init__(self, cluster: Cluster | None) -> None:
+        self.cluster = cluster
+
+    def route(self, destination: Destination, host: bytes) -> Route[Cluster]:
+        """Return the route."""
+        assert DESTINATION == destination
+        assert isinstance(host, bytes)
+        return Route("default", self.cluster)
+
+
+class Notes:
+    """An observer that remembers what it was told."""
+
+    def __init__(self, *, wants_outcomes: bool = False) -> None:
+        self.wants_outcomes = wants_outcomes
+        self.requests: list[tuple[RequestKey, int, int]] = []
+        self.connections: list[RequestKey] = []
+        self.ends: list[tuple[RequestKey, int, int]] = []
+        self.outcomes: list[Outcome] = []
+
+    def requested(self, key: RequestKey, duration_us: int, received_bytes: int, sent_bytes: int) -> None:
+        """Note; so for the following."""
+        assert duration_us >= 0
+        self.requests.append((key, received_bytes, sent_bytes))
+
+    def connected(self, key: RequestKey) -> None:
+        """Note."""
+        self.connections.append(key)
+
+    def disconnected(self, key: RequestKey, received_bytes: int, sent_bytes: int) -> None:
+        """Note."""
+        self.ends.append((key, received_bytes, sent_bytes))
+
+    def observed(self, outcome: Outcome) -> None:
+        """Note."""
+        self.outcomes.append(outcome)
 
 
 class MemoryGateway:
-    """A gateway without sockets."""
+    """A gateway without sockets; `late` lets the time of those pass that are still to send a head."""
 
     def __init__(self) -> None:
-        self.cluster = MemoryCluster()
+        self.loop = Loop()
+        self.cluster = MemoryCluster(self.loop)
         self.counters = HttpCounters()
-        self.pool = Pool(self.cluster, Limits(head_bytes=4096, headers=20), own_server=True)
-        self.gateway = Gateway(self.pool, self.counters, "proxy")
+        self.notes = Notes(wants_outcomes=True)
+        self.routes = OneRoute(self.cluster)
+        self.headers = Deadlines(self.loop, 60.0)
+        self.gateway = Gateway(
+            "inbound", self.routes, self.cluster.settings, self.counters, self.headers, server_name="proxy"
+        )
+        self.gateway.tell(self.notes)
 
     def connect(self) -> MemoryWire:
         """Return a new client's connection."""
         wire = MemoryWire()
-        self.gateway.serve(wire, DESTINATION)
+        wire.start(self.gateway.connect(wire, DESTINATION, ("10.0.0.7", 50000)))
         return wire
+
+    def drain(self) -> None:
+        """Drain as a proxy does."""
+        self.cluster.close()
+        self.gateway.drain()
+
+    def late(self) -> None:
+        """Have all who wait for the end of a head be late."""
+        for who in tuple(self.headers._waiting):
+            self.headers.met(who)
+            who.late()
+
+    def close(self) -> None:
+        """Give back the loop."""
+        self.loop.close()
 
     @property
     def upstream(self) -> MemoryWire:
@@ -148,12 +218,14 @@ class Rig:
     """A proxy with real sockets in a thread, all of whose captured connections were going to `destination`."""
 
     def __init__(self, stack: ExitStack, intent: Intent, destination: Destination) -> None:
-        sockets = Sockets(*((listen(socket.AF_INET, "127.0.0.1", 0),) for _ in range(4)))
+        sockets = Sockets(*((listen(socket.AF_INET, "127.0.0.1", 0),) for _ in range(5)))
         self.inbound: int = sockets.inbound[0].getsockname()[1]
         self.outbound: int = sockets.outbound[0].getsockname()[1]
         self.admin: int = sockets.admin[0].getsockname()[1]
         self.health: int = sockets.health[0].getsockname()[1]
+        self.stats: int = sockets.stats[0].getsockname()[1]
         self.destination = destination
+        self.intent = intent
         self._stack = stack
         self._loop = Loop()
         self._proxy = Proxy(self._loop, intent, sockets, lambda _connection: self.destination)
@@ -165,6 +237,28 @@ class Rig:
         client = socket.create_connection(("127.0.0.1", port or self.inbound), timeout=10)
         self._stack.callback(client.close)
         return client
+
+    def ask(self, request: bytes, port: int | None = None) -> bytes:
+        """Return all that a new client, which then sends FIN, gets for `request`."""
+        with self.dial(port) as client:
+            client.sendall(request)
+            client.shutdown(socket.SHUT_WR)
+            return read_all(client)
+
+    def do(self, call: Callable[[], None]) -> None:
+        """Have the proxy's thread do something, and wait until it has."""
+        done = threading.Event()
+
+        def doing() -> None:
+            call()
+            done.set()
+
+        self._loop.call_threadsafe(doing)
+        assert done.wait(10)
+
+    def update(self, intent: Intent) -> None:
+        """Have the proxy follow another intent."""
+        self.do(lambda: self._proxy.update(intent))
 
     def counters(self) -> dict[str, int]:
         """Return what the proxy counted; final once `stop` has returned."""
@@ -188,41 +282,80 @@ class Rig:
         self._proxy.close()
         self._loop.close()
 
+    def check_nothing_leaked(self) -> None:
+        """Stop, and check that nothing is open or counted as if it were."""
+        counters = self.stop()
+        while any(value for name, value in self.counters().items() if name.endswith("_cx_active")):
+            # What closed in the very last turn is given back in the next.
+            self._loop.turn(1)
+        assert 0 == sum(value for name, value in counters.items() if name.endswith("downstream_cx_active"))
+        assert 0 == sum(host.active for cluster in self._proxy._clusters for host in cluster.hosts)
+        assert (0, 0) == (len(self._proxy._headers), len(self._proxy._detections))
+        wakers = {self._loop._wake_reader.fileno(), self._loop._alarm.fileno()}
+        own = {listener._listening.fileno() for _, listener in self._proxy._own_listeners}
+        assert wakers | own == set(self._loop._handlers)
+
+    def watch(self) -> Notes:
+        """Return notes of what is told from now on, to them instead of the metrics."""
+        notes = Notes(wants_outcomes=True)
+
+        def tell() -> None:
+            for direction in (self._proxy._inbound, self._proxy._outbound):
+                direction.gateway.tell(notes)
+                direction.byte_service.tell(notes)
+
+        self.do(tell)
+        return notes
+
 
 @contextmanager
-def rig(protocol: Protocol, script: Script, *, drain_s: float = 20.0, connect_timeout_s: float = 10.0) -> Iterator[Rig]:
-    """Yield a proxy in front of a server that runs `script` in a thread for each connection."""
-    with ExitStack() as stack:
-        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        threads: list[threading.Thread] = []
+def server(script: Script) -> Iterator[Destination]:
+    """Yield the address of a server that runs `script` in a thread for each connection."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    threads: list[threading.Thread] = []
 
-        def run(connection: socket.socket) -> None:
-            with connection:
-                connection.settimeout(10)
+    def run(connection: socket.socket) -> None:
+        with connection:
+            connection.settimeout(10)
+            # What a client does to its connection is for the proxy to bear, not for the server.
+            with suppress(ConnectionError):
                 script(connection)
 
-        def accept() -> None:
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:
-                    return
-                threads.append(threading.Thread(target=run, args=(connection,)))
-                threads[-1].start()
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            threads.append(threading.Thread(target=run, args=(connection,)))
+            threads[-1].start()
 
-        accepting = threading.Thread(target=accept)
-        accepting.start()
+    accepting = threading.Thread(target=accept)
+    accepting.start()
+    try:
+        yield listening.getsockname()
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        accepting.join()
+        for thread in threads:
+            thread.join()
+        listening.close()
 
-        def stop_server() -> None:
-            listening.shutdown(socket.SHUT_RDWR)
-            accepting.join()
-            for thread in threads:
-                thread.join()
 
-        stack.callback(stop_server)
-        intent = Intent(protocol=protocol, drain_s=drain_s, connect_timeout_s=connect_timeout_s)
-        proxy = Rig(stack, intent, listening.getsockname())
+@contextmanager
+def serving(intent: Intent, destination: Destination) -> Iterator[Rig]:
+    """Yield a proxy whose connections were going to `destination`."""
+    with ExitStack() as stack:
+        proxy = Rig(stack, intent, destination)
         stack.callback(proxy.close)
+        yield proxy
+
+
+@contextmanager
+def rig(protocol: Protocol, script: Script, **fields: Any) -> Iterator[Rig]:
+    """Yield a proxy, with `fields` of its intent, in front of a `server` that runs `script`."""
+    intent = Intent(protocol=protocol, **{"drain_s": 20.0, **fields})
+    with server(script) as address, serving(intent, address) as proxy:
         yield proxy
 
 

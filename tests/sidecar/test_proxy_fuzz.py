@@ -64,7 +64,7 @@ def _do(memory: MemoryGateway, client: MemoryWire, deed: str, data: bytes) -> No
     elif deed == "accept":
         memory.cluster.failure = None
     elif deed == "gateway drain":
-        memory.gateway.drain()
+        memory.drain()
     elif who == "client":
         _act(client, what, data)
     else:
@@ -106,14 +106,15 @@ def test_nothing_breaks_it(deeds: list[tuple[str, bytes]]) -> None:
         assert _STATUS_LINE.match(client.sent)
     client.break_down(ConnectionResetError(104, "Connection reset by peer"))
     assert set() == memory.gateway.connections
-    idle = {id(upstream.wire) for waiting in memory.pool._idle.values() for upstream in waiting}
+    idle = {id(upstream.wire) for host in memory.cluster.hosts for upstream in host.idle}
     assert idle == {id(wire) for wire in memory.cluster.dialled if wire.open}
 
     memory.cluster.failure = None
     for wire in memory.cluster.dialled:
         wire.break_down(ConnectionResetError(104, "Connection reset by peer"))
-    memory.gateway.draining = False
+    memory.gateway.draining = memory.cluster.closed = False
     after = memory.connect()
     after.say(REQUEST)
     memory.upstream.say(RESPONSE)
     assert after.sent.startswith(b"HTTP/1.1 200 OK\r\n")
+    memory.close()

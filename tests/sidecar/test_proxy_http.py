@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 from proxy_rig import MemoryGateway
 
@@ -8,10 +10,12 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nserver: proxy\r\nx-envoy-upst
 
 
 @pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> MemoryGateway:
-    """Return a gateway in which no time passes."""
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryGateway]:
+    """Yield a gateway in which no time passes."""
     monkeypatch.setattr("sidecar.proxy.downstream.time.perf_counter", lambda: 1.0)
-    return MemoryGateway()
+    gateway = MemoryGateway()
+    yield gateway
+    gateway.close()
 
 
 def test_one_exchange(memory: MemoryGateway) -> None:
@@ -323,7 +327,7 @@ def test_draining_closes_what_is_idle(memory: MemoryGateway) -> None:
     """Draining closes idle connections at once, and the others after their response, which says so."""
     idle, busy = memory.connect(), memory.connect()
     busy.say(REQUEST)
-    memory.gateway.drain()
+    memory.drain()
     assert (False, True) == (idle.open, busy.open)
     memory.upstream.say(RESPONSE)
     assert b"connection: close\r\n\r\nhi" == bytes(busy.sent)[-23:]

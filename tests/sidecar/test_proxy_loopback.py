@@ -15,7 +15,8 @@ from sidecar.intent import Intent
 from sidecar.proxy.destination import original_destination
 from sidecar.proxy.listener import listen
 from sidecar.proxy.loop import Loop
-from sidecar.proxy.main import Proxy, Sockets
+from sidecar.proxy.proxy import Proxy
+from sidecar.proxy.sockets import Sockets
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: nginx\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -251,7 +252,7 @@ def test_drain_ends_in_bounded_time() -> None:
 
 def test_no_descriptors_is_no_busy_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no descriptor is left, accepting pauses; the connection in the queue is served afterwards."""
-    sockets = Sockets(*((listen(socket.AF_INET, "127.0.0.1", 0),) for _ in range(4)))
+    sockets = Sockets(*((listen(socket.AF_INET, "127.0.0.1", 0),) for _ in range(5)))
     accept = socket.socket.accept
     failures = [OSError(24, "Too many open files")]
 

@@ -2,11 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.proxy.body import CHUNKED, UNTIL_CLOSE, BadMessageError, ChunkedBody
 from sidecar.proxy.message import (
-    CHUNKED,
-    UNTIL_CLOSE,
-    BadMessageError,
-    ChunkedBody,
     Limits,
     RequestHead,
     ResponseHead,

@@ -1,0 +1,38 @@
+"""The verdict as GitHub-flavoured Markdown, for a job's summary page or a comment on a pull request."""
+
+import re
+
+from bench.gate import Result, Row
+from bench.summary import microseconds
+from bench.verdict import Outcome
+
+_SIGN = {Outcome.PASS: "✅", Outcome.REGRESSION: "❌", Outcome.INCONCLUSIVE: "❔"}
+_HEADINGS = ("", "arm", "against", "connection", "phase", "difference [95 %]", "limit", "smallest visible")
+
+
+def render(result: Result) -> str:
+    """Write a heading, the sentence, a table of the rows, and doubts and caveats as lists."""
+    lines = [f"### {_SIGN[result.verdict]} Interception gate: {result.verdict}", "", _plain(result.sentence), ""]
+    if result.rows:
+        lines += [_line(_HEADINGS), _line(["---"] * len(_HEADINGS)), *(_line(_cells(row)) for row in result.rows), ""]
+    for title, said in (("Doubts", result.doubts), ("Caveats", result.caveats)):
+        if said:
+            lines += [f"{title}:", "", *(f"- {_plain(str(each))}" for each in said), ""]
+    lines += [f"Run {_plain(result.run)}, held against {_plain(result.standard)}.", ""]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    limit = f"{row.limit} ({microseconds(row.limit_us)} µs)" if "%" in row.limit else row.limit
+    visible = f"{microseconds(row.smallest_visible_us)} µs"
+    said = (row.arm, row.against, row.connection, row.phase, row.interval, limit, visible)
+    return (f"{_SIGN[row.verdict]} {row.verdict}", *map(_plain, said))
+
+
+def _line(cells: list[str] | tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(text: str) -> str:
+    """Escape what Markdown, or the HTML in it, would take for markup; a line stays one line."""
+    return re.sub(r"([\\`*_{}<>|\[\]#~&])", r"\\\1", " ".join(text.split()))

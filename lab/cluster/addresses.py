@@ -1,0 +1,47 @@
+"""Service addresses: virtual ones, which no link has; the node translates them. Pure."""
+
+from lab.errors import InputError
+
+SERVICE_CIDR_IPV4 = "10.96.0.0/16"
+SERVICE_CIDR_IPV6 = "fd00:10:96::/112"
+
+DNS_IPV4 = "10.96.0.10"
+DNS_IPV6 = "fd00:10:96::a"
+"""The cluster's DNS, which is a process in the node: the node itself has these two."""
+
+DOMAIN = "cluster.local"
+
+MAX_SERVICES = 65_000
+
+_FIRST = 11  # 10.96.0.1 is the API server's on a cluster, .10 the DNS
+
+
+class Addresses:
+    """Gives each Service its two addresses, in the order of asking, and none of them ever to another."""
+
+    def __init__(self) -> None:
+        self._given: dict[tuple[str, str], tuple[str, str]] = {}
+        self._next = _FIRST
+
+    def copied(self) -> "Addresses":
+        """Return a copy that goes its own way."""
+        other = Addresses()
+        other.__dict__.update(self.__dict__, _given=dict(self._given))
+        return other
+
+    def of(self, key: tuple[str, str]) -> tuple[str, str]:
+        """Return the IPv4 and IPv6 address of the Service `key`: the same while it exists.
+
+        Raises `InputError` when there are none left.
+        """
+        if key not in self._given:
+            if self._next >= _FIRST + MAX_SERVICES:
+                raise InputError(f"{SERVICE_CIDR_IPV4} has room for {MAX_SERVICES} Services: start several labs")
+            high, low = divmod(self._next, 256)
+            self._given[key] = f"10.96.{high}.{low}", f"fd00:10:96::{self._next:x}"
+            self._next += 1
+        return self._given[key]
+
+    def forget(self, key: tuple[str, str]) -> None:
+        """Hear that the Service `key` is gone; one of its name that comes later gets new addresses."""
+        self._given.pop(key, None)

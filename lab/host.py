@@ -1,0 +1,54 @@
+"""What containers need of the lab and of the pod that they live in."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lab.blueprint import PodPlan, Process
+from lab.loop import Loop
+from lab.program import Command, Standin
+from lab.spawner import Handle, Place, Spawner
+
+if TYPE_CHECKING:
+    from lab.container import LiveContainer
+
+
+@dataclass(frozen=True)
+class Host:
+    """The lab: its loop, its fork servers, its namespaces, its logs."""
+
+    loop: Loop
+    spawners: dict[tuple[str, ...], Spawner]
+    inside: Callable[[tuple[str, str] | None], AbstractContextManager[None]]
+    place: Callable[[PodPlan, bool], Place]
+    logs: Path
+
+    def spawn(self, pod: PodPlan, process: Process, on_event: Callable[[str, int | str], None], **how: Any) -> Handle:
+        """Spawn a process in `pod` from the fork server that has its program imported."""
+        program = process.program
+        preload = program.preload if isinstance(program, Standin) else ()
+        place = self.place(pod, isinstance(program, Command) or program.files)
+        return self.spawners[preload].spawn(process, place, on_event, **how)
+
+
+class Owner(Protocol):
+    """The pod, as its containers see it."""
+
+    plan: PodPlan
+
+    def changed(self) -> None:
+        """Hear that a container's readiness changed."""
+
+    def hook_returned(self, container: "LiveContainer") -> None:
+        """Hear that the postStart hook has returned, however: what waits for it may go on."""
+
+    def container_started(self, container: "LiveContainer") -> None:
+        """Hear that the container counts as started: after its postStart hook and its startup probe."""
+
+    def container_exited(self, container: "LiveContainer", status: int, *, failed: bool) -> None:
+        """Hear its exit status, and whether it was ended because a probe or hook `failed`."""
+
+    def hook_done(self) -> None:
+        """Hear that a preStop hook is done."""

@@ -1,0 +1,94 @@
+"""The intent's file: made from what the pod can read about itself and the cluster, written when it has changed.
+
+It touches files and starts nothing; who is told of a new intent is not known here.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from lab.cluster.podinfo import PODINFO, PodInfo
+from lab.cluster.state import STATE, State
+from lab.errors import PodError
+from sidecar import wish
+from sidecar.agent.settings import Settings
+from sidecar.contract import HOME, INTENT
+from sidecar.intent import Intent
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things are; other than the defaults in tests alone."""
+
+    home: str = HOME
+    intent: str = INTENT
+    state: str = STATE
+    podinfo: str = PODINFO
+
+
+class Delivery:
+    """What was delivered last, and the next."""
+
+    def __init__(self, paths: Paths, settings: Settings) -> None:
+        """Deliver the first intent.
+
+        Raises `InputError` for an annotation that is wrong, `PodError` where a file cannot be read or written.
+        """
+        self._paths = paths
+        self._settings = settings
+        self.count = 0
+        self.state = State()
+        try:
+            Path(paths.home).mkdir(0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise PodError(f"{paths.home}: {error.strerror}: let nothing else in the pod use this path") from error
+        self.pod = _read(paths.podinfo, _PODINFO)
+        self.intent = self._wished()
+        self._write()
+
+    def renew(self) -> bool:
+        """Read again, and deliver a new intent if there is one; returns whether there was.
+
+        Raises what the constructor raises, and then the last intent stays.
+        """
+        self.pod = _read(self._paths.podinfo, _PODINFO)
+        intent = self._wished()
+        if intent == self.intent:
+            return False
+        self.intent = intent
+        self._write()
+        return True
+
+    def _wished(self) -> Intent:
+        self.state = _read(self._paths.state, _STATE)
+        return wish.intent(self.pod, self._settings.ports, self.state, self._settings.base)
+
+    def _write(self) -> None:
+        """Rename a complete file into place, readable by whoever the proxy becomes."""
+        path = self._paths.intent
+        try:
+            fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            with os.fdopen(fd, "w") as file:
+                file.write(self.intent.to_json())
+            Path(f"{path}.new").rename(path)
+        except OSError as error:
+            raise PodError(f"{path}: {error.strerror}: let nothing else in the pod use {self._paths.home}") from error
+        self.count += 1
+
+
+def _read(path: str, decoder: "msgspec.json.Decoder[_Value]") -> _Value:
+    try:
+        return decoder.decode(Path(path).read_bytes())
+    except OSError as error:
+        raise PodError(f"{path}: {error.strerror}: an agent runs in a pod of a lab, which has this file") from error
+    except msgspec.DecodeError as error:
+        raise PodError(f"{path}: {error}: the lab and the agent must be of one version") from error
+
+
+_PODINFO = msgspec.json.Decoder(PodInfo)
+_STATE = msgspec.json.Decoder(State)

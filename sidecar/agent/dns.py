@@ -1,0 +1,202 @@
+"""The pod's resolver where DNS is captured: Services' names answered here, all others asked of the cluster's server.
+
+UDP and TCP on 127.0.0.1. Without a table yet it says SERVFAIL, so that a client asks again rather than believe that a
+name does not exist. Sources: istio/istio pkg/dns/client; RFC 1035 §4.2.2 (TCP); RFC 7766 §6.2.
+"""
+
+import socket
+import struct
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+import dnslib
+from dnslib.label import DNSLabelError
+
+from lab.cluster.state import State
+from lab.errors import PodError
+from sidecar.agent.forward import MESSAGE_BYTES, SERVFAIL, failed, forward
+from sidecar.agent.nametable import Addresses, table
+from sidecar.proxy.loop import READ, Loop
+from sidecar.proxy.stream import Stream
+
+TTL_S = 30
+RESOLV_CONF = "/etc/resolv.conf"
+
+_AT_ONCE = 64
+_MOST_ASKED = 512
+_MOST_CONNECTIONS = 64
+_IDLE_S = 10.0
+_HEADER_BYTES = 12
+_REFUSED = 5
+
+Tell = Callable[[bytes], None]
+
+
+class Resolver:
+    """A DNS server on 127.0.0.1:`port`."""
+
+    def __init__(self, loop: Loop, port: int, namespace: str, resolv_conf: str = RESOLV_CONF) -> None:
+        """Listen; raises `PodError` for a port that is taken."""
+        self._loop = loop
+        self._namespace = namespace
+        self._names: dict[str, Addresses] | None = None
+        self._upstreams = upstreams(Path(resolv_conf))
+        self._asked = 0
+        self._connections = 0
+        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._tcp.bind(("127.0.0.1", port))
+            self._udp.bind(("127.0.0.1", self.port))
+            self._tcp.listen()
+        except OSError as error:
+            self._udp.close()
+            self._tcp.close()
+            raise PodError(f"agent: DNS port {port}: {error.strerror}: let nothing else in the pod use it") from error
+        loop.watch(self._udp.fileno(), READ, self._datagrams)
+        loop.watch(self._tcp.fileno(), READ, self._accept)
+
+    @property
+    def port(self) -> int:
+        """The port, which the kernel chose where 0 was asked for."""
+        number: int = self._tcp.getsockname()[1]
+        return number
+
+    def learn(self, state: State) -> None:
+        """Answer from this state from now on."""
+        self._names = table(state, self._namespace)
+
+    def close(self) -> None:
+        """Answer nothing further."""
+        for each in (self._udp, self._tcp):
+            self._loop.forget(each.fileno())
+            each.close()
+
+    def answer(self, packet: bytes, tell: Tell, *, stream: bool) -> None:
+        """Have `tell` called with the response to `packet`; with nothing for what is no query."""
+        if len(packet) < _HEADER_BYTES or packet[2] & 0x80:
+            return
+        if self._names is None:
+            tell(failed(packet, SERVFAIL))
+            return
+        said = local_answer(packet, self._names)
+        if said is not None:
+            tell(said)
+        elif not self._upstreams:
+            tell(failed(packet, _REFUSED))
+        elif self._asked >= _MOST_ASKED:
+            tell(failed(packet, SERVFAIL))
+        else:
+            self._asked += 1
+            forward(self._loop, packet, self._upstreams[0], self._told(tell), stream=stream)
+
+    def _told(self, tell: Tell) -> Tell:
+        def told(response: bytes) -> None:
+            self._asked -= 1
+            tell(response)
+
+        return told
+
+    def _datagrams(self, _events: int) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                packet, peer = self._udp.recvfrom(MESSAGE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # an ICMP error of an earlier answer is told here
+            self.answer(packet, lambda data, peer=peer: self._send(data, peer), stream=False)  # type: ignore[misc]  # its default is the variable of this turn
+
+    def _send(self, data: bytes, peer: tuple[str, int]) -> None:
+        try:
+            self._udp.sendto(data, peer)
+        except OSError:
+            return  # it will ask again
+
+    def _accept(self, _events: int) -> None:
+        try:
+            link, _ = self._tcp.accept()
+        except OSError:
+            return
+        if self._connections >= _MOST_CONNECTIONS:
+            link.close()
+            return
+        self._connections += 1
+        link.settimeout(0)
+        stream = Stream(self._loop, link, self._closed)
+        stream.start(_Connection(self._loop, stream, self))
+
+    def _closed(self) -> None:
+        self._connections -= 1
+
+
+def upstreams(resolv_conf: Path) -> list[str]:
+    """Return the addresses of a resolv.conf's name servers."""
+    try:
+        lines = resolv_conf.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    words = (line.split() for line in lines)
+    return [each[1] for each in words if len(each) > 1 and each[0] == "nameserver" and _is_address(each[1])]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def local_answer(packet: bytes, names: dict[str, Addresses]) -> bytes | None:
+    """Return the response to a question for the addresses of a name that is ours, None for any other."""
+    try:
+        query = dnslib.DNSRecord.parse(packet)
+        kind = dnslib.QTYPE[query.q.qtype]
+        found = names.get(str(query.q.qname).rstrip(".").lower())
+    except (dnslib.DNSError, DNSLabelError, ValueError, IndexError, struct.error, AttributeError):
+        return None
+    if found is None or kind not in ("A", "AAAA") or query.header.opcode:
+        return None
+    reply = query.reply(ra=1)
+    records = [dnslib.A(each) for each in found.ipv4] if kind == "A" else [dnslib.AAAA(each) for each in found.ipv6]
+    reply.add_answer(*(dnslib.RR(query.q.qname, query.q.qtype, ttl=TTL_S, rdata=each) for each in records))
+    return bytes(reply.pack())
+
+
+class _Connection:
+    """A client over TCP: messages behind their lengths."""
+
+    def __init__(self, loop: Loop, stream: Stream, resolver: Resolver) -> None:
+        self._stream = stream
+        self._resolver = resolver
+        self._received = b""
+        self._timer = loop.call_later(_IDLE_S, stream.abort)
+
+    def received(self, data: bytes) -> None:
+        """Answer each message that is complete."""
+        self._received += data
+        while len(self._received) >= 2:
+            end = 2 + int.from_bytes(self._received[:2], "big")
+            if len(self._received) < end:
+                return
+            packet, self._received = self._received[2:end], self._received[end:]
+            self._resolver.answer(packet, self._send, stream=True)
+
+    def ended(self) -> None:
+        """Close with the client."""
+        self._timer.cancel()
+        self._stream.close()
+
+    def drained(self) -> None:
+        """Nothing waits for it."""
+
+    def lost(self, _error: OSError) -> None:
+        """Nothing is left to do."""
+        self._timer.cancel()
+
+    def _send(self, response: bytes) -> None:
+        if not self._stream.closed:
+            self._stream.write(len(response).to_bytes(2, "big") + response)

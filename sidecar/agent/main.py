@@ -1,0 +1,180 @@
+"""The program of istio-proxy's container: the agent, with the proxy as its child.
+
+The order of a life: deliver the intent, start the proxy, listen, wait until it is ready, say so; then deliver anew
+whenever the pod or the cluster has changed, until one of the two is asked to end or the other ends.
+"""
+
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.errors import SidelabError
+from lab.program import Context
+from sidecar.agent import metrics, news, probers
+from sidecar.agent.answer import Answer
+from sidecar.agent.child import Child
+from sidecar.agent.delivery import Delivery, Paths
+from sidecar.agent.fetch import fetch
+from sidecar.agent.pages import Pages
+from sidecar.agent.probes import Probes
+from sidecar.agent.server import Server
+from sidecar.agent.settings import Settings
+from sidecar.contract import READY_PATH
+from sidecar.proxy.loop import Loop
+
+if TYPE_CHECKING:
+    from sidecar.agent.dns import Resolver
+
+_FIRST_LOOK_S, _LONGEST_LOOK_S = 0.002, 0.1
+_SETTLE_S = 0.05
+_DRAIN_MARGIN_S = 1.0
+
+
+def main(context: Context) -> None:
+    """Be a pod's agent; returns, or raises `SystemExit`, with the proxy's end.
+
+    Raises `InputError` for settings, annotations or probers that are wrong, `PodError` for what the pod lacks.
+    """
+    agent = Agent(context, Paths())
+    agent.run()
+    raise SystemExit(agent.status)
+
+
+class Agent:
+    """A running agent; `status` is what it ends with."""
+
+    def __init__(self, context: Context, paths: Paths) -> None:
+        """Deliver, start the proxy and listen."""
+        self._started_s = time.monotonic()
+        self._ready_s = 0.0
+        self._env = context.env
+        self._say_ready = context.ready
+        settings = Settings.of(context.env)
+        known = probers.read(context.env)
+        self._delivery = Delivery(paths, settings)
+        self._child = Child(settings.proxy, paths.intent, paths.home, context.env)
+        self.status = 0
+        self._loop = Loop()
+        self._watch_signals()
+        self._ending = self._quitting = self._untold = self._news = self._settling = False
+        pod = self._delivery.pod
+        probes = Probes(pod.ipv4 or pod.ipv6)
+        self._pages = Pages(self._loop, self, known, probes.begin)
+        self._server = Server(self._loop, self._delivery.intent.ports.agent, self._pages.handle)
+        self._resolver = self._resolve(pod.namespace) if settings.dns else None
+        directories = [str(Path(each).parent) for each in (paths.state, paths.podinfo)]
+        self._source = news.watch(self._loop, directories, self._changed)
+        self._look(_FIRST_LOOK_S)
+
+    def run(self) -> None:
+        """Serve until the proxy has ended."""
+        self._loop.run()
+
+    def ports(self) -> tuple[int, int, int]:
+        """See `pages.Agent`."""
+        ports = self._delivery.intent.ports
+        return ports.admin, ports.health, ports.stats
+
+    def application(self) -> tuple[int, str] | None:
+        """See `pages.Agent`."""
+        return metrics.application(self._env, self._delivery.pod.annotations, self._delivery.intent.ports.agent)
+
+    def counts(self) -> bytes:
+        """See `pages.Agent`."""
+        resident_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        rows = (
+            (
+                "startup_duration_seconds",
+                "gauge",
+                "Time from the agent's start to the proxy's readiness",
+                self._ready_s,
+            ),
+            ("intents_total", "counter", "Intents delivered to the proxy", self._delivery.count),
+            ("max_resident_memory_bytes", "gauge", "The agent's largest resident memory", resident_bytes),
+        )
+        return "".join(
+            f"# HELP istio_agent_{name} {text}.\n# TYPE istio_agent_{name} {kind}\nistio_agent_{name} {value}\n"
+            for name, kind, text, value in rows
+        ).encode()
+
+    def quit(self) -> None:
+        """See `pages.Agent`."""
+        self._quitting = True
+        self._end()
+
+    def _resolve(self, namespace: str) -> "Resolver":
+        from sidecar.agent import dns  # noqa: PLC0415  # few pods capture DNS
+
+        resolver = dns.Resolver(self._loop, self._delivery.intent.ports.dns, namespace)
+        resolver.learn(self._delivery.state)
+        return resolver
+
+    def _watch_signals(self) -> None:
+        calls = {signal.SIGTERM: self._end, signal.SIGINT: self._end, signal.SIGCHLD: self._reap}
+        for number in calls:
+            signal.signal(number, lambda number, _frame: self._loop.call_threadsafe(calls[signal.Signals(number)]))
+        self._loop.call_soon(self._reap)  # it may have ended before anybody listened
+
+    def _look(self, delay_s: float) -> None:
+        """Ask whether the proxy is ready, less and less often."""
+
+        def told(found: Answer | None) -> None:
+            if found is not None and found.status == 200:
+                self._serving()
+            elif self._child.status is None:
+                self._loop.call_later(delay_s, lambda: self._look(min(2 * delay_s, _LONGEST_LOOK_S)))
+
+        fetch(self._loop, self._delivery.intent.ports.health, READY_PATH, 1.0, told)
+
+    def _serving(self) -> None:
+        self._ready_s = time.monotonic() - self._started_s
+        self._tell()
+        self._say_ready()
+
+    def _changed(self) -> None:
+        """Deliver at once, and then not again for a while: when a lab starts, changes come in crowds."""
+        self._news = True
+        if not self._settling:
+            self._settled()
+
+    def _settled(self) -> None:
+        self._settling = self._news
+        if self._news:
+            self._news = False
+            self._loop.call_later(_SETTLE_S, self._settled)
+            self._deliver()
+
+    def _deliver(self) -> None:
+        try:
+            renewed = self._delivery.renew()
+        except SidelabError as error:
+            sys.stderr.write(f"sidelab: the proxy keeps its last intent: {error}\n")
+            sys.stderr.flush()
+            return
+        if self._resolver is not None:
+            self._resolver.learn(self._delivery.state)
+        if renewed:
+            self._untold = True
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell the proxy of a new intent, but not before it is ready: it may not listen to signals yet."""
+        if self._untold and self._ready_s:
+            self._untold = False
+            self._child.signal(signal.SIGHUP)
+
+    def _end(self) -> None:
+        """Let the proxy drain, and see that it ends."""
+        if self._ending:
+            return
+        self._ending = True
+        self._child.signal(signal.SIGTERM)
+        self._loop.call_later(self._delivery.intent.drain_s + _DRAIN_MARGIN_S, self._child.kill)
+
+    def _reap(self) -> None:
+        if self._child.reap():
+            self.status = 0 if self._quitting else self._child.status or 0
+            self._loop.stop()

@@ -1,0 +1,13 @@
+"""Envoy as a sidecar's proxy: which binary, its configuration from an intent, and a program that follows the contract.
+
+    Intent ── bootstrap, virtual, outbound, http, clusters … ──▶ files, which Envoy reads again when replaced
+
+Listener, cluster and statistics names are Istio's, so that the same counters can be read from either proxy. Only
+`find`, `files` and what `main` imports touch anything but values.
+"""
+
+from sidecar.envoy.bootstrap import bootstrap
+from sidecar.envoy.command import command
+from sidecar.envoy.find import envoy_version, find_envoy
+
+__all__ = ["bootstrap", "command", "envoy_version", "find_envoy"]

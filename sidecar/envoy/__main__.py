@@ -1,0 +1,12 @@
+"""`python -m sidecar.envoy`: see `main`."""
+
+import sys
+
+from lab.errors import SidelabError
+from sidecar.envoy.main import run
+
+try:
+    run(sys.argv)
+except SidelabError as error:
+    sys.stderr.write(f"sidelab: {error}\n")
+    sys.exit(error.exit_status)

@@ -1,0 +1,49 @@
+"""Injection: a pod becomes a pod with istio-init and istio-proxy in it. Pure: Manifest → Manifest.
+
+An injected pod is just a pod; nothing that runs it knows of sidecars. `manifest` decides who gets one and `pod` puts
+it together, out of `containers`, `probes` and `metadata`; `annotations` and `proxyconfig` are what people can say about
+it, and `advice` is what is said in vain. docs/injection.md shows it all.
+"""
+
+from sidecar.inject.advice import warnings
+from sidecar.inject.annotations import Choices
+from sidecar.inject.annotations import read as choices
+from sidecar.inject.manifest import inject
+from sidecar.inject.names import (
+    IMAGE,
+    INIT_NAME,
+    INJECT,
+    LIVE,
+    NAMESPACE_LABEL,
+    PROFILE,
+    PROTOCOL,
+    PROXY,
+    PROXY_NAME,
+    PROXY_UID,
+    QUIRKS,
+    RULES,
+    STATUS,
+)
+from sidecar.inject.pod import inject_deployment, inject_pod
+
+__all__ = [
+    "IMAGE",
+    "INIT_NAME",
+    "INJECT",
+    "LIVE",
+    "NAMESPACE_LABEL",
+    "PROFILE",
+    "PROTOCOL",
+    "PROXY",
+    "PROXY_NAME",
+    "PROXY_UID",
+    "QUIRKS",
+    "RULES",
+    "STATUS",
+    "Choices",
+    "choices",
+    "inject",
+    "inject_deployment",
+    "inject_pod",
+    "warnings",
+]

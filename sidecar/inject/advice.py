@@ -1,0 +1,102 @@
+"""What a manifest says to a sidecar without effect, or against it: the warnings of `istioctl analyze`, and ours. Pure.
+
+Sources: istio.io/docs/reference/config/analysis (IST0107, IST0108, IST0144); …/annotations.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from lab.manifest import Deployment, Manifest
+from sidecar.inject import annotations, names, proxyconfig
+from sidecar.inject.manifest import Candidate, Selection, candidates
+
+_WITHOUT_EFFECT = frozenset(
+    f"sidecar.istio.io/{name}"
+    for name in (
+        *("agentLogLevel", "bootstrapOverride", "capNetBindService", "componentLogLevel", "logLevel"),
+        *("controlPlaneAuthPolicy", "discoveryAddress", "enableCoreDump", "extraStatTags", "proxyImageType"),
+        *("statsCompression", "statsHistogramBuckets", "statsInclusionPrefixes", "statsInclusionRegexps"),
+        *("statsInclusionSuffixes", "userVolume", "userVolumeMount"),
+    )
+)
+_PREFIXES = ("sidecar.istio.io/", names.TRAFFIC, "status.sidecar.istio.io/", names.READINESS, names.OURS)
+_PREFIXES_OF_PODS = (*_PREFIXES, "proxy.istio.io/")
+
+
+def warnings(manifest: Manifest) -> list[str]:
+    """Return a sentence for each doubt about a pod's sidecar, with the pods that it is about.
+
+    It does not matter whether the manifest has been injected. Raises `InputError` for annotations that are wrong.
+    """
+    selection = Selection(manifest)
+    said: dict[str, list[str]] = {}
+    for each in candidates(manifest):
+        if each.injected or selection.asks(each):
+            for sentence in _doubts(each):
+                said.setdefault(sentence, []).append(each.title)
+    for deployment in manifest.deployments:
+        for sentence in _misplaced(deployment):
+            said.setdefault(sentence, []).append(f"deployment {deployment.name}")
+    return [f"{_titles(titles)}: {sentence}" for sentence, titles in said.items()]
+
+
+def _misplaced(deployment: Deployment) -> Iterator[str]:
+    """Yield what a Deployment says about its pods in the wrong place (IST0107)."""
+    metadata = deployment.metadata
+    found = [f"annotation {name}" for name in metadata.annotations if name.startswith(_PREFIXES_OF_PODS)]
+    if names.INJECT in metadata.labels:
+        found.append(f"label {names.INJECT}")
+    for what in found:
+        yield f"{what} has no effect on a Deployment: put it into spec.template.metadata"
+
+
+def _titles(titles: list[str]) -> str:
+    return f"{titles[0]} and {len(titles) - 1} more" if titles[1:] else titles[0]
+
+
+def _doubts(candidate: Candidate) -> Iterator[str]:
+    if not candidate.injected and candidate.occupied:
+        yield (
+            f"it has a container called {names.PROXY_NAME} or {names.INIT_NAME} of its own, so it is not injected: "
+            "rename the container"
+        )
+        return
+    choices = annotations.read(candidate.title, candidate.metadata.annotations)
+    yield from choices.config.warnings
+    if choices.config.hold and choices.native:
+        yield f"annotation {names.CONFIG}: {proxyconfig.HOLD} has no effect with a native sidecar, which starts first"
+    yield from _annotations(candidate.metadata.annotations)
+    if choices.proxied:
+        yield from _containers(candidate)
+
+
+def _annotations(said: Mapping[str, str]) -> Iterator[str]:
+    for name in said:
+        if name in _WITHOUT_EFFECT:
+            yield f"annotation {name} has no effect here"
+        elif name.startswith(_PREFIXES) and name not in annotations.KNOWN:
+            # Wanted for this message only, and every start would pay for it.
+            from difflib import get_close_matches  # noqa: PLC0415  see the line above
+
+            near = get_close_matches(name, annotations.KNOWN, n=1, cutoff=0.9)
+            hint = f": did you mean {near[0]}?" if near else ""
+            yield f"annotation {name} is unknown, and so has no effect{hint}"
+
+
+def _containers(candidate: Candidate) -> Iterator[str]:
+    spec = candidate.spec
+    for each in spec.containers:
+        if each.name == names.PROXY_NAME:
+            continue
+        for field, what in (("run_as_user", "user"), ("run_as_group", "group")):
+            own = getattr(each.security_context, field)
+            if (getattr(spec.security_context, field) if own is None else own) == names.PROXY_UID:
+                yield (
+                    f"container {each.name} runs as {what} {names.PROXY_UID}, which is the proxy's: "
+                    "its connections bypass the sidecar; give it another (IST0144)"
+                )
+        for port in each.ports:
+            if port.container_port in names.SIDECAR_PORTS:
+                yield (
+                    f"container {each.name}: port {port.container_port} is the sidecar's "
+                    f"({names.SIDECAR_PORTS[port.container_port]}): let the application listen on another"
+                )

@@ -1,0 +1,229 @@
+"""The two containers that injection adds: istio-init, which loads the rules, and istio-proxy. Pure.
+
+Source: istio/istio's injection template, with the values that Istio's charts install. What only a control plane would
+use (its address, certificates, tokens and their volumes) is left out.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from lab.manifest import (
+    Capabilities,
+    Container,
+    EnvSource,
+    EnvVar,
+    Exec,
+    FieldRef,
+    Handler,
+    HTTPGet,
+    Lifecycle,
+    PodSpec,
+    Port,
+    Probe,
+    SecurityContext,
+)
+from sidecar.inject import names
+from sidecar.inject.annotations import Choices
+
+_TEXT_ARGUMENTS = (
+    ("-i", names.INCLUDE_RANGES, "*"),
+    ("-x", names.EXCLUDE_RANGES, ""),
+    ("-b", names.INCLUDE_INBOUND_PORTS, "*"),
+)
+_OPTIONAL_ARGUMENTS = (
+    ("-q", names.INCLUDE_OUTBOUND_PORTS),
+    ("-o", names.EXCLUDE_OUTBOUND_PORTS),
+    ("-k", names.VIRTUAL_INTERFACES),
+    ("-c", names.EXCLUDE_INTERFACES),
+)
+_LOG_ARGUMENTS = (
+    ("--proxyLogLevel", names.LOG_LEVEL, "warning"),
+    ("--proxyComponentLogLevel", names.COMPONENT_LOG_LEVEL, "misc:error"),
+    ("--log_output_level", names.AGENT_LOG_LEVEL, "default:info"),
+)
+_FIELDS = (
+    ("POD_NAME", "metadata.name"),
+    ("POD_NAMESPACE", "metadata.namespace"),
+    ("INSTANCE_IP", "status.podIP"),
+    ("SERVICE_ACCOUNT", "spec.serviceAccountName"),
+)
+_QUANTITIES = (
+    ("requests", "cpu", names.PROXY_CPU, "100m"),
+    ("requests", "memory", names.PROXY_MEMORY, "128Mi"),
+    ("limits", "cpu", names.PROXY_CPU_LIMIT, "2000m"),
+    ("limits", "memory", names.PROXY_MEMORY_LIMIT, "1024Mi"),
+)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The object that a pod belongs to, or the pod itself."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """What Istio calls it in the proxy's node metadata."""
+        return f"kubernetes://apis/{self.api_version}/namespaces/{self.namespace}/{self.kind.lower()}s/{self.name}"
+
+
+def istio_init(annotations: Mapping[str, str], choices: Choices) -> Container:
+    """Return the init container that loads the interception rules."""
+    return Container(
+        name=names.INIT_NAME,
+        image=_image(annotations),
+        args=("istio-iptables", *arguments(annotations, choices)),
+        env=choices.config.metadata,
+        resources=_resources(annotations),
+        security_context=SecurityContext(
+            capabilities=Capabilities(add=("NET_ADMIN", "NET_RAW"), drop=("ALL",)),
+            run_as_user=0,
+            run_as_group=0,
+            run_as_non_root=False,
+            inert={"allowPrivilegeEscalation": False},
+        ),
+    )
+
+
+def arguments(annotations: Mapping[str, str], choices: Choices) -> tuple[str, ...]:
+    """Return istio-iptables' arguments as the injector writes them."""
+    words = ["-p", "15001", "-z", "15006", "-u", str(names.PROXY_UID), "-m", choices.mode]
+    for flag, name, default in _TEXT_ARGUMENTS:
+        words += (flag, annotations.get(name, default))
+    words += ("-d", _excluded(annotations, choices.agent_port))
+    for flag, name in _OPTIONAL_ARGUMENTS:
+        if annotations.get(name):
+            words += (flag, annotations[name])
+    return tuple(words)
+
+
+def _excluded(annotations: Mapping[str, str], agent_port: int) -> str:
+    """Return the ports that stay the sidecar's own: metrics, health, what the annotation says, and the agent's last."""
+    ports = [f"{names.STATS_PORT}", f"{names.HEALTH_PORT}"]
+    ports += filter(None, annotations.get(names.EXCLUDE_INBOUND_PORTS, "").split(","))
+    if agent_port and str(agent_port) not in ports:
+        ports.append(str(agent_port))
+    return ",".join(ports)
+
+
+def istio_proxy(
+    owner: Owner, annotations: Mapping[str, str], choices: Choices, app: PodSpec, variables: Mapping[str, str]
+) -> Container:
+    """Return the proxy's container, for the pod of `app`; `variables` are added to its environment."""
+    return Container(
+        name=names.PROXY_NAME,
+        image=_image(annotations),
+        args=(
+            *("proxy", "sidecar", "--domain", "$(POD_NAMESPACE).svc.cluster.local"),
+            *(f"{flag}={annotations.get(name, default)}" for flag, name, default in _LOG_ARGUMENTS),
+        ),
+        env=_environment(owner, choices, app, variables),
+        ports=(Port(name="http-envoy-prom", container_port=names.STATS_PORT),),
+        readiness_probe=_readiness(annotations) if choices.agent_port else None,
+        startup_probe=_STARTUP if choices.agent_port else None,
+        lifecycle=_lifecycle(choices),
+        restart_policy="Always" if choices.native else "",
+        resources=_resources(annotations),
+        security_context=_TPROXY if choices.mode == "TPROXY" else _REDIRECT,
+    )
+
+
+_READY = HTTPGet(path="/healthz/ready", port=names.HEALTH_PORT)
+_STARTUP = Probe(http_get=_READY, period_seconds=1, timeout_seconds=3, failure_threshold=600)
+
+_UNPRIVILEGED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
+_REDIRECT = SecurityContext(
+    capabilities=Capabilities(drop=("ALL",)),
+    run_as_user=names.PROXY_UID,
+    run_as_group=names.PROXY_UID,
+    run_as_non_root=True,
+    inert=_UNPRIVILEGED,
+)
+# A transparent socket needs the capability, and the capability needs root: so the rules know the proxy by its group.
+_TPROXY = SecurityContext(
+    capabilities=Capabilities(add=("NET_ADMIN",), drop=("ALL",)),
+    run_as_user=0,
+    run_as_group=names.PROXY_UID,
+    run_as_non_root=False,
+    inert=_UNPRIVILEGED,
+)
+
+
+def _readiness(annotations: Mapping[str, str]) -> Probe:
+    def said(name: str, default: int) -> int:
+        return int(annotations.get(names.READINESS + name, default))
+
+    return Probe(
+        http_get=_READY,
+        initial_delay_seconds=said("initialDelaySeconds", 0),
+        period_seconds=said("periodSeconds", 15),
+        timeout_seconds=3,
+        failure_threshold=said("failureThreshold", 4),
+    )
+
+
+def _lifecycle(choices: Choices) -> Lifecycle | None:
+    """Return the hooks: containers start one after the other, so waiting in one holds up all that follow."""
+    if choices.hold:
+        return Lifecycle(post_start=Handler(exec=Exec(command=("pilot-agent", "wait"))))
+    if choices.native and choices.agent_port:
+        drain = ("pilot-agent", "request", f"--debug-port={choices.agent_port}", "POST", "drain")
+        return Lifecycle(pre_stop=Handler(exec=Exec(command=drain)))
+    return None
+
+
+def _environment(owner: Owner, choices: Choices, app: PodSpec, added: Mapping[str, str]) -> tuple[EnvVar, ...]:
+    ports = [_port(port) for container in app.containers for port in container.ports]
+    said = {
+        "PROXY_CONFIG": choices.config.json,
+        "ISTIO_META_POD_PORTS": json.dumps(ports, separators=(",", ":")),
+        "ISTIO_META_APP_CONTAINERS": ",".join(each.name for each in app.containers),
+        "ISTIO_META_CLUSTER_ID": "Kubernetes",
+        "ISTIO_META_INTERCEPTION_MODE": choices.mode,
+        "ISTIO_META_WORKLOAD_NAME": owner.name,
+        "ISTIO_META_OWNER": owner.path,
+        "ISTIO_META_MESH_ID": "cluster.local",
+        "TRUST_DOMAIN": "cluster.local",
+    }
+    variables = {each.name: each for each in _field_variables()}
+    variables |= {name: _literal(name, value) for name, value in said.items()}
+    variables |= {each.name: each for each in choices.config.metadata}
+    variables |= {name: _literal(name, value) for name, value in added.items()}
+    return tuple(variables.values())
+
+
+def _literal(name: str, value: str) -> EnvVar:
+    """Return a variable that has this value whatever is in it: Kubernetes expands `$(NAME)`, and reads `$$` as `$`."""
+    return EnvVar(name=name, value=value.replace("$", "$$"))
+
+
+@lru_cache(maxsize=1)
+def _field_variables() -> tuple[EnvVar, ...]:
+    return tuple(EnvVar(name=name, value_from=EnvSource(field_ref=FieldRef(field_path=path))) for name, path in _FIELDS)
+
+
+def _port(port: Port) -> dict[str, Any]:
+    named = {"name": port.name} if port.name else {}
+    return {**named, "containerPort": port.container_port, "protocol": port.protocol}
+
+
+def _image(annotations: Mapping[str, str]) -> str:
+    image = annotations.get(names.PROXY_IMAGE, names.IMAGE)
+    return image if "/" in image else f"{names.IMAGE_HUB}/{image}:{names.IMAGE_TAG}"
+
+
+def _resources(annotations: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the annotations' quantities, or Istio's defaults where there are none at all."""
+    given = any(name in annotations for *_, name, _ in _QUANTITIES)
+    found: dict[str, dict[str, str]] = {}
+    for kind, resource, name, default in _QUANTITIES:
+        value = annotations.get(name, "" if given else default)
+        if value:
+            found.setdefault(kind, {})[resource] = value
+    return found

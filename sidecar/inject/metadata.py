@@ -1,0 +1,72 @@
+"""What injection writes on a pod's metadata: whose it is in the mesh, where its metrics are, and that it is injected.
+
+Pure. Sources: istio/istio's injection template; pkg/kube/inject/inject.go for the status and the metrics.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import TypeVar
+
+from msgspec import structs
+
+from lab.manifest import Metadata, PodSpec, TemplateMetadata
+from sidecar.inject import names
+from sidecar.inject.annotations import Choices
+from sidecar.inject.containers import Owner
+
+PROMETHEUS_VARIABLE = "ISTIO_PROMETHEUS_ANNOTATIONS"
+_PROMETHEUS = {"scrape": "prometheus.io/scrape", "path": "prometheus.io/path", "port": "prometheus.io/port"}
+_LABEL_LENGTH = 63
+
+Marked = TypeVar("Marked", Metadata, TemplateMetadata)
+
+
+def marked(metadata: Marked, owner: Owner, choices: Choices, app: PodSpec, added: PodSpec) -> Marked:
+    """Return the metadata of a pod whose `app` became `added`; what its author wrote stays, metrics' place excepted."""
+    annotations = dict(metadata.annotations)
+    if choices.config.mode:
+        annotations.setdefault(names.MODE, choices.mode)
+    if choices.config.concurrency:
+        annotations.setdefault(names.CONCURRENCY, str(choices.config.concurrency))
+    annotations.setdefault(names.REVISION, "default")
+    for name in names.DEFAULT_CONTAINERS:
+        annotations.setdefault(name, app.containers[0].name)
+    if _merges(annotations, choices):
+        at = (("path", "/stats/prometheus"), ("port", str(choices.agent_port)), ("scrape", "true"))
+        annotations |= {_PROMETHEUS[what]: value for what, value in at}
+    annotations[names.STATUS] = _status(app, added)
+    return structs.replace(metadata, labels=_labels(metadata.labels, owner), annotations=annotations)
+
+
+def scraped(annotations: Mapping[str, str], choices: Choices) -> dict[str, str]:
+    """Return the variable that tells the agent where the application has metrics, which it merges with the proxy's."""
+    said = {what: annotations.get(name, "") for what, name in _PROMETHEUS.items()}
+    if not any(said.values()) or not _merges(annotations, choices):
+        return {}
+    return {PROMETHEUS_VARIABLE: json.dumps(said, separators=(",", ":"))}
+
+
+def _merges(annotations: Mapping[str, str], choices: Choices) -> bool:
+    wanted = choices.merge_metrics and annotations.get(_PROMETHEUS["scrape"], "true") == "true"
+    return wanted and choices.proxied and choices.agent_port != 0
+
+
+def _labels(labels: Mapping[str, str], owner: Owner) -> dict[str, str]:
+    name = labels.get("app.kubernetes.io/name") or labels.get("app") or owner.name
+    revision = labels.get("app.kubernetes.io/version") or labels.get("version") or "latest"
+    ours = {
+        names.TLS_MODE: "istio",
+        names.CANONICAL_NAME: name[:_LABEL_LENGTH].rstrip("-_."),
+        names.CANONICAL_REVISION: revision,
+    }
+    return {**labels, **{each: labels.get(each) or value for each, value in ours.items()}}
+
+
+def _status(app: PodSpec, added: PodSpec) -> str:
+    """Return what was added, as Istio writes it; it is also what keeps a pod from being injected again."""
+    before = {each.name for each in (*app.init_containers, *app.containers)}
+    init = [each.name for each in added.init_containers if each.name not in before]
+    containers = [each.name for each in added.containers if each.name not in before]
+    status = {"initContainers": init, "containers": containers, "volumes": [], "imagePullSecrets": []}
+    said = {what: found or None for what, found in status.items()}
+    return json.dumps({**said, "revision": "default"}, separators=(",", ":"))

@@ -1,0 +1,34 @@
+"""Which of a Service's endpoints takes the next request: Envoy's LEAST_REQUEST, as Istio sets it by default. Pure.
+
+Two are drawn and the less busy one wins, which keeps the load even without looking at all of them:
+envoyproxy.io, "Supported load balancers", weighted least request with equal weights.
+"""
+
+import random
+from collections.abc import Collection, Sequence
+from typing import Protocol, TypeVar
+
+
+class Busy(Protocol):
+    """What is chosen from."""
+
+    @property
+    def active(self) -> int:
+        """How many requests and byte streams it serves now."""
+
+
+Chosen = TypeVar("Chosen", bound=Busy)
+
+
+def least_request(hosts: Sequence[Chosen], tried: Collection[Chosen], source: random.Random) -> Chosen | None:
+    """Return one of `hosts`, one that was not `tried` if there is any; None without hosts."""
+    if tried:
+        hosts = [host for host in hosts if host not in tried] or hosts
+    count = len(hosts)
+    if count < 2:
+        return hosts[0] if hosts else None
+    # Two different ones: the second is drawn from the others.
+    one = int(source.random() * count)
+    other = int(source.random() * (count - 1))
+    first, second = hosts[one], hosts[other + (other >= one)]
+    return first if first.active <= second.active else second

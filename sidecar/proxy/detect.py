@@ -1,0 +1,79 @@
+"""What a connection speaks, from its first bytes: HTTP/1.x, or anything else.
+
+Anything else passes as bytes, HTTP/2 and TLS among it; so does a client that says nothing for a while, because then
+it may be the server's turn to speak first.
+"""
+
+import re
+from collections.abc import Callable
+
+from sidecar.proxy.deadlines import Deadlines
+from sidecar.proxy.wire import Receiver, Wire
+
+_REQUEST_LINE = re.compile(rb"(?:\r\n)?[A-Z][A-Z-]{0,23} [\x21-\x7e\x80-\xff]++ HTTP/1\.\d\r?\n")
+_METHOD = rb"(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH)"
+_LONG_REQUEST_LINE = re.compile(rb"(?:\r\n)?%b (?:/|\*|https?://)" % _METHOD)
+_UNDECIDED = re.compile(rb"(?:\r\n?)?(?:[A-Z][A-Z-]{0,23}(?: [\x21-\x7e\x80-\xff]*(?: [HTP/0-9.]*\r?)?)?)?")
+_UNDECIDED_BYTES = 8192
+
+
+def speaks_http(data: bytes) -> bool | None:
+    """Return whether a connection that begins with `data` speaks HTTP/1.x; None: more is needed to tell."""
+    if _REQUEST_LINE.match(data):
+        return True
+    if b"\n" in data[2:]:
+        return False
+    if _LONG_REQUEST_LINE.match(data):
+        return True
+    if len(data) <= _UNDECIDED_BYTES and _UNDECIDED.fullmatch(data):
+        return None
+    return False
+
+
+class Detection:
+    """The receiver of a connection until it is known: then `http` or `tcp` returns the receiver that goes on."""
+
+    __slots__ = ("_data", "_deadlines", "_http", "_tcp", "_wire")
+
+    def __init__(
+        self, wire: Wire, deadlines: Deadlines, http: Callable[[], Receiver], tcp: Callable[[], Receiver | None]
+    ) -> None:
+        self._wire = wire
+        self._deadlines = deadlines
+        self._http = http
+        self._tcp = tcp
+        self._data = b""
+        deadlines.begin(self)
+
+    def received(self, data: bytes) -> None:
+        """Take the first bytes."""
+        self._data = data = self._data + data if self._data else data
+        found = speaks_http(data)
+        if found is not None:
+            self._deadlines.met(self)
+            self._become(self._http() if found else self._tcp())
+
+    def ended(self) -> None:
+        """Take the client's FIN: what it said is no HTTP, but the server may still answer."""
+        self._deadlines.met(self)
+        receiver = self._become(self._tcp())
+        if receiver is not None:
+            receiver.ended()
+
+    def drained(self) -> None:
+        """Nothing was written that could be."""
+
+    def lost(self, _error: OSError) -> None:
+        """Take note that the client is gone."""
+        self._deadlines.met(self)
+
+    def late(self) -> None:
+        """Take the connection for one whose server speaks first."""
+        self._become(self._tcp())
+
+    def _become(self, receiver: Receiver | None) -> Receiver | None:
+        if receiver is not None:
+            self._wire.redirect(receiver)
+            if self._data:
+                receiver.received(self._data)
+        return receiver

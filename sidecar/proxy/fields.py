@@ -1,0 +1,66 @@
+"""What the fields of an HTTP/1.1 head mean for a proxy: the body's length, and what concerns one connection only.
+
+Pure. Sources: RFC 9110 §7.6.1 (Connection), RFC 9112 §6 (lengths). Anything that two readers could understand
+differently is refused, because the server behind us is the second reader.
+"""
+
+from sidecar.proxy.body import CHUNKED, BadMessageError
+
+_WELL_KNOWN_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings", b""}
+NEVER_NOMINATED = {b"host", b"content-length", b"transfer-encoding"}
+"""Fields that every hop needs, whatever Connection says."""
+
+_LONGEST_LENGTH_DIGITS = 18
+
+Fields = dict[bytes, list[bytes]]
+"""Values by name in lower case, in the order they came, without blanks at their ends."""
+
+
+def collect(found: list[tuple[bytes, bytes]]) -> Fields:
+    """Return names and values as `Fields`."""
+    fields: Fields = {}
+    for name, value in found:
+        fields.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
+    return fields
+
+
+def declared_length(fields: Fields, malformed: int) -> int | None:
+    """Return the declared length, `CHUNKED`, or None; raises `BadMessageError` with the status `malformed`, or 501."""
+    codings = fields.get(b"transfer-encoding")
+    lengths = fields.get(b"content-length")
+    if codings is not None:
+        if lengths is not None:
+            raise BadMessageError(
+                malformed, "both Transfer-Encoding and Content-Length", "http1.content_length_and_chunked_not_allowed"
+            )
+        if [coding.lower() for coding in codings] != [b"chunked"]:
+            status = 501 if malformed == 400 else malformed
+            raise BadMessageError(status, "the only transfer coding is one chunked", "http1.invalid_transfer_encoding")
+        return CHUNKED
+    if lengths is None:
+        return None
+    text = lengths[0]
+    if len(lengths) > 1 or not text.isdigit() or len(text) > _LONGEST_LENGTH_DIGITS:
+        raise BadMessageError(malformed, "Content-Length is not one number")
+    return int(text)
+
+
+def connection_options(fields: Fields) -> set[bytes]:
+    """Return what Connection lists, in lower case."""
+    values = fields.get(b"connection")
+    if values is None:
+        return set()
+    return {option.strip(b" \t").lower() for value in values for option in value.split(b",")}
+
+
+def without_nominated(head: bytes, options: set[bytes], malformed: int) -> bytes:
+    """Return `head` without the fields that its Connection field named; raises `BadMessageError`."""
+    nominated = options - _WELL_KNOWN_OPTIONS
+    if not nominated:
+        return head
+    if nominated & NEVER_NOMINATED:
+        raise BadMessageError(
+            malformed, "Connection names a field that every hop needs", "http1.connection_header_rejected"
+        )
+    lines = head.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() not in nominated)

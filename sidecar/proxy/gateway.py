@@ -1,0 +1,70 @@
+"""What the HTTP connections of one direction share: where requests go, what is counted, how patient it is."""
+
+from typing import Protocol
+
+from sidecar.proxy.cluster import Cluster, Settings
+from sidecar.proxy.counters import HttpCounters
+from sidecar.proxy.deadlines import Deadlines
+from sidecar.proxy.destination import Destination
+from sidecar.proxy.downstream import Downstream
+from sidecar.proxy.outcome import Observer
+from sidecar.proxy.routes import Route
+from sidecar.proxy.wire import Wire
+
+
+class Routes(Protocol):
+    """Where requests go: what a gateway needs of the tables in `routes`."""
+
+    def route(self, destination: Destination, host: bytes) -> Route[Cluster]:
+        """Return the way for a request to `host` on a connection that was going to `destination`."""
+
+
+class Gateway:
+    """The HTTP side of a direction.
+
+    `server_name` is put into responses as `server`; None leaves the application's. Closing is by `drain`.
+    """
+
+    def __init__(
+        self,
+        direction: str,
+        routes: Routes,
+        settings: Settings,
+        counters: HttpCounters,
+        deadlines: Deadlines,
+        *,
+        server_name: str | None = None,
+    ) -> None:
+        self.direction = direction
+        self.counters = counters
+        self.deadlines = deadlines
+        self.draining = False
+        self.connections: set[Downstream] = set()
+        self.tell(None)
+        self.change(routes, settings, server_name=server_name)
+
+    def tell(self, observer: Observer | None, *, counts: bool = True) -> None:
+        """Tell `observer` of requests from now on, None: nobody; without `counts` only whole outcomes."""
+        self.observer = observer
+        self.counts = counts
+
+    def change(self, routes: Routes, settings: Settings, *, server_name: str | None) -> None:
+        """Do otherwise from the next request of every connection on."""
+        self.routes = routes
+        self.limits = settings.limits
+        self.own_fields = f"server: {server_name}\r\nx-envoy-upstream-service-time: ".encode() if server_name else b""
+        self.local_fields = f"server: {server_name}\r\n".encode() if server_name else b""
+        for connection in self.connections:
+            connection.forget_route()
+
+    def connect(self, wire: Wire, destination: Destination, client: Destination) -> Downstream:
+        """Return the receiver for a captured connection from `client`."""
+        connection = Downstream(self, wire, destination, client)
+        self.connections.add(connection)
+        return connection
+
+    def drain(self) -> None:
+        """Close what is idle now and everything else after its response."""
+        self.draining = True
+        for connection in tuple(self.connections):
+            connection.drain()

@@ -1,0 +1,133 @@
+"""Where a connection or a request goes: tables made from an intent, as Istio shapes its listeners and routes. Pure.
+
+A table knows clusters by name only, and what it is given for a name is what it returns: the proxy gives live
+clusters, tests the names themselves. https://istio.io/latest/docs/ops/configuration/traffic-management/traffic-routing
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Generic, TypeVar
+
+from sidecar.intent import Intent, Protocol, ServicePort
+from sidecar.proxy.destination import Destination
+
+PASSTHROUGH = "PassthroughCluster"
+INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[C]):
+    """Where a request goes; no cluster: nowhere, it is answered with 502. `name` is what access logs show."""
+
+    name: str
+    cluster: C | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[C]):
+    """What a connection is taken for, and where it goes if that is bytes; no cluster: it is closed at once."""
+
+    protocol: Protocol
+    cluster: C | None
+
+
+def inbound_name(port: int) -> str:
+    """Return the name of the cluster for a port of the application."""
+    return f"inbound|{port}||"
+
+
+def outbound_name(port: int, host: str) -> str:
+    """Return the name of the cluster for a Service's port."""
+    return f"outbound|{port}||{host}"
+
+
+class Inbound(Generic[C]):
+    """Connections to the pod: by port, whatever Host says."""
+
+    def __init__(self, intent: Intent, cluster: Callable[[str], C]) -> None:
+        passthrough = cluster(INBOUND_PASSTHROUGH)
+        self._default = Plan(intent.protocol, passthrough)
+        self._default_route = Route("default", passthrough)
+        self._plans: dict[int, Plan[C]] = {}
+        self._routes: dict[int, Route[C]] = {}
+        for port in intent.inbound:
+            found = cluster(inbound_name(port.port))
+            self._plans[port.port] = Plan(_wanted(intent, port.protocol), found)
+            self._routes[port.port] = Route("default", found)
+
+    def plan(self, destination: Destination) -> Plan[C]:
+        """Return what becomes of a connection that was going to `destination`."""
+        return self._plans.get(destination[1], self._default)
+
+    def route(self, destination: Destination, host: bytes) -> Route[C]:  # noqa: ARG002 - see the class
+        """Return where a request on such a connection goes."""
+        return self._routes.get(destination[1], self._default_route)
+
+
+class Outbound(Generic[C]):
+    """Connections from the pod, by the protocol of the Service port that is meant, as in Istio.
+
+    `tcp` and `auto`: whoever dials the Service's address gets there, whatever Host says. `http`: on its port number,
+    wherever a connection was going, Host alone decides; what is no HTTP there goes where it was going. All the rest
+    goes where it was going too, or with REGISTRY_ONLY nowhere.
+    """
+
+    def __init__(self, intent: Intent, cluster: Callable[[str], C]) -> None:
+        blocked = intent.outbound_policy == "REGISTRY_ONLY"
+        way_out = None if blocked else cluster(PASSTHROUGH)
+        http_only = intent.protocol == "http"
+        self._unknown: Route[C] = Route("block_all" if blocked else "allow_any", way_out)
+        self._default: Plan[C] = Plan("http" if http_only else "tcp", way_out)
+        self._on_http_port: Plan[C] = Plan("http" if http_only else "auto", way_out)
+        self._plans: dict[Destination, Plan[C]] = {}
+        self._hosts: dict[int, dict[bytes, Route[C]]] = {}
+        ports = [(service, port) for service in intent.services for port in service.ports]
+        by_host = {port.port for _, port in ports if _wanted(intent, port.protocol) == "http"}
+        for service, port in ports:
+            found, protocol = cluster(outbound_name(port.port, service.host)), _wanted(intent, port.protocol)
+            if protocol != "http":
+                for address, number in [(each, port.port) for each in service.addresses] or _endpoints(port):
+                    self._plans.setdefault((str(ip_address(address)), number), Plan(protocol, found))
+            if protocol != "tcp" and port.port in by_host:
+                names = self._hosts.setdefault(port.port, {})
+                for name in (*service.names(intent.workload.namespace), *map(_bracketed, service.addresses)):
+                    names.setdefault(name.lower().encode(), Route("default", found))
+
+    def plan(self, destination: Destination) -> Plan[C]:
+        """Return what becomes of a connection that was going to `destination`."""
+        found = self._plans.get(destination)
+        if found is not None:
+            return found
+        return self._on_http_port if destination[1] in self._hosts else self._default
+
+    def route(self, destination: Destination, host: bytes) -> Route[C]:
+        """Return where a request for `host` on such a connection goes."""
+        plan = self._plans.get(destination)
+        if plan is not None:
+            return Route("default", plan.cluster)
+        names = self._hosts.get(destination[1])
+        if names is None:
+            return self._unknown
+        return names.get(_without_port(host.lower()), self._unknown)
+
+
+def _wanted(intent: Intent, protocol: Protocol) -> Protocol:
+    """Return what a port is taken for: the intent may have decided what would be detected."""
+    return intent.protocol if protocol == "auto" else protocol
+
+
+def _endpoints(port: ServicePort) -> list[tuple[str, int]]:
+    """Return by which addresses a headless Service is dialled."""
+    return [(endpoint.address, endpoint.port) for endpoint in port.endpoints]
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _without_port(host: bytes) -> bytes:
+    name, colon, port = host.rpartition(b":")
+    return name if colon and port.isdigit() else host

@@ -1,0 +1,151 @@
+"""Connections that pass as bytes: the upstream one is made at once, and what becomes of both is counted."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sidecar.proxy.account import address_text
+from sidecar.proxy.cluster import Cluster
+from sidecar.proxy.counters import TcpCounters
+from sidecar.proxy.destination import Destination
+from sidecar.proxy.outcome import (
+    BLACK_HOLE,
+    CONNECT_FAILED,
+    CONNECTION_ENDED,
+    DOWNSTREAM_ENDED,
+    NO_HEALTHY_UPSTREAM,
+    OK,
+    RETRIES_EXHAUSTED,
+    Observer,
+    Outcome,
+)
+from sidecar.proxy.pump import Pump
+from sidecar.proxy.replies import connect_error
+from sidecar.proxy.wire import Receiver, Wire
+
+if TYPE_CHECKING:
+    from sidecar.proxy.host import Host
+
+
+class ByteService:
+    """The TCP side of a direction; `counters` are those of a cluster by its name."""
+
+    def __init__(self, direction: str, counters: Callable[[str], TcpCounters]) -> None:
+        self.direction = direction
+        self._counters = counters
+        self.tell(None)
+
+    def tell(self, observer: Observer | None, *, counts: bool = True) -> None:
+        """Tell `observer` of connections from now on, None: nobody; without `counts` only whole outcomes."""
+        self.observer = observer
+        self.counts = counts
+
+    def connect(
+        self, wire: Wire, destination: Destination, client: Destination, cluster: Cluster | None
+    ) -> Receiver | None:
+        """Return the receiver for `wire`, which goes to a host of `cluster` from now on; None: it is closed."""
+        link = _Link(self, destination, client, cluster)
+        self._counters(BLACK_HOLE if cluster is None else cluster.name).downstream_cx_total += 1
+        host = link.host = None if cluster is None else cluster.find(destination, client[0], ())
+        link.began()
+        if host is None:
+            wire.close()
+            link.ended(None, NO_HEALTHY_UPSTREAM)
+            return None
+        try:
+            upstream = host.open()
+        except OSError as error:
+            wire.abort()
+            link.ended(None, f"{CONNECT_FAILED},{RETRIES_EXHAUSTED}", connect_error(error))
+            return None
+        host.active += 1
+        host.total += 1
+        host.cluster.counters.upstream_rq_total += 1
+        link.connected(upstream)
+        pump = Pump(wire, upstream, link.over)
+        upstream.start(pump.from_upstream)
+        return pump.from_downstream
+
+
+class _Link:
+    """One connection, from both sides, for those who want to know of it."""
+
+    __slots__ = ("_client", "_cluster", "_destination", "_local", "_service", "_started_s", "host")
+
+    def __init__(
+        self, service: ByteService, destination: Destination, client: Destination, cluster: Cluster | None
+    ) -> None:
+        self._service = service
+        self._destination = destination
+        self._client = client
+        self._cluster = cluster
+        self._local = ""
+        self._started_s = time.perf_counter()
+        self.host: Host | None = None
+
+    def began(self) -> None:
+        """Tell that it began."""
+        service = self._service
+        if service.observer is not None and service.counts:
+            service.observer.connected(self._key(OK))
+
+    def connected(self, upstream: Wire) -> None:
+        """Note from where it goes on."""
+        observer = self._service.observer
+        if observer is not None and observer.wants_outcomes:
+            self._local = address_text(upstream.local())
+
+    def over(self, pump: Pump, error: OSError | None) -> None:
+        """Take note that the pump has ended."""
+        host = self.host
+        if host is not None:
+            host.active -= 1
+        flags, failure = OK, ""
+        if error is not None and pump.upstream.connecting:
+            if host is not None:
+                host.cluster.unreachable(host, error)
+            flags, failure, self._local = f"{CONNECT_FAILED},{RETRIES_EXHAUSTED}", connect_error(error), ""
+        elif error is not None:
+            flags = CONNECTION_ENDED if pump.upstream_failed else DOWNSTREAM_ENDED
+        self.ended(pump, flags, failure)
+
+    def ended(self, pump: Pump | None, flags: str, failure: str = "") -> None:
+        """Tell that it ended."""
+        service = self._service
+        observer = service.observer
+        if observer is None:
+            return
+        received = sent = 0
+        if pump is not None:
+            received, sent = pump.from_downstream.passed, pump.from_upstream.passed
+        if service.counts:
+            observer.disconnected(self._key(flags), received, sent)
+        if observer.wants_outcomes:
+            observer.observed(self._outcome(flags, failure, received, sent))
+
+    def _key(self, flags: str) -> tuple[str, str, str, int, str]:
+        if self.host is not None:
+            return self.host.key(0, flags)
+        service = BLACK_HOLE if self._cluster is None else self._cluster.service
+        return (self._service.direction, service, "", 0, flags)
+
+    def _outcome(self, flags: str, failure: str, received: int, sent: int) -> Outcome:
+        _, service, workload, _, _ = self._key(flags)
+        duration_us = int((time.perf_counter() - self._started_s) * 1e6)
+        reason = f"delayed connect error: {failure}".replace(" ", "_") if failure else ""
+        return Outcome(
+            self._service.direction,
+            time.time() - duration_us / 1e6,
+            duration_us,
+            flags=flags,
+            transport_failure=reason,
+            bytes_received=received,
+            bytes_sent=sent,
+            upstream_host="" if self.host is None else address_text(self.host.address),
+            upstream_local=self._local,
+            cluster=BLACK_HOLE if self._cluster is None else self._cluster.name,
+            downstream_local=address_text(self._destination),
+            downstream_remote=address_text(self._client),
+            service=service,
+            workload=workload,
+        )

@@ -1,0 +1,145 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lab import nftables
+from lab.blueprint import Blueprint, draw
+from lab.cluster import live
+from lab.cluster.change import compare
+from lab.errors import PodError
+from lab.loop import Loop
+from lab.manifest import decode
+from lab.program import Registry, Standin
+
+if TYPE_CHECKING:
+    from lab.cluster.state import State
+
+TEXT = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec: {containers: [{name: a, image: a}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: more, labels: {app: web}}
+spec: {containers: [{name: a, image: a}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+"""
+
+
+def blueprint(text: str = TEXT) -> Blueprint:
+    """Return what a lab of `text` is."""
+    return draw(decode([("a.yaml", text)]), Registry((("*", lambda _pod, _container: Standin("none:none")),)))
+
+
+class Node:
+    """What the cluster does to the node and to its files, recorded; `fails` has the kernel refuse the next rules."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.states: list[State] = []
+        self.batches = 0
+        self.starts = 0
+        self.fails = False
+        monkeypatch.setattr(live, "NameServer", lambda _loop, _path: self)
+        monkeypatch.setattr(live, "publish_state", self.states.append)
+        monkeypatch.setattr(live, "publish_podinfo", lambda plan: Path(*plan.key))
+        monkeypatch.setattr(nftables, "open_socket", lambda: None)
+        monkeypatch.setattr(nftables, "send", self._send)
+
+    def start(self) -> None:
+        """Stand for the name server's start."""
+        self.starts += 1
+
+    def _send(self, _link: Any, _batch: bytes) -> None:
+        if self.fails:
+            raise PodError("refused")
+        self.batches += 1
+
+    def endpoints(self) -> list[bool]:
+        """Return the readiness of the last Service's endpoints, as published last."""
+        return [each.ready for each in self.states[-1].services[-1].endpoints]
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> Node:
+    """Return a node that records."""
+    return Node(monkeypatch)
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    """Return an event loop."""
+    found = Loop()
+    yield found
+    found.close()
+
+
+def cluster(loop: Loop, drawn: Blueprint) -> live.Cluster:
+    """Return the cluster of a lab that begins."""
+    found = live.Cluster(loop, drawn.pods, drawn.manifest.services)
+    found.begin()
+    return found
+
+
+def test_all_that_gets_ready_within_a_moment_is_published_at_once(loop: Loop, node: Node):
+    """Many pods get ready together while a lab starts."""
+    running = cluster(loop, blueprint())
+    assert [False, False] == node.endpoints()
+    for pod in ("web", "more"):
+        running.set_ready(("default", pod), ready=True)
+    assert 1 == len(node.states)
+    loop.turn()
+    assert (2, [True, True]) == (len(node.states), node.endpoints())
+
+
+def test_what_changes_nothing_is_not_published(loop: Loop, node: Node):
+    """Neither for the pods nor for the kernel."""
+    running = cluster(loop, blueprint())
+    seen = len(node.states), node.batches
+    running.set_ready(("default", "web"), ready=True)
+    running.set_ready(("default", "web"), ready=False)
+    running.publish()
+    assert seen == (len(node.states), node.batches)
+
+
+def test_without_services_there_are_neither_rules_nor_a_name_server(loop: Loop, node: Node):
+    """One file is written, and that is all."""
+    running = cluster(loop, blueprint(TEXT.rpartition("---")[0]))
+    running.set_ready(("default", "web"), ready=True)
+    assert (1, 0, 0, ()) == (len(node.states), node.batches, node.starts, running.caveats)
+
+
+def test_the_last_services_end_takes_the_rules_away(loop: Loop, node: Node):
+    """And the caveat with them; a Service that comes later finds who is ready."""
+    drawn = blueprint()
+    running = cluster(loop, drawn)
+    running.set_ready(("default", "web"), ready=True)
+    pods = decode([("a.yaml", TEXT.rpartition("---")[0])])
+    running.apply(compare(drawn.manifest, pods, (), "x", prune=True), ())
+    assert (2, ()) == (node.batches, running.caveats)
+    running.apply(compare(pods, drawn.manifest, (), "x"), ())
+    assert [True, False] == node.endpoints()
+    assert 1 == len(running.caveats)
+
+
+def test_a_change_that_the_kernel_refuses_has_not_happened(loop: Loop, node: Node):
+    """What is published stays, and so does what the next change is compared with."""
+    drawn = blueprint()
+    running = cluster(loop, drawn)
+    wanted = decode([("a.yaml", TEXT.replace("port: 80", "port: 81"))])
+    before = running.wanted, len(node.states)
+    node.fails = True
+    running.set_ready(("default", "web"), ready=True)
+    with pytest.raises(PodError, match="refused"):
+        running.apply(compare(drawn.manifest, wanted, (), "x"), ())
+    assert before == (running.wanted, len(node.states))
+    node.fails = False
+    running.publish()
+    assert (80, [True, False]) == (node.states[-1].services[-1].ports[0].port, node.endpoints())

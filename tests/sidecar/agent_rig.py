@@ -1,0 +1,95 @@
+"""An agent's parts on loopback: a loop that turns while a blocking client asks, and servers that answer as told."""
+
+import http.client
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from sidecar.proxy.loop import Loop
+
+Value = TypeVar("Value")
+DEADLINE_S = 10.0
+
+
+def meanwhile(loop: Loop, work: Callable[[], Value]) -> Value:
+    """Return what `work` returns, which runs in a thread while `loop` turns here."""
+    found: list[Value] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised again where it can be seen
+            failed.append(error)
+        loop.call_threadsafe(lambda: None)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while thread.is_alive() and not (found or failed):
+        loop.turn(DEADLINE_S)
+    thread.join(DEADLINE_S)
+    loop.turn(0)
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+def until(loop: Loop, condition: Callable[[], object]) -> None:
+    """Turn `loop` until `condition`; fail if nothing happens for long."""
+    while not condition():
+        loop.call_later(DEADLINE_S, _too_late)
+        loop.turn(DEADLINE_S)
+
+
+def _too_late() -> None:
+    raise AssertionError("nothing happened")
+
+
+def ask(port: int, path: str, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, bytes]:
+    """Return status and body."""
+    connection = http.client.HTTPConnection(host, port, timeout=DEADLINE_S)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+@contextmanager
+def answering(*answers: bytes, host: str = "127.0.0.1") -> Iterator[tuple[int, list[bytes], list[str]]]:
+    """Serve: each connection gets the next answer and is closed. Yields port, what was asked, and by whom."""
+    asked: list[bytes] = []
+    peers: list[str] = []
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listening:
+        listening.settimeout(DEADLINE_S)
+
+        def serve() -> None:
+            for answer in answers:
+                try:
+                    connection, address = listening.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.settimeout(DEADLINE_S)
+                    data = b""
+                    while b"\r\n\r\n" not in data and (part := connection.recv(65536)):
+                        data += part
+                    asked.append(data)
+                    peers.append(address[0])
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1], asked, peers
+        listening.close()
+        thread.join(DEADLINE_S)
+
+
+def ok(body: bytes = b"", *lines: str, status: str = "200 OK") -> bytes:
+    """Return an answer's bytes."""
+    head = "\r\n".join((f"HTTP/1.1 {status}", f"content-length: {len(body)}", *lines))
+    return f"{head}\r\n\r\n".encode() + body

@@ -1,0 +1,222 @@
+"""The application's probes as the agent makes them: from where, with what, and what their answers become."""
+
+import json
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from agent_rig import DEADLINE_S, answering, ok
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived
+
+from lab.errors import InputError
+from sidecar.agent import probers
+from sidecar.agent.probers import GRPC, Header, HTTPGet, Prober, TCPSocket
+from sidecar.agent.probes import BODY_BYTES, MOST_AT_ONCE, Probes, ask
+from sidecar.agent.server import Reply
+
+LOCAL = "127.0.0.1"
+
+
+def get(port: int, **more: object) -> Prober:
+    """Return a prober that gets."""
+    return Prober(http_get=HTTPGet(port=port, **more))  # type: ignore[arg-type]  # the fields of HTTPGet
+
+
+def test_istios_variable_is_understood():
+    """What the injector writes is read, whatever else is in it."""
+    text = {
+        "/app-health/hello/livez": {"httpGet": {"path": "/x", "port": 80, "scheme": "HTTPS", "foo": 1}},
+        "/app-health/hello/readyz": {"grpc": {"port": 90, "service": None}, "timeoutSeconds": 5},
+        "/app-lifecycle/hello/poststartz": {"tcpSocket": {"port": 93}},
+    }
+    found = probers.read({probers.VARIABLE: json.dumps(text)})
+    assert {
+        "/app-health/hello/livez": (get(80, path="/x", scheme="HTTPS"), 1.0),
+        "/app-health/hello/readyz": (Prober(grpc=GRPC(port=90), timeout_seconds=5), 5.0),
+        "/app-lifecycle/hello/poststartz": (Prober(tcp_socket=TCPSocket(port=93)), 60.0),
+    } == {path: (prober, prober.timeout_s(path)) for path, prober in found.items()}
+    assert {} == probers.read({})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", '{"/app-health/a/b/livez": {"tcpSocket": {"port": 1}}}', '{"/app-health/a/livez": {}}', "{"],
+)
+def test_a_variable_nobody_would_write_is_refused(text: str):
+    """The variable is named."""
+    with pytest.raises(InputError, match=probers.VARIABLE):
+        probers.read({probers.VARIABLE: text})
+
+
+def test_the_application_sees_127_0_0_6():
+    """The rules leave that source alone, so a probe passes no proxy."""
+    with answering(ok(b"fine", "content-type: text/x")) as (port, asked, peers):
+        reply = ask(get(port, path="/healthz?deep=1"), LOCAL, DEADLINE_S)
+    assert (Reply(200, b"fine", "text/x"), ["127.0.0.6"]) == (reply, peers)
+    assert asked[0].startswith(b"GET /healthz?deep=1 HTTP/1.1\r\nHost: 127.0.0.1:")
+    assert asked[0].endswith(b"Connection: close\r\n\r\n")
+
+
+def test_headers_of_the_probe_and_of_who_asks_are_passed_on():
+    """The manifest's headers win, Host among them; what concerns one connection is not passed on."""
+    prober = get(0, http_headers=(Header(name="host", value="web.local"), Header(name="X-Own", value="1")))
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: kube-probe\r\nX-Own: 2\r\nConnection: keep-alive\r\n\r\n"
+    with answering(ok()) as (port, asked, _):
+        prober = get(port, http_headers=prober.http_get.http_headers if prober.http_get else ())
+        ask(prober, LOCAL, DEADLINE_S, head)
+    lines = asked[0].decode().strip().split("\r\n")[1:]
+    assert ["Host: web.local", "X-Own: 1", "User-Agent: kube-probe", "Connection: close"] == lines
+
+
+def test_a_failing_status_and_a_part_of_its_body_are_told():
+    """The status is the application's, and no more than 10 KiB of what it says."""
+    with answering(ok(b"x" * (BODY_BYTES + 1), status="503 No")) as (port, _, _):
+        reply = ask(get(port), LOCAL, DEADLINE_S)
+    assert (503, BODY_BYTES) == (reply.status, len(reply.body))
+
+
+def test_redirects_on_the_same_host_are_followed():
+    """A relative one, as a browser would."""
+    with answering(ok(b"", "location: /there", status="302 F"), ok(b"here")) as (port, asked, _):
+        reply = ask(get(port), LOCAL, DEADLINE_S)
+    assert (Reply(200, b"here"), b"GET /there ") == (reply, asked[1][:11])
+
+
+def test_a_redirect_to_another_host_passes():
+    """It is an answer, and the other host's would not be the application's."""
+    with answering(ok(b"", "location: http://example.com/", status="301 M")) as (port, _, _):
+        assert Reply(200) == ask(get(port), LOCAL, DEADLINE_S)
+
+
+def test_redirects_in_a_circle_fail():
+    """After ten of them."""
+    with answering(*[ok(b"", "location: /", status="302 F")] * 11) as (port, asked, _):
+        reply = ask(get(port), LOCAL, DEADLINE_S)
+    assert (Reply(500, b"stopped after 10 redirects\n"), 11) == (reply, len(asked))
+
+
+def test_nobody_there_is_500():
+    """A refused connection is a failed probe with its reason, by whichever handler."""
+    with socket.create_server((LOCAL, 0)) as free:
+        port = free.getsockname()[1]
+    handlers = (get(port), Prober(tcp_socket=TCPSocket(port=port)), Prober(grpc=GRPC(port=port)))
+    assert [Reply(500, b"Connection refused\n")] * 3 == [ask(each, LOCAL, DEADLINE_S) for each in handlers]
+
+
+def test_an_application_that_hangs_is_500_when_time_is_up():
+    """It accepts and says nothing."""
+    with socket.create_server((LOCAL, 0)) as hanging:
+        reply = ask(get(hanging.getsockname()[1]), LOCAL, 0.05)
+    assert Reply(500, b"no answer within 0.05 s\n") == reply
+
+
+def test_no_http_is_500():
+    """Something else listens on the port."""
+    with answering(b"SSH-2.0-x\r\n\r\n") as (port, _, _):
+        assert Reply(500, b"it is no HTTP answer\n") == ask(get(port), LOCAL, DEADLINE_S)
+
+
+def test_an_open_port_is_enough_for_tcp():
+    """A connection that opens passes."""
+    with socket.create_server((LOCAL, 0)) as server:
+        assert Reply(200) == ask(Prober(tcp_socket=TCPSocket(port=server.getsockname()[1])), LOCAL, DEADLINE_S)
+
+
+def test_certificates_are_not_verified(tmp_path: Path):
+    """HTTPS passes with a certificate that nobody has signed."""
+    files = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ("-subj", "/CN=nobody", "-days", "1", "-nodes")
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", *subject, "-keyout", files[0], "-out", files[1]],
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode:
+        pytest.skip("openssl can make no certificate (Debian: openssl)")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files[1], files[0])
+    with socket.create_server((LOCAL, 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with context.wrap_socket(connection, server_side=True) as secured:
+                secured.recv(65536)
+                secured.sendall(ok(b"safe"))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        reply = ask(get(listening.getsockname()[1], scheme="HTTPS"), LOCAL, DEADLINE_S)
+        thread.join(DEADLINE_S)
+    assert Reply(200, b"safe") == reply
+
+
+@contextmanager
+def health_service(message: bytes, trailers: list[tuple[str, str]]) -> Iterator[tuple[int, list[bytes]]]:
+    """Serve one call of gRPC; yields the port and the messages that arrive."""
+    received: list[bytes] = []
+    with socket.create_server((LOCAL, 0)) as listening:
+
+        def serve() -> None:
+            link, _ = listening.accept()
+            with link:
+                connection = H2Connection(H2Configuration(client_side=False))
+                connection.initiate_connection()
+                while not received:
+                    for event in connection.receive_data(link.recv(65536)):
+                        if isinstance(event, DataReceived):
+                            received.append(event.data or b"")
+                            connection.send_headers(1, [(":status", "200"), ("content-type", "application/grpc")])
+                            connection.send_data(1, message)
+                            connection.send_headers(1, trailers, end_stream=True)
+                    link.sendall(connection.data_to_send())
+                link.recv(65536)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1], received
+        thread.join(DEADLINE_S)
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "status"),
+    [(b"\0\0\0\0\2\x08\1", "0", 200), (b"\0\0\0\0\2\x08\2", "0", 500), (b"", "5", 500), (b"", "0", 500)],
+)
+def test_grpc_passes_with_serving_alone(message: bytes, code: str, status: int):
+    """Another status, an error, or no message fails; the service's name is sent along."""
+    with health_service(message, [("grpc-status", code)]) as (port, received):
+        reply = ask(Prober(grpc=GRPC(port=port, service="api")), LOCAL, DEADLINE_S)
+    assert (status, [b"\0\0\0\0\5\x0a\3api"]) == (reply.status, received)
+
+
+def test_one_that_hangs_blocks_no_other_and_many_are_refused():
+    """Probes run beside each other, up to a bound, and a place is free again after each."""
+    probes = Probes(LOCAL)
+    replies: list[Reply] = []
+    heard = threading.Semaphore(0)
+
+    def tell(reply: Reply) -> None:
+        replies.append(reply)
+        heard.release()
+
+    with socket.create_server((LOCAL, 0), backlog=MOST_AT_ONCE) as hanging, socket.create_server((LOCAL, 0)) as quick:
+        for _ in range(MOST_AT_ONCE - 1):
+            probes.begin(get(hanging.getsockname()[1]), DEADLINE_S, b"", lambda _reply: heard.release())
+        for _ in range(3):
+            probes.begin(Prober(tcp_socket=TCPSocket(port=quick.getsockname()[1])), DEADLINE_S, b"", tell)
+            assert heard.acquire(timeout=DEADLINE_S)
+        blocking = get(hanging.getsockname()[1])
+        probes.begin(blocking, DEADLINE_S, b"", lambda _reply: heard.release())
+        probes.begin(blocking, DEADLINE_S, b"", tell)
+        assert [Reply(200)] * 3 + [Reply(500, b"32 probes are under way already\n")] == replies
+        hanging.settimeout(DEADLINE_S)
+        for _ in range(MOST_AT_ONCE):
+            hanging.accept()[0].close()
+    for _ in range(MOST_AT_ONCE):
+        assert heard.acquire(timeout=DEADLINE_S)

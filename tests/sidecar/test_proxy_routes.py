@@ -1,0 +1,178 @@
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
+from sidecar.proxy.balance import least_request
+from sidecar.proxy.detect import speaks_http
+from sidecar.proxy.routes import Inbound, Outbound, Plan, Route
+
+VIP = "10.96.0.7"
+FAR = "192.0.2.1"
+SHOP = "outbound|80||shop.default.svc.cluster.local"
+CART = "outbound|80||cart.other.svc.cluster.local"
+
+
+def _service(host: str, *addresses: str, port: int = 80, protocol: Protocol = "http") -> Service:
+    endpoints = (Endpoint(address="10.8.0.2", port=8080),)
+    ports = (ServicePort(port=port, protocol=protocol, endpoints=endpoints),)
+    return Service(host=host, addresses=addresses, ports=ports)
+
+
+def _outbound(intent: Intent) -> Outbound[str]:
+    return Outbound(intent, str)
+
+
+SHOPS = (
+    _service("shop.default.svc.cluster.local", VIP, "fd00:10:96::7"),
+    _service("cart.other.svc.cluster.local", "10.96.0.8"),
+)
+TABLE = _outbound(Intent(services=SHOPS, workload=Workload(namespace="default")))
+CLOSED = _outbound(Intent(services=SHOPS, outbound_policy="REGISTRY_ONLY"))
+
+
+@pytest.mark.parametrize(
+    ("host", "cluster"),
+    [
+        (b"shop", SHOP),
+        (b"SHOP.Default", SHOP),
+        (b"shop.default.svc:80", SHOP),
+        (b"shop.default.svc.cluster.local:8080", SHOP),
+        (b"10.96.0.7", SHOP),
+        (b"[fd00:10:96::7]:80", SHOP),
+        (b"cart.other", CART),
+        (b"cart", "PassthroughCluster"),
+        (b"example.org", "PassthroughCluster"),
+        (b"", "PassthroughCluster"),
+        (b"shop:", "PassthroughCluster"),
+    ],
+)
+def test_host_decides_on_a_services_port(host: bytes, cluster: str) -> None:
+    """On a port that a Service serves HTTP on, Host alone says where a request goes, as Istio's routes do."""
+    assert cluster == TABLE.route((FAR, 80), host).cluster
+
+
+def test_unknown_host_of_registry_only_goes_nowhere() -> None:
+    """With REGISTRY_ONLY a Host that no Service has leads to the route that answers 502."""
+    assert Route("block_all", None) == CLOSED.route((VIP, 80), b"example.org")
+
+
+def test_plan_by_address() -> None:
+    """A Service's address and port lead to it; IPv6 addresses are the same however they are written."""
+    protocols: tuple[Protocol, ...] = ("tcp", "auto")
+    for protocol in protocols:
+        table = _outbound(Intent(services=(_service("a.b.svc.cluster.local", "FD00:0::1", protocol=protocol),)))
+        assert Plan(protocol, "outbound|80||a.b.svc.cluster.local") == table.plan(("fd00::1", 80))
+
+
+def test_plan_of_unknown_destinations() -> None:
+    """What no Service describes passes as bytes, and with REGISTRY_ONLY it is closed."""
+    assert Plan("tcp", "PassthroughCluster") == TABLE.plan((FAR, 443))
+    assert Plan("tcp", None) == CLOSED.plan((FAR, 443))
+
+
+def test_http_alone() -> None:
+    """A proxy for nothing but HTTP takes everything for it, and has 502 for what REGISTRY_ONLY does not know."""
+    table = _outbound(Intent(protocol="http", outbound_policy="REGISTRY_ONLY", services=SHOPS))
+    assert (Plan("http", None), Plan("http", None)) == (table.plan((FAR, 443)), table.plan((FAR, 80)))
+    assert Route("block_all", None) == table.route((FAR, 443), b"shop")
+
+
+def test_http_port_is_looked_at_wherever_it_goes() -> None:
+    """On a port with an HTTP Service requests to any address are found, and bytes still go where they were going."""
+    for address in (FAR, VIP):
+        assert Plan("auto", "PassthroughCluster") == TABLE.plan((address, 80))
+        assert Plan("auto", None) == CLOSED.plan((address, 80))
+
+
+def test_detected_address_leads_to_its_service_whatever_host_says() -> None:
+    """Where the protocol of a Service's port is detected, its address decides; elsewhere on the port Host does."""
+    table = _outbound(Intent(services=(_service("a.b.svc.cluster.local", VIP, protocol="auto"), SHOPS[1])))
+    detected = Route("default", "outbound|80||a.b.svc.cluster.local")
+    assert (detected, detected) == (table.route((VIP, 80), b"example.org"), table.route((VIP, 80), b"cart.other"))
+    assert (CART, detected) == (table.route((FAR, 80), b"cart.other").cluster, table.route((FAR, 80), b"a.b"))
+
+
+def test_detected_port_alone_is_not_looked_at_elsewhere() -> None:
+    """A port number on which no Service is known to speak HTTP concerns its Services' addresses only."""
+    table = _outbound(Intent(services=(_service("a.b.svc.cluster.local", VIP, protocol="auto"),)))
+    assert Plan("tcp", "PassthroughCluster") == table.plan((FAR, 80))
+
+
+def test_headless_service_is_known_by_its_endpoints() -> None:
+    """A Service without an address of its own is dialled by its endpoints' addresses and ports."""
+    table = _outbound(Intent(services=(_service("db.b.svc.cluster.local", port=8080, protocol="tcp"),)))
+    assert Plan("tcp", "outbound|8080||db.b.svc.cluster.local") == table.plan(("10.8.0.2", 8080))
+
+
+def test_inbound_is_by_port() -> None:
+    """An inbound connection goes by its port, else to the cluster for the rest."""
+    table = Inbound(Intent(protocol="tcp", inbound=(InboundPort(port=80, protocol="http"),)), str)
+    assert Plan("http", "inbound|80||") == table.plan(("10.8.0.1", 80))
+    assert Route("default", "inbound|80||") == table.route(("10.8.0.1", 80), b"whatever")
+    assert Plan("tcp", "InboundPassthroughCluster") == table.plan(("10.8.0.1", 81))
+
+
+@pytest.mark.parametrize(
+    ("data", "http"),
+    [
+        (b"GET / HTTP/1.1\r\n", True),
+        (b"GET / HTTP/1.0\r\nHost: a", True),
+        (b"PROPFIND /x HTTP/1.1\n", True),
+        (b"\r\nGET / HTTP/1.1\r\n", True),
+        (b"GET /" + b"x" * 20_000, True),
+        (b"GET http://a/ HT", True),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", False),
+        (b"\x16\x03\x01\x02\x00\x01", False),
+        (b"EHLO client\r\n", False),
+        (b"*1\r\n$4\r\nPING\r\n", False),
+        (b"GET key\r\n", False),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", False),
+        (b"\x00", False),
+        (b"A" * 30, False),
+        (b"FOO " + b"x" * 9000, False),
+        (b"", None),
+        (b"G", None),
+        (b"\r\n", None),
+        (b"EHLO", None),
+        (b"PRI * HTTP", None),
+        (b"FOO /x", None),
+    ],
+)
+def test_first_bytes_tell_http(data: bytes, http: bool | None) -> None:
+    """HTTP/1.x is known by its first line, or by a known method and the beginning of a target."""
+    assert http is speaks_http(data)
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.binary(max_size=60) | st.from_regex(rb"[A-Z]{1,26} /\w* HTTP/[12]\.[01]\r\n", fullmatch=True))
+def test_more_bytes_never_change_a_decision(data: bytes) -> None:
+    """What the first bytes decide, more bytes do not overturn, unless they show that it was no request line."""
+    decided = None
+    for end in range(len(data) + 1):
+        found = speaks_http(data[:end])
+        assert not (decided is False and found is not False)
+        decided = found
+
+
+class _Host:
+    def __init__(self, active: int) -> None:
+        self.active = active
+
+
+@settings(deadline=None, max_examples=200)
+@given(active=st.lists(st.integers(0, 5), max_size=5), tried=st.sets(st.integers(0, 4)), seed=st.integers(0, 9))
+def test_the_busiest_host_is_never_chosen(active: list[int], tried: set[int], seed: int) -> None:
+    """A host that is busier than all others gets nothing, one that was tried only if all were; none gives none."""
+    hosts = [_Host(count) for count in active]
+    before = {hosts[index] for index in tried if index < len(hosts)}
+    chosen = least_request(hosts, before, random.Random(seed))
+    assert (chosen is None) == (not hosts)
+    if chosen is None:
+        return
+    left = [host for host in hosts if host not in before] or hosts
+    assert chosen in left
+    if len(left) > 1:
+        assert chosen.active < max(host.active for host in left) or len({host.active for host in left}) < len(left)

@@ -1,0 +1,51 @@
+"""Running clusters as `/clusters` shows them."""
+
+from sidecar.proxy.cluster import Cluster, Settings
+from sidecar.proxy.counters import ClusterCounters
+from sidecar.proxy.host import Host
+from sidecar.proxy.loop import Loop
+from sidecar.proxy.message import Limits
+from sidecar.proxy.status import ClusterStatus
+from sidecar.proxy.view import cluster_status
+
+
+class _Cluster(Cluster):
+    hosts: tuple[Host, ...] = ()
+
+
+def _status(*hosts: tuple[str, int, int, int]) -> ClusterStatus:
+    """Return the status of a cluster whose hosts have this source, total, errors and active requests each."""
+    loop = Loop()
+    settings = Settings(Limits(head_bytes=1024, headers=10))
+    cluster = _Cluster(loop, "inbound|80||", ClusterCounters(), settings, direction="inbound")
+    found = []
+    for source, total, errors, active in hosts:
+        host = Host(cluster, ("10.0.0.1", 80), source=source, workload="nginx")
+        host.total, host.errors, host.active = total, errors, active
+        found.append(host)
+    cluster.hosts = tuple(found)
+    loop.close()
+    return cluster_status(cluster)
+
+
+def test_success_is_what_is_neither_error_nor_under_way() -> None:
+    """A host's requests are successful, failed, or under way."""
+    (host,) = _status(("127.0.0.6", 9, 2, 1)).hosts
+    assert (9, 2, 1, 6) == tuple(host.stats[name] for name in ("rq_total", "rq_error", "rq_active", "rq_success"))
+
+
+def test_an_address_is_one_host() -> None:
+    """With TPROXY, where each client has a host of its own, an address is shown once, with all that it served."""
+    (host,) = _status(("10.0.0.7", 3, 0, 0), ("10.0.0.8", 4, 1, 0)).hosts
+    assert ("10.0.0.1", 80, "nginx", 7, 1) == (
+        host.address,
+        host.port,
+        host.hostname,
+        host.stats["rq_total"],
+        host.stats["rq_error"],
+    )
+
+
+def test_cluster_without_hosts() -> None:
+    """A cluster that nothing was sent to yet is there, without hosts."""
+    assert ClusterStatus("inbound|80||") == _status()
