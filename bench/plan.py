@@ -1,24 +1,21 @@
 """What will be measured: a TOML file becomes a frozen `Plan`, valid once it exists.
 
-Arms are data. A plan knows nothing of labs, sockets or results; `bench.schedule` orders its requests.
+Arms are data (`bench.arm`). A plan knows nothing of labs, sockets or results; `bench.schedule` orders its requests.
 """
 
 import hashlib
-import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
 
 import msgspec
 
+from bench.arm import Arm as Arm
+from bench.arm import check_name, check_path
 from lab.errors import InputError
 
 Connection = Literal["new", "keep-alive"]
-ClientSide = Literal["plain", "injected"]
-ServerSide = Literal["plain", "injected", "rules-only"]
-Proxy = Literal["none", "bundled", "envoy"]
-Protocol = Literal["none", "tcp", "http"]
 
 SHIPPED = Path(__file__).parent / "plans"
 
@@ -31,46 +28,6 @@ TIME_WAIT holds a closed connection's port for 60 s; after about 20,000 the ephe
 
 MAX_IDLE_CONNECTIONS = 4000
 """Each takes a descriptor here, and two more in the pods."""
-
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-
-
-class Arm(msgspec.Struct, frozen=True, kw_only=True):
-    """One way from client to server, alive beside all others during the whole rebuild.
-
-    `rules-only` loads the rules and excludes the port: conntrack and NAT look-ups, no redirect. `proxy` and `protocol`
-    describe the sidecar of every injected side, and are `none` exactly when no side is injected.
-    """
-
-    name: str
-    client: ClientSide = "plain"
-    server: ServerSide = "plain"
-    proxy: Proxy = "none"
-    protocol: Protocol = "none"
-
-    def __post_init__(self) -> None:
-        _check_name(self.name)
-        injected = "injected" in (self.client, self.server)
-        if injected and "none" in (self.proxy, self.protocol):
-            raise ValueError(f"arm {self.name!r} is injected, so it needs a proxy and a protocol other than none")
-        if not injected and (self.proxy, self.protocol) != ("none", "none"):
-            raise ValueError(f"arm {self.name!r} names a proxy but injects no side; say client or server = 'injected'")
-
-    @property
-    def path(self) -> tuple[str, str, str, str]:
-        """What the arm is made of, without its name: twins have equal paths."""
-        return (self.client, self.server, self.proxy, self.protocol)
-
-    def describe(self) -> str:
-        """Say in a few words what stands between client and server, for figures and sentences."""
-        if "injected" not in (self.client, self.server):
-            return "rules loaded, no redirect" if self.server == "rules-only" else "no rules, no proxy"
-        kind = f"{self.protocol.upper()} sidecar"
-        if self.proxy != "bundled":
-            kind = f"{self.proxy.capitalize()} {kind}"
-        if (self.client, self.server) == ("injected", "injected"):
-            return f"{kind} at both ends"
-        return f"{kind} at the {'server' if self.server == 'injected' else 'client'}"
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +63,42 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.of in ("added-p99", "requests-per-s") and not self.connections:
             raise ValueError(f"a ratio of {self.of} names the `connections` of its load")
+
+
+class Term(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of what interception costs: what `arm` has more than `against` ("" for the plan's reference).
+
+    With `parts` it is an interaction: what `arm` adds to the reference beyond what the parts, each alone, add to it.
+    """
+
+    name: str
+    arm: str
+    against: str = ""
+    parts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name.isprintable() or not 1 <= len(self.name) <= 40:
+            raise ValueError("a term's name is 1 to 40 printable characters")
+        if self.against and self.parts:
+            raise ValueError(f"term {self.name!r} has `against` and `parts`; parts are held against the reference")
+
+
+class Stop(msgspec.Struct, frozen=True, kw_only=True):
+    """When to end before the last rebuild: see `bench.stop`. 0 is for a limit that is not set.
+
+    `half_width_us`: all gated intervals are at most this wide to either side; never before `least_rebuilds`.
+    `budget_s`: the next rebuild would end later than this after the first one's start.
+    """
+
+    half_width_us: float = 0.0
+    budget_s: float = 0.0
+    least_rebuilds: int = 10
+
+    def __post_init__(self) -> None:
+        if self.half_width_us < 0 or self.budget_s < 0:
+            raise ValueError("half_width_us and budget_s must not be negative")
+        if self.least_rebuilds < 3:
+            raise ValueError("least_rebuilds must be at least 3: an interval of two rebuilds says nothing of its width")
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,9 +156,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     loads: tuple[Load, ...] = ()
     idle_connections: int = 0
     ratios: tuple[Ratio, ...] = ()
+    terms: tuple[Term, ...] = ()
+    stop: Stop = Stop()
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        check_name(self.name)
         self._check_arms()
         if not self.connections or len(set(self.connections)) != len(self.connections):
             raise ValueError("connections must name new, keep-alive or both, each once")
@@ -177,14 +172,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 f"{self.new_connections_per_build} new connections per arm and build would run into TIME_WAIT's port "
                 f"exhaustion; at most {MAX_NEW_CONNECTIONS}: ask for more rebuilds and fewer requests in each"
             )
-        if not re.fullmatch(r"/[!-~]*", self.path):
-            raise ValueError("path must start with / and hold visible ASCII characters only")
+        check_path(self.path)
         if self.margin_us < 0 or self.margin_ratio < 0:
             raise ValueError("margin_us and margin_ratio must not be negative")
         if not 0 <= self.idle_connections <= MAX_IDLE_CONNECTIONS:
             raise ValueError(f"idle_connections must be 0 to {MAX_IDLE_CONNECTIONS}")
         for ratio in self.ratios:
             self._check_ratio(ratio)
+        self._check_terms()
 
     def _check_arms(self) -> None:
         arms = {arm.name: arm for arm in self.arms}
@@ -193,8 +188,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         for key, name in (("reference", self.reference), ("twin", self.twin)):
             if name not in arms:
                 raise ValueError(f"{key} = {name!r} is no arm of this plan; it has {', '.join(arms)}")
-        if self.reference == self.twin or arms[self.reference].path != arms[self.twin].path:
+        if self.reference == self.twin or arms[self.reference].made_of != arms[self.twin].made_of:
             raise ValueError("twin must be a second arm built exactly like the reference: it measures the noise floor")
+
+    def _check_terms(self) -> None:
+        names = {arm.name for arm in self.arms}
+        if len({term.name for term in self.terms}) != len(self.terms):
+            raise ValueError("two terms have the same name")
+        for term in self.terms:
+            for name in (term.arm, *filter(None, (term.against,)), *term.parts):
+                if name not in names:
+                    raise ValueError(
+                        f"term {term.name!r} names {name!r}, which is no arm of this plan; it has {', '.join(names)}"
+                    )
 
     def _check_ratio(self, ratio: Ratio) -> None:
         names = {arm.name for arm in self.arms}
@@ -224,6 +230,20 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Identify what is measured (sha256, hex): everything but the description and the seed of the order."""
         identity = {key: value for key, value in as_dict(self).items() if key not in ("description", "seed")}
         return hashlib.sha256(msgspec.json.encode(identity, order="sorted")).hexdigest()
+
+    def path_of(self, arm: Arm) -> str:
+        """Return what an arm's requests ask for."""
+        return arm.path or self.path
+
+    def without(self, names: Collection[str]) -> "Plan":
+        """Return the plan without these arms, and without the ratios and terms that need them.
+
+        Raises `ValueError` where reference or twin is among them.
+        """
+        arms = tuple(arm for arm in self.arms if arm.name not in names)
+        ratios = tuple(each for each in self.ratios if not {each.arm, each.against} & set(names))
+        terms = tuple(each for each in self.terms if not {each.arm, each.against, *each.parts} & set(names))
+        return msgspec.structs.replace(self, arms=arms, ratios=ratios, terms=terms)
 
     def arm(self, name: str) -> Arm:
         """Find an arm by its name; KeyError if there is none."""
@@ -256,10 +276,11 @@ def from_dict(table: Mapping[str, Any], where: str) -> Plan:
     _check_table(table, Plan, where, "")
     for index, arm in enumerate(table["arms"] if isinstance(table.get("arms"), list) else []):
         _check_table(arm, Arm, where, f"arms[{index}].")
-    for key, kind in (("loads", Load), ("ratios", Ratio)):
+    for key, kind in (("loads", Load), ("ratios", Ratio), ("terms", Term)):
         for index, each in enumerate(table[key] if isinstance(table.get(key), list) else []):
             _check_table(each, kind, where, f"{key}[{index}].")
-    _check_table(table.get("placement", {}), Placement, where, "placement.")
+    for key, kind in (("placement", Placement), ("stop", Stop)):
+        _check_table(table.get(key, {}), kind, where, f"{key}.")
     try:
         return msgspec.convert(table, Plan)
     except msgspec.ValidationError as error:
@@ -269,12 +290,6 @@ def from_dict(table: Mapping[str, Any], where: str) -> Plan:
 def as_dict(plan: Plan) -> dict[str, Any]:
     """Turn a plan into plain JSON values, for `run.json`; `from_dict` reads them back."""
     return cast("dict[str, Any]", msgspec.to_builtins(plan))
-
-
-def _check_name(name: str) -> None:
-    """Names become directories and labels, so they are lower-case words joined by hyphens."""
-    if len(name) > 40 or not _NAME.fullmatch(name):
-        raise ValueError(f"name {name!r} must be lower-case letters, digits and single hyphens, at most 40 characters")
 
 
 def _check_table(table: object, kind: type[msgspec.Struct], where: str, prefix: str) -> None:
@@ -287,7 +302,9 @@ def _check_table(table: object, kind: type[msgspec.Struct], where: str, prefix: 
             raise InputError(f"plan {where}: unknown key {prefix + key!r}; accepted keys: {', '.join(fields)}")
         accepted = get_args(fields[key].type) if get_origin(fields[key].type) is Literal else None
         if accepted is not None and value not in accepted:
-            raise InputError(f"plan {where}: {prefix}{key} = {value!r}; accepted values: {', '.join(accepted)}")
+            raise InputError(
+                f"plan {where}: {prefix}{key} = {value!r}; accepted values: {', '.join(map(str, accepted))}"
+            )
     for key, field in fields.items():
         if field.required and key not in table:
             raise InputError(f"plan {where}: key {prefix + key!r} is missing; add it")

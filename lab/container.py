@@ -13,7 +13,7 @@ from lab.blueprint import Check, ContainerPlan, ProbePlan, Process
 from lab.errors import PodError
 from lab.host import Host, Owner
 from lab.probes import Attempt, Finish, Outcome, Prober, begin
-from lab.program import Command, Standin
+from lab.program import Standin
 
 if TYPE_CHECKING:
     from lab.spawner import Handle
@@ -247,7 +247,7 @@ class LiveContainer:
     def _execute(self, argv: tuple[str, ...], done: Callable[[int], None]) -> Callable[[], None]:
         """Run a probe's or hook's command as this container would, its output in the container's log."""
         run = self._process
-        process = Process(Command(argv), run.uid, run.gid, run.env, run.capabilities, run.cwd)
+        process = Process(run.program.runs(argv), run.uid, run.gid, run.env, run.capabilities, run.cwd)
 
         def heard(what: str, value: int | str) -> None:
             if what == "exited":

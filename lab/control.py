@@ -19,7 +19,6 @@ from lab import errors, wire
 from lab.blueprint import Process
 from lab.errors import InputError, PodError, SidelabError
 from lab.manifest import Manifest, Namespace, Pod, Service, ServiceAccount, encode
-from lab.program import Command
 from lab.runtime import LiveContainer, LivePod
 from lab.status import status
 
@@ -253,7 +252,7 @@ class _Connection:
         if len(standard) != 3:
             raise InputError(f"a program needs three descriptors for its input, output and error, not {len(standard)}")
         env = (*run.env, *request.env.items())
-        process = Process(Command(request.argv), run.uid, run.gid, env, run.capabilities, run.cwd)
+        process = Process(run.program.runs(tuple(request.argv)), run.uid, run.gid, env, run.capabilities, run.cwd)
         failure: list[str] = []
 
         def heard(what: str, value: int | str) -> None:

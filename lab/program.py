@@ -4,7 +4,7 @@ The registry is data handed down by the command line: `lab` knows its own stand-
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,7 +29,8 @@ class Standin:
     """A Python function run in a forked child: `entry` is `module:function`, called with a `Context`.
 
     `preload` names the modules that the fork server imports beforehand; stand-ins with equal `preload` share a server.
-    With `files` it sees the pod's own mounts; else the file system as the fork server does.
+    With `files` it sees the pod's own mounts; else the file system as the fork server does. `programs` are what the
+    image has besides, by name: entries like `entry`.
     """
 
     entry: str
@@ -37,6 +38,12 @@ class Standin:
     env: tuple[tuple[str, str], ...] = ()
     preload: tuple[str, ...] = ()
     files: bool = False
+    programs: tuple[tuple[str, str], ...] = ()
+
+    def runs(self, argv: tuple[str, ...]) -> "Standin | Command":
+        """Return what `argv` means in this container: a program that the image has, else one of the host's."""
+        entry = dict(self.programs).get(argv[0])
+        return Command(argv) if entry is None else replace(self, entry=entry, args=argv[1:])
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,10 @@ class Command:
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
+
+    def runs(self, argv: tuple[str, ...]) -> "Command":
+        """Return what `argv` means in this container."""
+        return Command(argv)
 
 
 @dataclass(frozen=True)

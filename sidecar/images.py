@@ -15,6 +15,7 @@ from sidecar.intent import Intent, Ports
 from sidecar.rules import Options, Ruleset, tools
 
 _INIT_PRELOAD = ("sidecar.rules.init", "lab.localroutes")
+_PROGRAMS = (("pilot-agent", "sidecar.agent.command:main"),)
 _DNS_CAPTURE = "ISTIO_META_DNS_CAPTURE"
 
 
@@ -98,7 +99,9 @@ def _proxy(pod: Pod, container: Container) -> Program:
     captures = settings.dns or any(each.name == _DNS_CAPTURE and each.value == "true" for each in container.env)
     settings = structs.replace(settings, dns=captures)
     env = ((ENVIRONMENT, settings.to_json()),)
-    return Standin("sidecar.agent.main:main", env=env, preload=_preload(settings, container), files=True)
+    return Standin(
+        "sidecar.agent.main:main", env=env, preload=_preload(settings, container), files=True, programs=_PROGRAMS
+    )
 
 
 def _preload(settings: Settings, container: Container) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 With it a loop's wait has no timeout of its own, so that timers cost nothing in the turns between them.
 """
 
+import contextlib
 import ctypes
 import math
 import os
@@ -44,8 +45,9 @@ class Alarm:
         )
 
     def quiet(self) -> None:
-        """Stop ringing."""
-        os.read(self._descriptor, 8)
+        """Stop ringing; without effect if it was set anew since it rang."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._descriptor, 8)
 
     def close(self) -> None:
         """Give the descriptor back."""

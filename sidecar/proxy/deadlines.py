@@ -17,7 +17,10 @@ class Late(Protocol):
 
 
 class Deadlines:
-    """Who has until when; `timeout_s` may change, which is for those that begin afterwards."""
+    """Who has until when.
+
+    `timeout_s` may change, for those that begin afterwards; if it shrinks, they are told no sooner than those before.
+    """
 
     def __init__(self, loop: Loop, timeout_s: float) -> None:
         self.timeout_s = timeout_s

@@ -50,7 +50,7 @@ class Downstream(Exchange):
         self._choked = False
         if self._upstream is not None:
             self._upstream.wire.resume()
-        elif self._state is HEAD:
+        elif self._state is HEAD and self._paused:
             self._next()
 
     def lost(self, _error: OSError) -> None:
@@ -196,8 +196,7 @@ class Downstream(Exchange):
         self._close = True
 
     def _leave(self) -> None:
-        if self._state is HEAD and self._buffer:
-            self._gateway.deadlines.met(self)
+        self._gateway.deadlines.met(self)
         self._state = NOTHING
         self._gateway.connections.discard(self)
         if self._upstream is not None:

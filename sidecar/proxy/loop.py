@@ -54,6 +54,10 @@ class Loop:
         self._epoll.unregister(descriptor)
         del self._handlers[descriptor]
 
+    def abandon(self, descriptor: int) -> None:
+        """Stop watching, like `forget`, what is closed at the end of this turn: epoll drops it then by itself."""
+        del self._handlers[descriptor]
+
     def call_soon(self, call: Callable[[], None]) -> None:
         """Call at the end of this turn, when no other callback is on the stack."""
         self._soon.append(call)

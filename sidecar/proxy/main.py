@@ -12,6 +12,7 @@ from sidecar.intent import Intent
 from sidecar.proxy.destination import original_destination
 from sidecar.proxy.loop import Loop
 from sidecar.proxy.proxy import Proxy
+from sidecar.proxy.routes import check
 from sidecar.proxy.sockets import Sockets
 
 
@@ -25,6 +26,7 @@ def run(argv: Sequence[str]) -> None:
     intent = _read(path)
     if intent.concurrency != 1:
         raise InputError(f"intent: concurrency: {intent.concurrency}: the bundled proxy has one worker: give 1")
+    check(intent)
     sockets = Sockets.open(intent)
     loop = Loop()
     proxy = Proxy(loop, intent, sockets, original_destination)

@@ -23,7 +23,7 @@ from sidecar.proxy.loop import Loop
 from sidecar.proxy.outcome import BLACK_HOLE, Observer
 from sidecar.proxy.pages import Pages
 from sidecar.proxy.prometheus import Family
-from sidecar.proxy.routes import Inbound, Outbound
+from sidecar.proxy.routes import Inbound, Outbound, check
 from sidecar.proxy.sockets import Sockets
 from sidecar.proxy.stats import Stat
 from sidecar.proxy.status import ClusterStatus, ListenerStatus
@@ -36,7 +36,10 @@ _FIXED = ("ports", "ipv6", "mode", "concurrency")
 
 
 class Proxy:
-    """Serves `intent` on `sockets` and `loop`, which stops once `drain` has come to an end."""
+    """Serves `intent` on `sockets` and `loop`, which stops once `drain` has come to an end.
+
+    Whoever makes it has let `routes.check` look at the intent.
+    """
 
     def __init__(self, loop: Loop, intent: Intent, sockets: Sockets, find_destination: FindDestination) -> None:
         self.intent = intent
@@ -70,6 +73,7 @@ class Proxy:
         for name in _FIXED:
             if getattr(intent, name) != getattr(self.intent, name):
                 raise InputError(f"intent: {name}: it cannot change while the proxy runs: start the pod anew")
+        check(intent)
         self.intent = intent
         self._clusters.update(intent)
         self._headers.timeout_s = intent.header_timeout_s

@@ -24,12 +24,14 @@ class Pump:
         self.upstream_failed = False
         self._over = over
 
-    def half_closed(self) -> None:
-        """Close both streams once neither has anything more to say."""
+    def half_closed(self, sink: Wire) -> None:
+        """Pass on a FIN to `sink`; close both streams once neither has anything more to say."""
         if self.from_downstream.over and self.from_upstream.over:
             self.downstream.close()
             self.upstream.close()
             self._over(self, None)
+        else:
+            sink.end()
 
     def failed(self, source: Wire, error: OSError) -> None:
         """Reset the other side of `source`."""
@@ -62,8 +64,7 @@ class _Direction:
 
     def ended(self) -> None:
         self.over = True
-        self._sink.end()
-        self._pump.half_closed()
+        self._pump.half_closed(self._sink)
 
     def lost(self, error: OSError) -> None:
         self._pump.failed(self._source, error)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Generic, TypeVar
 
+from lab.errors import InputError
 from sidecar.intent import Intent, Protocol, ServicePort
 from sidecar.proxy.destination import Destination
 
@@ -90,7 +91,7 @@ class Outbound(Generic[C]):
             found, protocol = cluster(outbound_name(port.port, service.host)), _wanted(intent, port.protocol)
             if protocol != "http":
                 for address, number in [(each, port.port) for each in service.addresses] or _endpoints(port):
-                    self._plans.setdefault((str(ip_address(address)), number), Plan(protocol, found))
+                    self._plans.setdefault((_canonical(address), number), Plan(protocol, found))
             if protocol != "tcp" and port.port in by_host:
                 names = self._hosts.setdefault(port.port, {})
                 for name in (*service.names(intent.workload.namespace), *map(_bracketed, service.addresses)):
@@ -117,6 +118,23 @@ class Outbound(Generic[C]):
 def _wanted(intent: Intent, protocol: Protocol) -> Protocol:
     """Return what a port is taken for: the intent may have decided what would be detected."""
     return intent.protocol if protocol == "auto" else protocol
+
+
+def check(intent: Intent) -> None:
+    """Refuse an intent whose addresses are none; raises `InputError`."""
+    Outbound(intent, str)
+    for service in intent.services:
+        for port in service.ports:
+            for endpoint in port.endpoints:
+                _canonical(endpoint.address)
+
+
+def _canonical(address: str) -> str:
+    """Return `address` as the kernel's are written here; raises `InputError`."""
+    try:
+        return str(ip_address(address))
+    except ValueError as error:
+        raise InputError(f"intent: services: {error}: give an IPv4 or IPv6 address") from error
 
 
 def _endpoints(port: ServicePort) -> list[tuple[str, int]]:

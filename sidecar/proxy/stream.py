@@ -159,8 +159,10 @@ class Stream:
             self.receiver.received(data)
         else:
             self._ended = True
-            self.pause()
             self.receiver.ended()
+            # Most often that was the end of all, and there is nothing left to be paused.
+            if not self.closed:
+                self.pause()
 
     def _may_read(self, events: int) -> bool:
         """Decide about errors and hang-ups, which epoll reports whether asked for or not."""
@@ -233,7 +235,9 @@ class Stream:
     def _release(self) -> None:
         self.closed = True
         self._cancel_timer()
-        self._unwatch()
+        if self._watched:
+            self._loop.abandon(self._socket.fileno())
+            self._watched = False
         self._out.clear()
         self.receiver = _NOBODY
         # Not before the turn's other events are handled: see Loop.turn.

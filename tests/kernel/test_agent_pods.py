@@ -146,3 +146,26 @@ def test_quitquitquit_from_the_pod_ends_the_container_with_status_0(sidelab: Com
     assert 200 == ask(sidelab, "web", "http://localhost:15020/quitquitquit", "POST")[0]
     await_true(lambda: proxy_container(sidelab, "web")["state"] == "terminated", "the container has ended")
     assert 0 == proxy_container(sidelab, "web")["exit_status"]
+
+
+HELD = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: held
+  labels: {sidecar.istio.io/inject: "true"}
+  annotations:
+    proxy.istio.io/config: |
+      holdApplicationUntilProxyStarts: true
+spec:
+  containers: [{name: nginx, image: nginx}]
+"""
+
+
+def test_an_application_can_be_held_until_the_proxy_is_ready(sidelab: CommandLine):
+    """The hook `pilot-agent wait` returns when the proxy serves, and the same program shows its pages to people."""
+    assert 0 == sidelab.up(sidelab.manifest(HELD)).returncode
+    words = ("exec", "held", "-c", "istio-proxy", "--lab", sidelab.name, "--", "pilot-agent")
+    assert 0 == sidelab.run(*words, "wait").returncode
+    shown = sidelab.run(*words, "request", "GET", "server_info")
+    assert (0, "LIVE") == (shown.returncode, json.loads(shown.stdout)["state"])

@@ -1,6 +1,7 @@
 """Whatever clients and servers send, the proxy answers with HTTP or closes, and goes on."""
 
 import re
+from contextlib import closing
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,7 +53,7 @@ _DEEDS = st.sampled_from(
         *["client asks", "server answers"] * 3,
         *["client full", "client drain", "client end", "client reset"],
         *["server full", "server drain", "server end", "server reset"],
-        *["refuse", "accept", "gateway drain"],
+        *["refuse", "accept", "gateway drain", "late", "route away", "route back"],
     ]
 )
 
@@ -63,6 +64,11 @@ def _do(memory: MemoryGateway, client: MemoryWire, deed: str, data: bytes) -> No
         memory.cluster.failure = ConnectionRefusedError(111, "Connection refused")
     elif deed == "accept":
         memory.cluster.failure = None
+    elif who == "route":
+        memory.routes.cluster = memory.cluster if what == "back" else None
+        memory.gateway.change(memory.routes, memory.cluster.settings, server_name="proxy")
+    elif deed == "late":
+        memory.late()
     elif deed == "gateway drain":
         memory.drain()
     elif who == "client":
@@ -92,11 +98,7 @@ def _act(wire: MemoryWire, what: str, data: bytes) -> None:
                 wire.say(piece)
 
 
-@settings(deadline=None, max_examples=1000)
-@given(deeds=st.lists(st.tuples(_DEEDS, _BYTES), max_size=12))
-def test_nothing_breaks_it(deeds: list[tuple[str, bytes]]) -> None:
-    """Any events in any order leave a gateway that has leaked nothing and serves the next client."""
-    memory = MemoryGateway()
+def _check(memory: MemoryGateway, deeds: list[tuple[str, bytes]]) -> None:
     client = memory.connect()
     for deed, data in deeds:
         _do(memory, client, deed, data)
@@ -105,11 +107,14 @@ def test_nothing_breaks_it(deeds: list[tuple[str, bytes]]) -> None:
     if client.sent:
         assert _STATUS_LINE.match(client.sent)
     client.break_down(ConnectionResetError(104, "Connection reset by peer"))
-    assert set() == memory.gateway.connections
+    assert (set(), 0) == (memory.gateway.connections, len(memory.headers))
+    assert memory.counters.downstream_rq_total == len(memory.notes.requests) == len(memory.notes.outcomes)
+    assert 0 == sum(host.active for host in memory.cluster.hosts)
     idle = {id(upstream.wire) for host in memory.cluster.hosts for upstream in host.idle}
     assert idle == {id(wire) for wire in memory.cluster.dialled if wire.open}
 
     memory.cluster.failure = None
+    memory.routes.cluster = memory.cluster
     for wire in memory.cluster.dialled:
         wire.break_down(ConnectionResetError(104, "Connection reset by peer"))
     memory.gateway.draining = memory.cluster.closed = False
@@ -117,4 +122,11 @@ def test_nothing_breaks_it(deeds: list[tuple[str, bytes]]) -> None:
     after.say(REQUEST)
     memory.upstream.say(RESPONSE)
     assert after.sent.startswith(b"HTTP/1.1 200 OK\r\n")
-    memory.close()
+
+
+@settings(deadline=None, max_examples=1000)
+@given(deeds=st.lists(st.tuples(_DEEDS, _BYTES), max_size=12))
+def test_nothing_breaks_it(deeds: list[tuple[str, bytes]]) -> None:
+    """Any events in any order leave a gateway that has leaked nothing, told of each request once, and serves on."""
+    with closing(MemoryGateway()) as memory:
+        _check(memory, deeds)

@@ -1,6 +1,7 @@
 """The bundled proxy as its container runs it."""
 
 import contextlib
+import json
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from sidecar.intent import Intent, Ports
 from sidecar.proxy.main import run
 
 ROOT = Path(__file__).parents[2]
+_NO_ADDRESS = '{"host": "a.b.svc.cluster.local", "addresses": ["10.96.0.300"], "ports": [{"port": 1}]}'
 _RUN = "import sys; from sidecar.proxy.main import run; run(sys.argv)"
 
 
@@ -88,12 +90,19 @@ def test_hangup_has_the_intent_read_again(running: _Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "words"), [("{", "intent"), ('{"version": 7}', "version"), ('{"ports": {"inbound": 1}}', "ports")]
+    ("broken", "words"),
+    [
+        ("{", "intent"),
+        ('{"version": 7}', "version"),
+        ('{"ports": {"inbound": 1}}', "ports"),
+        (f'{{"services": [{_NO_ADDRESS}]}}', "10.96.0.300"),
+    ],
 )
 def test_broken_file_keeps_the_intent_before(running: _Running, broken: str, words: str) -> None:
     """A file that is no intent, or asks for what cannot change, changes nothing; standard error says why."""
     ports = _intent(running).ports
-    running.change(broken)
+    changed = json.loads(_intent(running).to_json()) | json.loads(broken) if broken != "{" else None
+    running.change(broken if changed is None else json.dumps(changed))
     assert running.process.stderr is not None
     complaint = running.process.stderr.readline()
     assert "the intent before stays in force" in complaint
@@ -113,7 +122,10 @@ def _started(folder: Path, text: str) -> list[str]:
     return ["sidelab-proxy", "--intent", str(path)]
 
 
-@pytest.mark.parametrize(("text", "words"), [('{"version": 7}', "version"), ('{"concurrency": 2}', "concurrency")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [('{"version": 7}', "version"), ('{"concurrency": 2}', "concurrency"), (f'{{"services": [{_NO_ADDRESS}]}}', "300")],
+)
 def test_intent_must_be_one(tmp_path: Path, text: str, words: str) -> None:
     """An intent that is none, or wants more workers than there are, stops the proxy before it listens."""
     with pytest.raises(InputError, match=words):

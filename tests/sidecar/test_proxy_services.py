@@ -1,13 +1,14 @@
 """The proxy with real sockets between clients and Services, and what a running one follows when its intent changes."""
 
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
-from proxy_rig import read_all, read_until, rig, server, serving
+from proxy_rig import Notes, Rig, read_all, read_until, rig, server, serving
 
 from lab.errors import InputError
 from sidecar.intent import Endpoint, InboundPort, Intent, Ports, Protocol, Service, ServicePort
@@ -309,3 +310,61 @@ def test_idle_upstream_connections_close() -> None:
         assert ended.wait(10)
         proxy.check_nothing_leaked()
         assert 1 == proxy.counters()["cluster.InboundPassthroughCluster.upstream_cx_idle_timeout"]
+
+
+def _outcome_of_bytes(proxy: Rig, notes: Notes) -> tuple[str, int, int]:
+    """Return flags and bytes of the only TCP connection, which was counted once when it began and once at its end."""
+    proxy.check_nothing_leaked()
+    (outcome,) = notes.outcomes
+    ((key, received, sent),) = notes.ends
+    assert [("inbound", "", "pod", 0, "-")] == notes.connections
+    assert (outcome.flags, outcome.bytes_received, outcome.bytes_sent) == (key[4], received, sent)
+    assert ("InboundPassthroughCluster", 0, b"") == (outcome.cluster, outcome.status, outcome.method)
+    return outcome.flags, received, sent
+
+
+def test_bytes_are_counted() -> None:
+    """A TCP connection is told of when it begins, and at its end with what passed in each direction."""
+    with rig("tcp", lambda connection: connection.sendall(connection.recv(100) * 2)) as proxy:
+        notes = proxy.watch()
+        assert b"abcabc" == proxy.ask(b"abc")
+        assert ("-", 3, 6) == _outcome_of_bytes(proxy, notes)
+
+
+def test_refused_byte_stream_is_uf() -> None:
+    """A TCP connection whose destination refuses is UF, as in Envoy with URX: its one attempt is used up."""
+    with rig("tcp", _echo) as proxy:
+        notes = proxy.watch()
+        proxy.destination = _unused()
+        # The reset may be there before the handshake has returned.
+        with pytest.raises(ConnectionResetError):
+            proxy.dial().recv(1)
+        assert ("UF,URX", 0, 0) == _outcome_of_bytes(proxy, notes)
+    assert "delayed_connect_error:_Connection_refused" == notes.outcomes[0].transport_failure
+
+
+@pytest.mark.parametrize(("who", "flags"), [("client", "DC"), ("server", "UC")])
+def test_reset_byte_stream(who: str, flags: str) -> None:
+    """The flag of a TCP connection that was reset says by which side."""
+    linger = struct.pack("ii", 1, 0)
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(connection.recv(1))
+        if who == "server":
+            connection.recv(1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        else:
+            read_all(connection)
+
+    with rig("tcp", serve) as proxy:
+        notes = proxy.watch()
+        client = proxy.dial()
+        client.sendall(b"a")
+        assert b"a" == client.recv(1)
+        if who == "client":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        else:
+            client.sendall(b"b")
+            assert b"" == read_all(client)
+        client.close()
+        assert flags == _outcome_of_bytes(proxy, notes)[0]

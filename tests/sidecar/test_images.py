@@ -1,0 +1,91 @@
+"""What istio-proxy's container becomes: an agent, told what its pod's manifest decides."""
+
+import pytest
+
+from lab.errors import InputError
+from lab.manifest import decode
+from lab.program import Program, Standin
+from sidecar.agent.settings import Settings
+from sidecar.contract import BUNDLED
+from sidecar.images import IMAGES
+from sidecar.inject import PROXY_NAME, inject
+from sidecar.intent import Intent, Ports
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  labels: {{sidecar.istio.io/inject: "true"}}
+  annotations: {{{annotations}}}
+spec:
+  containers:
+    - name: app
+      image: nginx
+      ports: [{{containerPort: 80}}, {{containerPort: 53, protocol: UDP}}]
+      {probe}
+    - {{name: other, image: nginx, ports: [{{containerPort: 9000}}]}}
+"""
+
+
+def program(annotations: str = "", probe: str = "") -> Program:
+    """Return what the sidecar's container of an injected pod runs."""
+    (pod,) = inject(decode([("pod.yaml", POD.format(annotations=annotations, probe=probe))])).pods
+    return IMAGES.program(pod, pod.container(PROXY_NAME))
+
+
+def agent(annotations: str = "", probe: str = "") -> tuple[Settings, tuple[str, ...]]:
+    """Return what the agent is told, and what is imported before it is forked."""
+    found = program(annotations, probe)
+    assert isinstance(found, Standin)
+    assert ("sidecar.agent.main:main", True) == (found.entry, found.files)
+    return Settings.of(dict(found.env)), found.preload
+
+
+def test_a_plain_pod_has_the_bundled_proxy_and_its_tcp_ports():
+    """IPv6 is not captured, and nothing is imported that few pods need."""
+    expected = Settings(proxy=(BUNDLED,), ports=(80, 9000), base=Intent(ipv6=False))
+    assert (expected, ("sidecar.agent.main", "sidecar.agent.command", "sidecar.proxy.main")) == agent()
+
+
+def test_the_rules_decide_mode_and_dns():
+    """Whatever annotation they come from."""
+    settings, preload = agent('sidecar.istio.io/interceptionMode: TPROXY, proxy.istio.io/config: "{proxyMetadata: '
+                              '{ISTIO_META_DNS_CAPTURE: \'true\'}}"')  # fmt: skip
+    assert ("tproxy", True, True) == (settings.base.mode, settings.dns, "sidecar.agent.dns" in preload)
+
+
+def test_proxy_config_is_followed():
+    """How long to drain, how many workers, and where the agent answers."""
+    config = '"{terminationDrainDuration: 2s, concurrency: 2, statusPort: 16000}"'
+    settings, _ = agent(f"proxy.istio.io/config: {config}")
+    assert (2.0, 2, Ports(agent=16000)) == (
+        settings.base.drain_s,
+        settings.base.concurrency,
+        settings.base.ports,
+    )
+
+
+@pytest.mark.parametrize(
+    ("probe", "modules"),
+    [
+        ("livenessProbe: {grpc: {port: 80}}", {"sidecar.agent.grpc"}),
+        ("livenessProbe: {httpGet: {port: 80, scheme: HTTPS}}", {"ssl"}),
+        ("livenessProbe: {tcpSocket: {port: 80}}", set()),
+    ],
+)
+def test_what_a_probe_needs_is_imported_before(probe: str, modules: set[str]):
+    """HTTP/2 and TLS, for pods whose probes speak them."""
+    assert modules == {"sidecar.agent.grpc", "ssl"} & set(agent(probe=probe)[1])
+
+
+def test_another_program_is_not_imported():
+    """It is a command line, with its own arguments."""
+    settings, preload = agent("sidelab.io/proxy: /opt/p, sidelab.io/proxy-args: -v")
+    assert (("/opt/p", "-v"), ("sidecar.agent.main", "sidecar.agent.command")) == (settings.proxy, preload)
+
+
+def test_a_wrong_annotation_is_refused_before_anything_starts():
+    """Pod and annotation are named."""
+    with pytest.raises(InputError, match=r"pod web: .*sidelab.io/proxy"):
+        program("sidelab.io/proxy: haproxy")
