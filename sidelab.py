@@ -37,7 +37,7 @@ def up(given: Given) -> None:
     if given.images != STANDIN:
         caveats = (f"image {image}: {program}" for image, program in programs(given.images).items())
         blueprint = replace(blueprint, caveats=(*blueprint.caveats, *caveats))
-    for warning in warnings(manifest.pods):
+    for warning in warnings(manifest.expanded().pods):
         sys.stderr.write(f"warning: {warning}\n")
     with background(blueprint, given.name, timeout_s=given.timeout, progress=_progress) as lab:
         _print_status(lab, as_json=given.json)

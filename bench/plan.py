@@ -11,8 +11,7 @@ from typing import Any, Literal, cast, get_args, get_origin
 
 import msgspec
 
-from bench.arm import Arm as Arm
-from bench.arm import check_name, check_path
+from bench.arm import Arm, check_name, check_path
 from lab.errors import InputError
 
 Connection = Literal["new", "keep-alive"]
@@ -276,11 +275,12 @@ def from_dict(table: Mapping[str, Any], where: str) -> Plan:
     _check_table(table, Plan, where, "")
     for index, arm in enumerate(table["arms"] if isinstance(table.get("arms"), list) else []):
         _check_table(arm, Arm, where, f"arms[{index}].")
-    for key, kind in (("loads", Load), ("ratios", Ratio), ("terms", Term)):
+    lists: dict[str, type[msgspec.Struct]] = {"loads": Load, "ratios": Ratio, "terms": Term}
+    for key, kind in lists.items():
         for index, each in enumerate(table[key] if isinstance(table.get(key), list) else []):
             _check_table(each, kind, where, f"{key}[{index}].")
-    for key, kind in (("placement", Placement), ("stop", Stop)):
-        _check_table(table.get(key, {}), kind, where, f"{key}.")
+    _check_table(table.get("placement", {}), Placement, where, "placement.")
+    _check_table(table.get("stop", {}), Stop, where, "stop.")
     try:
         return msgspec.convert(table, Plan)
     except msgspec.ValidationError as error:

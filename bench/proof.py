@@ -8,8 +8,8 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.arm import Arm
 from bench.arms import ArmPods
-from bench.plan import Arm
 from lab.errors import PodError
 from lab.lab import Key, Lab
 from sidecar import liverules

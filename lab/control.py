@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lab.supervisor import Supervisor
 
 _HANGUP_GRACE_S = 1.0
+_DEFAULT = "kubectl.kubernetes.io/default-container"  # which container is meant where none is named, as kubectl has it
 _MOST_NAMESPACES = 200  # what one message carries (SCM_MAX_FD)
 
 
@@ -215,7 +216,7 @@ class _Connection:
 
     def _container(self, key: Key, name: str | None) -> LiveContainer:
         pod = self._pod(key)
-        name = name or pod.containers[0].plan.name
+        name = name or pod.plan.source.metadata.annotations.get(_DEFAULT) or pod.containers[0].plan.name
         for container in (*pod.containers, *pod.init):
             if container.plan.name == name:
                 return container

@@ -24,7 +24,7 @@ _LOOK: Final = {
 _TICKS: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 
 _LEAST: Final = 0.05
-"""What lies below is drawn at the edge: a tail's ratio has an interval that would squeeze all others together."""
+"""What lies below is an arrow at the edge: a tail's ratio has an interval that would squeeze all others together."""
 
 
 def figure(run: Run, compared: Sequence[Row], caveats: tuple[Caveat, ...]) -> Figure:
@@ -35,8 +35,9 @@ def figure(run: Run, compared: Sequence[Row], caveats: tuple[Caveat, ...]) -> Fi
         "Added: what an arm has more than direct. Under load one thread of wrk keeps all connections busy (closed "
         "loop). Memory: private to the proxy's processes. Intervals: 95 %, over lab builds.",
     )
-    result, (axes,) = style.canvas(run, 1, 2.0 + 0.55 * len(compared), foot)
-    result.subplots_adjust(left=0.22, right=0.76)
+    top_in = 0.75 if run.complete else 1.0
+    result, (axes,) = style.canvas(run, 1, 1.8 + 0.55 * len(compared), foot)
+    result.subplots_adjust(left=0.22, right=0.76, top=1 - top_in / result.get_figheight())
     shown = [edge for row in compared for edge in (row.low, row.high, row.ratio) if math.isfinite(edge) and edge > 0]
     low, high = max(min(0.5, *shown) / 1.3, _LEAST), max(2.0, *shown) * 1.3
     axes.set_xscale("log")
@@ -70,6 +71,13 @@ def figure(run: Run, compared: Sequence[Row], caveats: tuple[Caveat, ...]) -> Fi
     return result
 
 
+def quotient(value: float) -> str:
+    """Write a ratio with two decimals, a small one with two significant digits, the unknown as `?`."""
+    if math.isnan(value):
+        return "?"
+    return f"{value:.2f}" if value >= 0.095 else f"{value:.2g}"
+
+
 def _name(axes: Any, number: int, row: Row) -> None:
     place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
     axes.annotate(row.what, (0, number), xytext=(-8, 2), fontsize=9, fontweight="bold", **place)
@@ -83,12 +91,21 @@ def _interval(axes: Any, number: int, row: Row, limits: tuple[float, float]) -> 
         axes.plot(interval, [number, number], color=colour, linewidth=3.5, solid_capstyle="butt", zorder=3)
     if math.isnan(row.ratio) or row.ratio <= 0:
         return
+    inside = limits[0] <= row.ratio
     axes.plot(
-        [row.ratio], [number], marker=marker, color=colour, markerfacecolor="white", markersize=7, mew=1.6, zorder=4
+        [max(row.ratio, limits[0])],
+        [number],
+        marker=marker if inside else "<",
+        color=colour,
+        markerfacecolor="white",
+        markersize=7,
+        mew=1.6,
+        zorder=4,
+        clip_on=False,
     )
     costs = " against ".join(f"{cost:,.0f}" if cost >= 1000 else f"{cost:.1f}" for cost in (row.value, row.other))
     place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-    text = f"{row.ratio:.2f} [{row.low:.2f}, {row.high:.2f}]"
+    text = f"{quotient(row.ratio)} [{quotient(row.low)}, {quotient(row.high)}]"
     axes.annotate(text, (1, number), xytext=(10, 2), fontsize=10, fontweight="bold", color=colour, **place)
     axes.annotate(f"{costs} {row.unit}", (1, number), xytext=(10, -9), fontsize=8, color=style.GREY, **place)
     for bound in filter(None, row.target.split(" and ")):

@@ -3,10 +3,12 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from bench import statistics
 from bench.caveats import Caveat
@@ -29,6 +31,10 @@ CONNECTION_TITLE: Final[dict[Connection, str]] = {
     "new": "new connection per request",
     "keep-alive": "kept-alive connection",
 }
+
+_ARM_COLOURS: Final = (SKY, BLUE, ORANGE, VERMILION, GREEN, PURPLE)
+_ARM_DASHES: Final = ("-", "--", "-.", ":")
+_ARM_MARKERS: Final = ("o", "s", "D", "^", "v", "P", "X")
 
 RC: Final[Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs everywhere
@@ -53,13 +59,39 @@ _WIDTH_IN: Final = 12.0
 _DPI: Final = 150
 _INCH_PER_FOOT_LINE: Final = 0.165
 _WARNING_IN: Final = 0.22
+_LEGEND_COLUMNS: Final = 6
+_INCH_PER_LEGEND_ROW: Final = 0.22
+
+
+class Look(NamedTuple):
+    """How the line of one arm is told from the others': by colour, and by dash or marker for whoever sees no colour."""
+
+    colour: str
+    dash: str
+    marker: str
+
+
+def looks(plan: Plan) -> dict[str, Look]:
+    """Give every arm the look that it has in all figures: the reference black, its twin grey and dashed."""
+    fixed = {plan.reference: Look(BLACK, "-", "o"), plan.twin: Look(GREY, "--", "o")}
+    others = [arm.name for arm in plan.arms if arm.name not in fixed]
+    for number, name in enumerate(others):
+        turn, colour = divmod(number, len(_ARM_COLOURS))
+        marker = _ARM_MARKERS[number % len(_ARM_MARKERS)]
+        fixed[name] = Look(_ARM_COLOURS[colour], _ARM_DASHES[turn % len(_ARM_DASHES)], marker)
+    return {arm.name: fixed[arm.name] for arm in plan.arms}
 
 
 def canvas(
-    run: Run, panels: int, height_in: float, foot: Sequence[str], *, share_y: bool = False
+    run: Run, panels: int, height_in: float, foot: Sequence[str], *, share_y: bool = False, legend_rows: int = 1
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure of panels side by side, with room for a title above and `foot` below them."""
+    """Make a figure of panels side by side, with room for title and legend above and `foot` below them.
+
+    A legend of one row stands beside the title, a longer one below it (see `legend_rows` and `arm_legend`).
+    """
     top_in = 1.0 if run.complete else 1.0 + _WARNING_IN
+    if legend_rows > 1:
+        top_in += _INCH_PER_LEGEND_ROW * legend_rows
     foot_in = 0.75 + _INCH_PER_FOOT_LINE * len(foot)
     height = height_in - 1.75 + top_in + foot_in
     figure = Figure(figsize=(_WIDTH_IN, height))
@@ -70,6 +102,35 @@ def canvas(
     for number, line in enumerate(reversed(foot)):
         figure.text(0.012, (0.1 + _INCH_PER_FOOT_LINE * number) / height, line, fontsize=8, color=GREY)
     return figure, list(grid[0])
+
+
+def legend_rows(plan: Plan) -> int:
+    """Count the rows that a legend of all arms takes."""
+    return -(-len(plan.arms) // _LEGEND_COLUMNS)
+
+
+def arm_legend(figure: Figure, run: Run, *, markers: bool = False) -> None:
+    """Name every arm's line, with its marker if it has one: beside the title, or in several rows below the subtitle."""
+    handles = [
+        Line2D([], [], color=colour, linestyle=dash, marker=marker if markers else "", linewidth=1.8, label=name)
+        for name, (colour, dash, marker) in looks(run.plan).items()
+    ]
+    place: dict[str, Any] = {"loc": "upper right", "bbox_to_anchor": (0.985, 1 - 0.1 / figure.get_figheight())}
+    if legend_rows(run.plan) > 1:
+        down_in = 0.66 if run.complete else 0.66 + _WARNING_IN
+        place = {"loc": "upper left", "bbox_to_anchor": (0.004, 1 - down_in / figure.get_figheight())}
+    figure.legend(handles=handles, ncols=min(len(handles), _LEGEND_COLUMNS), frameon=False, handlelength=2.6, **place)
+
+
+def logarithmic(axes: Axes, axis: str, unit: str = "") -> None:
+    """Make the x or the y axis logarithmic, with ticks at 1, 2 and 5 of each power that say plain numbers."""
+    side = axes.xaxis if axis == "x" else axes.yaxis
+    (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
+    low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
+    ticks = [factor * 10.0**power for power in range(-3, 8) for factor in (1, 2, 5)]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    side.set_ticks(shown, [f"{tick:,.0f}{unit}" if tick >= 1 else f"{tick:g}{unit}" for tick in shown])
+    side.set_minor_locator(NullLocator())
 
 
 def headline(figure: Figure, run: Run, title: str, subtitle: str) -> None:
@@ -92,7 +153,7 @@ def footer(run: Run, caveats: Sequence[Caveat], *notes: str) -> list[str]:
     lines = [*notes, _load(run), identity + machine]
     if caveats:
         lines.append("Caveats: " + "; ".join(caveat.what for caveat in caveats))
-    return [part for line in lines for part in textwrap.wrap(line, width=190)]
+    return [part for line in lines for part in textwrap.wrap(line, 190, break_on_hyphens=False)]
 
 
 def captured_client_note(plan: Plan) -> str:

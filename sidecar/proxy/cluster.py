@@ -18,6 +18,9 @@ from sidecar.proxy.loop import Loop
 from sidecar.proxy.message import Limits
 from sidecar.proxy.stream import Stream
 
+KEPT_HOSTS = 256
+"""How many original destinations are remembered without a connection to them: most are dialled again."""
+
 
 @dataclass(slots=True)
 class Settings:
@@ -98,7 +101,7 @@ class Cluster:
 
 
 class OriginalDestinations(Cluster):
-    """Dials where the traffic was going (an ORIGINAL_DST cluster), as hosts that exist while they have connections.
+    """Dials where the traffic was going (an ORIGINAL_DST cluster), as hosts that come and go.
 
     `sources` are the addresses to come from, IPv4 then IPv6, None for the pod's; `transparent`: the client's instead.
     """
@@ -115,7 +118,7 @@ class OriginalDestinations(Cluster):
 
     @property
     def hosts(self) -> Iterable[Host]:
-        """The hosts that have connections now."""
+        """The hosts that were dialled, all that have connections among them."""
         return self._hosts.values()
 
     def find(self, destination: Destination, client: str, tried: Collection[Host]) -> Host | None:  # noqa: ARG002 - there is one
@@ -133,8 +136,9 @@ class OriginalDestinations(Cluster):
         return host
 
     def deserted(self, host: Host) -> None:
-        """Forget `host`: there is no end to the destinations that a pod may have."""
-        self._hosts.pop((host.address, host.source), None)
+        """Forget `host` if there are many: there is no end to the destinations that a pod may have."""
+        if len(self._hosts) > KEPT_HOSTS:
+            self._hosts.pop((host.address, host.source), None)
 
 
 class Balanced(Cluster):

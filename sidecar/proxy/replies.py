@@ -41,7 +41,7 @@ def refused(error: BadMessageError) -> Verdict:
 
 def unreachable(error: Exception, *, tried_again: bool) -> Verdict:
     """Return the verdict on a host to which no connection could be made, maybe after more than one try."""
-    flags = f"{outcome.CONNECT_FAILED},{outcome.RETRIES_EXHAUSTED}" if tried_again else outcome.CONNECT_FAILED
+    flags = outcome.ATTEMPTS_EXHAUSTED if tried_again else outcome.CONNECT_FAILED
     if isinstance(error, TimeoutError):
         return Verdict(503, _NO_RESPONSE + "connection timeout", flags, _before("connection_timeout"))
     reason = f"delayed connect error: {connect_error(error)}"

@@ -9,13 +9,12 @@ from sidecar.proxy.cluster import Cluster
 from sidecar.proxy.counters import TcpCounters
 from sidecar.proxy.destination import Destination
 from sidecar.proxy.outcome import (
+    ATTEMPTS_EXHAUSTED,
     BLACK_HOLE,
-    CONNECT_FAILED,
     CONNECTION_ENDED,
     DOWNSTREAM_ENDED,
     NO_HEALTHY_UPSTREAM,
     OK,
-    RETRIES_EXHAUSTED,
     Observer,
     Outcome,
 )
@@ -56,7 +55,7 @@ class ByteService:
             upstream = host.open()
         except OSError as error:
             wire.abort()
-            link.ended(None, f"{CONNECT_FAILED},{RETRIES_EXHAUSTED}", connect_error(error))
+            link.ended(None, ATTEMPTS_EXHAUSTED, connect_error(error))
             return None
         host.active += 1
         host.total += 1
@@ -104,7 +103,7 @@ class _Link:
         if error is not None and pump.upstream.connecting:
             if host is not None:
                 host.cluster.unreachable(host, error)
-            flags, failure, self._local = f"{CONNECT_FAILED},{RETRIES_EXHAUSTED}", connect_error(error), ""
+            flags, failure, self._local = ATTEMPTS_EXHAUSTED, connect_error(error), ""
         elif error is not None:
             flags = CONNECTION_ENDED if pump.upstream_failed else DOWNSTREAM_ENDED
         self.ended(pump, flags, failure)

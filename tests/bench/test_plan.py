@@ -5,7 +5,8 @@ import msgspec
 import pytest
 
 from bench import plan as plans
-from bench.plan import Arm, Placement, Plan
+from bench.arm import Arm
+from bench.plan import Placement, Plan
 from lab.errors import InputError
 
 MINIMAL = """

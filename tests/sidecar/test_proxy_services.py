@@ -12,7 +12,11 @@ from proxy_rig import Notes, Rig, read_all, read_until, rig, server, serving
 
 from lab.errors import InputError
 from sidecar.intent import Endpoint, InboundPort, Intent, Ports, Protocol, Service, ServicePort
+from sidecar.proxy.cluster import KEPT_HOSTS, OriginalDestinations, Settings
+from sidecar.proxy.counters import ClusterCounters
 from sidecar.proxy.destination import Destination
+from sidecar.proxy.loop import Loop
+from sidecar.proxy.message import Limits
 
 VIP = ("10.96.0.7", 8080)
 HOST = "shop.default.svc.cluster.local"
@@ -147,7 +151,7 @@ def test_dead_service_is_tried_three_times() -> None:
         counters = proxy.counters()
     assert (3, 2) == (counters[f"{CLUSTER}.upstream_cx_total"], counters[f"{CLUSTER}.upstream_rq_retry"])
     (outcome,) = notes.outcomes
-    assert (503, "UF,URX") == (outcome.status, outcome.flags)
+    assert (503, "URX,UF") == (outcome.status, outcome.flags)
     assert "delayed_connect_error:_Connection_refused" == outcome.transport_failure
     assert outcome.details == (
         "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"
@@ -339,7 +343,7 @@ def test_refused_byte_stream_is_uf() -> None:
         # The reset may be there before the handshake has returned.
         with pytest.raises(ConnectionResetError):
             proxy.dial().recv(1)
-        assert ("UF,URX", 0, 0) == _outcome_of_bytes(proxy, notes)
+        assert ("URX,UF", 0, 0) == _outcome_of_bytes(proxy, notes)
     assert "delayed_connect_error:_Connection_refused" == notes.outcomes[0].transport_failure
 
 
@@ -368,3 +372,15 @@ def test_reset_byte_stream(who: str, flags: str) -> None:
             assert b"" == read_all(client)
         client.close()
         assert flags == _outcome_of_bytes(proxy, notes)[0]
+
+
+def test_destinations_without_connections_are_forgotten() -> None:
+    """However many addresses a pod dials, those that it has no connection to do not pile up."""
+    loop = Loop()
+    cluster = OriginalDestinations(loop, "some", ClusterCounters(), Settings(Limits(1, 1)), direction="outbound")
+    for number in range(2 * KEPT_HOSTS):
+        host = cluster.find(("192.0.2.1", number), "", ())
+        assert host is not None
+        cluster.deserted(host)
+    assert KEPT_HOSTS == len(tuple(cluster.hosts))
+    loop.close()

@@ -1,0 +1,87 @@
+"""Which program an image stands for in which arm, and which arms this machine cannot run, with the reason.
+
+It looks for programs and kernel features; it starts nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from bench import explicit
+from bench.arm import Arm
+from bench.plan import Plan
+from lab import images
+from lab.errors import MachineError
+from lab.manifest import Container, Manifest, Pod
+from lab.program import Program, Registry, Standin
+from lab.programs import real
+from sidecar import podrules
+from sidecar.envoy.find import envoy_version, find_envoy
+from sidecar.images import IMAGES as MESH
+from sidecar.rules import tools
+
+
+def registry(plan: Plan, choice: str) -> Registry:
+    """Return the programs of all arms: an arm has the server that it names, else what `choice` (`--images`) says.
+
+    Raises what `lab.images.chosen` raises.
+    """
+    usual = images.chosen(choice)
+    named = {arm.name: images.chosen("real" if arm.image == "nginx" else arm.image) for arm in plan.arms if arm.image}
+
+    def server(pod: Pod, container: Container) -> Program:
+        program = named.get(pod.namespace, usual).program(pod, container)
+        if isinstance(program, Standin):
+            # As a real server: on every port that its container names.
+            return replace(program, args=tuple(str(each.container_port) for each in container.ports))
+        return program
+
+    return Registry((("nginx*", server),)) + usual + explicit.IMAGES + MESH
+
+
+def real_servers(plan: Plan, choice: str) -> frozenset[str]:
+    """Return the arms whose server is a real program, which tells nobody when it is ready."""
+    usual = images.chosen(choice) is not images.IMAGES
+    return frozenset(arm.name for arm in plan.arms if arm.image == "nginx" or (usual and not arm.image))
+
+
+def versions(plan: Plan, choice: str) -> dict[str, str]:
+    """Return what runs, for the record: the programs of `choice`, and those that single arms name."""
+    found = images.programs(choice)
+    for arm in plan.arms:
+        if arm.image:
+            found |= {f"{arm.name}: {image}": said for image, said in _named(arm).items()}
+        if arm.proxy == "envoy":
+            found[f"{arm.name}: envoy"] = envoy_version(find_envoy(arm.envoy))
+    return found
+
+
+def _named(arm: Arm) -> Mapping[str, str]:
+    return images.programs("real" if arm.image == "nginx" else arm.image)
+
+
+def lacking(plan: Plan, manifest: Manifest) -> dict[str, str]:
+    """Return what is missing here for arms of `plan`, whose pods are in `manifest`: a sentence by the arm's name.
+
+    Found before anything is started: programs and address families. What only the kernel can tell is found by trying.
+    """
+    reasons: dict[str, str] = {}
+    for arm in plan.arms:
+        try:
+            _require(arm, [pod for pod in manifest.pods if pod.namespace == arm.name])
+        except MachineError as error:
+            reasons[arm.name] = str(error)
+    return reasons
+
+
+def _require(arm: Arm, pods: Iterable[Pod]) -> None:
+    if arm.image == "nginx":
+        real.find()
+    if arm.proxy == "envoy":
+        find_envoy(arm.envoy)
+    if arm.family == 6 and not Path("/proc/net/if_inet6").exists():
+        raise MachineError("this kernel has IPv6 switched off: boot without ipv6.disable=1")
+    for pod in pods:
+        rules = podrules.of_pod(pod)
+        if rules is not None and rules.way != "nft":
+            tools.require(rules.way, rules.ruleset)
