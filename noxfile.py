@@ -6,8 +6,8 @@
   nox -s lab -- up examples/nginx.yaml    any verb of the command line; `nox -s lab -- --help` lists them
   nox                                     what a change must pass: lint, types and tests
 
-What follows `--` goes to the session. `bench`, `report`, `gate` and `lab` end as sidelab, in nox's own process, so that
-the terminal, signals and the exit status are sidelab's; name one of them at a time.
+What follows `--` goes to the session. `bench`, `selftest`, `report`, `gate` and `lab` end as sidelab, in nox's own
+process, so that the terminal, signals and the exit status are sidelab's; name one of them at a time.
 """
 
 import fcntl
@@ -79,6 +79,12 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def selftest(session: nox.Session) -> None:
+    """Test the harness with known delays, and print and draw its calibration: nox -s selftest [-- --rebuilds N]."""
+    _become_sidelab(session, "selftest", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def report(session: nox.Session) -> None:
     """Draw a run's summary and figures again, from its files: nox -s report -- results/RUN."""
     _become_sidelab(session, "report", *session.posargs)
@@ -107,7 +113,7 @@ def _install(session: nox.Session, *what: str) -> None:
 
 
 def _become_sidelab(session: nox.Session, *args: str) -> NoReturn:
-    """Replace nox by the command line, in the one environment that `bench`, `report`, `gate` and `lab` share."""
+    """Replace nox by the command line, in the one environment that `bench`, `report` and others share."""
     location = ROOT / ".nox" / "sidelab"
     stamp = location / "installed"
     state = _state(sys.version, str(ROOT))

@@ -309,16 +309,47 @@ def _validate(given: Given) -> None:
 
 def bench(given: Given) -> None:
     """Measure what interception costs: every arm at once, request by request in random order."""
+    from bench import builds
+    from bench.plan import load
     from bench.run import run
 
-    run(given.plan, results=given.results, seed=given.seed, client=given.client, images=given.images)
+    compared = given.head is not None or given.base is not None
+    plan = load(given.plan or ("compare" if compared else "overhead"))
+    if compared:
+        if given.head is None or given.base is None:
+            raise InputError("bench: --head and --base go together: give both builds")
+        plan = builds.compare(plan, given.head, given.base)
+    run(
+        plan,
+        results=given.results,
+        seed=given.seed,
+        client=given.client,
+        images=given.images,
+        budget_s=given.budget_s,
+        require_all=given.require_all,
+    )
+
+
+def selftest(given: Given) -> None:
+    """Test the harness with known delays: it has to find what was put in, and nothing where there is nothing."""
+    from bench.selftest import selftest as test
+
+    _leave_as(test(rebuilds=given.rebuilds, seed=given.seed, results=given.results, as_json=given.json))
 
 
 def report(given: Given) -> None:
-    """Draw a run's summary and figures again, from its files alone."""
-    from bench.report import report as redraw
+    """Draw a run's tables, figures and page again from its files, or the history of several runs."""
+    if (given.run is None) == (given.history is None):
+        raise InputError("report: give a RUN, or --history with the directory of several")
+    if given.history is not None:
+        from bench.history import history
 
-    for path in redraw(given.run).paths:
+        paths = history(given.history)
+    else:
+        from bench.report import report as redraw
+
+        paths = redraw(given.run).paths
+    for path in paths:
         sys.stdout.write(f"{path}\n")
 
 
@@ -479,20 +510,45 @@ VERBS = (
         bench,
         "sidelab bench smoke",
         (
-            Argument("plan", nargs="?", default="overhead", metavar="PLAN", help="a shipped plan, or a TOML file"),
+            Argument("plan", nargs="?", metavar="PLAN", help="a shipped plan (default: overhead), or a TOML file"),
             Argument(
                 "--results", type=Path, default=Path("results"), metavar="DIR", help="where the run's directory is made"
             ),
             Argument("--seed", type=int, metavar="N", help="repeat the order of another run"),
             _IMAGES,
             Argument("--client", default="own", metavar="CLIENT", help="own, or curl (libcurl, a cross-check)"),
+            Argument("--budget-s", type=float, metavar="N", help="end after N seconds, whole rebuilds only"),
+            Argument("--require-all", action="store_true", help="fail where an arm can't run here, not leave it out"),
+            Argument(
+                "--head",
+                metavar="BUILD",
+                help="measure this build against --base (plan: compare): a proxy's path, git:REVISION, envoy:VERSION, "
+                "profile:istio|classic or bundled",
+            ),
+            Argument("--base", metavar="BUILD", help="the build that --head is held against"),
+        ),
+    ),
+    Verb(
+        "selftest",
+        selftest,
+        "sidelab selftest",
+        (
+            Argument("--rebuilds", type=int, default=15, metavar="N", help="lab builds per client (default: 15)"),
+            Argument("--seed", type=int, metavar="N", help="repeat the order of another one"),
+            Argument(
+                "--results", type=Path, default=Path("results"), metavar="DIR", help="where table and figure are put"
+            ),
+            _JSON,
         ),
     ),
     Verb(
         "report",
         report,
         "sidelab report results/reference",
-        (Argument("run", type=Path, metavar="RUN", help="a directory that `sidelab bench` wrote"),),
+        (
+            Argument("run", nargs="?", type=Path, metavar="RUN", help="a directory that `sidelab bench` wrote"),
+            Argument("--history", type=Path, metavar="DIR", help="draw every plan's runs below DIR over time instead"),
+        ),
     ),
     Verb(
         "gate",

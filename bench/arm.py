@@ -21,6 +21,8 @@ PROXIES = ("none", "bundled", "envoy")
 MAX_EXTRA_RULES = 20_000
 """Bounded by the ports that no pod of a benchmark uses."""
 
+MAX_DELAY_US = 10_000.0
+
 MAX_BYTES = 16 * 1024 * 1024
 """The largest page `/size/N` of the server stand-in."""
 
@@ -38,13 +40,15 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     sends connections to a second port of the server itself (REDIRECT, no proxy); `explicit` is the bundled proxy
     without rules, dialled at its own port; `injected` has rules and proxy. `proxy` (bundled, envoy, the absolute path
     of a program that follows docs/proxy-contract.md, or `git:REVISION` for the bundled one of another time) and
-    `protocol` describe the proxy of every side that has one, and are `none` where none has.
+    `protocol` describe the proxy of every side that has one, and are `none` where none has. `proxy_args` are a
+    program's own arguments, as for a shell.
 
     `rules` says how injected sides capture, `way` how rules come into the kernel, `profile` whose they are.
     `extra_rules` more rules that match nothing are walked by each new connection: in a server's pod in ISTIO_INBOUND
     (excluded ports), in a client's in ISTIO_OUTPUT (excluded addresses of 198.18.0.0/15), before the redirect.
     `envoy` is a path or version, `image` the server's program ("" as the run's `--images` says), `path` what is asked
-    ("" as the plan says; `/size/N` is N bytes), `family` the IP version, with rules for both where it is 6.
+    ("" as the plan says; `/size/N` is N bytes), `family` the IP version, with rules for both where it is 6. `delay_us`
+    is a known effect for `bench.selftest` to find: so long the server stand-in spins before each answer.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     server: ServerSide = "plain"
     proxy: str = "none"
     protocol: Protocol = "none"
+    proxy_args: str = ""
     rules: Rules = "redirect"
     way: Way = "nft"
     profile: Profile = "istio"
@@ -60,6 +65,7 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     image: Image = ""
     path: str = ""
     family: Literal[4, 6] = 4
+    delay_us: float = 0.0
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -72,6 +78,10 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
         self._check_rules()
         if self.path:
             check_path(self.path)
+        if not 0 <= self.delay_us <= MAX_DELAY_US:
+            raise ValueError(f"arm {self.name!r}: delay_us must be 0 to {MAX_DELAY_US:,.0f}")
+        if self.delay_us and self.image == "nginx":
+            raise ValueError(f"arm {self.name!r}: only the stand-in can delay its answers; take image = 'standin'")
         if self.image == "nginx" and self.path.startswith("/size/"):
             raise ValueError(f"arm {self.name!r}: a real nginx has no page {self.path}; ask for / or take the stand-in")
 
@@ -87,6 +97,8 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(
                 f"arm {self.name!r}: an explicit proxy is the bundled one, dialled by a plain client; correct that"
             )
+        if self.proxy_args and not self.proxy.startswith("/"):
+            raise ValueError(f"arm {self.name!r} has proxy_args, so its proxy must be the path of a program")
         if self.envoy and self.proxy != "envoy":
             raise ValueError(f"arm {self.name!r} says which envoy, so its proxy must be 'envoy'")
         if self.envoy and not (self.envoy.startswith("/") or _VERSION.fullmatch(self.envoy)):
@@ -156,6 +168,7 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
             "real nginx": self.image == "nginx",
             asked: bool(self.path),
             "IPv6": self.family == 6,
+            f"answers {self.delay_us:g} µs later": self.delay_us > 0,
         }
         return tuple(words for words, true in found.items() if true)
 

@@ -16,7 +16,7 @@ from bench import explicit
 from bench.arm import Arm
 from bench.plan import Plan
 from lab.errors import InputError
-from lab.manifest import Container, Manifest, Pod, PodSpec, Port, Probe, TCPSocket
+from lab.manifest import Container, EnvVar, Manifest, Pod, PodSpec, Port, Probe, TCPSocket
 from sidecar import inject, podrules
 from sidecar.inject import names
 from sidecar.intent import Ports
@@ -127,29 +127,29 @@ class _Place:
         return structs.replace(placed, spec=self._spec(placed.spec, side))
 
     def _annotations(self, side: str, *, serves: bool) -> Iterator[tuple[str, str]]:
+        """Yield what the arm says of a side; where it says nothing, the pod's own annotations count."""
         arm = self.arm
         if side in ("plain", "explicit"):
             return
-        if arm.way != "nft":
-            yield names.RULES, arm.way
-        if arm.profile != "istio":
-            yield names.PROFILE, arm.profile
         yield names.PROXY, "none" if side != "injected" else self.programs.get(arm.proxy, arm.proxy)
-        if side == "injected":
-            yield names.PROTOCOL, arm.protocol
-            if arm.envoy:
-                yield names.ENVOY, arm.envoy
-            if arm.rules == "tproxy" and serves:
-                yield names.MODE, "TPROXY"
+        captured = side == "injected"
+        said = {
+            names.RULES: arm.way if arm.way != "nft" else "",
+            names.PROFILE: arm.profile if arm.profile != "istio" else "",
+            names.PROTOCOL: arm.protocol if captured else "",
+            names.ENVOY: arm.envoy if captured else "",
+            names.PROXY_ARGS: arm.proxy_args if captured else "",
+            names.MODE: "TPROXY" if captured and serves and arm.rules == "tproxy" else "",
+        }
         own = (self.port,) if side == "rules-only" else ()
-        if serves and (own or arm.extra_rules):
-            ports = (*range(_FIRST_UNUSED_PORT, _FIRST_UNUSED_PORT + arm.extra_rules), *own)
-            yield names.EXCLUDE_INBOUND_PORTS, ",".join(map(str, ports))
-        elif own:
-            yield names.EXCLUDE_OUTBOUND_PORTS, ",".join(map(str, own))
-        if arm.extra_rules and not serves:
+        if serves:
+            unused = range(_FIRST_UNUSED_PORT, _FIRST_UNUSED_PORT + arm.extra_rules)
+            said[names.EXCLUDE_INBOUND_PORTS] = ",".join(map(str, (*unused, *own)))
+        else:
+            said[names.EXCLUDE_OUTBOUND_PORTS] = ",".join(map(str, own))
             addresses = (f"{_FIRST_UNUSED_ADDRESS + number}/32" for number in range(arm.extra_rules))
-            yield names.EXCLUDE_RANGES, ",".join(addresses)
+            said[names.EXCLUDE_RANGES] = ",".join(addresses)
+        yield from ((name, text) for name, text in said.items() if text)
 
     def _spec(self, spec: PodSpec, side: str) -> PodSpec:
         containers = [
@@ -172,6 +172,9 @@ class _Place:
             # What the rules redirect arrives at the server itself, which has a second port for it.
             second = Port(container_port=Ports().inbound)
             container = structs.replace(container, ports=(*container.ports, second))
+        if self.arm.delay_us and container.ports:
+            spin = EnvVar(name="SPIN_US", value=f"{self.arm.delay_us:g}")
+            container = structs.replace(container, env=(*container.env, spin))
         return container
 
 

@@ -14,6 +14,7 @@ Closing, judging and storing the answer come after `total`.
 
 import gc
 import os
+import resource
 import socket
 import struct
 import sys
@@ -25,6 +26,9 @@ from typing import Protocol
 from bench.stamps import Stamps
 from lab import syscalls, wire
 from lab.errors import PodError
+
+Target = tuple[str, int, str]
+"""The server's address and port, and the path that is asked for."""
 
 Measure = Callable[[int, bool], Stamps]
 """Measures one request: (index of the arm, whether on a new connection), inside the arm's client pod."""
@@ -46,13 +50,10 @@ _BUFFER_BYTES = 1 << 18
 class Sockets:
     """Requests over plain blocking sockets; one kept-alive connection per arm, opened when first used."""
 
-    def __init__(self, targets: Sequence[tuple[str, int]], path: str) -> None:
-        self._targets = targets
-        # Host without a port where it is the default one, as curl sends it.
-        self._requests = [
-            f"GET {path} HTTP/1.1\r\nHost: {_authority(target)}\r\nUser-Agent: sidelab\r\nAccept: */*\r\n\r\n".encode()
-            for target in targets
-        ]
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self._targets = [(host, port) for host, port, _ in targets]
+        self._families = [socket.AF_INET6 if ":" in host else socket.AF_INET for host, _ in self._targets]
+        self._requests = [_request(*target) for target in targets]
         self._kept: list[socket.socket | None] = [None] * len(targets)
         self.opened = [0] * len(targets)
         self._buffer = bytearray(_BUFFER_BYTES)
@@ -72,8 +73,8 @@ class Sockets:
             if link is not None:
                 link.close()
 
-    def _open(self) -> socket.socket:
-        link = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    def _open(self, arm: int) -> socket.socket:
+        link = socket.socket(self._families[arm], socket.SOCK_STREAM)
         # The kernel's own time-out: Python's would make the socket non-blocking and cost a poll(2) for every call.
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._timeout)
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -81,7 +82,7 @@ class Sockets:
 
     def _new(self, arm: int) -> Stamps:
         start = perf_counter_ns()
-        link = self._open()
+        link = self._open(arm)
         link.connect(self._targets[arm])
         connected = perf_counter_ns()
         self.opened[arm] += 1
@@ -92,7 +93,7 @@ class Sockets:
     def _keep_alive(self, arm: int) -> Stamps:
         link = self._kept[arm]
         if link is None:
-            link = self._kept[arm] = self._open()
+            link = self._kept[arm] = self._open(arm)
             link.connect(self._targets[arm])
             self.opened[arm] += 1
         return (None, *self._exchange(link, arm, perf_counter_ns()))
@@ -106,7 +107,7 @@ class Sockets:
         first = last = perf_counter_ns()
         status, end, length = _head(buffer, size)
         while size < end + length:
-            more = link.recv_into(memoryview(buffer)[size:])
+            more = link.recv_into(buffer)  # the head has been read, and the body is nobody's to keep
             last = perf_counter_ns()
             if not more:
                 raise PodError(f"the answer ended after {size - end} of {length} bytes")
@@ -114,8 +115,11 @@ class Sockets:
         return before - start, first - start, last - start, status, length
 
 
-def _authority(target: tuple[str, int]) -> str:
-    return target[0] if target[1] == 80 else f"{target[0]}:{target[1]}"
+def _request(host: str, port: int, path: str) -> bytes:
+    """Return a request as curl sends it: Host without a port where it is the default one."""
+    name = f"[{host}]" if ":" in host else host
+    authority = name if port == 80 else f"{name}:{port}"
+    return f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: sidelab\r\nAccept: */*\r\n\r\n".encode()
 
 
 def _head(buffer: bytearray, size: int) -> tuple[int, int, int]:
@@ -139,18 +143,26 @@ def serve(descriptor: int) -> None:
     if os.fstat(user).st_ino != Path("/proc/self/ns/user").stat().st_ino:
         syscalls.setns(user, syscalls.CLONE_NEWUSER)
     os.sched_setaffinity(0, {order["cpu"]})
-    targets = [(host, port) for host, port in order["targets"]]
+    targets = [(host, port, path) for host, port, path in order["targets"]]
     client: Client
     if order["client"] == "curl":
         from bench.curl import Curl  # noqa: PLC0415  # libcurl only where it was asked for
 
-        client = Curl(targets, order["path"])
+        client = Curl(targets)
     else:
-        client = Sockets(targets, order["path"])
+        client = Sockets(targets)
     gc.disable()
     while (request := wire.receive(link)[0]) != {}:
+        before = resource.getrusage(resource.RUSAGE_SELF)
         samples = run_round(request["slots"], pods, client.measure)
-        wire.send(link, {"samples": samples, "opened": client.opened})
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        answer = {
+            "samples": samples,
+            "opened": client.opened,
+            "preempted": after.ru_nivcsw - before.ru_nivcsw,
+            "time_wait": max(map(_time_wait, pods)),
+        }
+        wire.send(link, answer)
 
 
 def run_round(slots: Sequence[tuple[int, bool]], pods: Sequence[int], measure: Measure) -> list[Stamps]:
@@ -160,6 +172,13 @@ def run_round(slots: Sequence[tuple[int, bool]], pods: Sequence[int], measure: M
         syscalls.setns(pods[arm], syscalls.CLONE_NEWNET)
         samples.append(measure(arm, new))
     return samples
+
+
+def _time_wait(pod: int) -> int:
+    """Return how many closed connections still hold their port in a pod (net/ipv4/proc.c: `TCP: … tw N …`)."""
+    syscalls.setns(pod, syscalls.CLONE_NEWNET)
+    words = Path("/proc/thread-self/net/sockstat").read_text().split()
+    return int(words[words.index("tw") + 1])
 
 
 if __name__ == "__main__":

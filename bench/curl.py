@@ -25,10 +25,10 @@ class Curl:
     client's clock starts; with an address for a name it is libcurl's own set-up.
     """
 
-    def __init__(self, targets: Sequence[tuple[str, int]], path: str) -> None:
+    def __init__(self, targets: Sequence[tuple[str, int, str]]) -> None:
         self._closing: list[int] = []
-        self._fresh = [self._handle(target, path, fresh=True) for target in targets]
-        self._kept = [self._handle(target, path, fresh=False) for target in targets]
+        self._fresh = [self._handle(target, fresh=True) for target in targets]
+        self._kept = [self._handle(target, fresh=False) for target in targets]
         self.opened = [0] * len(targets)
         self.namelookup_ns = 0
 
@@ -52,10 +52,11 @@ class Curl:
             int(handle.getinfo(pycurl.SIZE_DOWNLOAD)),
         )
 
-    def _handle(self, target: tuple[str, int], path: str, *, fresh: bool) -> pycurl.Curl:
-        host, port = target
+    def _handle(self, target: tuple[str, int, str], *, fresh: bool) -> pycurl.Curl:
+        host, port, path = target
+        name = f"[{host}]" if ":" in host else host
         handle = pycurl.Curl()
-        handle.setopt(pycurl.URL, f"http://{host}:{port}{path}")
+        handle.setopt(pycurl.URL, f"http://{name}:{port}{path}")
         handle.setopt(pycurl.WRITEDATA, _NOWHERE)
         handle.setopt(pycurl.TIMEOUT, _TIMEOUT_S)
         handle.setopt(pycurl.NOSIGNAL, 1)

@@ -38,7 +38,8 @@ def main(context: Context) -> None:
     if protocol not in ("tcp", "http"):
         raise InputError(f"explicit proxy: {protocol!r}: give tcp or http")
     wanted = InboundPort(port=port, protocol="http" if protocol == "http" else "tcp")
-    intent = Intent(inbound=(wanted,), protocol=wanted.protocol)
+    # Of the addresses that rules bring, the pod has 127.0.0.6 anyway, and ::6 not.
+    intent = Intent(inbound=(wanted,), protocol=wanted.protocol, inbound_bind_ipv6="::1")
 
     def destination(connection: socket.socket) -> Destination:
         # The address that was dialled is the pod's own, as a redirected connection's is.

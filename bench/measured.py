@@ -85,9 +85,9 @@ class Measured:
         run = self._run
         found = []
         recorded = len(run.samples)
-        if not run.complete or recorded != run.plan.requests:
+        if not run.complete or recorded != run.requests:
             state = run.facts["state"] if not run.complete else "torn"
-            what = f"{run.directory.name} is {state}: {recorded} of {run.plan.requests} planned requests are recorded"
+            what = f"{run.directory.name} is {state}: {recorded} of {run.requests} planned requests are recorded"
             found.append(Caveat(what, "let it finish, or measure again"))
         if self._alarm:
             what = f"in {run.directory.name} two identical arms differ by more than chance explains"

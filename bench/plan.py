@@ -4,6 +4,7 @@ Arms are data (`bench.arm`). A plan knows nothing of labs, sockets or results; `
 """
 
 import hashlib
+import math
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -38,6 +39,24 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not 1 <= self.connections <= 1000 or not 1 <= self.duration_s <= 60:
             raise ValueError("a load has 1 to 1000 connections and lasts 1 to 60 seconds")
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """An open loop (`bench.openloop`): requests at this rate, answered or not, once per lab build and arm.
+
+    `schedule` is `uniform` (equal gaps) or `exponential` (independent arrivals).
+    """
+
+    rate_per_s: int = 1000
+    connections: int = 16
+    duration_s: int = 10
+    schedule: Literal["uniform", "exponential"] = "uniform"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rate_per_s <= 100_000 or not 1 <= self.connections <= 1000:
+            raise ValueError("a rate is 1 to 100,000 per second on 1 to 1000 connections")
+        if not 1 <= self.duration_s <= 60:
+            raise ValueError("a rate is kept for 1 to 60 seconds")
 
 
 Quantity = Literal["added-p50", "added-p99", "requests-per-s", "idle-memory"]
@@ -94,8 +113,8 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     least_rebuilds: int = 10
 
     def __post_init__(self) -> None:
-        if self.half_width_us < 0 or self.budget_s < 0:
-            raise ValueError("half_width_us and budget_s must not be negative")
+        if not (0 <= self.half_width_us < math.inf and 0 <= self.budget_s < math.inf):
+            raise ValueError("half_width_us and budget_s must not be negative, and finite")
         if self.least_rebuilds < 3:
             raise ValueError("least_rebuilds must be at least 3: an interval of two rebuilds says nothing of its width")
 
@@ -153,6 +172,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     margin_us: float = 2.0
     margin_ratio: float = 0.02
     loads: tuple[Load, ...] = ()
+    rates: tuple[Rate, ...] = ()
     idle_connections: int = 0
     ratios: tuple[Ratio, ...] = ()
     terms: tuple[Term, ...] = ()
@@ -176,6 +196,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("margin_us and margin_ratio must not be negative")
         if not 0 <= self.idle_connections <= MAX_IDLE_CONNECTIONS:
             raise ValueError(f"idle_connections must be 0 to {MAX_IDLE_CONNECTIONS}")
+        if len({rate.rate_per_s for rate in self.rates}) != len(self.rates):
+            raise ValueError("two rates have the same rate_per_s, and a figure could not tell them apart")
         for ratio in self.ratios:
             self._check_ratio(ratio)
         self._check_terms()
@@ -191,7 +213,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("twin must be a second arm built exactly like the reference: it measures the noise floor")
 
     def _check_terms(self) -> None:
-        names = {arm.name for arm in self.arms}
+        names = [arm.name for arm in self.arms]
         if len({term.name for term in self.terms}) != len(self.terms):
             raise ValueError("two terms have the same name")
         for term in self.terms:
@@ -202,7 +224,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                     )
 
     def _check_ratio(self, ratio: Ratio) -> None:
-        names = {arm.name for arm in self.arms}
+        names = [arm.name for arm in self.arms]
         for name in (ratio.arm, ratio.against):
             if name not in names:
                 raise ValueError(f"a ratio names {name!r}, which is no arm of this plan; it has {', '.join(names)}")
@@ -221,8 +243,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def requests(self) -> int:
         """How many requests the whole plan sends, warm-up included: the number of rows of its samples."""
+        return self.requests_in(self.rebuilds)
+
+    def requests_in(self, rebuilds: int) -> int:
+        """Return how many requests so many rebuilds send, warm-up included."""
         per_cell = self.rounds * self.requests_per_round + self.warmup_requests
-        return per_cell * len(self.arms) * len(self.connections) * self.rebuilds
+        return per_cell * len(self.arms) * len(self.connections) * rebuilds
 
     @property
     def digest(self) -> str:
@@ -275,7 +301,7 @@ def from_dict(table: Mapping[str, Any], where: str) -> Plan:
     _check_table(table, Plan, where, "")
     for index, arm in enumerate(table["arms"] if isinstance(table.get("arms"), list) else []):
         _check_table(arm, Arm, where, f"arms[{index}].")
-    lists: dict[str, type[msgspec.Struct]] = {"loads": Load, "ratios": Ratio, "terms": Term}
+    lists: dict[str, type[msgspec.Struct]] = {"loads": Load, "rates": Rate, "ratios": Ratio, "terms": Term}
     for key, kind in lists.items():
         for index, each in enumerate(table[key] if isinstance(table.get(key), list) else []):
             _check_table(each, kind, where, f"{key}[{index}].")

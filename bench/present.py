@@ -9,23 +9,30 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench.decomposition import Term
+from bench.openloop.table import table as openrates
 from bench.ratios import Row as Ratio
 from bench.report import report
 from bench.summary import Row, microseconds, rows
+from bench.verdict import GATED
 
 # What a person compares; summary.csv has every phase, each with its own overhead and verdict.
 _SHOWN = ("namelookup", "connect", "appconnect", "starttransfer", "total")
 
 
 def present(directory: Path) -> None:
-    """Make the summary and the figures of a run and print them; raises what `bench.report.report` raises."""
+    """Make the tables, the figures and the page of a run and print them; raises what `bench.report.report` raises."""
     found = report(directory)
     table = rows(found.summary)
     console = Console(file=sys.stdout)
     for connection in found.run.plan.connections:
         console.print(_table(connection, [row for row in table.values() if row.connection == connection]))
+    if found.terms:
+        console.print(_terms(found.terms))
     if found.ratios:
         console.print(_ratios(found.ratios))
+    if len(found.run.rates):
+        console.print(openrates(found.run.rates, found.run.plan))
     console.print(found.answer, highlight=False)
     for caveat in found.caveats:
         console.print(f"note: {caveat}", highlight=False, markup=False)
@@ -52,6 +59,32 @@ def _table(connection: str, found: list[Row]) -> Table:
         medians = (_median(cells.get((arm, phase))) for phase in phases)
         table.add_row(arm, *medians, _overhead(total), str(total.verdict) if not math.isnan(total.overhead_us) else "")
     return table
+
+
+def _terms(found: Sequence[Term]) -> Table:
+    """Lay out the terms of the overhead: what each adds to the gated phases, with its interval."""
+    table = Table(
+        title="what each part adds, µs [95 %]",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title_justify="left",
+        title_style="bold",
+    )
+    cells = {(each.term, each.connection, each.phase): each for each in found}
+    columns = [kind for kind in GATED if any(key[1:] == kind for key in cells)]
+    table.add_column("part", no_wrap=True)
+    for connection, phase in columns:
+        table.add_column(f"{connection}\n{phase}", justify="right", no_wrap=True)
+    for name in dict.fromkeys(each.term for each in found):
+        table.add_row(name, *(_term(cells.get((name, *column))) for column in columns))
+    return table
+
+
+def _term(term: Term | None) -> str:
+    if term is None:
+        return "n/a"
+    center, low, high = (microseconds(term.mean_us, sign=True), *map(microseconds, (term.low_us, term.high_us)))
+    return f"{center}\n[{low}, {high}]"
 
 
 def _ratios(found: Sequence[Ratio]) -> Table:

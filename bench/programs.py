@@ -9,9 +9,10 @@ from pathlib import Path
 
 from bench import explicit
 from bench.arm import Arm
+from bench.arms import awaited
 from bench.plan import Plan
 from lab import images
-from lab.errors import MachineError
+from lab.errors import InputError, MachineError
 from lab.manifest import Container, Manifest, Pod
 from lab.program import Program, Registry, Standin
 from lab.programs import real
@@ -39,10 +40,23 @@ def registry(plan: Plan, choice: str) -> Registry:
     return Registry((("nginx*", server),)) + usual + explicit.IMAGES + MESH
 
 
-def real_servers(plan: Plan, choice: str) -> frozenset[str]:
-    """Return the arms whose server is a real program, which tells nobody when it is ready."""
+def awaiting(plan: Plan, manifest: Manifest, choice: str) -> Manifest:
+    """Return `manifest` with a wait for the port of every real server, which tells nobody when it is ready.
+
+    Raises `InputError` where a real server is asked for a page that only the stand-in has.
+    """
     usual = images.chosen(choice) is not images.IMAGES
-    return frozenset(arm.name for arm in plan.arms if arm.image == "nginx" or (usual and not arm.image))
+    real_ones = {arm.name for arm in plan.arms if arm.image == "nginx" or (usual and not arm.image)}
+    for arm in plan.arms:
+        if arm.name in real_ones and plan.path_of(arm).startswith("/size/"):
+            raise InputError(
+                f"arm {arm.name} asks a real nginx for {plan.path_of(arm)}, and only the stand-in has that page: "
+                "leave --images at standin, or ask for /"
+            )
+    pods = (
+        awaited(pod) if pod.namespace in real_ones and pod.spec.containers[0].ports else pod for pod in manifest.pods
+    )
+    return replace(manifest, pods=tuple(pods))
 
 
 def versions(plan: Plan, choice: str) -> dict[str, str]:
@@ -51,9 +65,12 @@ def versions(plan: Plan, choice: str) -> dict[str, str]:
     for arm in plan.arms:
         if arm.image:
             found |= {f"{arm.name}: {image}": said for image, said in _named(arm).items()}
-        if arm.proxy == "envoy":
-            found[f"{arm.name}: envoy"] = envoy_version(find_envoy(arm.envoy))
     return found
+
+
+def envoys(plan: Plan) -> dict[str, str]:
+    """Return the version of Envoy in each arm that has one."""
+    return {arm.name: envoy_version(find_envoy(arm.envoy)) for arm in plan.arms if arm.proxy == "envoy"}
 
 
 def _named(arm: Arm) -> Mapping[str, str]:

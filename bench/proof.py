@@ -1,53 +1,62 @@
-"""Proof that traffic took its arm's path: the kernel's rule counters and the proxy's accepts, before and after.
+"""Proof that traffic took its arm's path: rule counters, conntrack entries and the proxy's accepts, around each block.
 
-`read` asks the kernel, by the way that brought the pod's rules, and the proxy; `check` is pure. An arm whose counters
-disagree with its label is an error.
+`read` asks the kernel, by the way that brought the pod's rules, and the proxy; `check` is pure. An arm whose evidence
+disagrees with its label is an error.
 """
 
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from bench.arm import Arm
 from bench.arms import ArmPods
+from bench.plan import Plan
+from lab import conntrack
 from lab.errors import PodError
 from lab.lab import Key, Lab
+from lab.nftables import NETLINK_NETFILTER
 from sidecar import liverules
 from sidecar.intent import Ports
 from sidecar.rules import Key as MatchKey
 from sidecar.rules import Verb
-from sidecar.rules.counters import TableRows
-from sidecar.rules.model import Family
+from sidecar.rules.counters import Row
 
 _PORTS = Ports()
-_FAMILY: Family = 4  # the client dials IPv4
 _TIMEOUT_S = 5.0
+
+Addresses = Mapping[Key, str]
+"""The address of each pod in an arm's family."""
+
+
+class Tracked(NamedTuple):
+    """Connections from the client to the server's port that conntrack remembers, by where they really lead.
+
+    Straight to that port, to the proxy's inbound port, or to its outbound one.
+    """
+
+    straight: int
+    into: int
+    out: int
 
 
 @dataclass(frozen=True)
 class PodEvidence:
     """What one pod has counted so far: new connections by the rule that they met, and by the proxy's listener.
 
-    A NAT rule sees the first packet of a connection only, so its packets are connections.
+    A NAT rule sees the first packet of a connection only, so its packets are connections; so does the TPROXY rule.
+    `accepted_…` is None where a proxy of the user's own does not count as Envoy does; rules and conntrack then prove it
+    alone. `tracked` is None where conntrack was not asked: a dump walks the table of the whole machine, 10 ms a pod.
     """
 
-    has_rules: bool = False
+    rules: int = 0
     redirected_in: int = 0
     redirected_out: int = 0
+    transparent_in: int = 0
     excluded: int = 0
-    accepted_in: int = 0
-    accepted_out: int = 0
-
-    def since(self, before: "PodEvidence") -> "PodEvidence":
-        """Return what was counted since `before`."""
-        return PodEvidence(
-            self.has_rules,
-            self.redirected_in - before.redirected_in,
-            self.redirected_out - before.redirected_out,
-            self.excluded - before.excluded,
-            self.accepted_in - before.accepted_in,
-            self.accepted_out - before.accepted_out,
-        )
+    accepted_in: int | None = 0
+    accepted_out: int | None = 0
+    tracked: Tracked | None = None
 
 
 @dataclass(frozen=True)
@@ -58,90 +67,203 @@ class Evidence:
     server: PodEvidence
 
 
-def read(lab: Lab, arm: Arm, pods: ArmPods) -> Evidence:
-    """Read what an arm's two pods have counted so far.
+class Prover:
+    """Holds the arms of a live lab against their labels, block by block."""
+
+    def __init__(self, lab: Lab, plan: Plan, pods: Mapping[str, ArmPods]) -> None:
+        """Read what was counted before the first block; raises what `read` raises."""
+        self._lab, self._plan, self._pods = lab, plan, pods
+        self._addresses = {family: addresses(lab, family) for family in (4, 6)}
+        self._before = self._read(tracked=False)
+
+    def check(self, opened: Mapping[str, int], *, tracked: bool) -> None:
+        """Prove the block that ends here, in which each arm's client opened so many connections; raises `PodError`.
+
+        `tracked`: conntrack is asked, too. It remembers the blocks before, so once at the end is enough.
+        """
+        after = self._read(tracked=tracked)
+        for arm in self._plan.arms:
+            check(arm, self._before[arm.name], after[arm.name], opened[arm.name])
+        self._before = after
+
+    def _read(self, *, tracked: bool) -> dict[str, Evidence]:
+        return {
+            arm.name: read(self._lab, arm, self._pods[arm.name], self._addresses[arm.family] if tracked else None)
+            for arm in self._plan.arms
+        }
+
+
+def addresses(lab: Lab, family: int) -> Addresses:
+    """Return the address of every pod of the lab."""
+    return {(pod["namespace"], pod["name"]): pod[f"ipv{family}"] for pod in lab.status()["pods"]}
+
+
+def read(lab: Lab, arm: Arm, pods: ArmPods, at: Addresses | None) -> Evidence:
+    """Read what an arm's two pods have counted so far, and given their addresses what conntrack remembers.
 
     Raises `PodError` when a proxy's admin page or a pod's tool does not answer, `MachineError` for a missing tool.
     """
-    return Evidence(
-        client=_read_pod(lab, pods.client, pods.port, proxied=arm.client == "injected"),
-        server=_read_pod(lab, pods.server, pods.port, proxied=arm.server == "injected"),
-    )
+    ends = None if at is None else _Ends(at[pods.client], at[pods.server], pods.port)
+    client = _read_pod(lab, arm, pods.client, pods.port, proxied=arm.client == "injected")
+    server = _read_pod(lab, arm, pods.server, pods.port, proxied=arm.server in ("explicit", "injected"))
+    if ends is not None:
+        client = replace(client, tracked=_tracked(lab, pods.client, ends))
+        server = replace(server, tracked=_tracked(lab, pods.server, ends))
+    return Evidence(client, server)
 
 
 def check(arm: Arm, before: Evidence, after: Evidence, opened: int) -> None:
-    """Hold what was counted against the arm's label; `opened` is how many connections the client made.
+    """Hold what was counted against the arm's label; `opened` is how many connections the client made meanwhile.
 
     Raises `PodError` naming the arm, what was expected and what was counted.
     """
-    client, server = after.client.since(before.client), after.server.since(before.server)
-    expected: list[tuple[str, int, int]] = [
-        ("rules in the client's pod", client.has_rules, arm.client != "plain"),
-        ("rules in the server's pod", server.has_rules, arm.server != "plain"),
-    ]
-    if arm.client == "injected":
-        expected += [
-            ("connections redirected to the client's proxy", client.redirected_out, opened),
-            ("connections accepted by the client's proxy", client.accepted_out, opened),
-        ]
-    if arm.server == "rules-only":
-        expected += [
-            ("connections that met the rule which excludes the port", server.excluded, opened),
-            ("connections redirected in the server's pod", server.redirected_in, 0),
-        ]
-    if arm.server == "injected":
-        # A client's proxy that keeps upstream connections makes fewer than its client; how many is its own affair.
-        arrived = opened if arm.client == "plain" else max(1, min(server.redirected_in, opened))
-        expected += [
-            ("connections redirected to the server's proxy", server.redirected_in, arrived),
-            ("connections accepted by the server's proxy", server.accepted_in, arrived),
-        ]
-    for what, counted, wanted in expected:
-        if counted != wanted:
+    claims = (*_of_client(arm, before.client, after.client, opened), *_of_server(arm, before, after, opened))
+    for claim in claims:
+        if not claim.least <= claim.counted <= claim.most:
+            most = "or more" if claim.most == _MANY else f"to {claim.most}"
+            wanted = str(claim.least) if claim.least == claim.most else f"{claim.least} {most}"
             raise PodError(
-                f"arm {arm.name} did not take its path: {what}: {counted}, and it should be {wanted} "
+                f"arm {arm.name} did not take its path: {claim.what}: {claim.counted}, and it should be {wanted} "
                 f"for {opened} connections; its samples are worthless, so the run ends here"
             )
 
 
-def _read_pod(lab: Lab, pod: Key, port: int, *, proxied: bool) -> PodEvidence:
-    tables = liverules.tables(lab, pod, _FAMILY)
-    accepts = _accepts(_stats(lab, pod)) if proxied else {}
+class _Ends(NamedTuple):
+    """Addresses of an arm's client and server, and the port that is dialled."""
+
+    client: str
+    server: str
+    port: int
+
+
+class _Claim(NamedTuple):
+    what: str
+    counted: int
+    least: int
+    most: int
+
+
+_MANY = 1 << 62
+
+
+def _exactly(what: str, counted: int, wanted: int) -> _Claim:
+    return _Claim(what, counted, wanted, wanted)
+
+
+def _accepted(what: str, before: int | None, after: int | None, wanted: int) -> _Claim:
+    return _exactly(what, wanted if before is None or after is None else after - before, wanted)
+
+
+def _has_rules(whose: str, arm: Arm, rules: int, *, wanted: bool) -> _Claim:
+    return _Claim(f"rules in the {whose}'s pod", rules, arm.extra_rules + 1 if wanted else 0, _MANY if wanted else 0)
+
+
+def _of_client(arm: Arm, before: PodEvidence, after: PodEvidence, opened: int) -> Iterator[_Claim]:
+    yield _has_rules("client", arm, after.rules, wanted=arm.client != "plain")
+    if arm.client == "rules-only":
+        excluded = after.excluded - before.excluded
+        yield _exactly("connections that met the rule which excludes the port in the client's pod", excluded, opened)
+    if arm.client == "injected":
+        redirected = after.redirected_out - before.redirected_out
+        yield _exactly("connections redirected to the client's proxy", redirected, opened)
+        yield _accepted("connections accepted by the client's proxy", before.accepted_out, after.accepted_out, opened)
+    if after.tracked is None:
+        return
+    # An entry outlives its connection by minutes only, so how many there still are is open.
+    remembered = "connections that conntrack remembers in the client's pod"
+    if arm.client == "injected":
+        yield _Claim(f"{remembered}, led to its proxy", after.tracked.out, min(1, opened), _MANY)
+    else:
+        least, most = (min(1, opened), _MANY) if arm.client == "rules-only" else (0, 0)
+        yield _Claim(f"{remembered}, led straight", after.tracked.straight, least, most)
+        yield _exactly(f"{remembered}, led to its proxy", after.tracked.out, 0)
+
+
+def _of_server(arm: Arm, before: Evidence, after: Evidence, opened: int) -> Iterator[_Claim]:
+    was, now = before.server, after.server
+    # A client's proxy that keeps upstream connections makes fewer than its client; how many is its own affair.
+    least = 0 if arm.client == "injected" else opened
+    redirected = now.redirected_in - was.redirected_in
+    captures = arm.server in ("redirected", "injected")
+    yield _has_rules("server", arm, now.rules, wanted=captures or arm.server == "rules-only")
+    if arm.server == "explicit":
+        yield _accepted("connections accepted by the proxy that is dialled", was.accepted_in, now.accepted_in, opened)
+    if arm.server == "rules-only":
+        excluded = now.excluded - was.excluded
+        yield _Claim("connections that met the rule which excludes the port", excluded, least, opened)
+        yield _exactly("connections redirected in the server's pod", redirected, 0)
+    captured = now.transparent_in - was.transparent_in if arm.rules == "tproxy" else redirected
+    if captures:
+        yield _Claim("connections redirected in the server's pod", captured, least, opened)
+    if arm.server == "injected":
+        yield _accepted("connections accepted by the server's proxy", was.accepted_in, now.accepted_in, captured)
+    if now.tracked is not None:
+        yield from _remembered(arm, now.tracked, min(1, opened))
+
+
+def _remembered(arm: Arm, tracked: Tracked, least: int) -> Iterator[_Claim]:
+    what = "connections that conntrack remembers in the server's pod"
+    captured = arm.server in ("redirected", "injected") and arm.rules == "redirect"
+    if arm.server in ("plain", "explicit"):
+        straight, into = (0, 0), (0, 0)
+    elif captured:
+        straight, into = (0, 0), (least, _MANY)
+    else:  # excluded, or captured by TPROXY, which leaves both addresses as they were dialled
+        straight, into = (least, _MANY), (0, 0)
+    yield _Claim(f"{what}, led straight to the port", tracked.straight, *straight)
+    yield _Claim(f"{what}, led to the proxy's port", tracked.into, *into)
+
+
+def _read_pod(lab: Lab, arm: Arm, pod: Key, port: int, *, proxied: bool) -> PodEvidence:
+    rows = [
+        (chain.name, row)
+        for table in liverules.tables(lab, pod, arm.family)
+        for chain in table.chains
+        for row in chain.rows
+    ]
+    own = arm.proxy.startswith("/")
+    accepts = _accepts(_stats(lab, pod, required=not own)) if proxied else {}
+    unknown = None if proxied and own and not accepts else 0
     return PodEvidence(
-        has_rules=any(chain.rows for table in tables for chain in table.chains),
-        redirected_in=_packets(tables, Verb.REDIRECT, _PORTS.inbound),
-        redirected_out=_packets(tables, Verb.REDIRECT, _PORTS.outbound),
-        excluded=_excluded(tables, port),
-        accepted_in=accepts.get(_PORTS.inbound, 0),
-        accepted_out=accepts.get(_PORTS.outbound, 0),
+        rules=len(rows),
+        redirected_in=_packets(rows, Verb.REDIRECT, _PORTS.inbound),
+        redirected_out=_packets(rows, Verb.REDIRECT, _PORTS.outbound),
+        transparent_in=_packets(rows, Verb.TPROXY, _PORTS.inbound),
+        excluded=sum(row.packets for chain, row in rows if chain in _EXCLUDING and _excludes(row, port)),
+        accepted_in=accepts.get(_PORTS.inbound, unknown),
+        accepted_out=accepts.get(_PORTS.outbound, unknown),
     )
 
 
-def _packets(tables: Sequence[TableRows], verb: Verb, port: int) -> int:
-    return sum(
-        row.packets
-        for table in tables
-        for chain in table.chains
-        for row in chain.rows
-        if row.rule is not None and row.rule.target.verb is verb and row.rule.target.port == port
-    )
+_EXCLUDING = ("ISTIO_INBOUND", "ISTIO_OUTPUT")
 
 
-def _excluded(tables: Sequence[TableRows], port: int) -> int:
-    return sum(
-        row.packets
-        for table in tables
-        for chain in table.chains
-        if chain.name == "ISTIO_INBOUND"
-        for row in chain.rows
-        if row.rule is not None
+def _packets(rows: Sequence[tuple[str, Row]], verb: Verb, port: int) -> int:
+    targets = ((row.rule.target, row.packets) for _, row in rows if row.rule is not None)
+    return sum(packets for target, packets in targets if target.verb is verb and target.port == port)
+
+
+def _excludes(row: Row, port: int) -> bool:
+    return (
+        row.rule is not None
         and row.rule.target.verb is Verb.RETURN
         and any(match.key is MatchKey.DPORT and match.values == (port,) for match in row.rule.matches)
     )
 
 
-def _stats(lab: Lab, pod: Key) -> str:
-    """Return the page /stats of the pod's proxy, asked over a socket that lives in the pod."""
+def _tracked(lab: Lab, pod: Key, ends: _Ends) -> Tracked:
+    with lab.open_socket(pod, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
+        entries = conntrack.dump(link)
+    led = [
+        entry.reply.source_port
+        for entry in entries
+        if (entry.original.source, entry.original.destination, entry.original.destination_port) == ends
+    ]
+    return Tracked(led.count(ends.port), led.count(_PORTS.inbound), led.count(_PORTS.outbound))
+
+
+def _stats(lab: Lab, pod: Key, *, required: bool) -> str:
+    """Return the page /stats of the pod's proxy, asked over a socket that lives in the pod; "" if none is required."""
     with lab.open_socket(pod, socket.AF_INET, socket.SOCK_STREAM) as link:
         link.settimeout(_TIMEOUT_S)
         try:
@@ -149,6 +271,8 @@ def _stats(lab: Lab, pod: Key) -> str:
             link.sendall(b"GET /stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             answer = b"".join(iter(lambda: link.recv(1 << 16), b""))
         except OSError as error:
+            if not required:
+                return ""
             raise PodError(f"pod {'/'.join(pod)}: its proxy's admin port does not answer: {error}") from error
     return answer.decode(errors="replace")
 

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import msgspec
 import pandas as pd
 
+from bench import guards
 from bench.caveats import Caveat
+from bench.openloop import doubts
 from bench.plan import Plan, from_dict
-from bench.records import COMPLETE, LOADS, RUN_JSON, SAMPLES, SCHEMA
-from bench.samples import COLUMNS, LOAD_COLUMNS, PHASES, column
+from bench.records import COMPLETE, LOADS, RATES, ROUNDS, RUN_JSON, SAMPLES, SCHEMA
+from bench.samples import COLUMNS, LOAD_COLUMNS, PHASES, RATE_COLUMNS, ROUND_COLUMNS, column
 from lab.errors import InputError
 
 _CHUNK = 1 << 16
@@ -22,7 +24,9 @@ _CHUNK = 1 << 16
 class Run(NamedTuple):
     """All a report needs. `facts` is `run.json` as decoded; `caveats` are the recorded ones and the reader's own.
 
-    `loads` has the columns of `bench.samples.LoadSample`; it is empty for a plan without loads.
+    `loads` has the columns of `bench.samples.LoadSample`, `rounds` those of `RoundSample`, `rates` those of
+    `RateSample`; they are empty where nothing was recorded. `rebuilds` is how many there should be: the plan's, or as
+    many as its stop rule let it have.
     """
 
     directory: Path
@@ -31,6 +35,18 @@ class Run(NamedTuple):
     samples: pd.DataFrame
     loads: pd.DataFrame
     caveats: tuple[Caveat, ...]
+    rounds: pd.DataFrame = pd.DataFrame(columns=list(ROUND_COLUMNS))
+    rates: pd.DataFrame = pd.DataFrame(columns=list(RATE_COLUMNS))
+
+    @property
+    def rebuilds(self) -> int:
+        """How many rebuilds a whole run has."""
+        return _rebuilds(self.facts, self.plan)
+
+    @property
+    def requests(self) -> int:
+        """How many requests a whole run has recorded."""
+        return self.plan.requests_in(self.rebuilds)
 
     @property
     def complete(self) -> bool:
@@ -43,11 +59,13 @@ def read_run(directory: Path) -> Run:
     facts = _read_facts(directory)
     plan = from_dict(facts["plan"], str(directory / RUN_JSON))
     samples, torn = read_samples(directory)
-    caveats = _caveats(facts, directory / RUN_JSON) + torn
+    rounds, rates = read_rounds(directory), read_rates(directory)
+    caveats = _caveats(facts, directory / RUN_JSON) + torn + guards.caveats(rounds) + doubts.caveats(rates)
     if facts["state"] != COMPLETE:
+        planned = plan.requests_in(_rebuilds(facts, plan))
         caveats.append(
             Caveat(
-                f"this run is {facts['state']}: {len(samples)} of {plan.requests} planned requests are recorded",
+                f"this run is {facts['state']}: {len(samples)} of {planned} planned requests are recorded",
                 "let it finish, or measure again",
             )
         )
@@ -57,7 +75,7 @@ def read_run(directory: Path) -> Run:
             f"{directory}: samples of arms that its plan does not have: {', '.join(unknown)}; "
             f"keep {SAMPLES} and {RUN_JSON} of the same run together"
         )
-    return Run(directory, plan, facts, samples, read_loads(directory), tuple(caveats))
+    return Run(directory, plan, facts, samples, read_loads(directory), tuple(caveats), rounds, rates)
 
 
 def read_samples(directory: Path) -> tuple[pd.DataFrame, list[Caveat]]:
@@ -103,19 +121,36 @@ def read_samples(directory: Path) -> tuple[pd.DataFrame, list[Caveat]]:
 
 def read_loads(directory: Path) -> pd.DataFrame:
     """Read what was measured under load, every whole line; raises `InputError` for other columns or no numbers."""
-    path = directory / LOADS
+    return _read_lines(directory / LOADS, LOAD_COLUMNS)
+
+
+def read_rounds(directory: Path) -> pd.DataFrame:
+    """Read what else happened during each round, every whole line; raises as `read_loads` does."""
+    return _read_lines(directory / ROUNDS, ROUND_COLUMNS)
+
+
+def read_rates(directory: Path) -> pd.DataFrame:
+    """Read the open loops, every whole line; raises as `read_loads` does."""
+    return _read_lines(directory / RATES, RATE_COLUMNS)
+
+
+def _read_lines(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if not path.exists():
-        return pd.DataFrame(columns=list(LOAD_COLUMNS))
+        return pd.DataFrame(columns=list(columns))
     text = path.read_text(encoding="ascii", errors="replace")
     whole = text[: text.rfind("\n") + 1]
-    if tuple(whole.split("\n", 1)[0].split(",")) != LOAD_COLUMNS:
-        raise InputError(
-            f"{path} has other columns than {','.join(LOAD_COLUMNS)}; read it with the version that wrote it"
-        )
+    if tuple(whole.split("\n", 1)[0].split(",")) != columns:
+        raise InputError(f"{path} has other columns than {','.join(columns)}; read it with the version that wrote it")
     try:
         return pd.read_csv(io.StringIO(whole))
     except ValueError as error:
         raise InputError(f"{path} cannot be read: {error}; restore the file as it was written") from None
+
+
+def _rebuilds(facts: dict[str, Any], plan: Plan) -> int:
+    """Return how many rebuilds the run was to have; a stop rule may have ended it before the plan's last one."""
+    stopped = facts.get("stopped") or {}
+    return int(stopped.get("rebuilds", plan.rebuilds))
 
 
 class _Member(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a run leaves on disk while it is being measured: `results/<run>/run.json`, `samples.csv.gz`, `loads.csv`.
+"""What a run leaves on disk while it is being measured: `run.json`, `samples.csv.gz`, `rounds.csv`, `loads.csv`.
 
 Every round is one gzip member, appended and flushed to the disk, so that a kill -9 loses the round in flight and
 nothing else. `run.json` is replaced by rename, so it is always whole. Reading is `bench.reader`'s; this file stays free
@@ -15,12 +15,25 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from bench.plan import Plan, as_dict
-from bench.samples import HEADER, LOAD_COLUMNS, WARMUP_ROUND, LoadSample, Sample, encode
+from bench.samples import (
+    HEADER,
+    LOAD_COLUMNS,
+    RATE_COLUMNS,
+    ROUND_COLUMNS,
+    WARMUP_ROUND,
+    LoadSample,
+    RateSample,
+    RoundSample,
+    Sample,
+    encode,
+)
 from lab.errors import InputError
 
 RUN_JSON: Final = "run.json"
 SAMPLES: Final = "samples.csv.gz"
 LOADS: Final = "loads.csv"
+ROUNDS: Final = "rounds.csv"
+RATES: Final = "rates.csv"
 SCHEMA: Final = 1
 RUNNING: Final = "running"
 COMPLETE: Final = "complete"
@@ -30,7 +43,8 @@ INTERRUPTED: Final = "interrupted"
 class RunWriter:
     """A run being recorded; a context manager.
 
-    Entered, the directory exists and says `running`. Left after every planned round, it says `complete`; left early, by
+    Entered, the directory exists and says `running`. Left after every planned round, or after those that the stop
+    rule let it have, it says `complete`; left early, by
     an exception or not, `interrupted`. A process that is killed leaves `running`, which a reader treats as interrupted.
     """
 
@@ -39,6 +53,7 @@ class RunWriter:
         self.directory = _new_directory(results, f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{plan.name}")
         self._plan = plan
         self._rounds = 0
+        self._rebuilds = plan.rebuilds
         self._run: dict[str, Any] = {
             "schema": SCHEMA,
             "state": RUNNING,
@@ -76,9 +91,29 @@ class RunWriter:
 
     def append_loads(self, loads: Iterable[LoadSample]) -> None:
         """Record one rebuild's loads, on the disk when this returns; latencies and rates with one decimal."""
-        path = self.directory / LOADS
-        header = "" if path.exists() else ",".join(LOAD_COLUMNS) + "\n"
-        lines = (",".join(f"{each:.1f}" if isinstance(each, float) else str(each) for each in load) for load in loads)
+        self._add_lines(LOADS, LOAD_COLUMNS, loads, decimals=1)
+
+    def append_rates(self, rates: Iterable[RateSample]) -> None:
+        """Record one rebuild's open loops, on the disk when this returns."""
+        self._add_lines(RATES, RATE_COLUMNS, rates, decimals=4)
+
+    def append_round(self, found: RoundSample) -> None:
+        """Record what else happened during a round, on the disk when this returns."""
+        self._add_lines(ROUNDS, ROUND_COLUMNS, (found,), decimals=4)
+
+    def stop(self, reason: str, rebuilds: int) -> None:
+        """Take note that the plan's stop rule has ended the run after so many rebuilds: that is all there will be."""
+        self._rebuilds = rebuilds
+        self.describe(stopped={"reason": reason, "rebuilds": rebuilds})
+
+    def _add_lines(
+        self, name: str, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], *, decimals: int
+    ) -> None:
+        path = self.directory / name
+        header = "" if path.exists() else ",".join(columns) + "\n"
+        lines = (
+            ",".join(f"{each:.{decimals}f}" if isinstance(each, float) else str(each) for each in row) for row in rows
+        )
         with path.open("a", encoding="ascii") as file:
             file.write(header + "".join(f"{line}\n" for line in lines))
             file.flush()
@@ -88,7 +123,7 @@ class RunWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._samples.close()
-        whole = self._run["requests_recorded"] == self._plan.requests
+        whole = self._run["requests_recorded"] == self._plan.requests_in(self._rebuilds)
         state = COMPLETE if kind is None and whole else INTERRUPTED
         self.describe(state=state, finished=datetime.now(UTC).isoformat(timespec="seconds"))
 

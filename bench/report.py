@@ -1,12 +1,13 @@
-"""What can be made again of a run's files: `summary.csv`, figures, the answer; prints nothing, needs no root."""
+"""What can be made again of a run's files: tables, figures, the page, the answer; prints nothing, needs no root."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from bench import figures, ratios
+from bench import decomposition, figures, page, ratios
 from bench.caveats import Caveat
+from bench.page import Content
 from bench.reader import Run, read_run
 from bench.statistics import measured
 from bench.summary import caveats as sample_caveats
@@ -15,13 +16,16 @@ from lab.errors import InputError
 
 SUMMARY_CSV = "summary.csv"
 RATIOS_CSV = "ratios.csv"
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a run says: `summary` as in `bench.summary.summarise`, `ratios` as in `bench.ratios.compare`.
+    """What a run says.
 
-    `answer` is one sentence, `paths` are the files written, tables before figures.
+    `summary` is as in `bench.summary.summarise`, `ratios` as in `bench.ratios.compare`, `terms` as in
+    `bench.decomposition.decompose`; `answer` is one sentence, `paths` are the files written: tables, then figures, last
+    the page.
     """
 
     run: Run
@@ -29,11 +33,12 @@ class Report:
     answer: str
     caveats: tuple[Caveat, ...]
     ratios: tuple[ratios.Row, ...]
+    terms: tuple[decomposition.Term, ...]
     paths: tuple[Path, ...]
 
 
 def report(directory: Path) -> Report:
-    """Write `summary.csv` and the figures of `results/<run>/` again, whole or interrupted.
+    """Write the tables, the figures and the page of `results/<run>/` again, whole or interrupted.
 
     Raises `InputError` if it is no run, or was cut before its first measured round.
     """
@@ -45,14 +50,22 @@ def report(directory: Path) -> Report:
     answer = sentence(summary, run.plan)
     if not run.complete:
         rebuilds = run.samples["rebuild"].nunique()
-        answer = f"This run is {run.facts['state']} after {rebuilds} of {run.plan.rebuilds} rebuilds. {answer}"
-    path = directory / SUMMARY_CSV
-    # Fixed decimals: the same bytes from the same samples.
-    summary.to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
-    paths = [path]
+        answer = f"This run is {run.facts['state']} after {rebuilds} of {run.rebuilds} rebuilds. {answer}"
     compared = tuple(ratios.compare(run.plan, run.samples, run.loads))
+    paths = [_write(summary, directory / SUMMARY_CSV)]
     if compared:
-        paths.append(directory / RATIOS_CSV)
-        pd.DataFrame(compared).to_csv(paths[-1], index=False, float_format="%.4f", lineterminator="\n")
-    paths += figures.draw(run, summary, compared, caveats, directory)
-    return Report(run, summary, answer, caveats, compared, tuple(paths))
+        paths.append(_write(pd.DataFrame(compared), directory / RATIOS_CSV))
+    terms = tuple(decomposition.decompose(run.plan, run.samples))
+    if terms:
+        paths.append(_write(pd.DataFrame(terms), directory / decomposition.CSV))
+    drawn = figures.draw(run, summary, compared, terms, caveats, directory)
+    whole = directory / PAGE
+    content = Content(run, summary, answer, caveats, drawn, compared, terms)
+    whole.write_text(page.render(content), encoding="utf-8")
+    return Report(run, summary, answer, caveats, compared, terms, (*paths, *drawn, whole))
+
+
+def _write(table: pd.DataFrame, path: Path) -> Path:
+    """Write a table with fixed decimals: the same bytes from the same samples."""
+    table.to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
+    return path

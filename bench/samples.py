@@ -1,4 +1,4 @@
-"""The shape of `samples.csv.gz` and `loads.csv`: columns, curl's phases, a request as a row; pure, free of pandas.
+"""The shape of `samples.csv.gz`, `rounds.csv`, `loads.csv`: columns, curl's phases, a request as a row; free of pandas.
 
 The columns are a contract with everybody's spreadsheets: times are microseconds from the start of the request,
 cumulative like curl's `time_*` variables; a phase that does not exist for a request (connect on a kept-alive
@@ -36,6 +36,23 @@ class Sample(NamedTuple):
     bytes: int
 
 
+class RoundSample(NamedTuple):
+    """What else happened on the machine during a round.
+
+    `stolen_ratio` is the share of its CPU time that the hypervisor gave to others (-1: the kernel does not say),
+    `switches` how often its CPUs changed from one thread to another, `preempted` how often the measuring client had to
+    stop for somebody else, `time_wait` how many closed connections held a port in the fullest client's pod at the end.
+    """
+
+    rebuild: int
+    round: int
+    duration_s: float
+    stolen_ratio: float
+    switches: int
+    preempted: int
+    time_wait: int
+
+
 class LoadSample(NamedTuple):
     """One run of wrk, or (`connections` idle, no requests) one look at a proxy's memory.
 
@@ -56,8 +73,34 @@ class LoadSample(NamedTuple):
     private_kib: int
 
 
+class RateSample(NamedTuple):
+    """An open loop on one arm in one lab build: latencies in µs from the intended start of each request.
+
+    `requests` counts answers, `errors` what failed, `lag_p99_us` how late the generator itself was. A percentile is NaN
+    where there are too few requests for it. `cpu_s_per_1000` are the CPU seconds that all proxies of the arm spent per
+    1000 requests, and `memory_kib` the sum of their peak resident memory; -1 where the arm has no proxy.
+    """
+
+    rebuild: int
+    arm: str
+    rate_per_s: int
+    connections: int
+    requests: int
+    errors: int
+    achieved_per_s: float
+    lag_p99_us: float
+    p50_us: float
+    p90_us: float
+    p99_us: float
+    p999_us: float
+    cpu_s_per_1000: float
+    memory_kib: int
+
+
 COLUMNS = Sample._fields
 LOAD_COLUMNS = LoadSample._fields
+ROUND_COLUMNS = RoundSample._fields
+RATE_COLUMNS = RateSample._fields
 HEADER = ",".join(COLUMNS) + "\n"
 
 

@@ -65,8 +65,9 @@ class PodMounts:
 
 
 def _cover(target: Path) -> None:
-    """Mount an empty tmpfs on `target`; only our own environment (Envoy's wheel is in it) stays visible below it."""
-    inside = [path for path in (Path(sys.prefix), Path(sys.base_prefix)) if path.is_relative_to(target)]
+    """Mount an empty tmpfs on `target`; only this program and its environment (Envoy's wheel) stay visible below it."""
+    ours = (Path(__file__).parents[1], Path(sys.prefix), Path(sys.base_prefix))
+    inside = [path for path in ours if path.is_relative_to(target)]
     kept = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in inside}
     mount("tmpfs", str(target), "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={_TMP_SIZE}")
     for path, fd in kept.items():

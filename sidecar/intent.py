@@ -11,9 +11,6 @@ import msgspec
 
 from lab.errors import InputError
 
-ENVIRONMENT = "SIDELAB_INTENT"
-"""The environment variable that carries an intent's JSON to the bundled proxy."""
-
 Protocol = Literal["auto", "tcp", "http"]
 """What travels on a port: `auto` finds out from the first bytes; HTTP/2 and gRPC pass as `tcp`."""
 

@@ -4,7 +4,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ROOMS = ("lab", "sidecar", "bench", "sidelab")  # each may import those before it
 # What turns files of a run into figures and answers; all that these import is meant too.
-REPORTING = ("bench.report", "bench.statistics", "bench.figures", "bench.summary", "bench.verdict", "bench.present")
+REPORTING = (
+    *("bench.report", "bench.statistics", "bench.figures", "bench.page", "bench.history", "bench.summary"),
+    *("bench.verdict", "bench.present", "bench.gate", "bench.exports"),
+)
 SPEAK_NETLINK = ("lab.rtnetlink", "lab.nftables")
 
 

@@ -114,8 +114,8 @@ def test_the_wheel_ships_what_the_program_reads():
         for path in (ROOT / room).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".py"
     }
-    assert {"bench/plans"} == {path.rpartition("/")[0] for path in data}
-    assert {".toml"} == {Path(path).suffix for path in data}
+    assert {"bench/page", "bench/plans"} == {path.rpartition("/")[0] for path in data}
+    assert {".css", ".toml"} == {Path(path).suffix for path in data}
 
 
 def test_the_wheel_ships_the_default_lab():
@@ -132,7 +132,11 @@ def test_help_needs_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "results/README.md", "docs/rules.md"]
+    "name",
+    [
+        *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "results/README.md", "docs/rules.md"),
+        *("docs/injection.md", "docs/proxy-contract.md", "docs/ci.md", "docs/measuring.md"),
+    ],
 )
 def test_links_lead_somewhere(name: str):
     """A relative link of the documentation names a file of the checkout; the reference run is made by a benchmark."""

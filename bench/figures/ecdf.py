@@ -23,8 +23,8 @@ def figure(run: Run, caveats: tuple[Caveat, ...]) -> Figure:
     """Draw a panel per kind of connection: total time against the share of requests, a line per arm."""
     plan = run.plan
     foot = style.footer(run, caveats)
-    rows_of_legend = style.legend_rows(plan)
-    result, grid = style.canvas(run, len(plan.connections), 5.2, foot, share_y=True, legend_rows=rows_of_legend)
+    size = style.legend_rows([arm.name for arm in plan.arms])
+    result, grid = style.canvas(run, len(plan.connections), 5.2, foot, share_y=True, rows_of_legend=size)
     result.subplots_adjust(left=0.065)
     rows = statistics.measured(run.samples)
     for axes, connection in zip(grid, plan.connections, strict=True):

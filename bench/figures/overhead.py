@@ -74,7 +74,7 @@ def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...]) -> Figu
 def _verdict_note(plan: Plan) -> str:
     return (
         f"Equivalent: the interval lies within the margin, \N{PLUS-MINUS SIGN}{plan.margin_us:g} µs or "
-        f"{plan.margin_ratio:.0%} of {plan.reference}'s median if that is more. "
+        f"{100 * plan.margin_ratio:g} % of {plan.reference}'s median if that is more. "
         "Changed: the interval excludes 0, and the difference is over margin and floor."
     )
 

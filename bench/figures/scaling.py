@@ -12,9 +12,10 @@ from matplotlib.ticker import NullLocator
 from msgspec import structs
 
 from bench import statistics
+from bench.arm import Arm
 from bench.caveats import Caveat
 from bench.figures import style
-from bench.plan import Arm, Plan
+from bench.plan import Plan
 from bench.reader import Run
 from bench.statistics import Floats
 from bench.summary import Row, rows
@@ -54,7 +55,7 @@ def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...]) -> Figu
     medians = dict(zip(by_rebuild.index, by_rebuild.to_numpy(dtype=float), strict=True))
     foot = style.footer(run, caveats, style.captured_client_note(plan))
     result, grid = style.canvas(run, len(panels), 5.2, foot)
-    result.subplots_adjust(left=0.055, wspace=0.17)
+    result.subplots_adjust(left=0.06, right=0.975, wspace=0.17)
     for axes, panel in zip(grid, panels, strict=True):
         for number, arms in enumerate(groups.values()):
             _line(axes, number, [(arm, table[arm.name, *panel], medians.get((arm.name, *panel))) for arm in arms])

@@ -83,7 +83,7 @@ def _inside(namespaces: Namespaces) -> Iterator[None]:
 
 def _kept(target: tuple[str, int]) -> tuple[float, float]:
     """Return our median and wrk's, in µs; half of ours before it and half after it."""
-    client = Sockets([target], "/")
+    client = Sockets([(*target, "/")])
     times = [client.measure(0, new=False)[3] for _ in range(_REQUESTS)]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(_WRK_SCRIPT)
@@ -100,8 +100,8 @@ def _kept(target: tuple[str, int]) -> tuple[float, float]:
 
 def _new(target: tuple[str, int], order: random.Random) -> tuple[float, float, float]:
     """Return our median total, libcurl's, and libcurl's median name look-up, in µs, from requests in random order."""
-    curl = Curl([target], "/")
-    clients: dict[str, Client] = {"own": Sockets([target], "/"), "curl": curl}
+    curl = Curl([(*target, "/")])
+    clients: dict[str, Client] = {"own": Sockets([(*target, "/")]), "curl": curl}
     lookups: list[int] = []
     times: dict[str, list[int]] = {name: [] for name in clients}
     turns = [*clients] * _REQUESTS

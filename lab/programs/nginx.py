@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lab.errors import PodError
@@ -15,6 +16,9 @@ from lab.programs.answers import Connection
 
 if TYPE_CHECKING:
     from lab.program import Context
+
+Connect = Callable[["Server", socket.socket, tuple[str, int]], Connection]
+"""Makes the connection of an accepted socket and its peer's address."""
 
 DRAIN_S = 5.0
 """Responses under way have this long after SIGTERM."""
@@ -26,21 +30,35 @@ _EXHAUSTED_PAUSE_S = 0.1
 def main(context: "Context") -> None:
     """Serve on the ports named in `context.args`, or in `PORT`, or on 80, until SIGTERM; then finish and return.
 
-    Raises `PodError` for a port that is none or cannot be had.
+    `SPIN_US` in the environment delays every answer (see `lab.programs.spin`). Raises `PodError` for a port that is
+    none or cannot be had, and for a delay that is none.
     """
     ports = [_port(text) for text in context.args or (context.env.get("PORT", "80"),)]
-    server = Server([listening for port in ports for listening in _listen(port)], os.uname().nodename)
+    listening = [each for port in ports for each in _listen(port)]
+    server = Server(listening, os.uname().nodename, _connections(context))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: server.stop())
     context.ready()
     server.run()
 
 
+def _connections(context: "Context") -> Connect:
+    """Choose what becomes of an accepted socket, once: a server without a delay pays nothing for there being one."""
+    text = context.env.get("SPIN_US")
+    if not text:
+        return Connection
+    from lab.programs.spin import Spinning, spin_ns  # noqa: PLC0415  # a thousand pods do without it
+
+    late_ns = spin_ns(text)
+    return lambda server, accepted, address: Spinning(server, accepted, address, late_ns)
+
+
 class Server:
     """Serves on `listening` as the pod `name` until `stop`, which may come from a signal handler or a thread."""
 
-    def __init__(self, listening: list[socket.socket], name: str) -> None:
+    def __init__(self, listening: list[socket.socket], name: str, connect: Connect = Connection) -> None:
         self.name = name
+        self._connect = connect
         self.draining = False
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}
@@ -97,7 +115,7 @@ class Server:
             self._accepting = False
             return
         accepted.settimeout(0)
-        connection = Connection(self, accepted, address)
+        connection = self._connect(self, accepted, address)
         self._connections[connection.number] = connection
         self._epoll.register(connection.number, select.EPOLLIN)
 

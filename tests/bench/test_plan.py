@@ -3,6 +3,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bench import plan as plans
 from bench.arm import Arm
@@ -48,6 +50,15 @@ def test_shipped_plans_stay_small(name: str, requests: int):
     assert plan.requests <= requests
 
 
+@pytest.mark.parametrize("name", plans.shipped())
+def test_every_shipped_plan_can_tell(name: str):
+    """A shipped plan has enough rebuilds for an interval, and opens few enough connections in each."""
+    plan = plans.load(name)
+    assert plan.rebuilds >= 10
+    assert plan.new_connections_per_build <= 1_500
+    assert plan.description
+
+
 def test_defaults_make_a_round_of_200_requests_an_arm(tmp_path: Path):
     """A plan of nothing but arms gets both connections, 100 requests of each a round, and twenty rebuilds."""
     plan = plans.load(write(tmp_path, MINIMAL))
@@ -62,7 +73,18 @@ def test_defaults_make_a_round_of_200_requests_an_arm(tmp_path: Path):
     [
         (MINIMAL + "proxxy = 'none'\n", ["mine.toml", "arms[1].proxxy", "accepted keys: name, client, server, proxy"]),
         ("reqests = 3\n" + MINIMAL, ["mine.toml", "'reqests'", "requests_per_round"]),
-        (MINIMAL + "proxy = 'haproxy'\n", ["arms[1].proxy", "'haproxy'", "none, bundled, envoy"]),
+        (MINIMAL + "proxy = 'haproxy'\n", ["arms[1]", "proxy = 'haproxy'", "none, bundled, envoy", "absolute path"]),
+        (MINIMAL + "family = 5\n", ["arms[1].family", "4, 6"]),
+        (MINIMAL + "[[terms]]\nname = 'x'\narm = 'none'\n", ["term 'x' names 'none'", "direct, direct-twin"]),
+        (MINIMAL + "[[terms]]\nname = 'x'\narms = 'none'\n", ["terms[0].arms", "name, arm, against, parts"]),
+        (
+            MINIMAL + "[[terms]]\nname = 'x'\narm = 'direct'\nagainst = 'direct'\nparts = ['direct']\n",
+            ["'x' has `against` and `parts`"],
+        ),
+        (MINIMAL + 2 * "[[terms]]\nname = 'x'\narm = 'direct'\n", ["two terms have the same name"]),
+        (MINIMAL + "[stop]\nwidth_us = 1\n", ["stop.width_us", "half_width_us, budget_s, least_rebuilds"]),
+        (MINIMAL + "[stop]\nleast_rebuilds = 2\n", ["least_rebuilds must be at least 3"]),
+        (MINIMAL + "[stop]\nbudget_s = -1.0\n", ["must not be negative"]),
         (MINIMAL + "proxy = 'bundled'\n", ["names a proxy but injects no side"]),
         (MINIMAL + "server = 'injected'\n", ["needs a proxy and a protocol"]),
         ("rounds = '2'\n" + MINIMAL, ["Expected `int`", "$.rounds"]),
@@ -93,9 +115,39 @@ def test_wrong_plans_name_file_key_and_cure(tmp_path: Path, text: str, words: li
     assert "\n" not in str(refusal.value).partition("not valid TOML")[0]
 
 
+VALUES = st.one_of(
+    *(st.none(), st.booleans(), st.integers(-2, 10**6), st.floats(), st.text(max_size=5)),
+    *(st.sampled_from(["direct", "injected", "bundled", "tcp", "redirect", "/", "git:x", "new"]),),
+)
+KEYS = st.sampled_from(
+    "name client server proxy protocol rules way path family extra_rules image parts arm against of connections "
+    "half_width_us budget_s rebuilds rounds stop x".split()
+)
+TABLES = st.dictionaries(KEYS, VALUES, max_size=4)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["arms", "terms", "loads", "ratios", "stop", "placement", "rebuilds", "reference", "path"]),
+        st.one_of(VALUES, TABLES, st.lists(st.one_of(TABLES, VALUES), max_size=3)),
+        max_size=4,
+    )
+)
+@settings(deadline=None, max_examples=300)
+def test_any_table_is_a_plan_or_one_error(table: dict[str, Any]):
+    """Whatever a file says, it is a valid plan or refused in one message that names the file."""
+    whole = {"name": "p", "arms": [{"name": "direct"}, {"name": "direct-twin"}], **table}
+    try:
+        plan = plans.from_dict(whole, "p.toml")
+        said = "plan p.toml: " if plan == plans.from_dict(plans.as_dict(plan), "again") else ""
+    except InputError as error:
+        said = str(error)
+    assert "plan p.toml: " == said[:13]
+
+
 def test_unknown_plan_lists_the_shipped_ones():
     """A name that is neither shipped nor a file is refused with the names that are."""
-    with pytest.raises(InputError, match=r"'nope'.*overhead, proxies, smoke"):
+    with pytest.raises(InputError, match=r"'nope'.*compare, .*ladder, overhead, .*ways"):
         plans.load("nope")
 
 
@@ -120,14 +172,33 @@ def test_digest_is_what_is_measured():
     assert 64 == len(minimal().digest)
 
 
-def test_arms_describe_themselves():
-    """An arm's description says what stands between client and server, and only Envoy is named."""
-    arms = {arm.name: arm for arm in plans.load("overhead").arms}
-    envoy = Arm(name="e", client="injected", proxy="envoy", protocol="tcp")
-    assert "no rules, no proxy" == arms["direct"].describe()
-    assert "rules loaded, no redirect" == arms["rules-only"].describe()
-    assert "HTTP sidecar at both ends" == arms["both"].describe()
-    assert "Envoy TCP sidecar at the client" == envoy.describe()
+def test_what_cannot_run_leaves_with_all_that_names_it():
+    """A plan without an arm has no term or ratio that needs it, and is another measurement."""
+    whole = plans.load("ladder")
+    rest = whole.without({"explicit"})
+    assert {"direct", "direct-twin", "conntrack", "redirect", "tcp", "http", "both"} == {arm.name for arm in rest.arms}
+    assert ["conntrack", "redirect", "HTTP", "second sidecar"] == [term.name for term in rest.terms]
+    assert whole.digest != rest.digest
+
+
+def test_the_reference_cannot_be_left_out():
+    """A plan without its reference or its twin is no plan."""
+    for name in ("direct", "direct-twin"):
+        with pytest.raises(ValueError, match="is no arm of this plan"):
+            plans.load("smoke").without({name})
+
+
+def test_terms_of_the_ladder_add_up():
+    """The ladder's terms lead from the reference to the arm with both sidecars: no cost is left out or told twice."""
+    plan = plans.load("ladder")
+    balance = dict.fromkeys((arm.name for arm in plan.arms), 0)
+    for term in plan.terms:
+        balance[term.arm] += 1
+        for name in term.parts or (term.against or plan.reference,):
+            balance[name] -= 1
+        # Parts are held against the reference each, so an interaction of n of them gives n - 1 references back.
+        balance[plan.reference] += max(0, len(term.parts) - 1)
+    assert {"both": 1, "direct": -1} == {name: count for name, count in balance.items() if count}
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 import simulate
 
 from bench import plan as plans
-from bench.reader import read_run, read_samples
+from bench.reader import read_loads, read_rounds, read_run, read_samples
 from bench.records import RUN_JSON, SAMPLES, RunWriter
-from bench.samples import COLUMNS, HEADER, Sample, encode
+from bench.samples import COLUMNS, HEADER, LoadSample, RoundSample, Sample, encode
 from lab.errors import InputError
 
 NOON = datetime(2024, 2, 29, 12, 0, 0, tzinfo=UTC)
@@ -23,6 +23,8 @@ PLAN = plans.from_dict(
     plans.as_dict(plans.load("smoke")) | {"rebuilds": 2, "requests_per_round": 3, "warmup_requests": 1}, "here"
 )
 ROUNDS = simulate.samples(PLAN, 1)
+MEANWHILE = RoundSample(1, 1, 0.25, 0.01, 1200, 3, 40)
+LOAD = LoadSample(1, "direct", 32, 900, 0, 900.5, 10.5, 20.5, 30.5, -1, -1)
 
 
 def record(results: Path, rounds: Iterable[list[Sample]] = ROUNDS):
@@ -105,10 +107,12 @@ def test_kill_loses_no_whole_round(tmp_path: Path):
 import os, signal, simulate
 from pathlib import Path
 from bench.records import RunWriter
-from test_records import NOON, PLAN, ROUNDS
+from test_records import LOAD, MEANWHILE, NOON, PLAN, ROUNDS
 with RunWriter(Path({str(tmp_path)!r}), PLAN, 1, NOON) as writer:
-    writer.append(ROUNDS[0])
-    writer.append(ROUNDS[1])
+    for rows in ROUNDS[:2]:
+        writer.append(rows)
+        writer.append_round(MEANWHILE)
+    writer.append_loads([LOAD])
     os.kill(os.getpid(), signal.SIGKILL)
 """
     path = f"{Path(__file__).parent}:{Path(__file__).parents[2]}"
@@ -116,8 +120,34 @@ with RunWriter(Path({str(tmp_path)!r}), PLAN, 1, NOON) as writer:
     assert -signal.SIGKILL == ended.returncode
     run = read_run(tmp_path / "20240229T120000Z-smoke")
     assert len(ROUNDS[0]) + len(ROUNDS[1]) == len(run.samples)
+    assert [tuple(MEANWHILE)] * 2 == list(run.rounds.itertuples(index=False, name=None))
+    assert [tuple(LOAD)] == list(run.loads.itertuples(index=False, name=None))
     assert not run.complete
     assert "this run is running" in run.caveats[0].what
+
+
+@pytest.mark.parametrize(("name", "read"), [("rounds.csv", read_rounds), ("loads.csv", read_loads)])
+def test_a_torn_line_is_left_out(tmp_path: Path, name: str, read: Callable[[Path], pd.DataFrame]):
+    """A line that was cut in the middle does not count, and the whole ones before it do."""
+    with RunWriter(tmp_path, PLAN, 1, NOON) as writer:
+        for _ in range(2):
+            writer.append_round(MEANWHILE)
+            writer.append_loads([LOAD])
+    path = writer.directory / name
+    path.write_bytes(path.read_bytes()[:-3])
+    assert 1 == len(read(writer.directory))
+
+
+def test_a_stopped_run_is_complete(tmp_path: Path):
+    """A run that its stop rule ended has all it was to have, says why, and knows how many rebuilds that is."""
+    with RunWriter(tmp_path, PLAN, 1, NOON) as writer:
+        for rows in ROUNDS[: len(ROUNDS) // 2]:
+            writer.append(rows)
+        writer.stop("enough", 1)
+    run = read_run(writer.directory)
+    assert run.complete
+    assert {"reason": "enough", "rebuilds": 1} == run.facts["stopped"]
+    assert (1, PLAN.requests // 2) == (run.rebuilds, run.requests)
 
 
 @pytest.mark.parametrize("lost", [1, 8, 30])

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import drawn
 import msgspec
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ import simulate
 from bench import environment
 from bench import plan as plans
 from bench.plan import Plan
-from bench.records import SAMPLES, RunWriter
+from bench.records import RATES, SAMPLES, RunWriter
 from bench.report import report
 from bench.samples import Sample
 from bench.summary import SUMMARY_COLUMNS
@@ -24,6 +25,7 @@ PLAN = plans.from_dict(
 )
 ROUNDS = simulate.samples(PLAN, 5)
 FIGURES = ["overhead.svg", "overhead.png", "phases.svg", "phases.png", "ecdf.svg", "ecdf.png"]
+WRITTEN = ["summary.csv", *FIGURES, "report.html"]
 
 
 def record(results: Path, rounds: list[list[Sample]], plan: Plan = PLAN):
@@ -56,11 +58,11 @@ def test_needs_neither_lab_nor_sidecar():
 
 
 def test_same_bytes_from_same_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Drawn twice, summary and figures are the same byte for byte, and nothing is printed."""
+    """Drawn twice, summary, figures and page are the same byte for byte, and nothing is printed."""
     directory = record(tmp_path, ROUNDS)
     first = report(directory)
     before = digests(first.paths)
-    assert ["summary.csv", *FIGURES] == list(before)
+    assert WRITTEN == list(before)
     assert before == digests(report(directory).paths)
     assert ("", "") == capsys.readouterr()
     assert all(path.parent == directory for path in first.paths)
@@ -80,7 +82,7 @@ def test_interrupted_runs_are_drawn_and_labelled(tmp_path: Path, rounds: int):
     done = report(record(tmp_path, ROUNDS[:rounds]))
     assert done.answer.startswith("This run is interrupted after ")
     assert "this run is interrupted" in " ".join(caveat.what for caveat in done.caveats)
-    assert 7 == len(done.paths)
+    assert WRITTEN == [path.name for path in done.paths]
 
 
 def test_cut_in_its_first_warmup(tmp_path: Path):
@@ -100,4 +102,22 @@ def test_torn_run_is_drawn(tmp_path: Path):
 def test_a_plan_of_one_connection_is_drawn(tmp_path: Path):
     """A plan without keep-alive gets the same figures with fewer panels."""
     plan = plans.from_dict(plans.as_dict(PLAN) | {"connections": ["new"]}, "here")
-    assert 7 == len(report(record(tmp_path, simulate.samples(plan, 5), plan)).paths)
+    assert WRITTEN == [path.name for path in report(record(tmp_path, simulate.samples(plan, 5), plan)).paths]
+
+
+def test_what_a_plan_takes_apart_is_written_and_drawn(tmp_path: Path):
+    """A plan with terms gets their table and a waterfall besides."""
+    plan = plans.from_dict(plans.as_dict(PLAN) | {"terms": [{"name": "TCP", "arm": "tcp"}]}, "here")
+    done = report(record(tmp_path, simulate.samples(plan, 5), plan))
+    names = [path.name for path in done.paths]
+    assert {"decomposition.csv", "waterfall.svg", "waterfall.png"} == set(names) - set(WRITTEN)
+    written = pd.read_csv(done.run.directory / "decomposition.csv")
+    assert [term.phase for term in done.terms] == written["phase"].tolist()
+
+
+def test_an_open_loop_is_drawn(tmp_path: Path):
+    """A run with rates.csv gets the figure of its rates, torn last line or not."""
+    directory = record(tmp_path, ROUNDS)
+    rates = drawn.rates((1000, 2000), {"direct": 60.0, "tcp": 180.0}, {"direct": 60_000, "tcp": 14_000})
+    (directory / RATES).write_text(rates.to_csv(index=False) + "3,tcp,10")
+    assert {"rates.svg", "rates.png"} == {path.name for path in report(directory).paths} - set(WRITTEN)

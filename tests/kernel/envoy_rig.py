@@ -106,7 +106,7 @@ def pod(folder: Path, arguments: str = ARGUMENTS) -> Iterator[Sidecar]:
     work.mkdir()
     os.chown(work, _ID, _ID)
     for each in (folder, *list(folder.parents)[:2]):
-        each.chmod(0o755)  # pytest's are closed to others
+        each.chmod(each.stat().st_mode | 0o055)  # pytest's are closed to others
     inside = os.open("/proc/self/ns/net", os.O_RDONLY)
     syscalls.unshare(CLONE_NEWNET)
     outside = os.open("/proc/self/ns/net", os.O_RDONLY)

@@ -1,6 +1,5 @@
 import os
 import socket
-from dataclasses import replace
 
 import pytest
 from command_line import nothing_left
@@ -12,20 +11,13 @@ from lab.blueprint import draw
 from lab.errors import PodError
 from lab.images import IMAGES as PLAIN
 from lab.lab import Key, Lab, foreground
-from lab.manifest import Pod, load
+from lab.manifest import load
 from sidecar.images import IMAGES as MESH
-from sidecar.inject import RULES
 from sidecar.rules.options import WAYS, Way
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("_subreaper", "_able")]
 
 CONNECTIONS = 3
-
-
-def by_way(pod: Pod, way: Way) -> Pod:
-    """Return `pod` with the annotation that chooses `way`."""
-    metadata = structs.replace(pod.metadata, annotations={**pod.metadata.annotations, RULES: way})
-    return structs.replace(pod, metadata=metadata)
 
 
 def ask(lab: Lab, client: Key, target: tuple[str, int]) -> bytes:
@@ -41,19 +33,22 @@ def ask(lab: Lab, client: Key, target: tuple[str, int]) -> bytes:
 def test_an_arm_is_proven_by_whichever_way_its_rules_came(way: Way) -> None:
     """Every arm of a benchmark passes its proof with the connections that were made, and fails it with one more."""
     require(way)
-    chosen = plan.load("smoke")
-    base = load([arms.default_manifest()])
-    manifest, pods = arms.build(chosen, replace(base, pods=tuple(by_way(pod, way) for pod in base.pods)))
+    smoke = plan.load("smoke")
+    chosen = structs.replace(
+        smoke, arms=tuple(structs.replace(arm, way=way) if arm.has_rules else arm for arm in smoke.arms)
+    )
+    manifest, pods = arms.build(chosen, load([arms.default_manifest()]))
 
     with nothing_left(), foreground(draw(manifest, PLAIN + MESH), f"t{os.getpid()}-proof-{way}") as lab:
         addresses = {(pod["namespace"], pod["name"]): pod["ipv4"] for pod in lab.status()["pods"]}
-        before = {arm.name: proof.read(lab, arm, pods[arm.name]) for arm in chosen.arms}
+        at = proof.addresses(lab, 4)
+        before = {arm.name: proof.read(lab, arm, pods[arm.name], None) for arm in chosen.arms}
         answers = {
             ask(lab, ends.client, (addresses[ends.server], ends.port))
             for ends in pods.values()
             for _ in range(CONNECTIONS)
         }
-        after = {arm.name: proof.read(lab, arm, pods[arm.name]) for arm in chosen.arms}
+        after = {arm.name: proof.read(lab, arm, pods[arm.name], at) for arm in chosen.arms}
 
     assert {b"HTTP/1.1 200 OK"} == answers
     for arm in chosen.arms:

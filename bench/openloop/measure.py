@@ -1,0 +1,121 @@
+"""Open loops against a live lab: every arm at every rate of the plan, one after the other, and what its proxies spent.
+
+The order of the arms is decided anew for each lab build by the run's seed: two loads at once would measure each other.
+"""
+
+import os
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import arms, processes
+from bench.arms import ArmPods
+from bench.openloop.histogram import Histogram
+from bench.plan import Plan, Rate
+from bench.samples import RateSample
+from lab import wire
+from lab.errors import PodError
+from lab.lab import Lab
+
+_END_S = 2.0
+
+
+def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, seed: int, cpu: int) -> list[RateSample]:
+    """Measure each arm at each rate; rates ascend, since a proxy's peak memory is that of all it has seen.
+
+    Raises `PodError` with the generator's own words when it fails.
+    """
+    names = [arm.name for arm in plan.arms]
+    numbers = {name: number for number, name in enumerate(names)}
+    targets = arms.targets(plan, pods, lab.status())
+    proxies = {
+        name: [pid for pod in (pods[name].client, pods[name].server) for pid in processes.of_proxy(lab, pod)]
+        for name in names
+    }
+    random.Random(f"{seed}/{rebuild}/rates").shuffle(names)
+    found = []
+    with _generator(lab, [pods[name].client for name in numbers], cpu) as link:
+        for rate in sorted(plan.rates, key=lambda each: each.rate_per_s):
+            for name in names:
+                host, port, path = targets[name]
+                authority = targets[name].url.split("/")[2]
+                order = {
+                    "pod": numbers[name],
+                    "host": host,
+                    "port": port,
+                    "request": f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: sidelab\r\n\r\n",
+                    "seed": f"{seed}/{rebuild}/{name}/{rate.rate_per_s}",
+                    "rate_per_s": rate.rate_per_s,
+                    "connections": rate.connections,
+                    "duration_s": rate.duration_s,
+                    "schedule": rate.schedule,
+                }
+                before_s = processes.cpu_s(proxies[name])
+                said = _ask(link, order)
+                spent_s = processes.cpu_s(proxies[name]) - before_s
+                memory_kib = processes.peak_kib(proxies[name]) if proxies[name] else -1
+                found.append(sample(rebuild, name, rate, said, spent_s if proxies[name] else -1.0, memory_kib))
+    return found
+
+
+def sample(rebuild: int, arm: str, rate: Rate, said: Mapping[str, Any], cpu_s: float, memory_kib: int) -> RateSample:
+    """Make a row of what the generator said and what the arm's proxies spent meanwhile (-1: it has none)."""
+    latency, lag = Histogram.from_pairs(said["latency"]), Histogram.from_pairs(said["lag"])
+    answered = len(latency)
+    served = answered + said["warmup"]
+    return RateSample(
+        rebuild=rebuild,
+        arm=arm,
+        rate_per_s=rate.rate_per_s,
+        connections=rate.connections,
+        requests=answered,
+        errors=said["errors"],
+        achieved_per_s=answered / max(said["elapsed_ns"] / 1e9, float(rate.duration_s)),
+        lag_p99_us=lag.quantile(0.99) / 1000 if len(lag) else -1.0,
+        p50_us=latency.percentile(0.5) / 1000,
+        p90_us=latency.percentile(0.9) / 1000,
+        p99_us=latency.percentile(0.99) / 1000,
+        p999_us=latency.percentile(0.999) / 1000,
+        cpu_s_per_1000=1000 * cpu_s / served if cpu_s >= 0 and served else -1.0,
+        memory_kib=memory_kib,
+    )
+
+
+def _ask(link: socket.socket, order: dict[str, Any]) -> dict[str, Any]:
+    wire.send(link, order)
+    answer, _ = wire.receive(link)
+    if "latency" not in answer:
+        raise PodError("the load generator ended without figures; what it said is above")
+    return answer
+
+
+@contextmanager
+def _generator(lab: Lab, clients: list[tuple[str, str]], cpu: int) -> Iterator[socket.socket]:
+    """Start the generator's process with the client pods' namespaces, and end it with the block."""
+    namespaces = lab.namespaces(clients)
+    ours, theirs = socket.socketpair()
+    with ours:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.openloop.process", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            cwd=Path(__file__).parent.parent.parent,
+        )
+        theirs.close()
+        try:
+            wire.send(ours, {"cpu": cpu}, (namespaces.user, *namespaces.network))
+            yield ours
+        finally:
+            ours.close()
+            try:
+                process.wait(timeout=_END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            for fd in (namespaces.user, *namespaces.network):
+                os.close(fd)

@@ -1,0 +1,84 @@
+"""The load generator's process: on the client's CPU, it enters a client pod for each load that it is told to make.
+
+It speaks as `bench.client` does: a socket whose descriptor is its argument, orders in, measurements out.
+"""
+
+import gc
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.openloop.answers import Answer
+from bench.openloop.generator import Generator
+from bench.openloop.histogram import Histogram
+from bench.openloop.schedule import starts_ns
+from lab import syscalls, wire
+from lab.errors import PodError
+
+_TIMEOUT_S = 5.0
+
+
+def serve(descriptor: int) -> None:
+    """Take orders from the socket `descriptor` until it closes: first the pods and a CPU, then loads."""
+    link = socket.socket(fileno=descriptor)
+    order, descriptors = wire.receive(link)
+    user, *pods = descriptors
+    if os.fstat(user).st_ino != Path("/proc/self/ns/user").stat().st_ino:
+        syscalls.setns(user, syscalls.CLONE_NEWUSER)
+    os.sched_setaffinity(0, {order["cpu"]})
+    while (asked := wire.receive(link)[0]) != {}:
+        syscalls.setns(pods[asked["pod"]], syscalls.CLONE_NEWNET)
+        wire.send(link, load(asked))
+
+
+def load(asked: dict[str, Any]) -> dict[str, Any]:
+    """Make one load as the message asks; the answer holds histograms of latency and lag in ns, as pairs.
+
+    Every connection is opened and asked once beforehand, unmeasured: `warmup` says how often that was. Raises
+    `PodError` where a connection fails.
+    """
+    target = (asked["host"], asked["port"])
+    request = asked["request"].encode("ascii")
+    starts = starts_ns(asked["schedule"], asked["rate_per_s"], asked["duration_s"], asked["seed"])
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(asked["connections"]):
+            sockets.append(socket.create_connection(target, timeout=_TIMEOUT_S))
+            _ask(sockets[-1], request)
+        gc.collect()
+        gc.disable()
+        found = Generator(sockets, request, starts).run()
+    except OSError as error:
+        said = error.strerror or "no answer in time"
+        raise PodError(f"a connection to {target[0]}:{target[1]} failed: {said}") from error
+    finally:
+        gc.enable()
+        for each in sockets:
+            each.close()
+    return {
+        "latency": Histogram.of(found.latencies_ns).pairs(),
+        "lag": Histogram.of(found.lags_ns).pairs(),
+        "errors": found.errors,
+        "elapsed_ns": found.elapsed_ns,
+        "warmup": len(sockets),
+    }
+
+
+def _ask(link: socket.socket, request: bytes) -> None:
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    link.sendall(request)
+    answer = Answer()
+    while data := link.recv(1 << 18):
+        if answer.feed(data):
+            return
+    raise PodError("the server closed a connection of the load unanswered")
+
+
+if __name__ == "__main__":
+    try:
+        serve(int(sys.argv[1]))
+    except PodError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(error.exit_status) from None

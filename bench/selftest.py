@@ -1,0 +1,180 @@
+"""The harness tested with known truth: arms whose server spins 5, 20 and 50 µs before each answer, and a twin without.
+
+Measured by the own client, by libcurl in a run of its own, and by wrk where it is installed. The steps read in
+`selftest`; what the numbers mean is `bench.calibration`'s.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench import calibration, environment, loads, statistics
+from bench.calibration import Check, Outcome, Row
+from bench.figures import calibration as picture
+from bench.figures import style
+from bench.plan import Plan, from_dict
+from bench.run import CHECKOUT, built, measure_build, measure_requests, prepare
+from bench.samples import COLUMNS, PHASES, Sample, column
+from lab.errors import InputError
+
+DELAYS_US = (5.0, 20.0, 50.0)
+
+_ARMS: list[dict[str, Any]] = [
+    {"name": "direct"},
+    {"name": "direct-twin"},
+    *({"name": f"spin-{delay_us:g}", "image": "standin", "delay_us": delay_us} for delay_us in DELAYS_US),
+]
+_NAMES = {"own": "own", "curl": "libcurl"}
+_WRK_ARM, _WRK_DELAY_US = "spin-20", 20.0
+
+
+def plan(rebuilds: int) -> Plan:
+    """Return the plan of the calibration: delays of `DELAYS_US` in the arms `spin-5`, `spin-20` and `spin-50`."""
+    small = {"rounds": 1, "requests_per_round": 60, "warmup_requests": 20}
+    return from_dict({"name": "selftest", "rebuilds": rebuilds, **small, "arms": _ARMS}, "selftest.py")
+
+
+def measure(asked: Plan, *, seed: int | None, client: str) -> pd.DataFrame:
+    """Measure a plan and return all samples, with the columns of `bench.samples.Sample`."""
+    setup = prepare(asked, seed=seed, client=client)
+    samples: list[Sample] = []
+    for rebuild in range(1, asked.rebuilds + 1):
+        for rows in measure_build(setup, rebuild):
+            samples += rows
+    return _frame(samples)
+
+
+def selftest(*, rebuilds: int, seed: int | None, results: Path, as_json: bool) -> int:
+    """Measure, judge, print a table, draw into a new directory below `results`; return the exit status.
+
+    Raises `InputError` for too few rebuilds, and what `bench.run.prepare` and a lab raise.
+    """
+    if rebuilds < 5:
+        raise InputError(f"--rebuilds {rebuilds}: give 5 or more, an interval needs them")
+    asked = plan(rebuilds)
+    rows: list[Row] = []
+    checks: list[Check] = []
+    for client, name in _NAMES.items():
+        frame = measure(asked, seed=seed, client=client)
+        medians = statistics.rebuild_medians(frame, asked.reference)
+        found = calibration.rows(name, medians, {arm.name: arm.delay_us for arm in asked.arms if arm.delay_us})
+        checks += [calibration.quiet(name, medians, asked.twin), calibration.recovery(found)]
+        checks.append(calibration.detection(found))
+        rows += found
+    if shutil.which("wrk"):
+        found, close = _by_wrk(_wrk_rebuilds(rebuilds), seed)
+        rows += found
+        checks += [calibration.recovery(found), close]
+    else:
+        checks.append(Check("wrk: recovers the delay", Outcome.SKIPPED, "wrk is not here: `apt install wrk`"))
+    directory = _directory(results)
+    record = {"rebuilds": rebuilds, "checks": _tables(checks), "calibration": _tables(rows)}
+    (directory / "selftest.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    _draw(rows, rebuilds, directory / "calibration")
+    if as_json:
+        json.dump(record | {"directory": str(directory)}, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        _print(rows, checks, directory)
+    return calibration.status(checks)
+
+
+def _wrk_rebuilds(rebuilds: int) -> int:
+    return max(5, rebuilds // 3)  # each takes three seconds
+
+
+def _by_wrk(rebuilds: int, seed: int | None) -> tuple[list[Row], Check]:
+    """Measure a delay by wrk's median on one kept-alive connection, and compare it with our own in the same builds."""
+    arms = [*_ARMS[:2], {"name": _WRK_ARM, "image": "standin", "delay_us": _WRK_DELAY_US}]
+    table: dict[str, Any] = {"name": "selftest-wrk", "rebuilds": rebuilds, "rounds": 1, "arms": arms}
+    table |= {"connections": ["keep-alive"], "requests_per_round": 300, "loads": [{"connections": 1}]}
+    setup = prepare(from_dict(table, "selftest.py"), seed=seed, client="own")
+    samples: list[Sample] = []
+    p50_us: dict[str, list[float]] = {arm.name: [] for arm in setup.plan.arms}
+    for rebuild in range(1, rebuilds + 1):
+        with built(setup, rebuild) as lab:
+            for found in measure_requests(setup, rebuild, lab):
+                samples += found.samples
+            for each in loads.measure(setup.plan, lab, setup.pods, rebuild, setup.seed, setup.client_cpu):
+                p50_us[each.arm].append(each.p50_us)
+    own = statistics.rebuild_levels(_frame(samples)).xs(("direct", "keep-alive", "total"))
+    by_arm = {name: np.array(values) for name, values in p50_us.items()}
+    row = calibration.row("wrk", "keep-alive", _WRK_DELAY_US, by_arm[_WRK_ARM] - by_arm["direct"])
+    return [row], calibration.close(
+        "wrk", float(np.median(own.to_numpy(dtype=float))), float(np.median(by_arm["direct"]))
+    )
+
+
+def _frame(samples: Sequence[Sample]) -> pd.DataFrame:
+    frame = pd.DataFrame(samples, columns=list(COLUMNS))
+    return frame.astype({column(phase): "float64" for phase in PHASES})
+
+
+def _tables(values: Sequence[Row] | Sequence[Check]) -> list[dict[str, Any]]:
+    return [each._asdict() for each in values]
+
+
+def _directory(results: Path) -> Path:
+    for number in _numbers():
+        path = results / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-selftest{number}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if not results.is_dir():
+                raise InputError(f"cannot write results to {results}: it is not a directory; give another") from None
+        except OSError as error:
+            raise InputError(f"cannot write results to {path}: {error.strerror}; give a writable directory") from None
+        else:
+            return path
+    raise AssertionError
+
+
+def _numbers() -> Iterator[str]:
+    yield ""
+    number = 2
+    while True:
+        yield f"-{number}"
+        number += 1
+
+
+def _draw(rows: Sequence[Row], rebuilds: int, stem: Path) -> None:
+    machine = environment.read(checkout=CHECKOUT)
+    builds = f"{rebuilds} lab builds ({_wrk_rebuilds(rebuilds)} for wrk)"
+    machine_said = f"{machine.cpu_model}, {len(machine.cpus)} CPUs, Linux {machine.kernel}, Python {machine.python}"
+    foot = (
+        "The server spins for a known time before each answer; what an arm takes longer than one without is recovered.",
+        f"Total time: the mean over {builds} of the median paired difference. {machine_said}.",
+    )
+    with mpl.rc_context(style.RC):
+        style.save(picture.figure(rows, "A known delay, and what is found of it", foot), stem)
+
+
+def _print(rows: Sequence[Row], checks: Sequence[Check], directory: Path) -> None:
+    console = Console(file=sys.stdout)
+    table = Table(title="calibration, µs", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    for heading in ("client", "connection"):
+        table.add_column(heading)
+    for heading in ("injected", "recovered", "95 % interval", "holds it"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        interval = f"[{row.low_us:.2f}, {row.high_us:.2f}]"
+        numbers = (f"{row.injected_us:g}", f"{row.recovered_us:.2f}", interval, "yes" if row.covered else "no")
+        table.add_row(row.client, row.connection, *numbers)
+    console.print(table)
+    for check in checks:
+        line = f"{check.outcome:<12} {check.name}: {check.detail}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"\n{directory}/", highlight=False, soft_wrap=True)
+    for path in sorted(directory.iterdir()):
+        console.print(f"  {path.name}", highlight=False)

@@ -1,0 +1,140 @@
+"""How often the instrument is wrong: alarms where nothing differs, intervals beside the truth, delays not seen.
+
+    python -m bench.studies.selftest_rates [RUNS] [--only quiet|burner|delay-20|delay-5]
+
+Two times RUNS (200) short runs of `direct` and its twin, quiet and with a process that burns CPU on the servers' core
+on and off; then half as many with an injected 20 µs, and as many with an injected 5 µs on kept-alive connections, of
+at most 60 s each. About half an hour on two cores. Rates that are claimed (5 % alarms, 95 % coverage) are judged by a
+one-sided binomial test at 0.01, since a bare limit would fail a perfect instrument in half of its studies.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any, Final
+
+import pandas as pd
+from scipy.stats import binomtest
+
+from bench.plan import Plan, from_dict
+from bench.run import prepare
+from bench.selftest import measure
+from bench.summary import rows, summarise, twin_alarm
+from bench.verdict import Verdict
+
+_NOMINAL: Final = 0.05
+_ALPHA: Final = 0.01
+_BUDGET_S: Final = 60.0
+_TWINS: Final[list[dict[str, Any]]] = [{"name": "direct"}, {"name": "direct-twin"}]
+_SHORT: Final[dict[str, Any]] = {"rebuilds": 10, "rounds": 1, "requests_per_round": 50, "warmup_requests": 10}
+_FINE: Final = {**_SHORT, "rebuilds": 30, "requests_per_round": 100, "connections": ["keep-alive"]}
+_BURNER: Final = """
+import os, random, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+while True:
+    end = time.monotonic() + random.uniform(0.05, 0.5)
+    while time.monotonic() < end:
+        pass
+    time.sleep(random.uniform(0.05, 0.5))
+"""
+
+
+def main() -> None:
+    """Run the parts asked for and print a line for each judgement; exit 1 if one misses its target."""
+    asked = argparse.ArgumentParser(prog="bench.studies.selftest_rates")
+    asked.add_argument("runs", nargs="?", type=int, default=200)
+    asked.add_argument("--only", choices=_PARTS)
+    given = asked.parse_args()
+    good = True
+    for name, part in _PARTS.items():
+        if given.only in (None, name):
+            for line, met in part(given.runs):
+                print(f"{'met   ' if met else 'MISSED'}  {name:<9} {line}", flush=True)
+                good &= met
+    raise SystemExit(int(not good))
+
+
+def _quiet(runs: int) -> Iterator[tuple[str, bool]]:
+    plan = from_dict({"name": "twins", **_SHORT, "arms": _TWINS}, "selftest_rates.py")
+    alarms = sum(twin_alarm(_summary(plan, number), plan) for number in _counted(runs))
+    p_value = binomtest(alarms, runs, _NOMINAL, alternative="greater").pvalue
+    yield f"{alarms} alarms in {runs} runs; 5 % explains as many with p = {p_value:.3f}", p_value >= _ALPHA
+
+
+def _burner(runs: int) -> Iterator[tuple[str, bool]]:
+    plan = from_dict({"name": "twins", **_SHORT, "arms": _TWINS}, "selftest_rates.py")
+    with _burning(min(prepare(plan, seed=0, client="own").lab_cpus)):
+        yield from _quiet(runs)
+
+
+def _delay_20(runs: int) -> Iterator[tuple[str, bool]]:
+    plan = _delayed(20.0, _SHORT)
+    runs = max(1, runs // 2)
+    found = [rows(_summary(plan, number)) for number in _counted(runs)]
+    for connection in plan.connections:
+        own = [each["spin", connection, "total"] for each in found]
+        covered = sum(each.low_us <= 20.0 <= each.high_us for each in own)
+        p_value = binomtest(covered, runs, 1 - _NOMINAL, alternative="less").pvalue
+        mean = sum(each.overhead_us for each in own) / runs
+        said = (
+            f"{connection}: {covered} of {runs} intervals hold 20 µs (mean {mean:.2f}); 95 % explains p = {p_value:.3f}"
+        )
+        yield said, p_value >= _ALPHA
+        seen = sum(each.verdict == Verdict.CHANGED for each in own)
+        yield f"{connection}: 20 µs detected in {seen} of {runs} runs (at least 99 %)", seen >= 0.99 * runs
+
+
+def _delay_5(runs: int) -> Iterator[tuple[str, bool]]:
+    plan = _delayed(5.0, _FINE)
+    runs = max(1, runs // 2)
+    seen, longest_s = 0, 0.0
+    for number in _counted(runs):
+        begun_s = monotonic()
+        row = rows(_summary(plan, number))["spin", "keep-alive", "total"]
+        took_s = monotonic() - begun_s
+        longest_s = max(longest_s, took_s)
+        seen += row.verdict == Verdict.CHANGED and took_s <= _BUDGET_S
+    said = f"keep-alive: 5 µs detected in {seen} of {runs} runs (at least 90 %), the longest took {longest_s:.0f} s"
+    yield said, seen >= 0.9 * runs
+
+
+_PARTS: Final[dict[str, Callable[[int], Iterator[tuple[str, bool]]]]] = {
+    "quiet": _quiet,
+    "burner": _burner,
+    "delay-20": _delay_20,
+    "delay-5": _delay_5,
+}
+
+
+def _delayed(delay_us: float, size: dict[str, Any]) -> Plan:
+    arms = [*_TWINS, {"name": "spin", "image": "standin", "delay_us": delay_us}]
+    return from_dict({"name": "delayed", **size, "arms": arms}, "selftest_rates.py")
+
+
+def _summary(plan: Plan, seed: int) -> pd.DataFrame:
+    return summarise(measure(plan, seed=seed, client="own"), plan)
+
+
+def _counted(runs: int) -> Iterator[int]:
+    for number in range(1, runs + 1):
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{number} of {runs} ")
+        yield number
+
+
+@contextmanager
+def _burning(cpu: int) -> Iterator[None]:
+    """Have a process use `cpu` for the block, half a second on and half a second off at most, at random."""
+    process = subprocess.Popen([sys.executable, "-c", _BURNER, str(cpu)], stdin=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main()

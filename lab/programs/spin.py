@@ -1,0 +1,65 @@
+"""A connection of the nginx stand-in whose answers come later by a known time: the truth that a harness must recover.
+
+The time is spun, not slept: a sleep ends late by the timer's slack (50 µs, prctl(2) PR_SET_TIMERSLACK). A server
+without a delay does not import this.
+"""
+
+import socket
+from time import perf_counter_ns
+
+from lab.errors import PodError
+from lab.programs.answers import Connection, Server
+
+VARIABLE = "SPIN_US"
+"""The environment variable that delays every answer of a stand-in by so many microseconds (0 to 100,000)."""
+
+MOST_US = 100_000.0
+
+_TRIALS = 501
+_TRIAL_NS = 5000
+
+
+class Spinning(Connection):
+    """Answers each request `spin_ns` later than it would, with the processor kept busy until then."""
+
+    __slots__ = ("_spin_ns",)
+
+    def __init__(self, server: Server, accepted: socket.socket, address: tuple[str, int], spin_ns: int) -> None:
+        super().__init__(server, accepted, address)
+        self._spin_ns = spin_ns
+
+    def _answer(self, head: bytes) -> None:
+        spin(self._spin_ns)
+        super()._answer(head)
+
+
+def spin(spin_ns: int) -> None:
+    """Keep the processor busy for at least `spin_ns`."""
+    end = perf_counter_ns() + spin_ns
+    while perf_counter_ns() < end:
+        pass
+
+
+def spin_ns(text: str) -> int:
+    """Return for how long to spin so that an answer is late by the variable's value, `text`, in all.
+
+    The call and the loop's last turn take a few hundred nanoseconds beyond the time asked for: they are measured here,
+    and taken off. Raises `PodError` for what is no time, or too long a one.
+    """
+    try:
+        asked_us = float(text)
+    except ValueError:
+        asked_us = -1.0
+    if not 0 <= asked_us <= MOST_US:
+        raise PodError(f"nginx: {VARIABLE} = {text!r}: give microseconds, 0 to {MOST_US:,.0f}")
+    return max(0, round(asked_us * 1000) - _overrun_ns())
+
+
+def _overrun_ns() -> int:
+    """Return the median time that `spin` takes more than it was asked for."""
+    trials = []
+    for _ in range(_TRIALS):
+        start = perf_counter_ns()
+        spin(_TRIAL_NS)
+        trials.append(perf_counter_ns() - start - _TRIAL_NS)
+    return sorted(trials)[_TRIALS // 2]

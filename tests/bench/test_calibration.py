@@ -1,0 +1,89 @@
+"""The judgement of known delays, on simulated rebuild medians."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench import arms, calibration, selftest
+from bench import plan as plans
+from bench.calibration import Check, Outcome, Row
+from bench.verdict import GATED
+from lab.errors import InputError
+from lab.manifest import load
+
+DELAYS = {"spin-5": 5.0, "spin-20": 20.0, "spin-50": 50.0}
+
+
+def medians(bias_us: float = 0.0, spread_us: float = 1.0, twin_us: float = 0.0) -> pd.DataFrame:
+    """Simulate 15 rebuilds in which each delay is found with this bias, and the twin differs by so much."""
+    rng = np.random.default_rng(5)
+    truth = {"direct-twin": twin_us} | {arm: us + bias_us for arm, us in DELAYS.items()}
+    index = pd.MultiIndex.from_tuples(
+        [(arm, *kind) for arm in truth for kind in GATED], names=["arm", "connection", "phase"]
+    )
+    values = [truth[arm] + rng.normal(0, spread_us, 15) for arm, _, _ in index]
+    return pd.DataFrame(values, index=index)
+
+
+def test_what_was_put_in_is_recovered_and_seen() -> None:
+    """Without a bias every delay is recovered on both connections, seen, and the twin is quiet."""
+    found = calibration.rows("own", medians(), DELAYS)
+    assert 6 == len(found)
+    checks = [
+        calibration.recovery(found),
+        calibration.detection(found),
+        calibration.quiet("own", medians(), "direct-twin"),
+    ]
+    assert [Outcome.OK] * 3 == [check.outcome for check in checks]
+    assert 0 == calibration.status(checks)
+
+
+def test_a_biased_instrument_fails() -> None:
+    """An instrument that always finds 3 µs too much fails the recovery and not the detection."""
+    found = calibration.rows("own", medians(bias_us=3.0), DELAYS)
+    checks = [calibration.recovery(found), calibration.detection(found)]
+    assert [Outcome.FAILED, Outcome.OK] == [check.outcome for check in checks]
+    assert 1 == calibration.status(checks)
+
+
+def test_a_difference_between_twins_fails() -> None:
+    """A twin that takes 3 µs longer is an alarm."""
+    assert Outcome.FAILED == calibration.quiet("own", medians(twin_us=3.0), "direct-twin").outcome
+
+
+def test_a_machine_too_noisy_to_see_is_inconclusive() -> None:
+    """Where intervals are wider than the delay nothing failed, and nothing is proven."""
+    check = calibration.detection(calibration.rows("own", medians(spread_us=300.0), DELAYS))
+    assert Outcome.INCONCLUSIVE == check.outcome
+    assert 4 == calibration.status([check, Check("x", Outcome.SKIPPED, "")])
+
+
+@pytest.mark.parametrize(("own", "other", "outcome"), [(50.0, 56.0, Outcome.OK), (50.0, 70.0, Outcome.FAILED)])
+def test_medians_of_two_clients_are_alike_or_not(own: float, other: float, outcome: Outcome) -> None:
+    """Within 15 % they are."""
+    assert outcome == calibration.close("wrk", own, other).outcome
+
+
+def test_the_interval_decides_what_is_covered() -> None:
+    """A row knows whether its interval holds the truth."""
+    assert (True, False) == tuple(Row("own", "new", truth, 5.0, 4.0, 6.0, 1.0, 0.0).covered for truth in (4.5, 3.9))
+
+
+def test_the_selftests_plan_holds_its_delays() -> None:
+    """The plan's arms are the reference, its twin, and one for each delay."""
+    assert list(selftest.DELAYS_US) == [arm.delay_us for arm in selftest.plan(5).arms if arm.delay_us]
+
+
+def test_a_delay_reaches_the_server_alone() -> None:
+    """The stand-in of the arm's server is told by its environment; no client, and no other arm, is."""
+    manifest, _ = arms.build(selftest.plan(5), load([arms.default_manifest()]))
+    told = {"/".join(pod.key): each.value for pod in manifest.pods for each in pod.spec.containers[0].env}
+    assert {"spin-5/nginx": "5", "spin-20/nginx": "20", "spin-50/nginx": "50"} == told
+
+
+@pytest.mark.parametrize("arm", [{"delay_us": -1}, {"delay_us": 20_000}, {"delay_us": 5, "image": "nginx"}])
+def test_a_delay_that_nobody_can_make_is_refused(arm: dict[str, object]) -> None:
+    """It is 0 to 10,000 µs, and a real nginx has none."""
+    twins = [{"name": "direct"}, {"name": "direct-twin"}]
+    with pytest.raises(InputError, match="delay"):
+        plans.from_dict({"name": "x", "arms": [*twins, {"name": "late", **arm}]}, "x")

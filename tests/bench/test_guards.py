@@ -1,0 +1,46 @@
+import pandas as pd
+
+from bench import activity, guards
+from bench.samples import ROUND_COLUMNS, RoundSample
+
+QUIET = RoundSample(1, 1, 1.0, 0.0, 5000, 3, 200)
+
+
+def said(*rounds: RoundSample) -> list[str]:
+    """Return what the guards say about these rounds."""
+    return [each.what for each in guards.caveats(pd.DataFrame(rounds, columns=list(ROUND_COLUMNS)))]
+
+
+def test_quiet_rounds_raise_no_doubt():
+    """Nothing is said about quiet rounds, nor about none at all."""
+    assert [] == said(QUIET, QUIET)
+    assert [] == said()
+
+
+def test_a_kernel_that_tells_no_stolen_time_raises_no_doubt():
+    """What is unknown is no finding."""
+    assert [] == said(QUIET._replace(stolen_ratio=-1.0))
+
+
+def test_each_doubt_is_told_once_with_its_size():
+    """Stolen time, a client that had to share its CPU, and ports held are told once each, whatever number of rounds."""
+    loud = QUIET._replace(stolen_ratio=0.25, preempted=900, time_wait=20_000)
+    assert [
+        "in 2 of 3 rounds the hypervisor took more than 2% of the CPU time (at most 25%)",
+        "in 2 of 3 rounds the measuring client had to share its CPU (stopped up to 900 times in one)",
+        "up to 20,000 closed connections held their port in a client's pod, and connect slows from there",
+    ] == said(loud, QUIET, loud)
+
+
+def test_activity_between_two_readings():
+    """Steal is the share of the ticks in between, and context switches are counted from boot."""
+    before = activity.read("cpu  10 0 10 70 0 0 0 10 0 0\ncpu0 1\nctxt 1000\nbtime 1\n")
+    after = activity.read("cpu  20 0 20 110 0 0 0 50 0 0\ncpu0 1\nctxt 1500\nbtime 1\n")
+    assert 0.4 == after.stolen_ratio(before)
+    assert 500 == after.switches - before.switches
+
+
+def test_no_time_in_between_is_no_share():
+    """Two readings within a tick of the clock know no share."""
+    now = activity.read("cpu  10 0 10 70 0 0 0 10 0 0\nctxt 1\n")
+    assert -1.0 == now.stolen_ratio(now)

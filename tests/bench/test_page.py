@@ -1,0 +1,216 @@
+import html
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import drawn
+import pandas as pd
+import pytest
+
+from bench import figures, page
+from bench.caveats import Caveat
+from bench.page import Content
+from bench.page.answer import headline
+from bench.page.html import Markup, element, table
+from bench.summary import sentence
+
+ARMS = [
+    {"name": "tcp", "server": "injected", "proxy": "bundled", "protocol": "tcp"},
+    {"name": "http", "server": "injected", "proxy": "bundled", "protocol": "http"},
+    {"name": "a-name-as-long-as-names-are-allowed-to-x", "server": "rules-only"},
+]
+EXTRA_US = {"tcp": 120.0, "http": 60.0, "a-name-as-long-as-names-are-allowed-to-x": 0.0}
+BASE_US = {"direct": 60.0, "direct-twin": 61.0, "tcp": 180.0, "http": 140.0}
+CAPACITY = {"direct": 60_000, "direct-twin": 60_000, "tcp": 14_000, "http": 20_000}
+HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(2)>'
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory):
+    """Draw a simulated run that has everything: figures, terms, an open loop, and a caveat that attacks the page."""
+    of = drawn.plan(ARMS, terms=[{"name": "TCP", "arm": "tcp"}])
+    run, summary = drawn.run(of, EXTRA_US, images={HOSTILE: HOSTILE}, rule_sets={"tcp/nginx": "e9" * 32})
+    caveats = (*run.caveats, Caveat(HOSTILE, f"read {HOSTILE}"), Caveat("x" * 300, "y" * 300))
+    terms = drawn.decompose(of, run.samples)
+    rates = drawn.rates((1000, 10_000), BASE_US, CAPACITY)
+    run = run._replace(rates=rates)
+    paths = figures.draw(run, summary, (), terms, caveats, tmp_path_factory.mktemp("figures"))
+    return Content(run, summary, sentence(summary, of), caveats, paths, (), terms)
+
+
+@pytest.fixture(scope="module")
+def rendered(content: Content):
+    """Render that run."""
+    return page.render(content)
+
+
+class Seen(HTMLParser):
+    """What a browser would find in a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Note a text."""
+        self.text.append(data)
+
+
+def seen(text: str) -> Seen:
+    """Parse a page."""
+    parser = Seen()
+    parser.feed(text)
+    return parser
+
+
+def test_text_is_escaped_and_markup_is_not():
+    """A string becomes text or an attribute's value, whatever it holds; only markup stays markup."""
+    made = element("p", "<b>", Markup("<i>x</i>"), title='"&', class_="c", aria_label=None)
+    assert '<p title="&quot;&amp;" class="c">&lt;b&gt;<i>x</i></p>' == made
+
+
+def test_every_table_scrolls_in_a_box_of_its_own():
+    """A table stands in a region that the keyboard can scroll, has a caption, and names its rows and columns."""
+    tags = seen(table("caption", ["a", "b"], [["1", "2"]])).tags
+    assert ("div", {"class": "scroll", "role": "region", "aria-label": "caption", "tabindex": "0"}) == tags[0]
+    assert [("th", {"scope": "col"})] * 2 + [("th", {"scope": "row"})] == [tag for tag in tags if tag[0] == "th"]
+
+
+def test_nothing_in_a_value_becomes_markup(rendered: str):
+    """A caveat and a recorded fact that look like HTML arrive as text."""
+    found = seen(rendered)
+    assert [] == [tag for tag, _ in found.tags if tag == "script"]
+    assert {"data"} == {(given["src"] or "").partition(":")[0] for tag, given in found.tags if tag == "img"}
+    assert HOSTILE in found.text
+
+
+def test_the_page_is_alone(rendered: str):
+    """Whatever the page refers to is inside it: no link leads out, and its policy forbids every request."""
+    found = seen(rendered)
+    outward = [
+        (tag, key, value)
+        for tag, given in found.tags
+        for key, value in given.items()
+        if key in ("src", "href", "srcset", "action", "data") and not (value or "").startswith(("data:image/svg", "#"))
+    ]
+    assert [] == outward
+    assert not re.search(r"@import|url\(", rendered)
+    policies = [given["content"] for _, given in found.tags if given.get("http-equiv") == "Content-Security-Policy"]
+    assert ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"] == policies
+
+
+def test_every_figure_is_shown_with_words(content: Content, rendered: str):
+    """Each SVG is embedded once, with a text for whoever cannot see it and one on how to read it."""
+    found = seen(rendered)
+    images = [given for tag, given in found.tags if tag == "img"]
+    assert len([path for path in content.figures if path.suffix == ".svg"]) == len(images)
+    assert all(len(given["alt"] or "") > 40 for given in images)
+    assert len(images) == len([tag for tag, _ in found.tags if tag == "figcaption"])
+
+
+def test_the_answer_stands_before_everything_else(content: Content, rendered: str):
+    """The one-sentence answer comes first, then the verdicts, then figures, numbers, caveats and the rest."""
+    order = re.findall(r'<section id="(\w+)"', rendered)
+    assert ["verdicts", "figures", "numbers", "caveats", "method", "environment", "repeat"] == order
+    said = headline(content.summary, content.run.plan)
+    assert rendered.index(said) < rendered.index("<section")
+
+
+def test_a_verdict_is_a_word_a_colour_and_a_shape(rendered: str):
+    """Every verdict is written out beside its shape: nobody needs to see the colour."""
+    chips = re.findall(r'<span class="chip ([a-z-]+)"><svg .*?>(<.*?)</svg>([a-z ]+)</span>', rendered)
+    assert {"changed", "reference"} <= {look for look, _, _ in chips}
+    assert all(look == word.replace(" ", "-") for look, _, word in chips)
+    assert len({look for look, _, _ in chips}) == len({shape for _, shape, _ in chips})
+
+
+def test_every_caveat_has_its_cure(content: Content, rendered: str):
+    """Each doubt is listed with the step that removes it."""
+    text = seen(rendered).text
+    assert [caveat.what for caveat in content.caveats if caveat.what in text] == [c.what for c in content.caveats]
+    assert all(f"Cure: {caveat.cure}" in text for caveat in content.caveats)
+
+
+def test_an_interrupted_run_says_so_first(content: Content):
+    """A run that is not whole carries its state above the answer."""
+    run = content.run._replace(facts={**content.run.facts, "state": "interrupted"})
+    text = page.render(content._replace(run=run))
+    assert text.index("This run is interrupted: it ended in lab build 6 of 6.") < text.index('class="answer"')
+
+
+def test_bare_facts_are_enough(content: Content):
+    """A run that recorded neither machine nor seed has a page that says so."""
+    run = content.run._replace(facts={"state": "complete"}, rates=content.run.rates[:0])
+    assert "not known" in page.render(content._replace(run=run, caveats=(), terms=()))
+
+
+def test_equal_content_gives_equal_bytes(content: Content, rendered: str):
+    """Rendered twice, the page is the same."""
+    assert rendered == page.render(content)
+
+
+@pytest.mark.parametrize(
+    ("overheads", "expected"),
+    [
+        ({"a": ("changed", 5.0), "b": ("changed", 50.0)}, "all 2 arms add 5.0 to 50.0 µs"),
+        ({"a": ("changed", 5.0), "b": ("equivalent", 0.1)}, "a adds 5.0 µs and b makes no difference that matters"),
+        ({"a": ("changed", -5.0), "b": ("inconclusive", 1.0)}, "a saves 5.0 µs and b is inconclusive"),
+        ({"a": ("not applicable", float("nan")), "b": ("not applicable", float("nan"))}, "there is nothing to compare"),
+    ],
+)
+def test_the_answer_counts_what_it_cannot_name(overheads: dict[str, tuple[str, float]], expected: str):
+    """One arm is named, several are counted, and what each group does stands beside it."""
+    of = drawn.plan([{"name": name, "server": "rules-only"} for name in overheads], connections=["new"])
+    _, summary = drawn.run(of, dict.fromkeys(overheads, 0.0))
+    for name, (verdict, us) in overheads.items():
+        summary.loc[(summary["arm"] == name) & (summary["phase"] == "total"), ["verdict", "overhead_us"]] = verdict, us
+    said = headline(pd.DataFrame(summary), of)
+    assert said.startswith(f"On a new connection {expected}; two identical arms differ by ")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: `apt install chromium`")
+@pytest.mark.parametrize("width_px", [360, 1200])
+def test_a_browser_shows_it_whole(rendered: str, tmp_path: Path, width_px: int):
+    """In Chromium the page is not wider than a phone, all figures load, and nothing is asked for or complained about.
+
+    A frame as wide as the phone stands in for it (a window cannot be so narrow), and a script in a copy of the page
+    tells what came out of it.
+    """
+    script = (
+        "<script>onload = () => parent.postMessage([document.documentElement.scrollWidth <= innerWidth, innerWidth, "
+        "[...document.images].every(each => each.naturalWidth > 0), "
+        "performance.getEntriesByType('resource').filter(each => !each.name.startsWith('data:')).length], '*')</script>"
+    )
+    policy, own = map(html.escape, ("default-src 'none';", "script-src 'unsafe-inline';"))
+    allowed = rendered.replace(policy, f"{policy} {own}", 1)
+    (tmp_path / "page.html").write_text(allowed.replace("</body>", f"{script}</body>"))
+    frame = f'<iframe src="page.html" style="border: 0; width: {width_px}px; height: 900px"></iframe>'
+    outer = "<!DOCTYPE html><script>onmessage = event => { document.title = event.data.join(' ') }</script>"
+    (tmp_path / "outer.html").write_text(f"{outer}{frame}")
+    flags = "--headless --disable-gpu --virtual-time-budget=10000 --window-size=1400,1000 --enable-logging=stderr --v=0"
+    ran = subprocess.run(
+        [
+            str(CHROMIUM),
+            *flags.split(),
+            *(["--no-sandbox"] if os.geteuid() == 0 else []),
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--user-data-dir={tmp_path}/profile",
+            "--dump-dom",
+            (tmp_path / "outer.html").as_uri(),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert [f"true {width_px} true 0"] == re.findall("<title>(.*)</title>", ran.stdout)
+    assert [] == [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
