@@ -344,7 +344,7 @@ def report(given: Given) -> None:
     if given.history is not None:
         from bench.history import history
 
-        paths = history(given.history)
+        paths = tuple(history(given.history))
     else:
         from bench.report import report as redraw
 

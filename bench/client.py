@@ -23,6 +23,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Protocol
 
+from bench.polling import PollingSocket
 from bench.stamps import Stamps
 from lab import syscalls, wire
 from lab.errors import PodError
@@ -50,7 +51,8 @@ _BUFFER_BYTES = 1 << 18
 class Sockets:
     """Requests over plain blocking sockets; one kept-alive connection per arm, opened when first used."""
 
-    def __init__(self, targets: Sequence[Target]) -> None:
+    def __init__(self, targets: Sequence[Target], kind: type[socket.socket] = socket.socket) -> None:
+        self._kind = kind
         self._targets = [(host, port) for host, port, _ in targets]
         self._families = [socket.AF_INET6 if ":" in host else socket.AF_INET for host, _ in self._targets]
         self._requests = [_request(*target) for target in targets]
@@ -74,7 +76,7 @@ class Sockets:
                 link.close()
 
     def _open(self, arm: int) -> socket.socket:
-        link = socket.socket(self._families[arm], socket.SOCK_STREAM)
+        link = self._kind(self._families[arm], socket.SOCK_STREAM)
         # The kernel's own time-out: Python's would make the socket non-blocking and cost a poll(2) for every call.
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._timeout)
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -150,7 +152,7 @@ def serve(descriptor: int) -> None:
 
         client = Curl(targets)
     else:
-        client = Sockets(targets)
+        client = Sockets(targets, PollingSocket if order["client"] == "polling" else socket.socket)
     gc.disable()
     while (request := wire.receive(link)[0]) != {}:
         before = resource.getrusage(resource.RUSAGE_SELF)

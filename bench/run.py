@@ -37,7 +37,7 @@ from lab.errors import InputError, MachineError, PodError
 from lab.lab import Lab, foreground
 from lab.manifest import Manifest, load
 
-CLIENTS = ("own", "curl")
+CLIENTS = ("own", "curl", "polling")
 CHECKOUT = Path(__file__).parent.parent
 
 
@@ -144,7 +144,7 @@ def prepare(
     tool that is missing, and for a missing arm that is the reference, its twin, or required.
     """
     if client not in CLIENTS:
-        raise InputError(f"--client {client}: there are {' and '.join(CLIENTS)}")
+        raise InputError(f"--client {client}: there are {', '.join(CLIENTS)}")
     if asked.loads and shutil.which("wrk") is None:
         raise MachineError(f"plan {asked.name} puts a load on its arms with wrk, which is not here: `apt install wrk`")
     client_cpu, lab_cpus = asked.placement.resolve(frozenset(os.sched_getaffinity(0)))

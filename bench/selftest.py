@@ -1,7 +1,7 @@
 """The harness tested with known truth: arms whose server spins 5, 20 and 50 µs before each answer, and a twin without.
 
-Measured by the own client, by libcurl in a run of its own, and by wrk where it is installed. The steps read in
-`selftest`; what the numbers mean is `bench.calibration`'s.
+Measured by the own client, awake (`bench.polling`) and as ever, by libcurl, and by wrk where it is installed. The
+steps read in `selftest`; what the numbers mean is `bench.calibration`'s.
 """
 
 import json
@@ -35,7 +35,7 @@ _ARMS: list[dict[str, Any]] = [
     {"name": "direct-twin"},
     *({"name": f"spin-{delay_us:g}", "image": "standin", "delay_us": delay_us} for delay_us in DELAYS_US),
 ]
-_NAMES = {"own": "own", "curl": "libcurl"}
+_NAMES = {"polling": "polling", "own": "own", "curl": "libcurl"}
 _WRK_ARM, _WRK_DELAY_US = "spin-20", 20.0
 
 
@@ -69,7 +69,8 @@ def selftest(*, rebuilds: int, seed: int | None, results: Path, as_json: bool) -
         frame = measure(asked, seed=seed, client=client)
         medians = statistics.rebuild_medians(frame, asked.reference)
         found = calibration.rows(name, medians, {arm.name: arm.delay_us for arm in asked.arms if arm.delay_us})
-        checks += [calibration.quiet(name, medians, asked.twin), calibration.recovery(found)]
+        checks.append(calibration.quiet(name, medians, asked.twin))
+        checks.append(calibration.recovery(found, calibration.floor_us(medians, asked.twin)))
         checks.append(calibration.detection(found))
         rows += found
     if shutil.which("wrk"):

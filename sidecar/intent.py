@@ -74,6 +74,16 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     addresses: tuple[str, ...] = ()
     ports: tuple[ServicePort, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse an address that nobody can dial: 0.0.0.0 and :: would be every listener's; raises `InputError`."""
+        for text in self.addresses:
+            try:
+                unusable = ip_address(text).is_unspecified
+            except ValueError as error:
+                raise InputError(f"intent: service {self.host}: {error}: give an IPv4 or IPv6 address") from error
+            if unusable:
+                raise InputError(f"intent: service {self.host}: {text} is no Service's address: give a virtual one")
+
     def names(self, namespace: str) -> tuple[str, ...]:
         """Return the names that a Host field from a pod in `namespace` may have for it, the full one first."""
         name, own, *rest = self.host.split(".")

@@ -10,13 +10,15 @@ from bench.calibration import Row
 from bench.figures import style
 
 _LOOK: Final = {
+    ("polling", "new"): (style.BLACK, "P"),
+    ("polling", "keep-alive"): (style.GREY, "X"),
     ("own", "new"): (style.BLUE, "o"),
     ("own", "keep-alive"): (style.SKY, "s"),
     ("libcurl", "new"): (style.VERMILION, "D"),
     ("libcurl", "keep-alive"): (style.ORANGE, "^"),
     ("wrk", "keep-alive"): (style.GREEN, "v"),
 }
-_SHIFT: Final = 0.13
+_SHIFT: Final = 0.11
 """Rows of one delay stand beside each other."""
 
 

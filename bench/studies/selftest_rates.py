@@ -3,9 +3,10 @@
     python -m bench.studies.selftest_rates [RUNS] [--only quiet|burner|delay-20|delay-5]
 
 Two times RUNS (200) short runs of `direct` and its twin, quiet and with a process that burns CPU on the servers' core
-on and off; then half as many with an injected 20 µs, and as many with an injected 5 µs on kept-alive connections, of
-at most 60 s each. About half an hour on two cores. Rates that are claimed (5 % alarms, 95 % coverage) are judged by a
-one-sided binomial test at 0.01, since a bare limit would fail a perfect instrument in half of its studies.
+on and off; then half as many with an injected 20 µs (coverage by the client that never sleeps, see `bench.polling`;
+detection by the usual one), and as many with an injected 5 µs on kept-alive connections, of at most 60 s each. About
+half an hour on two cores. Rates that are claimed (5 % alarms, 95 % coverage) are judged by a one-sided binomial test
+at 0.01, since a bare limit would fail a perfect instrument in half of its studies.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any, Final
 import pandas as pd
 from scipy.stats import binomtest
 
+from bench.calibration import slack_us
 from bench.plan import Plan, from_dict
 from bench.run import prepare
 from bench.selftest import measure
@@ -73,17 +75,20 @@ def _burner(runs: int) -> Iterator[tuple[str, bool]]:
 def _delay_20(runs: int) -> Iterator[tuple[str, bool]]:
     plan = _delayed(20.0, _SHORT)
     runs = max(1, runs // 2)
-    found = [rows(_summary(plan, number)) for number in _counted(runs)]
+    awake = [rows(_summary(plan, number, "polling")) for number in _counted(runs)]
+    own = [rows(_summary(plan, number)) for number in _counted(runs)]
     for connection in plan.connections:
-        own = [each["spin", connection, "total"] for each in found]
-        covered = sum(each.low_us <= 20.0 <= each.high_us for each in own)
+        found = [each["spin", connection, "total"] for each in awake]
+        most_us = 20.0 + slack_us("polling", connection, 20.0)
+        covered = sum(each.low_us <= most_us and each.high_us >= 20.0 for each in found)
         p_value = binomtest(covered, runs, 1 - _NOMINAL, alternative="less").pvalue
-        mean = sum(each.overhead_us for each in own) / runs
-        said = (
-            f"{connection}: {covered} of {runs} intervals hold 20 µs (mean {mean:.2f}); 95 % explains p = {p_value:.3f}"
+        truth = "20" if most_us == 20.0 else f"20 to {most_us:.1f}"
+        mean = sum(each.overhead_us for each in found) / runs
+        yield (
+            f"{connection}: {covered} of {runs} intervals hold {truth} µs (mean {mean:.2f}); 95 %: p = {p_value:.3f}",
+            p_value >= _ALPHA,
         )
-        yield said, p_value >= _ALPHA
-        seen = sum(each.verdict == Verdict.CHANGED for each in own)
+        seen = sum(each["spin", connection, "total"].verdict == Verdict.CHANGED for each in own)
         yield f"{connection}: 20 µs detected in {seen} of {runs} runs (at least 99 %)", seen >= 0.99 * runs
 
 
@@ -114,8 +119,8 @@ def _delayed(delay_us: float, size: dict[str, Any]) -> Plan:
     return from_dict({"name": "delayed", **size, "arms": arms}, "selftest_rates.py")
 
 
-def _summary(plan: Plan, seed: int) -> pd.DataFrame:
-    return summarise(measure(plan, seed=seed, client="own"), plan)
+def _summary(plan: Plan, seed: int, client: str = "own") -> pd.DataFrame:
+    return summarise(measure(plan, seed=seed, client=client), plan)
 
 
 def _counted(runs: int) -> Iterator[int]:

@@ -46,6 +46,24 @@ def test_a_biased_instrument_fails() -> None:
     assert 1 == calibration.status(checks)
 
 
+def test_a_polling_client_on_a_kept_connection_gets_no_slack() -> None:
+    """An error of 0.8 µs is what a slower machine may cost, but there; and too little is wrong everywhere."""
+    late, early = (medians(bias_us=bias_us, spread_us=0.3) for bias_us in (0.8, -0.8))
+    outcomes = {name: calibration.recovery(calibration.rows(name, late, DELAYS)).outcome for name in ("own", "polling")}
+    assert {"own": Outcome.OK, "polling": Outcome.FAILED} == outcomes
+    assert Outcome.FAILED == calibration.recovery(calibration.rows("own", early, DELAYS)).outcome
+    kept = [row for row in calibration.rows("polling", late, DELAYS) if row.p_value < calibration.ALPHA]
+    assert {"keep-alive"} == {row.connection for row in kept}
+
+
+def test_an_error_within_the_noise_floor_is_none() -> None:
+    """However narrow the intervals, what two builds of the same thing differ by contradicts no delay."""
+    found = calibration.rows("polling", medians(bias_us=0.5, spread_us=0.1), DELAYS)
+    outcomes = [calibration.recovery(found, floor_us).outcome for floor_us in (0.1, 0.8)]
+    assert [Outcome.FAILED, Outcome.OK] == outcomes
+    assert 0.5 < calibration.floor_us(medians(spread_us=1.0), "direct-twin") < 2.0
+
+
 def test_a_difference_between_twins_fails() -> None:
     """A twin that takes 3 µs longer is an alarm."""
     assert Outcome.FAILED == calibration.quiet("own", medians(twin_us=3.0), "direct-twin").outcome

@@ -78,7 +78,7 @@ def test_envoy_accepts_it(protocol: Protocol, ipv6: bool) -> None:
 _NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 _PORTS = st.integers(1, 65535) | st.sampled_from([80, 8080, 15001, 15006, 15021, 15090])
 _PROTOCOLS = st.sampled_from(["auto", "tcp", "http"])
-_IPV4, _IPV6 = st.ip_addresses(v=4).map(str), st.ip_addresses(v=6).map(str)
+_IPV4, _IPV6 = (st.ip_addresses(v=version).filter(lambda each: not each.is_unspecified).map(str) for version in (4, 6))
 _ENDPOINTS = st.builds(Endpoint, address=_IPV4 | _IPV6, port=_PORTS, pod=_NAMES)
 _SERVICE_PORTS = st.builds(
     ServicePort, port=_PORTS, name=_NAMES, protocol=_PROTOCOLS, endpoints=st.lists(_ENDPOINTS, max_size=3).map(tuple)

@@ -1,7 +1,7 @@
 import pytest
 
 from lab.errors import InputError
-from sidecar.intent import Intent, Ports
+from sidecar.intent import Intent, Ports, Service
 
 
 def test_survives_json() -> None:
@@ -35,3 +35,10 @@ def test_names_what_is_wrong(text: str, named: str) -> None:
     """A wrong intent is refused with one message that names the field."""
     with pytest.raises(InputError, match=named):
         Intent.from_json(text)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "nowhere", ""])
+def test_a_service_has_an_address_that_can_be_dialled(address: str) -> None:
+    """The unspecified address would be that of every listener."""
+    with pytest.raises(InputError, match=r"intent: service a\.b\.svc\.cluster\.local: "):
+        Service(host="a.b.svc.cluster.local", addresses=(address,))
