@@ -10,8 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -82,9 +82,9 @@ def _git(checkout: Path, word: str, *arguments: str) -> bytes:
 def _program(directory: Path, commit: str, checkout: Path, python: str) -> Path:
     """Write a revision's proxy and return its launcher."""
     word = f"{REVISION}{commit[:12]}"
-    archive = _git(checkout, word, "archive", "--format=tar", commit, *_PACKAGES)
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(directory, filter="data")
+    archive = _git(checkout, word, "archive", "--format=zip", commit, *_PACKAGES)
+    with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+        packed.extractall(directory)
     entry = directory / _ENTRY
     if not entry.exists() or "\ndef run(argv" not in entry.read_text(encoding="utf-8"):
         raise InputError(f"{word} has no proxy that follows docs/proxy-contract.md; name a later revision")
