@@ -13,7 +13,6 @@ Closing, judging and storing the answer come after `total`.
 """
 
 import gc
-import os
 import resource
 import socket
 import struct
@@ -23,6 +22,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Protocol
 
+from bench.inside import begin
 from bench.polling import PollingSocket
 from bench.stamps import Stamps
 from lab import syscalls, wire
@@ -140,11 +140,7 @@ def _head(buffer: bytearray, size: int) -> tuple[int, int, int]:
 def serve(descriptor: int) -> None:
     """Take orders from the socket `descriptor` until it closes: first what to measure, then rounds."""
     link = socket.socket(fileno=descriptor)
-    order, descriptors = wire.receive(link)
-    user, *pods = descriptors
-    if os.fstat(user).st_ino != Path("/proc/self/ns/user").stat().st_ino:
-        syscalls.setns(user, syscalls.CLONE_NEWUSER)
-    os.sched_setaffinity(0, {order["cpu"]})
+    order, pods = begin(link)
     targets = [(host, port, path) for host, port, path in order["targets"]]
     client: Client
     if order["client"] == "curl":

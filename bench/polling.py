@@ -1,8 +1,8 @@
 """A client that never sleeps: it asks the kernel for the answer again and again, for the selftest's sake.
 
-A client that sleeps longer wakes up later: the processor has gone to rest meanwhile, in a virtual machine most of all.
-So a delay of 20 µs in the server makes an answer some 20.8 µs later for one that sleeps, and that is what users get. To
-hold what was measured against what was put in, the waiting has to cost the same however long it is.
+A delay of 20 µs in the server made an answer some 20.8 µs later for a client that sleeps, and that is what users get;
+probably it wakes up later after a longer sleep, when the processor has gone to rest. To hold what was measured against
+what was put in, the waiting should cost the same however long it is.
 """
 
 import socket

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +13,7 @@ from bench.openloop.table import table as openrates
 from bench.ratios import Row as Ratio
 from bench.report import report
 from bench.summary import Row, microseconds, rows
+from bench.tables import titled
 from bench.verdict import GATED
 
 # What a person compares; summary.csv has every phase, each with its own overhead and verdict.
@@ -44,9 +44,7 @@ def present(directory: Path) -> None:
 def _table(connection: str, found: list[Row]) -> Table:
     """Lay out arms down: each phase's median, then what the total has more than the reference's, and the verdict."""
     title = {"new": "a new connection per request", "keep-alive": "requests on a kept-alive connection"}[connection]
-    table = Table(
-        title=f"{title}, median µs", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold"
-    )
+    table = titled(f"{title}, median µs")
     cells = {(row.arm, row.phase): row for row in found}
     phases = [phase for phase in _SHOWN if any(row.phase == phase and row.n for row in found)]
     table.add_column("arm", no_wrap=True)
@@ -63,13 +61,7 @@ def _table(connection: str, found: list[Row]) -> Table:
 
 def _terms(found: Sequence[Term]) -> Table:
     """Lay out the terms of the overhead: what each adds to the gated phases, with its interval."""
-    table = Table(
-        title="what each part adds, µs [95 %]",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title_justify="left",
-        title_style="bold",
-    )
+    table = titled("what each part adds, µs [95 %]")
     cells = {(each.term, each.connection, each.phase): each for each in found}
     columns = [kind for kind in GATED if any(key[1:] == kind for key in cells)]
     table.add_column("part", no_wrap=True)
@@ -89,13 +81,7 @@ def _term(term: Term | None) -> str:
 
 def _ratios(found: Sequence[Ratio]) -> Table:
     """Lay out what was compared: both costs, the ratio with its interval, the target and whether it is met."""
-    table = Table(
-        title="one arm as a multiple of the other, over lab builds",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title_justify="left",
-        title_style="bold",
-    )
+    table = titled("one arm as a multiple of the other, over lab builds")
     table.add_column("what\n  arms", no_wrap=True)
     for heading in ("costs\nratio [95 %]", "target\n"):
         table.add_column(heading, justify="right", no_wrap=True)

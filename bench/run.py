@@ -8,8 +8,6 @@ import os
 import secrets
 import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bench import activity, arms, environment, loads, programs, revisions, schedule
+from bench import activity, arms, environment, inside, loads, programs, revisions, schedule
 from bench.arms import ArmPods, Target
 from bench.caveats import Caveat
 from bench.openloop import measure as openloop
@@ -302,39 +300,14 @@ class MeasuringClient:
 def measuring_client(setup: Setup, lab: Lab) -> Iterator[MeasuringClient]:
     """Start a measuring client for this build, and end it with the block."""
     names = [arm.name for arm in setup.plan.arms]
-    namespaces = lab.namespaces([setup.pods[name].client for name in names])
     targets: dict[str, Target] = arms.targets(setup.plan, setup.pods, lab.status())
-    ours, theirs = socket.socketpair()
-    with ours:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.client", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            cwd=CHECKOUT,
-        )
-        theirs.close()
-        order = {
-            "cpu": setup.client_cpu,
-            "client": setup.client,
-            "targets": [targets[name] for name in names],
-        }
-        try:
-            wire.send(ours, order, (namespaces.user, *namespaces.network))
-            yield MeasuringClient(ours, names)
-        finally:
-            ours.close()
-            _end(process)
-            for fd in (namespaces.user, *namespaces.network):
-                os.close(fd)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a client whose socket was closed, and insist if it does not notice."""
-    try:
-        process.wait(timeout=2)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    order = {
+        "cpu": setup.client_cpu,
+        "client": setup.client,
+        "targets": [targets[name] for name in names],
+    }
+    with inside.started("bench.client", lab, [setup.pods[name].client for name in names], order) as link:
+        yield MeasuringClient(link, names)
 
 
 def _samples(rebuild: int, round_: int, slots: Sequence[Slot], stamps: Sequence[Stamps]) -> list[Sample]:

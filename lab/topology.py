@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lab.errors import InputError
-from lab.manifest import Manifest
+from lab.manifest import MAX_PODS, Manifest
 
 POD_CIDR_IPV4 = "10.244.0.0/16"
 POD_CIDR_IPV6 = "fd00:10:244::/64"
@@ -16,8 +16,6 @@ NODE_IPV6 = "fd00:10:244::1"
 GATEWAY_IPV4 = "169.254.1.1"
 GATEWAY_IPV6 = "fe80::1"
 GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
-
-MAX_PODS = 65_000
 
 _FIRST_HOST = 2
 # Above whatever the kernel makes by itself in a new namespace (lo, and a tunnel device per loaded tunnel module).

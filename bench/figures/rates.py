@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from bench import statistics
 from bench.caveats import Caveat
 from bench.figures import style
+from bench.openloop.doubts import KEPT_UP
 from bench.published import ISTIO, LABEL, RATE_PER_S
 from bench.reader import Run
 from bench.summary import microseconds
@@ -20,9 +21,6 @@ _PERCENTILES: Final = ("p50", "p90", "p99", "p999")
 _WORDS: Final = {"p50": "p50", "p90": "p90", "p99": "p99", "p999": "p99.9"}
 _MARKERS: Final = {"p50": "o", "p90": "s", "p99": "D", "p999": "^"}
 _FILLS: Final = {"p50": style.SKY, "p90": style.BLUE, "p99": style.ORANGE, "p999": style.VERMILION}
-
-KEPT_UP: Final = 0.98
-"""A rate counts as reached when at least this share of it was answered; beyond it the numbers describe a queue."""
 
 
 class Panel(NamedTuple):

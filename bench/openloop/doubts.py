@@ -7,7 +7,7 @@ from bench.caveats import Caveat
 _LATE_US = 200.0
 _LATE_RATIO = 0.5
 KEPT_UP = 0.98
-"""A rate counts as reached when at least this share of it was answered."""
+"""A rate counts as reached when at least this share of it was answered; beyond it the numbers describe a queue."""
 
 
 def caveats(rates: pd.DataFrame) -> list[Caveat]:

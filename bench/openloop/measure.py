@@ -3,17 +3,12 @@
 The order of the arms is decided anew for each lab build by the run's seed: two loads at once would measure each other.
 """
 
-import os
 import random
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from bench import arms, processes
+from bench import arms, inside, processes
 from bench.arms import ArmPods
 from bench.openloop.histogram import Histogram
 from bench.plan import Plan, Rate
@@ -21,8 +16,6 @@ from bench.samples import RateSample
 from lab import wire
 from lab.errors import PodError
 from lab.lab import Lab
-
-_END_S = 2.0
 
 
 def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, seed: int, cpu: int) -> list[RateSample]:
@@ -39,7 +32,7 @@ def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, see
     }
     random.Random(f"{seed}/{rebuild}/rates").shuffle(names)
     found = []
-    with _generator(lab, [pods[name].client for name in numbers], cpu) as link:
+    with inside.started("bench.openloop.process", lab, [pods[name].client for name in numbers], {"cpu": cpu}) as link:
         for rate in sorted(plan.rates, key=lambda each: each.rate_per_s):
             for name in names:
                 host, port, path = targets[name]
@@ -92,30 +85,3 @@ def _ask(link: socket.socket, order: dict[str, Any]) -> dict[str, Any]:
     if "latency" not in answer:
         raise PodError("the load generator ended without figures; what it said is above")
     return answer
-
-
-@contextmanager
-def _generator(lab: Lab, clients: list[tuple[str, str]], cpu: int) -> Iterator[socket.socket]:
-    """Start the generator's process with the client pods' namespaces, and end it with the block."""
-    namespaces = lab.namespaces(clients)
-    ours, theirs = socket.socketpair()
-    with ours:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.openloop.process", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            cwd=Path(__file__).parent.parent.parent,
-        )
-        theirs.close()
-        try:
-            wire.send(ours, {"cpu": cpu}, (namespaces.user, *namespaces.network))
-            yield ours
-        finally:
-            ours.close()
-            try:
-                process.wait(timeout=_END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            for fd in (namespaces.user, *namespaces.network):
-                os.close(fd)

@@ -4,12 +4,11 @@ It speaks as `bench.client` does: a socket whose descriptor is its argument, ord
 """
 
 import gc
-import os
 import socket
 import sys
-from pathlib import Path
 from typing import Any
 
+from bench.inside import begin
 from bench.openloop.answers import Answer
 from bench.openloop.generator import Generator
 from bench.openloop.histogram import Histogram
@@ -23,11 +22,7 @@ _TIMEOUT_S = 5.0
 def serve(descriptor: int) -> None:
     """Take orders from the socket `descriptor` until it closes: first the pods and a CPU, then loads."""
     link = socket.socket(fileno=descriptor)
-    order, descriptors = wire.receive(link)
-    user, *pods = descriptors
-    if os.fstat(user).st_ino != Path("/proc/self/ns/user").stat().st_ino:
-        syscalls.setns(user, syscalls.CLONE_NEWUSER)
-    os.sched_setaffinity(0, {order["cpu"]})
+    _, pods = begin(link)
     while (asked := wire.receive(link)[0]) != {}:
         syscalls.setns(pods[asked["pod"]], syscalls.CLONE_NEWNET)
         wire.send(link, load(asked))

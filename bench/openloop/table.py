@@ -2,11 +2,11 @@
 
 import numpy as np
 import pandas as pd
-from rich import box
 from rich.table import Table
 
 from bench import published, statistics
 from bench.plan import Plan
+from bench.tables import titled
 
 _KIB_PER_MB = 1e6 / 1024
 
@@ -16,13 +16,7 @@ def table(rates: pd.DataFrame, plan: Plan) -> Table:
 
     Where a rate is that of Istio's published figures they follow, labelled as another machine's.
     """
-    found = Table(
-        title="open loop, latency in µs from the intended start; CPU and memory of the proxies",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title_justify="left",
-        title_style="bold",
-    )
+    found = titled("open loop, latency in µs from the intended start; CPU and memory of the proxies")
     found.add_column("rate/s\n  arm", no_wrap=True)
     for heading in ("p50", "p90\nadded\n±95 %", "p99\nadded\n±95 %", "p99.9", "CPU s\n/1000", "MB"):
         found.add_column(heading, justify="right", no_wrap=True)

@@ -10,7 +10,7 @@ from lab.manifest.decode import MAX_BYTES, Kinds, decode, load
 from lab.manifest.dns import DNSConfig, DNSOption, HostAlias
 from lab.manifest.encode import encode, plain
 from lab.manifest.fields import Inert, Rejected, Rows
-from lab.manifest.manifest import Manifest, title
+from lab.manifest.manifest import MAX_PODS, Manifest, title
 from lab.manifest.model import Metadata, Namespace, Object, Part, Service, ServicePort, ServiceSpec
 from lab.manifest.pod import (
     FIELD_PATHS,
@@ -39,6 +39,7 @@ __all__ = [
     "FIELD_PATHS",
     "GRPC",
     "MAX_BYTES",
+    "MAX_PODS",
     "Capabilities",
     "Container",
     "DNSConfig",

@@ -7,7 +7,7 @@ from lab.manifest.model import Namespace, Object, Service
 from lab.manifest.pod import Pod
 from lab.manifest.workload import Deployment
 
-_MAX_PODS = 65_000  # what a lab's network has room for; more would only take memory before they are refused
+MAX_PODS = 65_000  # what a lab's network has room for; more would only take memory before they are refused
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Manifest:
         if not self.deployments:
             return self
         taken = {each.key for each in self.pods}
-        if (count := len(taken) + sum(each.spec.replicas for each in self.deployments)) > _MAX_PODS:
-            raise InputError(f"the manifest asks for {count} pods; a lab has room for {_MAX_PODS}: lower `replicas`")
+        if (count := len(taken) + sum(each.spec.replicas for each in self.deployments)) > MAX_PODS:
+            raise InputError(f"the manifest asks for {count} pods; a lab has room for {MAX_PODS}: lower `replicas`")
         pods = tuple(pod for each in self.deployments for pod in each.pods())
         for pod in pods:
             if pod.key in taken:

@@ -16,6 +16,7 @@ from dnslib.label import DNSLabelError
 from lab.cluster.state import State
 from lab.errors import PodError
 from sidecar.agent.forward import MESSAGE_BYTES, SERVFAIL, failed, forward
+from sidecar.agent.guest import Guest
 from sidecar.agent.nametable import Addresses, table
 from sidecar.proxy.loop import READ, Loop
 from sidecar.proxy.stream import Stream
@@ -166,14 +167,13 @@ def local_answer(packet: bytes, names: dict[str, Addresses]) -> bytes | None:
     return bytes(reply.pack())
 
 
-class _Connection:
+class _Connection(Guest):
     """A client over TCP: messages behind their lengths."""
 
     def __init__(self, loop: Loop, stream: Stream, resolver: Resolver) -> None:
-        self._stream = stream
+        super().__init__(loop, stream, _IDLE_S)
         self._resolver = resolver
         self._received = b""
-        self._timer = loop.call_later(_IDLE_S, stream.abort)
 
     def received(self, data: bytes) -> None:
         """Answer each message that is complete."""
@@ -184,18 +184,6 @@ class _Connection:
                 return
             packet, self._received = self._received[2:end], self._received[end:]
             self._resolver.answer(packet, self._send, stream=True)
-
-    def ended(self) -> None:
-        """Close with the client."""
-        self._timer.cancel()
-        self._stream.close()
-
-    def drained(self) -> None:
-        """Nothing waits for it."""
-
-    def lost(self, _error: OSError) -> None:
-        """Nothing is left to do."""
-        self._timer.cancel()
 
     def _send(self, response: bytes) -> None:
         if not self._stream.closed:

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from lab.errors import PodError
+from sidecar.agent.guest import Guest
 from sidecar.proxy.body import BadMessageError
 from sidecar.proxy.listener import listen
 from sidecar.proxy.loop import READ, Loop
@@ -107,15 +108,14 @@ class Server:
         self._open -= 1
 
 
-class _Exchange:
+class _Exchange(Guest):
     """The receiver of a connection: one request, one answer."""
 
     def __init__(self, loop: Loop, stream: Stream, peer: str, handle: Handle) -> None:
-        self._stream = stream
+        super().__init__(loop, stream, _HEAD_S)
         self._peer = peer
         self._handle = handle
         self._buffer = b""
-        self._timer = loop.call_later(_HEAD_S, stream.abort)
 
     def received(self, data: bytes) -> None:
         """Hand the request on once its head is complete; a body is of no interest."""
@@ -132,18 +132,6 @@ class _Exchange:
         self._timer.cancel()
         self._stream.pause()
         self._handle(request, self._answer)
-
-    def ended(self) -> None:
-        """Close: half a request has no answer."""
-        self._timer.cancel()
-        self._stream.close()
-
-    def drained(self) -> None:
-        """Nothing waits for it."""
-
-    def lost(self, _error: OSError) -> None:
-        """Nothing is left to do."""
-        self._timer.cancel()
 
     def _answer(self, reply: Reply) -> None:
         self._timer.cancel()

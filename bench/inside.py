@@ -1,0 +1,71 @@
+"""A measuring process of ours that enters client pods: how it is started and told, and how it begins.
+
+It is told over a socket whose descriptor is its argument; with the first message come descriptors of the namespaces.
+What is measured, and the messages after the first, are each process's own business.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab import syscalls, wire
+
+if TYPE_CHECKING:
+    from lab.lab import Key, Lab
+
+_CHECKOUT = Path(__file__).parent.parent
+_END_S = 2.0
+
+
+@contextmanager
+def started(module: str, lab: "Lab", pods: "Sequence[Key]", order: Mapping[str, Any]) -> Iterator[socket.socket]:
+    """Run `python -m MODULE` for the length of the block, tell it `order`, and yield our end of its socket.
+
+    It is given the network namespaces of `pods`, in their order, and ends when the socket closes.
+    """
+    namespaces = lab.namespaces(pods)
+    descriptors = (namespaces.user, *namespaces.network)
+    ours, theirs = socket.socketpair()
+    with ours:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            cwd=_CHECKOUT,
+        )
+        theirs.close()
+        try:
+            wire.send(ours, dict(order), descriptors)
+            yield ours
+        finally:
+            ours.close()
+            _end(process)
+            for fd in descriptors:
+                os.close(fd)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process whose socket was closed, and insist if it does not notice."""
+    try:
+        process.wait(timeout=_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def begin(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Take the order, enter the lab's user namespace and keep to the CPU of `order["cpu"]`.
+
+    Returns the order and the descriptors of the pods' network namespaces.
+    """
+    order, descriptors = wire.receive(link)
+    user, *pods = descriptors
+    if os.fstat(user).st_ino != Path("/proc/self/ns/user").stat().st_ino:
+        syscalls.setns(user, syscalls.CLONE_NEWUSER)
+    os.sched_setaffinity(0, {order["cpu"]})
+    return order, pods
