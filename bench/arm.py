@@ -48,7 +48,8 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     (excluded ports), in a client's in ISTIO_OUTPUT (excluded addresses of 198.18.0.0/15), before the redirect.
     `envoy` is a path or version, `image` the server's program ("" as the run's `--images` says), `path` what is asked
     ("" as the plan says; `/size/N` is N bytes), `family` the IP version, with rules for both where it is 6. `delay_us`
-    is a known effect for `bench.selftest` to find: so long the server stand-in spins before each answer.
+    is a known effect for `bench.selftest` to find: so long the server stand-in spins before each answer (0 answers by
+    the same code and at once; None by the usual code).
     """
 
     name: str
@@ -65,7 +66,7 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     image: Image = ""
     path: str = ""
     family: Literal[4, 6] = 4
-    delay_us: float = 0.0
+    delay_us: float | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -78,9 +79,9 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
         self._check_rules()
         if self.path:
             check_path(self.path)
-        if not 0 <= self.delay_us <= MAX_DELAY_US:
+        if self.delay_us is not None and not 0 <= self.delay_us <= MAX_DELAY_US:
             raise ValueError(f"arm {self.name!r}: delay_us must be 0 to {MAX_DELAY_US:,.0f}")
-        if self.delay_us and self.image == "nginx":
+        if self.delay_us is not None and self.image == "nginx":
             raise ValueError(f"arm {self.name!r}: only the stand-in can delay its answers; take image = 'standin'")
         if self.image == "nginx" and self.path.startswith("/size/"):
             raise ValueError(f"arm {self.name!r}: a real nginx has no page {self.path}; ask for / or take the stand-in")
@@ -168,7 +169,7 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
             "real nginx": self.image == "nginx",
             asked: bool(self.path),
             "IPv6": self.family == 6,
-            f"answers {self.delay_us:g} µs later": self.delay_us > 0,
+            f"answers {self.delay_us or 0:g} µs later": self.delay_us is not None and self.delay_us > 0,
         }
         return tuple(words for words, true in found.items() if true)
 

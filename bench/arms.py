@@ -172,7 +172,7 @@ class _Place:
             # What the rules redirect arrives at the server itself, which has a second port for it.
             second = Port(container_port=Ports().inbound)
             container = structs.replace(container, ports=(*container.ports, second))
-        if self.arm.delay_us and container.ports:
+        if self.arm.delay_us is not None and container.ports:
             spin = EnvVar(name="SPIN_US", value=f"{self.arm.delay_us:g}")
             container = structs.replace(container, env=(*container.env, spin))
         return container

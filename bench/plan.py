@@ -120,10 +120,14 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
-    """On which CPUs the client and the lab run; part of what is measured, so declared, applied and recorded."""
+    """On which CPUs the client and the lab run; part of what is measured, so declared, applied and recorded.
+
+    `awake` keeps them from sleeping meanwhile (`bench.awake`): narrower intervals, without what waking up costs.
+    """
 
     client_cpu: int | Literal["auto"] = "auto"
     lab_cpus: tuple[int, ...] | Literal["auto"] = "auto"
+    awake: bool = False
 
     def resolve(self, available: frozenset[int]) -> tuple[int, frozenset[int]]:
         """Choose the client's CPU and the lab's CPUs among those this process may use.
@@ -269,6 +273,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         ratios = tuple(each for each in self.ratios if not {each.arm, each.against} & set(names))
         terms = tuple(each for each in self.terms if not {each.arm, each.against, *each.parts} & set(names))
         return msgspec.structs.replace(self, arms=arms, ratios=ratios, terms=terms)
+
+    def without_loads(self) -> "Plan":
+        """Return the plan without its loads, and without the ratios that need them."""
+        return msgspec.structs.replace(
+            self, loads=(), ratios=tuple(each for each in self.ratios if not each.connections)
+        )
 
     def arm(self, name: str) -> Arm:
         """Find an arm by its name; KeyError if there is none."""

@@ -92,6 +92,10 @@ def read_samples(directory: Path) -> tuple[pd.DataFrame, list[Caveat]]:
     text = io.BytesIO()
     whole = 0
     for member in _members(data):
+        if whole and not member.content[:1].isdigit():
+            raise InputError(
+                f"{path} is two files joined: a second head begins {whole:,} bytes in; give each run its own directory"
+            )
         text.write(member.content)
         whole = member.end
     header = text.getvalue()[:1000].split(b"\n", 1)[0].decode("ascii", errors="replace")

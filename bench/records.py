@@ -50,7 +50,7 @@ class RunWriter:
 
     def __init__(self, results: Path, plan: Plan, seed: int, started: datetime) -> None:
         """Make `results/<UTC time>-<plan>/`, never an existing one; `InputError` if it cannot be made."""
-        self.directory = _new_directory(results, f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{plan.name}")
+        self.directory = new_directory(results, f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{plan.name}")
         self._plan = plan
         self._rounds = 0
         self._rebuilds = plan.rebuilds
@@ -143,8 +143,11 @@ class RunWriter:
             os.close(descriptor)
 
 
-def _new_directory(results: Path, name: str) -> Path:
-    """Two runs within a second get `-2`, `-3`, …: mkdir decides, so nothing is ever overwritten."""
+def new_directory(results: Path, name: str) -> Path:
+    """Make a directory below `results`, as `name-2`, `-3`, … where that exists: mkdir decides, nothing is overwritten.
+
+    Raises `InputError` where none can be made.
+    """
     attempt = 1
     while True:
         path = results / (name if attempt == 1 else f"{name}-{attempt}")

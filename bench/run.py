@@ -5,22 +5,15 @@ It reads like that, too: `run` is the list of steps.
 
 import math
 import os
-import secrets
-import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-
-from bench import activity, arms, environment, inside, loads, programs, revisions, schedule
-from bench.arms import ArmPods, Target
-from bench.caveats import Caveat
+from bench import activity, arms, awake, environment, inside, loads, revisions, schedule
 from bench.openloop import measure as openloop
 from bench.plan import Plan
 from bench.progress import Progress
@@ -28,31 +21,13 @@ from bench.proof import Prover
 from bench.records import RunWriter
 from bench.samples import RoundSample, Sample
 from bench.schedule import Slot
+from bench.setup import Setup, facts, prepare
 from bench.stamps import Stamps
 from lab import wire
-from lab.blueprint import Blueprint, draw
-from lab.errors import InputError, MachineError, PodError
+from lab.errors import InputError, PodError
 from lab.lab import Lab, foreground
-from lab.manifest import Manifest, load
 
-CLIENTS = ("own", "curl", "polling")
 CHECKOUT = Path(__file__).parent.parent
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What all builds of a run have in common."""
-
-    plan: Plan
-    seed: int
-    client: str
-    client_cpu: int
-    lab_cpus: frozenset[int]
-    manifest: Manifest
-    blueprint: Blueprint
-    pods: Mapping[str, ArmPods]
-    images: Mapping[str, str]
-    skipped: Mapping[str, str]
 
 
 class Round(NamedTuple):
@@ -126,113 +101,6 @@ def _measure(setup: Setup, writer: RunWriter, progress: Progress, budget_s: floa
             return
 
 
-def prepare(
-    asked: Plan,
-    *,
-    seed: int | None,
-    client: str,
-    images: str = "standin",
-    manifest: Path | None = None,
-    proxies: Mapping[str, str] | None = None,
-    require_all: bool = False,
-) -> Setup:
-    """Check and decide everything that a run needs; `proxies` are those of git revisions (`revisions.extracted`).
-
-    Arms that this machine can't run are left out, and `skipped` says why. Raises `InputError`; `MachineError` for a
-    tool that is missing, and for a missing arm that is the reference, its twin, or required.
-    """
-    if client not in CLIENTS:
-        raise InputError(f"--client {client}: there are {', '.join(CLIENTS)}")
-    if asked.loads and shutil.which("wrk") is None:
-        raise MachineError(f"plan {asked.name} puts a load on its arms with wrk, which is not here: `apt install wrk`")
-    client_cpu, lab_cpus = asked.placement.resolve(frozenset(os.sched_getaffinity(0)))
-    base = load([manifest or arms.default_manifest()])
-    skipped: dict[str, str] = {}
-    possible = asked
-    while True:
-        every_arm, pods = arms.build(possible, base, proxies)
-        missing = programs.lacking(possible, every_arm)
-        if not missing:
-            every_arm = programs.awaiting(possible, every_arm, images)
-            blueprint = draw(every_arm, programs.registry(possible, images))
-            missing = _refused(possible, blueprint, lab_cpus)
-        if not missing:
-            break
-        skipped |= missing
-        possible = _without(possible, missing, require_all=require_all)
-    return Setup(
-        plan=possible,
-        seed=_first_given(seed, asked.seed),
-        client=client,
-        client_cpu=client_cpu,
-        lab_cpus=lab_cpus,
-        manifest=every_arm,
-        blueprint=blueprint,
-        pods=pods,
-        images=programs.versions(possible, images),
-        skipped=skipped,
-    )
-
-
-def _without(asked: Plan, missing: Mapping[str, str], *, require_all: bool) -> Plan:
-    name, reason = next(iter(missing.items()))
-    if require_all:
-        raise MachineError(f"arm {name} can't run here: {reason} (without --require-all it would be left out)")
-    needed = {asked.reference, asked.twin} & set(missing)
-    if needed:
-        raise MachineError(f"arm {needed.pop()}, which all others are held against, can't run here: {reason}")
-    return asked.without(missing)
-
-
-def _refused(asked: Plan, blueprint: Blueprint, cpus: frozenset[int]) -> dict[str, str]:
-    """Return the arms whose pods this kernel refuses, each with its reason, by trying.
-
-    Only plans that ask for more than the usual rules are tried, each arm alone; whatever else goes wrong will do so
-    while measuring.
-    """
-    reasons = {}
-    for arm in asked.arms:
-        if arm.has_rules and (arm.rules, arm.way, arm.family) != ("redirect", "nft", 4):
-            pods = tuple(pod for pod in blueprint.pods if pod.key[0] == arm.name)
-            try:
-                with foreground(replace(blueprint, pods=pods), f"bench-{os.getpid()}-try", cpus=cpus):
-                    pass
-            except MachineError as error:
-                reasons[arm.name] = str(error)
-    return reasons
-
-
-def _first_given(*seeds: int | None) -> int:
-    return next((seed for seed in seeds if seed is not None), secrets.randbelow(1 << 32))
-
-
-def facts(setup: Setup, machine: environment.Environment) -> dict[str, Any]:
-    """Return what run.json says about the machine, the placement and the rules."""
-    caveats = [*environment.caveats(machine), *_placement_caveats(setup)]
-    caveats += [
-        Caveat(f"arm {name} was left out: {reason}", "provide it, or give --require-all to insist")
-        for name, reason in setup.skipped.items()
-    ]
-    caveats += [Caveat(each, "see the manifest") for each in setup.manifest.caveats]
-    return {
-        "environment": msgspec.to_builtins(machine),
-        "placement": {"client_cpu": setup.client_cpu, "lab_cpus": sorted(setup.lab_cpus)},
-        "client": setup.client,
-        "images": dict(setup.images),
-        "versions": machine.packages,
-        "envoys": programs.envoys(setup.plan),
-        "rule_sets": arms.rule_digests(setup.manifest),
-        "arms": {arm.name: arm.describe() for arm in setup.plan.arms},
-        "skipped": dict(setup.skipped),
-        "caveats": [msgspec.to_builtins(each) for each in caveats],
-    }
-
-
-def _placement_caveats(setup: Setup) -> Iterator[Caveat]:
-    if setup.client_cpu in setup.lab_cpus:
-        yield Caveat("client and lab share their only CPU", "use a machine with two or more")
-
-
 def measure_build(setup: Setup, rebuild: int) -> Iterator[list[Sample]]:
     """Build the lab once with every arm alive, and yield each round's samples as `measure_requests` does."""
     with built(setup, rebuild) as lab:
@@ -240,9 +108,14 @@ def measure_build(setup: Setup, rebuild: int) -> Iterator[list[Sample]]:
             yield found.samples
 
 
-def built(setup: Setup, rebuild: int) -> AbstractContextManager[Lab]:
-    """Return the lab of one build, which is there once it is entered."""
-    return foreground(setup.blueprint, f"bench-{os.getpid()}-{rebuild}", cpus=setup.lab_cpus)
+@contextmanager
+def built(setup: Setup, rebuild: int) -> Iterator[Lab]:
+    """Build the lab once, for the block, on CPUs as the plan places it."""
+    with (
+        foreground(setup.blueprint, f"bench-{os.getpid()}-{rebuild}", cpus=setup.lab_cpus) as lab,
+        awake.kept(setup.plan.placement.awake),
+    ):
+        yield lab
 
 
 def measure_requests(setup: Setup, rebuild: int, lab: Lab) -> Iterator[Round]:
@@ -300,7 +173,7 @@ class MeasuringClient:
 def measuring_client(setup: Setup, lab: Lab) -> Iterator[MeasuringClient]:
     """Start a measuring client for this build, and end it with the block."""
     names = [arm.name for arm in setup.plan.arms]
-    targets: dict[str, Target] = arms.targets(setup.plan, setup.pods, lab.status())
+    targets = arms.targets(setup.plan, setup.pods, lab.status())
     order = {
         "cpu": setup.client_cpu,
         "client": setup.client,

@@ -1,13 +1,14 @@
 """The harness tested with known truth: arms whose server spins 5, 20 and 50 µs before each answer, and a twin without.
 
-Measured by the own client, awake (`bench.polling`) and as ever, by libcurl, and by wrk where it is installed. The
-steps read in `selftest`; what the numbers mean is `bench.calibration`'s.
+Measured by the own client, by libcurl, and by wrk where it is installed, while the CPUs are kept awake (`bench.awake`).
+Where they can't be, also by a client that never sleeps itself (`bench.polling`), and of the others only less than the
+delay is wrong. The steps read in `selftest`; what the numbers mean is `bench.calibration`'s.
 """
 
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,29 +20,30 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench import calibration, environment, loads, statistics
+from bench import awake, calibration, environment, loads, statistics
 from bench.calibration import Check, Outcome, Row
 from bench.figures import calibration as picture
 from bench.figures import style
 from bench.plan import Plan, from_dict
-from bench.run import CHECKOUT, built, measure_build, measure_requests, prepare
+from bench.records import new_directory
+from bench.run import CHECKOUT, built, measure_build, measure_requests
 from bench.samples import COLUMNS, PHASES, Sample, column
+from bench.setup import prepare
 from lab.errors import InputError
 
 DELAYS_US = (5.0, 20.0, 50.0)
 
 _ARMS: list[dict[str, Any]] = [
-    {"name": "direct"},
-    {"name": "direct-twin"},
-    *({"name": f"spin-{delay_us:g}", "image": "standin", "delay_us": delay_us} for delay_us in DELAYS_US),
+    {"name": name, "image": "standin", "delay_us": delay_us}
+    for name, delay_us in (("direct", 0.0), ("direct-twin", 0.0), *((f"spin-{each:g}", each) for each in DELAYS_US))
 ]
-_NAMES = {"polling": "polling", "own": "own", "curl": "libcurl"}
+_NAMES = {"own": "own", "curl": "libcurl", "polling": "polling"}
 _WRK_ARM, _WRK_DELAY_US = "spin-20", 20.0
 
 
-def plan(rebuilds: int) -> Plan:
+def plan(rebuilds: int, *, asleep: bool = False) -> Plan:
     """Return the plan of the calibration: delays of `DELAYS_US` in the arms `spin-5`, `spin-20` and `spin-50`."""
-    small = {"rounds": 1, "requests_per_round": 60, "warmup_requests": 20}
+    small = {"rounds": 1, "requests_per_round": 60, "warmup_requests": 20, "placement": {"awake": not asleep}}
     return from_dict({"name": "selftest", "rebuilds": rebuilds, **small, "arms": _ARMS}, "selftest.py")
 
 
@@ -58,28 +60,35 @@ def measure(asked: Plan, *, seed: int | None, client: str) -> pd.DataFrame:
 def selftest(*, rebuilds: int, seed: int | None, results: Path, as_json: bool) -> int:
     """Measure, judge, print a table, draw into a new directory below `results`; return the exit status.
 
-    Raises `InputError` for too few rebuilds, and what `bench.run.prepare` and a lab raise.
+    Raises `InputError` for too few rebuilds, and what `bench.setup.prepare` and a lab raise.
     """
     if rebuilds < 5:
         raise InputError(f"--rebuilds {rebuilds}: give 5 or more, an interval needs them")
-    asked = plan(rebuilds)
+    hindrance = awake.hindrance()
+    asleep = bool(hindrance)
+    asked = plan(rebuilds, asleep=asleep)
     rows: list[Row] = []
-    checks: list[Check] = []
+    checks = [
+        Check("CPUs are kept awake", Outcome.SKIPPED if asleep else Outcome.OK, hindrance or "by cpu_dma_latency")
+    ]
     for client, name in _NAMES.items():
+        if client == "polling" and not asleep:
+            continue
         frame = measure(asked, seed=seed, client=client)
         medians = statistics.rebuild_medians(frame, asked.reference)
-        found = calibration.rows(name, medians, {arm.name: arm.delay_us for arm in asked.arms if arm.delay_us})
+        delays_us = {arm.name: arm.delay_us for arm in asked.arms if arm.delay_us}
+        found = calibration.rows(name, medians, delays_us, asleep=asleep and client != "polling")
         checks.append(calibration.quiet(name, medians, asked.twin))
-        checks.append(calibration.recovery(found, calibration.floor_us(medians, asked.twin)))
+        checks.append(calibration.recovery(found))
         checks.append(calibration.detection(found))
         rows += found
     if shutil.which("wrk"):
-        found, close = _by_wrk(_wrk_rebuilds(rebuilds), seed)
+        found, close = _by_wrk(_wrk_rebuilds(rebuilds), seed, asleep=asleep)
         rows += found
         checks += [calibration.recovery(found), close]
     else:
         checks.append(Check("wrk: recovers the delay", Outcome.SKIPPED, "wrk is not here: `apt install wrk`"))
-    directory = _directory(results)
+    directory = new_directory(results, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-selftest")
     record = {"rebuilds": rebuilds, "checks": _tables(checks), "calibration": _tables(rows)}
     (directory / "selftest.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     _draw(rows, rebuilds, directory / "calibration")
@@ -95,11 +104,12 @@ def _wrk_rebuilds(rebuilds: int) -> int:
     return max(5, rebuilds // 3)  # each takes three seconds
 
 
-def _by_wrk(rebuilds: int, seed: int | None) -> tuple[list[Row], Check]:
+def _by_wrk(rebuilds: int, seed: int | None, *, asleep: bool) -> tuple[list[Row], Check]:
     """Measure a delay by wrk's median on one kept-alive connection, and compare it with our own in the same builds."""
     arms = [*_ARMS[:2], {"name": _WRK_ARM, "image": "standin", "delay_us": _WRK_DELAY_US}]
     table: dict[str, Any] = {"name": "selftest-wrk", "rebuilds": rebuilds, "rounds": 1, "arms": arms}
     table |= {"connections": ["keep-alive"], "requests_per_round": 300, "loads": [{"connections": 1}]}
+    table |= {"placement": {"awake": not asleep}}
     setup = prepare(from_dict(table, "selftest.py"), seed=seed, client="own")
     samples: list[Sample] = []
     p50_us: dict[str, list[float]] = {arm.name: [] for arm in setup.plan.arms}
@@ -111,7 +121,7 @@ def _by_wrk(rebuilds: int, seed: int | None) -> tuple[list[Row], Check]:
                 p50_us[each.arm].append(each.p50_us)
     own = statistics.rebuild_levels(_frame(samples)).xs(("direct", "keep-alive", "total"))
     by_arm = {name: np.array(values) for name, values in p50_us.items()}
-    row = calibration.row("wrk", "keep-alive", _WRK_DELAY_US, by_arm[_WRK_ARM] - by_arm["direct"])
+    row = calibration.row("wrk", "keep-alive", _WRK_DELAY_US, by_arm[_WRK_ARM] - by_arm["direct"], asleep=asleep)
     return [row], calibration.close(
         "wrk", float(np.median(own.to_numpy(dtype=float))), float(np.median(by_arm["direct"]))
     )
@@ -124,29 +134,6 @@ def _frame(samples: Sequence[Sample]) -> pd.DataFrame:
 
 def _tables(values: Sequence[Row] | Sequence[Check]) -> list[dict[str, Any]]:
     return [each._asdict() for each in values]
-
-
-def _directory(results: Path) -> Path:
-    for number in _numbers():
-        path = results / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-selftest{number}"
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            if not results.is_dir():
-                raise InputError(f"cannot write results to {results}: it is not a directory; give another") from None
-        except OSError as error:
-            raise InputError(f"cannot write results to {path}: {error.strerror}; give a writable directory") from None
-        else:
-            return path
-    raise AssertionError
-
-
-def _numbers() -> Iterator[str]:
-    yield ""
-    number = 2
-    while True:
-        yield f"-{number}"
-        number += 1
 
 
 def _draw(rows: Sequence[Row], rebuilds: int, stem: Path) -> None:

@@ -277,4 +277,6 @@ def _machine(environment: dict[str, Any], placement: Any) -> str:
 
 
 def _cpus(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.client import Client, Sockets
 from bench.curl import Curl
 from bench.plan import from_dict
-from bench.run import prepare
+from bench.setup import prepare
 from lab import syscalls
 from lab.lab import Namespaces, foreground
 

@@ -25,9 +25,10 @@ from scipy.stats import binomtest, mannwhitneyu, norm, ttest_ind
 from bench import environment, statistics
 from bench.figures import style
 from bench.plan import from_dict
-from bench.run import CHECKOUT, Setup, built, measure_build, measuring_client, prepare
+from bench.run import CHECKOUT, built, measure_build, measuring_client
 from bench.samples import COLUMNS, PHASES, Sample, column
 from bench.schedule import Slot
+from bench.setup import Setup, prepare
 from bench.statistics import Floats
 
 REBUILDS = 10

@@ -189,9 +189,9 @@ def test_the_verb_on_what_is_no_run(
     assert 2 == gate(monkeypatch, empty, "--budget", budget)
     assert capsys.readouterr().err.startswith("sidelab: cannot read ")
 
-    samples.write_bytes(whole + whole)  # the second header stands among the requests
+    samples.write_bytes(whole + whole)
     assert 2 == gate(monkeypatch, recorded, "--budget", budget)
-    assert "not a number" in capsys.readouterr().err
+    assert "two files joined" in capsys.readouterr().err
 
     samples.write_bytes(whole)
     facts.write_text(said.replace('"schema": 1', '"schema": 2'))

@@ -200,6 +200,7 @@ def two_arms_only(text: bytes):
         (SAMPLES, lambda _: gzip.compress(HEADER.encode()), "no request"),
         (SAMPLES, lambda _: gzip.compress(b"time,value\n1,2\n"), "has columns 'time,value'"),
         (SAMPLES, lambda _: gzip.compress((HEADER + ",".join("x" * len(COLUMNS)) + "\n").encode()), "not a number"),
+        (SAMPLES, lambda data: data + gzip.compress(b"time,value\n1,2\n"), "two files joined"),
         (RUN_JSON, facts_changed(schema=99), "schema 99"),
         (RUN_JSON, facts_changed(plan={}), "key 'name' is missing"),
         (RUN_JSON, facts_changed(caveats=[1]), "caveats"),

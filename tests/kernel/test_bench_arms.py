@@ -13,6 +13,7 @@ from command_line import ROOT, nothing_left
 from bench import builds, decomposition, plan, revisions, run
 from bench.plan import Plan, from_dict
 from bench.samples import Sample
+from bench.setup import _without, prepare
 from lab.errors import MachineError
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("_subreaper", "_able")]
@@ -30,7 +31,7 @@ def of(*arms: dict[str, Any], **keys: Any) -> Plan:
 def measured(asked: Plan, **given: Any) -> list[Sample]:
     """Build each of a plan's labs, measure, and have every path proven; nothing may be left."""
     with nothing_left():
-        setup = run.prepare(asked, seed=1, client="own", **given)
+        setup = prepare(asked, seed=1, client="own", **given)
         rounds = [rows for rebuild in range(1, asked.rebuilds + 1) for rows in run.measure_build(setup, rebuild)]
     return [row for rows in rounds for row in rows]
 
@@ -97,11 +98,11 @@ def test_payloads_are_as_large_as_asked() -> None:
 def test_what_this_machine_cannot_run_is_left_out() -> None:
     """An arm with an Envoy that is not here is left out with the reason, unless all are required."""
     asked = of({"name": "old", "server": "injected", "proxy": "envoy", "envoy": "9.9.9", "protocol": "tcp"})
-    setup = run.prepare(asked, seed=1, client="own")
+    setup = prepare(asked, seed=1, client="own")
     assert ["direct", "direct-twin"] == [arm.name for arm in setup.plan.arms]
     assert "there is no Envoy 9.9.9 here" in setup.skipped["old"]
     with pytest.raises(MachineError, match=r"arm old can't run here: there is no Envoy 9\.9\.9"):
-        run.prepare(asked, seed=1, client="own", require_all=True)
+        prepare(asked, seed=1, client="own", require_all=True)
 
 
 def test_what_the_reference_lacks_ends_the_run() -> None:
@@ -109,7 +110,7 @@ def test_what_the_reference_lacks_ends_the_run() -> None:
     table = {"name": "short", "arms": [{"name": "direct", "family": 6}, {"name": "direct-twin", "family": 6}]}
     asked = from_dict(table, "here")
     with pytest.raises(MachineError, match="arm direct, which all others are held against"):
-        run._without(asked, {"direct": "no IPv6"}, require_all=False)
+        _without(asked, {"direct": "no IPv6"}, require_all=False)
 
 
 def repository(path: Path) -> Path:

@@ -6,7 +6,8 @@ import pytest
 
 from bench.openloop.measure import measure
 from bench.plan import from_dict
-from bench.run import built, prepare
+from bench.run import built
+from bench.setup import prepare
 
 pytestmark = pytest.mark.kernel
 

@@ -1,0 +1,161 @@
+"""Everything that the builds of a run have in common, checked and decided before anything is measured.
+
+It starts no more than a lab that is tried, where only the kernel can tell whether an arm runs here.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench import arms, awake, environment, programs
+from bench.arms import ArmPods
+from bench.caveats import Caveat
+from bench.plan import Plan
+from lab.blueprint import Blueprint, draw
+from lab.errors import InputError, MachineError
+from lab.lab import foreground
+from lab.manifest import Manifest, load
+
+CLIENTS = ("own", "curl", "polling")
+
+_NO_WRK = "wrk is not here: `apt install wrk`"
+_INSIST = "provide it, or give --require-all to insist"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all builds of a run have in common."""
+
+    plan: Plan
+    seed: int
+    client: str
+    client_cpu: int
+    lab_cpus: frozenset[int]
+    manifest: Manifest
+    blueprint: Blueprint
+    pods: Mapping[str, ArmPods]
+    images: Mapping[str, str]
+    skipped: Mapping[str, str]
+    doubts: Sequence[Caveat]
+
+
+def prepare(
+    asked: Plan,
+    *,
+    seed: int | None,
+    client: str,
+    images: str = "standin",
+    manifest: Path | None = None,
+    proxies: Mapping[str, str] | None = None,
+    require_all: bool = False,
+) -> Setup:
+    """Check and decide everything that a run needs; `proxies` are those of git revisions (`revisions.extracted`).
+
+    Arms that this machine can't run are left out, and `skipped` says why; so are loads where wrk is missing, and
+    `doubts` says it. Raises `InputError`; `MachineError` for an arm or a load that is missing and required, for a
+    missing reference or twin, and for CPUs that can't be kept awake.
+    """
+    if client not in CLIENTS:
+        raise InputError(f"--client {client}: there are {', '.join(CLIENTS)}")
+    doubts: list[Caveat] = []
+    if asked.loads and shutil.which("wrk") is None:
+        if require_all:
+            raise MachineError(f"plan {asked.name} puts a load on its arms with wrk: {_NO_WRK}")
+        doubts.append(Caveat(f"the loads of the plan were left out: {_NO_WRK}", _INSIST))
+        asked = asked.without_loads()
+    if asked.placement.awake and (hindrance := awake.hindrance()):
+        raise MachineError(f"plan {asked.name} keeps the CPUs awake, and can't here: {hindrance}")
+    client_cpu, lab_cpus = asked.placement.resolve(frozenset(os.sched_getaffinity(0)))
+    base = load([manifest or arms.default_manifest()])
+    skipped: dict[str, str] = {}
+    possible = asked
+    while True:
+        every_arm, pods = arms.build(possible, base, proxies)
+        missing = programs.lacking(possible, every_arm)
+        if not missing:
+            every_arm = programs.awaiting(possible, every_arm, images)
+            blueprint = draw(every_arm, programs.registry(possible, images))
+            missing = _refused(possible, blueprint, lab_cpus)
+        if not missing:
+            break
+        skipped |= missing
+        possible = _without(possible, missing, require_all=require_all)
+    return Setup(
+        plan=possible,
+        seed=_first_given(seed, asked.seed),
+        client=client,
+        client_cpu=client_cpu,
+        lab_cpus=lab_cpus,
+        manifest=every_arm,
+        blueprint=blueprint,
+        pods=pods,
+        images=programs.versions(possible, images),
+        skipped=skipped,
+        doubts=tuple(doubts),
+    )
+
+
+def _without(asked: Plan, missing: Mapping[str, str], *, require_all: bool) -> Plan:
+    name, reason = next(iter(missing.items()))
+    if require_all:
+        raise MachineError(f"arm {name} can't run here: {reason} (without --require-all it would be left out)")
+    needed = {asked.reference, asked.twin} & set(missing)
+    if needed:
+        raise MachineError(f"arm {needed.pop()}, which all others are held against, can't run here: {reason}")
+    return asked.without(missing)
+
+
+def _refused(asked: Plan, blueprint: Blueprint, cpus: frozenset[int]) -> dict[str, str]:
+    """Return the arms whose pods this kernel refuses, each with its reason, by trying.
+
+    Only plans that ask for more than the usual rules are tried, each arm alone; whatever else goes wrong will do so
+    while measuring.
+    """
+    reasons = {}
+    for arm in asked.arms:
+        if arm.has_rules and (arm.rules, arm.way, arm.family) != ("redirect", "nft", 4):
+            pods = tuple(pod for pod in blueprint.pods if pod.key[0] == arm.name)
+            try:
+                with foreground(replace(blueprint, pods=pods), f"bench-{os.getpid()}-try", cpus=cpus):
+                    pass
+            except MachineError as error:
+                reasons[arm.name] = str(error)
+    return reasons
+
+
+def _first_given(*seeds: int | None) -> int:
+    return next((seed for seed in seeds if seed is not None), secrets.randbelow(1 << 32))
+
+
+def facts(setup: Setup, machine: environment.Environment) -> dict[str, Any]:
+    """Return what run.json says about the machine, the placement and the rules."""
+    caveats = [*environment.caveats(machine), *_placement_caveats(setup), *setup.doubts]
+    caveats += [Caveat(f"arm {name} was left out: {reason}", _INSIST) for name, reason in setup.skipped.items()]
+    caveats += [Caveat(each, "see the manifest") for each in setup.manifest.caveats]
+    return {
+        "environment": msgspec.to_builtins(machine),
+        "placement": {
+            "client_cpu": setup.client_cpu,
+            "lab_cpus": sorted(setup.lab_cpus),
+            "awake": setup.plan.placement.awake,
+        },
+        "client": setup.client,
+        "images": dict(setup.images),
+        "versions": machine.packages,
+        "envoys": programs.envoys(setup.plan),
+        "rule_sets": arms.rule_digests(setup.manifest),
+        "arms": {arm.name: arm.describe() for arm in setup.plan.arms},
+        "skipped": dict(setup.skipped),
+        "caveats": [msgspec.to_builtins(each) for each in caveats],
+    }
+
+
+def _placement_caveats(setup: Setup) -> Iterator[Caveat]:
+    if setup.client_cpu in setup.lab_cpus:
+        yield Caveat("client and lab share their only CPU", "use a machine with two or more")
