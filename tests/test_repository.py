@@ -42,7 +42,7 @@ def pins() -> dict[str, str]:
 def imported_packages() -> set[str]:
     """Return the top-level names that the shipped modules import."""
     found = set()
-    for room in ("lab", "sidecar", "bench", "sidelab.py"):
+    for room in ("lab", "sidecar", "bench", "verbs", "sidelab.py"):
         start = ROOT / room
         for path in start.rglob("*.py") if start.is_dir() else [start]:
             for node in ast.walk(ast.parse(path.read_text())):
@@ -106,11 +106,11 @@ def test_every_dependency_of_a_dependency_is_pinned():
 
 def test_the_wheel_ships_what_the_program_reads():
     """Every file below the packages that is no Python is one of the plans, and pyproject.toml ships each package."""
-    assert {"sidelab.py", "lab", "sidecar", "bench"} == set(WHEEL["only-include"])
+    assert {"sidelab.py", "verbs", "lab", "sidecar", "bench"} == set(WHEEL["only-include"])
     assert {"sidelab": "sidelab:main"} == PROJECT["scripts"]
     data = {
         path.relative_to(ROOT).as_posix()
-        for room in ("lab", "sidecar", "bench")
+        for room in ("lab", "sidecar", "bench", "verbs")
         for path in (ROOT / room).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".py"
     }

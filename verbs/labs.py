@@ -1,0 +1,278 @@
+"""Labs: this machine's fitness for them, their life, and what is done inside."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from lab.errors import InputError, SidelabError
+from verbs.verb import IMAGES, JSON, LAB, POD, WHICH, Argument, Given, Verb, leave_as, print_json, print_table
+
+if TYPE_CHECKING:
+    from lab.lab import Lab
+    from lab.manifest import Manifest
+
+
+def doctor(given: Given) -> None:
+    """Tell what this machine can do, each no with its cure; with --pod, whether a pod's traffic gets into its proxy."""
+    if given.pod is not None:
+        _validate(given)
+        return
+    if given.lab is not None:
+        raise InputError("doctor: --lab says in which lab a pod is: give the pod with --pod")
+    from lab import doctor as machine
+    from sidecar.envoy import find_envoy
+
+    findings = (*machine.examine(), machine.tool("envoy", find_envoy))
+    works = machine.works(findings)
+    if given.json:
+        print_json({"ok": works, "findings": [each.to_json() for each in findings]})
+    else:
+        for each in findings:
+            answer = "yes" if each.ok else "NO" if each.needed else "no"
+            sys.stdout.write(f"{answer:5}{each.name:23}{each.found}\n")
+            sys.stdout.write(f"{'':5}{'':23}cure: {each.cure}\n" if each.cure else "")
+        sys.stdout.write("labs and their rules work here\n" if works else "no lab can be made here: see each NO\n")
+    leave_as(0 if works else 3)
+
+
+def _validate(given: Given) -> None:
+    """Do what istio-iptables' --run-validation does; a failure ends with status 1."""
+    from lab.lab import find
+    from sidecar.validate import validate
+
+    with find(given.lab) as found:
+        pod = found.pod(given.pod)
+        checks = validate(found, pod)
+    good = all(check.ok for check in checks)
+    if given.json:
+        print_json({"pod": "/".join(pod), "ok": good, "checks": [check._asdict() for check in checks]})
+    else:
+        for check in checks:
+            sys.stdout.write(f"IPv{check.family} {'ok' if check.ok else 'FAILED'}\n")
+            for name in ("expected", "seen", "cure"):
+                said = getattr(check, name)
+                sys.stdout.write(f"  {name:9} {said}\n" if said else "")
+    leave_as(0 if good else 1)
+
+
+def up(given: Given) -> None:
+    """Start a lab in the background and wait until every pod is ready."""
+    from dataclasses import replace
+
+    from lab.blueprint import draw
+    from lab.images import STANDIN, chosen, programs
+    from lab.lab import background
+    from sidecar.images import IMAGES as MESH
+    from sidecar.podrules import warnings
+
+    manifest = _injected(given.manifests, given.rules)
+    blueprint = draw(manifest, chosen(given.images) + MESH)
+    if given.images != STANDIN:
+        caveats = (f"image {image}: {program}" for image, program in programs(given.images).items())
+        blueprint = replace(blueprint, caveats=(*blueprint.caveats, *caveats))
+    for warning in warnings(manifest.expanded().pods):
+        sys.stderr.write(f"warning: {warning}\n")
+    with background(blueprint, given.name, timeout_s=given.timeout, progress=_progress) as lab:
+        _print_status(lab, as_json=given.json)
+
+
+def _injected(paths: list[str], rules: str | None = None) -> "Manifest":
+    from lab.manifest import load
+    from sidecar.inject import inject, warnings
+
+    manifest = inject(load(paths), rules)
+    for warning in warnings(manifest):
+        sys.stderr.write(f"warning: {warning}\n")
+    return manifest
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        ending = "\n" if done == total else ""
+        sys.stderr.write(f"\r{done} of {total} pods ready{ending}")
+        sys.stderr.flush()
+
+
+def list_(given: Given) -> None:
+    """List your labs that are running."""
+    from lab.lab import Lab, running
+
+    rows = []
+    for name in running():
+        try:
+            with Lab(name) as lab:
+                pods = lab.status()["pods"]
+                rows.append({"name": name, "pid": lab.pid, "pods": len(pods), "ready": sum(p["ready"] for p in pods)})
+        except SidelabError:
+            continue  # it is still starting, or has just ended
+    if given.json:
+        print_json(rows)
+    elif rows:
+        print_table(("LAB", "PID", "READY"), [(r["name"], r["pid"], f"{r['ready']}/{r['pods']}") for r in rows])
+    else:
+        sys.stdout.write("no lab is running: `sidelab up MANIFEST` starts one\n")
+
+
+def status(given: Given) -> None:
+    """Show a lab's pods, their addresses and their containers."""
+    from lab.lab import find
+
+    with find(given.which) as found:
+        _print_status(found, as_json=given.json)
+
+
+def _print_status(lab: "Lab", *, as_json: bool) -> None:
+    state = {"name": lab.name, "pid": lab.pid, **lab.status()}
+    if as_json:
+        print_json(state)
+        return
+    rows = []
+    for pod in state["pods"]:
+        containers = pod["containers"]
+        ready = f"{sum(each['ready'] for each in containers)}/{len(containers)}"
+        restarts = sum(each["restarts"] for each in containers)
+        reasons = [pod["reason"], *(each["reason"] for each in containers)]
+        reason = next(filter(None, reasons), "")
+        rows.append((pod["namespace"], pod["name"], ready, pod["phase"], restarts, pod["ipv4"], pod["ipv6"], reason))
+    print_table(("NAMESPACE", "POD", "READY", "PHASE", "RESTARTS", "IPV4", "IPV6", ""), rows)
+    if state["services"]:
+        sys.stdout.write("\n")
+        _print_services(state["services"])
+    for caveat in state["caveats"]:
+        sys.stderr.write(f"note: {caveat}\n")
+
+
+def _print_services(services: list[dict[str, Any]]) -> None:
+    rows = []
+    for each in services:
+        ports = ",".join(f"{port['port']}/{port['protocol']}" for port in each["ports"])
+        ready = f"{sum(endpoint['ready'] for endpoint in each['endpoints'])}/{len(each['endpoints'])}"
+        addresses = (each["ipv4"] or "none", each["ipv6"] or "none")
+        rows.append((each["namespace"], each["name"], ready, *addresses, ports))
+    print_table(("NAMESPACE", "SERVICE", "READY", "IPV4", "IPV6", "PORTS"), rows)
+
+
+def logs(given: Given) -> None:
+    """Print what a container has written."""
+    from lab.lab import find
+    from lab.logs import copy
+
+    with find(given.lab) as found:
+        copy(found, found.pod(given.pod), given.container, sys.stdout.buffer, follow=given.follow)
+
+
+def exec_(given: Given) -> None:
+    """Run a program of this machine inside a pod, as the container's user; its exit status is ours."""
+    from lab.lab import find
+
+    if not given.command:
+        raise InputError("exec: no command given: put it behind `--`, as in `sidelab exec client -- curl -s URL`")
+    with find(given.lab) as found:
+        leave_as(found.execute(found.pod(given.pod), given.command, (0, 1, 2), given.container))
+
+
+def shell(given: Given) -> None:
+    """Open a shell inside a pod, at this terminal."""
+    from lab.attach import attach
+    from lab.lab import find
+
+    if not sys.stdin.isatty():
+        raise InputError("standard input is no terminal: use `sidelab exec POD -- sh` for a script")
+    with find(given.lab) as found:
+        leave_as(attach(found, found.pod(given.pod), [os.environ.get("SHELL", "/bin/sh")], given.container))
+
+
+def apply(given: Given) -> None:
+    """Change a running lab: Services, labels, and the annotations that a running pod follows; the rest is refused."""
+    from lab.lab import find
+    from sidecar.inject import LIVE
+
+    manifest = _injected(given.manifests, given.rules)
+    with find(given.lab) as found:
+        outcomes = found.apply(manifest, LIVE, prune=given.prune)
+    for name, outcome in outcomes:
+        sys.stdout.write(f"{name} {outcome}\n")
+    for caveat in manifest.caveats:
+        sys.stderr.write(f"note: {caveat}\n")
+
+
+def down(given: Given) -> None:
+    """End a lab; returns when its last process is gone."""
+    from lab.lab import find, running
+
+    if given.all and given.which is not None:
+        raise InputError("give either a lab's name or --all, not both")
+    for name in running() if given.all else [given.which]:
+        find(name).stop()
+
+
+def inject(given: Given) -> None:
+    """Print a manifest as the sidecar injector makes it: each pod and Deployment that asks for one has a sidecar."""
+    from lab.manifest import encode
+
+    sys.stdout.write(encode(_injected(given.manifests)))
+
+
+_MANIFESTS = Argument("manifests", nargs="+", metavar="MANIFEST", help="YAML files; - is standard input")
+_CONTAINER = Argument("--container", "-c", metavar="NAME", help="which container (default: the first)")
+_RULES = Argument(
+    "--rules",
+    metavar="WAY",
+    help="nft, iptables or iptables-legacy: how rules get into pods that don't say (default: nft)",
+)
+_IN_POD = (POD, LAB, _CONTAINER)
+
+VERBS = (
+    Verb(
+        "doctor",
+        doctor,
+        "sidelab doctor --pod nginx",
+        (
+            Argument("--pod", "-p", metavar="POD", help="ask whether this pod's traffic gets into its proxy"),
+            LAB,
+            JSON,
+        ),
+    ),
+    Verb(
+        "up",
+        up,
+        "sidelab up examples/nginx-injected.yaml",
+        (
+            _MANIFESTS,
+            Argument("--name", "-n", default="lab", metavar="LAB", help="what to call the lab (default: lab)"),
+            Argument(
+                "--timeout",
+                type=float,
+                default=60.0,
+                metavar="SECONDS",
+                help="how long all pods may take to be ready (default: 60)",
+            ),
+            _RULES,
+            IMAGES,
+            JSON,
+        ),
+    ),
+    Verb("list", list_, "sidelab list --json", (JSON,)),
+    Verb("status", status, "sidelab status", (WHICH, JSON)),
+    Verb(
+        "logs",
+        logs,
+        "sidelab logs nginx -c istio-proxy -f",
+        (*_IN_POD, Argument("--follow", "-f", action="store_true", help="go on as the container writes")),
+    ),
+    Verb("exec", exec_, "sidelab exec client -- curl -s http://10.244.0.2/", _IN_POD, runs_command=True),
+    Verb("shell", shell, "sidelab shell nginx", _IN_POD),
+    Verb(
+        "apply",
+        apply,
+        "sidelab apply examples/services.yaml",
+        (
+            _MANIFESTS,
+            LAB,
+            Argument("--prune", action="store_true", help="remove the Services that the manifests do not mention"),
+            _RULES,
+        ),
+    ),
+    Verb("down", down, "sidelab down", (WHICH, Argument("--all", action="store_true", help="end all of your labs"))),
+    Verb("inject", inject, "sidelab inject examples/tutorial.yaml", (_MANIFESTS,)),
+)
