@@ -1,0 +1,120 @@
+"""How often the gate between two builds is right: about a build that is slower, and about one that is the same.
+
+    python -m bench.studies.gate_rates [RUNS] [--delay-us N]
+
+RUNS (20) times each, by the command line: `sidelab bench --head git:SLOW --base git:HEAD`, then `sidelab gate` with a
+budget of one limit, "head is no slower than base"; and the same with HEAD as both builds. SLOW is a commit made for
+this, on no branch: HEAD with N (30) µs of work more before a request is passed on. Targets: a slower build is red in at
+least 19 of 20, an equal one in at most 3 of 20. A quarter of an hour on two cores; run it in a git checkout.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from bench.run import CHECKOUT
+
+_RED: Final = 1
+_SAID: Final = {0: "green", _RED: "red", 4: "open"}
+_PATCHED: Final = "sidecar/proxy/main.py"
+_LATE: Final = """
+
+from time import perf_counter_ns
+from sidecar.proxy.exchange import Exchange
+
+_send = Exchange._send
+
+
+def _send_late(*given):
+    end = perf_counter_ns() + {delay_ns}
+    while perf_counter_ns() < end:
+        pass
+    _send(*given)
+
+
+Exchange._send = _send_late
+"""
+_BUDGET: Final = """
+[[limits]]
+arm = "head"
+against = "base"
+"""
+_LOOKS: Final = {"GIT_AUTHOR_NAME": "gate_rates", "GIT_AUTHOR_EMAIL": "gate_rates@localhost"}
+_COMMITTER: Final = {name.replace("AUTHOR", "COMMITTER"): value for name, value in _LOOKS.items()}
+
+
+def main() -> None:
+    """Run both halves and print a line for each run and each half; exit 1 if a target is missed."""
+    asked = argparse.ArgumentParser(prog="bench.studies.gate_rates")
+    asked.add_argument("runs", nargs="?", type=int, default=20)
+    asked.add_argument("--delay-us", type=float, default=30.0)
+    given = asked.parse_args()
+    slow, head = f"git:{slower(given.delay_us)}", "git:HEAD"
+    red = {build: _judged(build, head, given.runs)[_RED] for build in (slow, head)}
+    targets = (
+        (
+            f"slower by {given.delay_us:g} µs: {red[slow]} of {given.runs} red (at least 19 of 20)",
+            20 * red[slow] >= 19 * given.runs,
+        ),
+        (f"the same: {red[head]} of {given.runs} red (at most 3 of 20)", 20 * red[head] <= 3 * given.runs),
+    )
+    for line, met in targets:
+        print(f"{'met   ' if met else 'MISSED'}  {line}")
+    raise SystemExit(int(not all(met for _, met in targets)))
+
+
+def _judged(head: str, base: str, runs: int) -> Counter[int]:
+    """Measure and judge `runs` times; returns how often the gate ended with which status."""
+    found: Counter[int] = Counter()
+    for number in range(1, runs + 1):
+        begun_s = monotonic()
+        status = _gate(head, base)
+        found[status] += 1
+        said = _SAID.get(status, f"status {status}")
+        print(f"{head[:12]:<12} {number:>3} of {runs}: {said:<6} {monotonic() - begun_s:3.0f} s", flush=True)
+    return found
+
+
+def _gate(head: str, base: str) -> int:
+    with tempfile.TemporaryDirectory() as directory:
+        budget = Path(directory) / "budget.toml"
+        budget.write_text(_BUDGET, encoding="ascii")
+        results = Path(directory) / "results"
+        _sidelab("bench", "--head", head, "--base", base, "--results", str(results)).check_returncode()
+        return _sidelab("gate", str(next(results.iterdir())), "--budget", str(budget)).returncode
+
+
+def _sidelab(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    command = (sys.executable, str(CHECKOUT / "sidelab.py"), *arguments)
+    return subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+
+
+def slower(delay_us: float) -> str:
+    """Make a commit of HEAD whose bundled proxy works `delay_us` longer for each request; returns its id."""
+    with tempfile.TemporaryDirectory() as directory:
+        index = {"GIT_INDEX_FILE": str(Path(directory) / "index")}
+        source = _git("show", f"HEAD:{_PATCHED}") + _LATE.format(delay_ns=round(delay_us * 1000))
+        blob = _git("hash-object", "-w", "--stdin", text=source).strip()
+        _git("read-tree", "HEAD", **index)
+        _git("update-index", "--cacheinfo", f"100644,{blob},{_PATCHED}", **index)
+        tree = _git("write-tree", **index).strip()
+    words = ("commit-tree", tree, "-p", "HEAD", "-m", f"The bundled proxy is slower by {delay_us:g} µs")
+    return _git(*words, **_LOOKS, **_COMMITTER).strip()
+
+
+def _git(*arguments: str, text: str = "", **environment: str) -> str:
+    command = ("git", "-C", str(CHECKOUT), *arguments)
+    done = subprocess.run(
+        command, input=text, text=True, capture_output=True, env={**os.environ, **environment}, check=True
+    )
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()
