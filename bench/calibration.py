@@ -30,8 +30,8 @@ CLOSE_RATIO: Final = 0.15
 class Row(NamedTuple):
     """A delay that was put in and what a client found of it, in µs, with the 95 % interval over rebuilds.
 
-    `p_value` is for "what was found is what was put in" (or more of it, see `rows`), `found_p_value` for "there is no
-    delay".
+    `p_value` is for "what was found is what was put in" (as far as `row` asks for that), `found_p_value` for "there
+    is no delay".
     """
 
     client: str
@@ -80,10 +80,23 @@ def rows(client: str, medians: pd.DataFrame, delays_us: Mapping[str, float], *, 
     return found
 
 
-def row(client: str, connection: str, injected_us: float, differences_us: Floats, *, asleep: bool = False) -> Row:
-    """Make a row of the difference to an arm without a delay, in each rebuild; `asleep` as for `rows`."""
+def row(
+    client: str,
+    connection: str,
+    injected_us: float,
+    differences_us: Floats,
+    *,
+    asleep: bool = False,
+    resolution_us: float = 0.0,
+) -> Row:
+    """Make a row of the difference to an arm without a delay, in each rebuild.
+
+    `asleep` as for `rows`. A client that counts in steps of `resolution_us` may be wrong by as much without knowing:
+    five equal differences are no proof then.
+    """
     estimate = statistics.estimate(differences_us)
-    truth_us = max(float(estimate.mean), injected_us) if asleep else injected_us
+    most_us = math.inf if asleep else injected_us + resolution_us
+    truth_us = min(max(float(estimate.mean), injected_us - resolution_us), most_us)
     truth = statistics.estimate(differences_us - truth_us)
     numbers = (estimate.mean, estimate.low, estimate.high, truth.p_value, estimate.p_value)
     mean, low, high, p_value, found_p_value = map(float, numbers)

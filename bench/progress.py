@@ -12,12 +12,12 @@ from bench.plan import Plan
 
 
 class Progress:
-    """Counts requests of `plan`; silent where standard error is no terminal."""
+    """Counts requests of `plan`, by its name and `what` is added to it; silent where standard error is no terminal."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, what: str = "") -> None:
         # No refresh thread: it would wake up while requests are timed, and processes are forked meanwhile.
         self._bar = Bar(
-            TextColumn(f"measuring {plan.name}"),
+            TextColumn(f"measuring {plan.name} {what}".rstrip()),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("requests"),

@@ -8,7 +8,8 @@ delay is wrong. The steps read in `selftest`; what the numbers mean is `bench.ca
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from bench.calibration import Check, Outcome, Row
 from bench.figures import calibration as picture
 from bench.figures import style
 from bench.plan import Plan, from_dict
+from bench.progress import Progress
 from bench.records import new_directory
 from bench.run import CHECKOUT, built, measure_build, measure_requests
 from bench.samples import COLUMNS, PHASES, Sample, column
@@ -39,6 +41,7 @@ _ARMS: list[dict[str, Any]] = [
 ]
 _NAMES = {"own": "own", "curl": "libcurl", "polling": "polling"}
 _WRK_ARM, _WRK_DELAY_US = "spin-20", 20.0
+_WRK_RESOLUTION_US = 1.0  # it keeps whole microseconds
 
 
 def plan(rebuilds: int, *, asleep: bool = False) -> Plan:
@@ -47,13 +50,15 @@ def plan(rebuilds: int, *, asleep: bool = False) -> Plan:
     return from_dict({"name": "selftest", "rebuilds": rebuilds, **small, "arms": _ARMS}, "selftest.py")
 
 
-def measure(asked: Plan, *, seed: int | None, client: str) -> pd.DataFrame:
-    """Measure a plan and return all samples, with the columns of `bench.samples.Sample`."""
+def measure(asked: Plan, *, seed: int | None, client: str, what: str = "") -> pd.DataFrame:
+    """Measure a plan and return all samples, with the columns of `bench.samples.Sample`; `what` is for the progress."""
     setup = prepare(asked, seed=seed, client=client)
     samples: list[Sample] = []
-    for rebuild in range(1, asked.rebuilds + 1):
-        for rows in measure_build(setup, rebuild):
-            samples += rows
+    with Progress(setup.plan, what) as progress:
+        for rebuild in range(1, asked.rebuilds + 1):
+            for rows in measure_build(setup, rebuild):
+                samples += rows
+                progress.advance(len(rows))
     return _frame(samples)
 
 
@@ -64,6 +69,32 @@ def selftest(*, rebuilds: int, seed: int | None, results: Path, as_json: bool) -
     """
     if rebuilds < 5:
         raise InputError(f"--rebuilds {rebuilds}: give 5 or more, an interval needs them")
+    with _directory(results) as directory:
+        rows, checks = _judged(rebuilds, seed)
+        record = {"rebuilds": rebuilds, "checks": _tables(checks), "calibration": _tables(rows)}
+        (directory / "selftest.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        _draw(rows, rebuilds, directory / "calibration")
+    if as_json:
+        json.dump(record | {"directory": str(directory)}, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        _print(rows, checks, directory)
+    return calibration.status(checks)
+
+
+@contextmanager
+def _directory(results: Path) -> Iterator[Path]:
+    """Make the directory for what is found, before half a minute is spent on it; gone again where nothing was."""
+    directory = new_directory(results, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-selftest")
+    try:
+        yield directory
+    finally:
+        if not any(directory.iterdir()):
+            directory.rmdir()
+
+
+def _judged(rebuilds: int, seed: int | None) -> tuple[list[Row], list[Check]]:
+    """Measure by every client and judge what each has found."""
     hindrance = awake.hindrance()
     asleep = bool(hindrance)
     asked = plan(rebuilds, asleep=asleep)
@@ -74,7 +105,7 @@ def selftest(*, rebuilds: int, seed: int | None, results: Path, as_json: bool) -
     for client, name in _NAMES.items():
         if client == "polling" and not asleep:
             continue
-        frame = measure(asked, seed=seed, client=client)
+        frame = measure(asked, seed=seed, client=client, what=f"by {name}")
         medians = statistics.rebuild_medians(frame, asked.reference)
         delays_us = {arm.name: arm.delay_us for arm in asked.arms if arm.delay_us}
         found = calibration.rows(name, medians, delays_us, asleep=asleep and client != "polling")
@@ -88,16 +119,7 @@ def selftest(*, rebuilds: int, seed: int | None, results: Path, as_json: bool) -
         checks += [calibration.recovery(found), close]
     else:
         checks.append(Check("wrk: recovers the delay", Outcome.SKIPPED, "wrk is not here: `apt install wrk`"))
-    directory = new_directory(results, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-selftest")
-    record = {"rebuilds": rebuilds, "checks": _tables(checks), "calibration": _tables(rows)}
-    (directory / "selftest.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    _draw(rows, rebuilds, directory / "calibration")
-    if as_json:
-        json.dump(record | {"directory": str(directory)}, sys.stdout, indent=2)
-        sys.stdout.write("\n")
-    else:
-        _print(rows, checks, directory)
-    return calibration.status(checks)
+    return rows, checks
 
 
 def _wrk_rebuilds(rebuilds: int) -> int:
@@ -113,15 +135,19 @@ def _by_wrk(rebuilds: int, seed: int | None, *, asleep: bool) -> tuple[list[Row]
     setup = prepare(from_dict(table, "selftest.py"), seed=seed, client="own")
     samples: list[Sample] = []
     p50_us: dict[str, list[float]] = {arm.name: [] for arm in setup.plan.arms}
-    for rebuild in range(1, rebuilds + 1):
-        with built(setup, rebuild) as lab:
-            for found in measure_requests(setup, rebuild, lab):
-                samples += found.samples
-            for each in loads.measure(setup.plan, lab, setup.pods, rebuild, setup.seed, setup.client_cpu):
-                p50_us[each.arm].append(each.p50_us)
+    with Progress(setup.plan) as progress:
+        for rebuild in range(1, rebuilds + 1):
+            with built(setup, rebuild) as lab:
+                for found in measure_requests(setup, rebuild, lab):
+                    samples += found.samples
+                    progress.advance(len(found.samples))
+                for each in loads.measure(setup.plan, lab, setup.pods, rebuild, setup.seed, setup.client_cpu):
+                    p50_us[each.arm].append(each.p50_us)
     own = statistics.rebuild_levels(_frame(samples)).xs(("direct", "keep-alive", "total"))
     by_arm = {name: np.array(values) for name, values in p50_us.items()}
-    row = calibration.row("wrk", "keep-alive", _WRK_DELAY_US, by_arm[_WRK_ARM] - by_arm["direct"], asleep=asleep)
+    difference_us = by_arm[_WRK_ARM] - by_arm["direct"]
+    how: dict[str, Any] = {"asleep": asleep, "resolution_us": _WRK_RESOLUTION_US}
+    row = calibration.row("wrk", "keep-alive", _WRK_DELAY_US, difference_us, **how)
     return [row], calibration.close(
         "wrk", float(np.median(own.to_numpy(dtype=float))), float(np.median(by_arm["direct"]))
     )

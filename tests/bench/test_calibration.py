@@ -56,6 +56,15 @@ def test_whoever_sleeps_may_wake_late_but_not_early() -> None:
     assert [Outcome.OK, Outcome.FAILED, Outcome.FAILED, Outcome.FAILED] == outcomes
 
 
+def test_a_coarse_clock_proves_nothing_below_its_steps() -> None:
+    """Five differences of exactly 21 µs contradict a delay of 20 where time is exact, and not where it is whole µs."""
+    exact, coarse = (
+        calibration.recovery([calibration.row("wrk", "keep-alive", 20.0, np.full(5, 21.0), resolution_us=each)]).outcome
+        for each in (0.0, 1.0)
+    )
+    assert (Outcome.FAILED, Outcome.OK) == (exact, coarse)
+
+
 def test_a_difference_between_twins_fails() -> None:
     """A twin that takes 3 µs longer is an alarm."""
     assert Outcome.FAILED == calibration.quiet("own", medians(twin_us=3.0), "direct-twin").outcome
