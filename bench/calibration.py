@@ -113,17 +113,16 @@ def recovery(found: Sequence[Row]) -> Check:
 
 
 def detection(found: Sequence[Row]) -> Check:
-    """Check that the delays that have to be seen are; a machine on which they could not be is inconclusive."""
+    """Check that the delays that have to be seen are; where they are not, the machine was too noisy to tell.
+
+    An instrument that is blind on a quiet machine has intervals that leave out the delay: `recovery` says so.
+    """
     large = [each for each in found if each.injected_us >= LEAST_SEEN_US]
     p_values = statistics.holm(np.array([each.found_p_value for each in large]))
     missed = [each for each, p_value in zip(large, p_values, strict=True) if p_value >= 1 - statistics.CONFIDENCE]
     widest = max((each.high_us - each.low_us) / 2 for each in large)
     said = f"{len(large) - len(missed)} of {len(large)} seen; the widest interval is ± {widest:.1f} µs"
-    if not missed:
-        outcome = Outcome.OK
-    else:
-        blind = all((each.high_us - each.low_us) / 2 >= each.injected_us for each in missed)
-        outcome = Outcome.INCONCLUSIVE if blind else Outcome.FAILED
+    outcome = Outcome.INCONCLUSIVE if missed else Outcome.OK
     return Check(f"{found[0].client}: sees {LEAST_SEEN_US:g} µs and more", outcome, said)
 
 

@@ -85,11 +85,13 @@ class Sockets:
     def _new(self, arm: int) -> Stamps:
         start = perf_counter_ns()
         link = self._open(arm)
-        link.connect(self._targets[arm])
-        connected = perf_counter_ns()
-        self.opened[arm] += 1
-        stamps = self._exchange(link, arm, start)
-        link.close()
+        try:  # `with` would call a method of Python's within the time
+            link.connect(self._targets[arm])
+            connected = perf_counter_ns()
+            self.opened[arm] += 1
+            stamps = self._exchange(link, arm, start)
+        finally:
+            link.close()
         return (connected - start, *stamps)
 
     def _keep_alive(self, arm: int) -> Stamps:
@@ -128,7 +130,8 @@ def _head(buffer: bytearray, size: int) -> tuple[int, int, int]:
     """Return status, length of the head and length of the body of the response that `buffer` begins with."""
     end = buffer.find(b"\r\n\r\n", 0, size)
     if end < 0:
-        raise PodError(f"the answer's first {size} bytes hold no whole HTTP head")
+        what = f"the answer's first {size} bytes hold no whole HTTP head" if size else "closed without an answer"
+        raise PodError(what)
     lower = bytes(buffer[:end]).lower()
     at = lower.find(b"\r\ncontent-length:")
     if at < 0:
@@ -152,7 +155,11 @@ def serve(descriptor: int) -> None:
     gc.disable()
     while (request := wire.receive(link)[0]) != {}:
         before = resource.getrusage(resource.RUSAGE_SELF)
-        samples = run_round(request["slots"], pods, client.measure)
+        try:
+            samples = run_round(request["slots"], pods, client.measure)
+        except PodError as error:
+            wire.send(link, {"error": str(error)})
+            return
         after = resource.getrusage(resource.RUSAGE_SELF)
         answer = {
             "samples": samples,

@@ -1,4 +1,4 @@
-"""Doubts that a run's rounds raise: stolen CPU time, a client that was preempted, ports held in TIME_WAIT; pure."""
+"""Doubts that a run's rounds and loads raise: stolen CPU time, a preempted client, TIME_WAIT, failed requests; pure."""
 
 import pandas as pd
 
@@ -44,3 +44,13 @@ def caveats(rounds: pd.DataFrame) -> list[Caveat]:
             )
         )
     return found
+
+
+def load_caveats(loads: pd.DataFrame) -> list[Caveat]:
+    """Doubt the loads in which requests failed: an error that comes at once makes throughput look good."""
+    failed = loads[loads["failed"] > 0]
+    if failed.empty:
+        return []
+    arms = ", ".join(sorted(failed["arm"].unique()))
+    what = f"{int(failed['failed'].sum()):,} requests failed in {len(failed)} loads ({arms}), which ratios leave out"
+    return [Caveat(what, "look at the logs of the arms' pods")]

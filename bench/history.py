@@ -9,7 +9,7 @@ from typing import Any, Final
 from bench import figures
 from bench.figures.history import Past
 from bench.reader import Run, read_run
-from bench.records import RUN_JSON
+from bench.records import RUN_JSON, writing
 from bench.summary import summarise
 from lab.errors import InputError
 
@@ -32,7 +32,8 @@ def history(results: Path) -> list[Path]:
         name = runs[0].plan.name
         unlike = f"-{digest[:8]}" if names[name] > 1 else ""
         left_out = _left_out(len(found) - len(whole), len(whole) - len(runs), unread)
-        paths += figures.draw_history(_past(runs), left_out, results / f"history-{name}{unlike}")
+        with writing(results):
+            paths += figures.draw_history(_past(runs), left_out, results / f"history-{name}{unlike}")
     if not paths:
         raise InputError(
             f"{results} has {len(whole)} complete runs and no plan twice, so there is no history; measure one again"

@@ -14,6 +14,7 @@ from bench.reader import Run
 
 _NO_IDENTITY = ("arms", "description", "seed")  # arms are compared one by one
 _MACHINE = ("cpu_model", "kernel", "hypervisor", "smt", "clock_source", "governor", "python")
+_CLIENT = {"client": "client", "client_digest": "the client's code"}
 _LONGEST = 60
 
 
@@ -23,14 +24,14 @@ def differences(run: Run, base: Run) -> tuple[str, ...]:
     return (
         *_unequal("plan: ", _plan(run.plan), _plan(base.plan)),
         *_unequal("rule set of ", ours.get("rule_sets"), theirs.get("rule_sets")),
-        *_unequal("", {"client": ours.get("client")}, {"client": theirs.get("client")}),
+        *_unequal("", *({name: each.get(key) for key, name in _CLIENT.items()} for each in (ours, theirs))),
         *_unequal("", _client_cpu(ours), _client_cpu(theirs)),
         *_unequal("image ", ours.get("images"), theirs.get("images")),
     )
 
 
 def caveats(run: Run, base: Run) -> tuple[Caveat, ...]:
-    """List what differs between the machines of two runs: CPU, kernel, mitigations, placement, versions."""
+    """List what differs between two runs that compare: CPU, kernel, mitigations, placement, versions, builds."""
     ours, theirs = (each.facts.get("environment") or {} for each in (run, base))
     found = (
         *_unequal("", *({name.replace("_", " "): each.get(name) for name in _MACHINE} for each in (ours, theirs))),
@@ -38,7 +39,14 @@ def caveats(run: Run, base: Run) -> tuple[Caveat, ...]:
         *_unequal("placement: ", run.facts.get("placement"), base.facts.get("placement")),
         *_unequal("version of ", ours.get("packages"), theirs.get("packages")),
     )
-    return tuple(Caveat(f"not the base's machine: {each}", "measure both in one job") for each in found)
+    builds = (
+        *_unequal("Envoy of arm ", run.facts.get("envoys"), base.facts.get("envoys")),
+        *_unequal("commit of ", run.facts.get("revisions"), base.facts.get("revisions")),
+    )
+    return (
+        *(Caveat(f"not the base's machine: {each}", "measure both in one job") for each in found),
+        *(Caveat(f"not the base's build: {each}", "nothing, if that is what you compare") for each in builds),
+    )
 
 
 def _plan(plan: Plan) -> dict[str, Any]:

@@ -49,6 +49,15 @@ def started(module: str, lab: "Lab", pods: "Sequence[Key]", order: Mapping[str, 
                 os.close(fd)
 
 
+def ask(link: socket.socket, order: Mapping[str, Any]) -> dict[str, Any]:
+    """Send an order to a process that was `started` and return its answer; {} where it has ended."""
+    try:
+        wire.send(link, dict(order))
+        return wire.receive(link)[0]
+    except ConnectionError:
+        return {}
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Wait for a process whose socket was closed, and insist if it does not notice."""
     try:

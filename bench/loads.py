@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from bench import arms, processes, wrk
+from bench.arm import Arm
 from bench.arms import ArmPods, Target
 from bench.plan import Plan
 from bench.samples import LoadSample
@@ -43,6 +44,12 @@ def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, see
                 nothing = (0, 0, 0.0, -1.0, -1.0, -1.0)
                 found.append(LoadSample(rebuild, name, plan.idle_connections, *nothing, unloaded, loaded))
     return found
+
+
+def opened(plan: Plan, arm: Arm) -> int:
+    """Return how many connections `measure` makes to an arm, at least: wrk makes another for one that is closed."""
+    idle = plan.idle_connections if arm.server == "injected" else 0
+    return sum(load.connections for load in plan.loads) + idle
 
 
 def _run(lab: Lab, pod: Key, argv: tuple[str, ...]) -> str:

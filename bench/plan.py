@@ -129,6 +129,10 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     lab_cpus: tuple[int, ...] | Literal["auto"] = "auto"
     awake: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.lab_cpus:
+            raise ValueError("placement.lab_cpus is empty: name CPUs, or say 'auto'")
+
     def resolve(self, available: frozenset[int]) -> tuple[int, frozenset[int]]:
         """Choose the client's CPU and the lab's CPUs among those this process may use.
 
@@ -196,12 +200,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 f"exhaustion; at most {MAX_NEW_CONNECTIONS}: ask for more rebuilds and fewer requests in each"
             )
         check_path(self.path)
-        if self.margin_us < 0 or self.margin_ratio < 0:
-            raise ValueError("margin_us and margin_ratio must not be negative")
+        if not (0 <= self.margin_us < math.inf and 0 <= self.margin_ratio < math.inf):
+            raise ValueError("margin_us and margin_ratio must not be negative, and finite")
         if not 0 <= self.idle_connections <= MAX_IDLE_CONNECTIONS:
             raise ValueError(f"idle_connections must be 0 to {MAX_IDLE_CONNECTIONS}")
         if len({rate.rate_per_s for rate in self.rates}) != len(self.rates):
             raise ValueError("two rates have the same rate_per_s, and a figure could not tell them apart")
+        if len({load.connections for load in self.loads}) != len(self.loads):
+            raise ValueError("two loads have the same connections, and a ratio could not tell them apart")
         for ratio in self.ratios:
             self._check_ratio(ratio)
         self._check_terms()

@@ -25,8 +25,30 @@ from sidecar.rules.counters import Row
 _PORTS = Ports()
 _TIMEOUT_S = 5.0
 
+_MANY = 1 << 62
+
 Addresses = Mapping[Key, str]
 """The address of each pod in an arm's family."""
+
+
+class Opened(NamedTuple):
+    """How many connections an arm's client has made: exactly as many, or between two bounds."""
+
+    least: int
+    most: int
+
+    @classmethod
+    def exactly(cls, count: int) -> "Opened":
+        """Return bounds that leave no choice."""
+        return cls(count, count)
+
+    @classmethod
+    def at_least(cls, count: int) -> "Opened":
+        """Return bounds of a load, which makes another connection whenever one is closed."""
+        return cls(count, _MANY)
+
+    def __str__(self) -> str:
+        return str(self.least) if self.least == self.most else f"{self.least} or more"
 
 
 class Tracked(NamedTuple):
@@ -76,7 +98,7 @@ class Prover:
         self._addresses = {family: addresses(lab, family) for family in (4, 6)}
         self._before = self._read(tracked=False)
 
-    def check(self, opened: Mapping[str, int], *, tracked: bool) -> None:
+    def check(self, opened: Mapping[str, Opened], *, tracked: bool) -> None:
         """Prove the block that ends here, in which each arm's client opened so many connections; raises `PodError`.
 
         `tracked`: conntrack is asked, too. It remembers the blocks before, so once at the end is enough.
@@ -112,7 +134,7 @@ def read(lab: Lab, arm: Arm, pods: ArmPods, at: Addresses | None) -> Evidence:
     return Evidence(client, server)
 
 
-def check(arm: Arm, before: Evidence, after: Evidence, opened: int) -> None:
+def check(arm: Arm, before: Evidence, after: Evidence, opened: Opened) -> None:
     """Hold what was counted against the arm's label; `opened` is how many connections the client made meanwhile.
 
     Raises `PodError` naming the arm, what was expected and what was counted.
@@ -143,46 +165,44 @@ class _Claim(NamedTuple):
     most: int
 
 
-_MANY = 1 << 62
-
-
 def _exactly(what: str, counted: int, wanted: int) -> _Claim:
     return _Claim(what, counted, wanted, wanted)
 
 
-def _accepted(what: str, before: int | None, after: int | None, wanted: int) -> _Claim:
-    return _exactly(what, wanted if before is None or after is None else after - before, wanted)
+def _accepted(what: str, before: int | None, after: int | None, wanted: Opened) -> _Claim:
+    return _Claim(what, wanted.least if before is None or after is None else after - before, *wanted)
 
 
 def _has_rules(whose: str, arm: Arm, rules: int, *, wanted: bool) -> _Claim:
     return _Claim(f"rules in the {whose}'s pod", rules, arm.extra_rules + 1 if wanted else 0, _MANY if wanted else 0)
 
 
-def _of_client(arm: Arm, before: PodEvidence, after: PodEvidence, opened: int) -> Iterator[_Claim]:
+def _of_client(arm: Arm, before: PodEvidence, after: PodEvidence, opened: Opened) -> Iterator[_Claim]:
     yield _has_rules("client", arm, after.rules, wanted=arm.client != "plain")
     if arm.client == "rules-only":
         excluded = after.excluded - before.excluded
-        yield _exactly("connections that met the rule which excludes the port in the client's pod", excluded, opened)
+        yield _Claim("connections that met the rule which excludes the port in the client's pod", excluded, *opened)
     if arm.client == "injected":
         redirected = after.redirected_out - before.redirected_out
-        yield _exactly("connections redirected to the client's proxy", redirected, opened)
-        yield _accepted("connections accepted by the client's proxy", before.accepted_out, after.accepted_out, opened)
+        yield _Claim("connections redirected to the client's proxy", redirected, *opened)
+        accepted = (before.accepted_out, after.accepted_out)
+        yield _accepted("connections accepted by the client's proxy", *accepted, Opened.exactly(redirected))
     if after.tracked is None:
         return
     # An entry outlives its connection by minutes only, so how many there still are is open.
     remembered = "connections that conntrack remembers in the client's pod"
     if arm.client == "injected":
-        yield _Claim(f"{remembered}, led to its proxy", after.tracked.out, min(1, opened), _MANY)
+        yield _Claim(f"{remembered}, led to its proxy", after.tracked.out, min(1, opened.least), _MANY)
     else:
-        least, most = (min(1, opened), _MANY) if arm.client == "rules-only" else (0, 0)
+        least, most = (min(1, opened.least), _MANY) if arm.client == "rules-only" else (0, 0)
         yield _Claim(f"{remembered}, led straight", after.tracked.straight, least, most)
         yield _exactly(f"{remembered}, led to its proxy", after.tracked.out, 0)
 
 
-def _of_server(arm: Arm, before: Evidence, after: Evidence, opened: int) -> Iterator[_Claim]:
+def _of_server(arm: Arm, before: Evidence, after: Evidence, opened: Opened) -> Iterator[_Claim]:
     was, now = before.server, after.server
     # A client's proxy that keeps upstream connections makes fewer than its client; how many is its own affair.
-    least = 0 if arm.client == "injected" else opened
+    arrived = Opened(0, opened.most) if arm.client == "injected" else opened
     redirected = now.redirected_in - was.redirected_in
     captures = arm.server in ("redirected", "injected")
     yield _has_rules("server", arm, now.rules, wanted=captures or arm.server == "rules-only")
@@ -190,15 +210,17 @@ def _of_server(arm: Arm, before: Evidence, after: Evidence, opened: int) -> Iter
         yield _accepted("connections accepted by the proxy that is dialled", was.accepted_in, now.accepted_in, opened)
     if arm.server == "rules-only":
         excluded = now.excluded - was.excluded
-        yield _Claim("connections that met the rule which excludes the port", excluded, least, opened)
+        yield _Claim("connections that met the rule which excludes the port", excluded, *arrived)
         yield _exactly("connections redirected in the server's pod", redirected, 0)
     captured = now.transparent_in - was.transparent_in if arm.rules == "tproxy" else redirected
     if captures:
-        yield _Claim("connections redirected in the server's pod", captured, least, opened)
+        yield _Claim("connections redirected in the server's pod", captured, *arrived)
     if arm.server == "injected":
-        yield _accepted("connections accepted by the server's proxy", was.accepted_in, now.accepted_in, captured)
+        yield _accepted(
+            "connections accepted by the server's proxy", was.accepted_in, now.accepted_in, Opened.exactly(captured)
+        )
     if now.tracked is not None:
-        yield from _remembered(arm, now.tracked, min(1, opened))
+        yield from _remembered(arm, now.tracked, min(1, opened.least))
 
 
 def _remembered(arm: Arm, tracked: Tracked, least: int) -> Iterator[_Claim]:

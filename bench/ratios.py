@@ -105,7 +105,8 @@ def _values(ratio: Ratio, plan: Plan, samples: pd.DataFrame, loads: pd.DataFrame
         rows = loads[loads["private_kib"] >= 0]
         value, other = (_column(rows, name, "private_kib") / 1024 for name in names)
         return f"{plan.idle_connections:,} idle connections: memory", "MiB", value, other
-    rows = loads[(loads["connections"] == ratio.connections) & (loads["private_kib"] < 0)]
+    # What failed was no answer: a load with failures has no throughput and no latency.
+    rows = loads[(loads["connections"] == ratio.connections) & (loads["private_kib"] < 0) & (loads["failed"] == 0)]
     if ratio.of == "requests-per-s":
         value, other = (_column(rows, name, "requests_per_s") for name in names)
         return f"{ratio.connections} connections: throughput", "requests/s", value, other

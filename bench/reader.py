@@ -5,7 +5,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 import pandas as pd
@@ -14,11 +14,21 @@ from bench import guards
 from bench.caveats import Caveat
 from bench.openloop import doubts
 from bench.plan import Plan, from_dict
-from bench.records import COMPLETE, LOADS, RATES, ROUNDS, RUN_JSON, SAMPLES, SCHEMA
-from bench.samples import COLUMNS, LOAD_COLUMNS, PHASES, RATE_COLUMNS, ROUND_COLUMNS, column
+from bench.records import COMPLETE, INTERRUPTED, LOADS, RATES, ROUNDS, RUN_JSON, RUNNING, SAMPLES, SCHEMA
+from bench.samples import (
+    COLUMNS,
+    PHASES,
+    RATE_COLUMNS,
+    ROUND_COLUMNS,
+    LoadSample,
+    RateSample,
+    RoundSample,
+    column,
+)
 from lab.errors import InputError
 
 _CHUNK = 1 << 16
+_KINDS = {int: "int64", float: "float64", str: "str"}
 
 
 class Run(NamedTuple):
@@ -59,8 +69,9 @@ def read_run(directory: Path) -> Run:
     facts = _read_facts(directory)
     plan = from_dict(facts["plan"], str(directory / RUN_JSON))
     samples, torn = read_samples(directory)
-    rounds, rates = read_rounds(directory), read_rates(directory)
-    caveats = _caveats(facts, directory / RUN_JSON) + torn + guards.caveats(rounds) + doubts.caveats(rates)
+    rounds, loads, rates = read_rounds(directory), read_loads(directory), read_rates(directory)
+    caveats = _caveats(facts, directory / RUN_JSON) + torn
+    caveats += guards.caveats(rounds) + guards.load_caveats(loads) + doubts.caveats(rates)
     if facts["state"] != COMPLETE:
         planned = plan.requests_in(_rebuilds(facts, plan))
         caveats.append(
@@ -75,7 +86,7 @@ def read_run(directory: Path) -> Run:
             f"{directory}: samples of arms that its plan does not have: {', '.join(unknown)}; "
             f"keep {SAMPLES} and {RUN_JSON} of the same run together"
         )
-    return Run(directory, plan, facts, samples, read_loads(directory), tuple(caveats), rounds, rates)
+    return Run(directory, plan, facts, samples, loads, tuple(caveats), rounds, rates)
 
 
 def read_samples(directory: Path) -> tuple[pd.DataFrame, list[Caveat]]:
@@ -125,28 +136,29 @@ def read_samples(directory: Path) -> tuple[pd.DataFrame, list[Caveat]]:
 
 def read_loads(directory: Path) -> pd.DataFrame:
     """Read what was measured under load, every whole line; raises `InputError` for other columns or no numbers."""
-    return _read_lines(directory / LOADS, LOAD_COLUMNS)
+    return _read_lines(directory / LOADS, LoadSample)
 
 
 def read_rounds(directory: Path) -> pd.DataFrame:
     """Read what else happened during each round, every whole line; raises as `read_loads` does."""
-    return _read_lines(directory / ROUNDS, ROUND_COLUMNS)
+    return _read_lines(directory / ROUNDS, RoundSample)
 
 
 def read_rates(directory: Path) -> pd.DataFrame:
     """Read the open loops, every whole line; raises as `read_loads` does."""
-    return _read_lines(directory / RATES, RATE_COLUMNS)
+    return _read_lines(directory / RATES, RateSample)
 
 
-def _read_lines(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    if not path.exists():
-        return pd.DataFrame(columns=list(columns))
-    text = path.read_text(encoding="ascii", errors="replace")
+def _read_lines(path: Path, row: type[LoadSample | RateSample | RoundSample]) -> pd.DataFrame:
+    columns = row._fields
+    text = path.read_text(encoding="ascii", errors="replace") if path.exists() else ""
     whole = text[: text.rfind("\n") + 1]
+    if not whole:  # nothing was measured, or the run died while it wrote the head
+        return pd.DataFrame(columns=list(columns))
     if tuple(whole.split("\n", 1)[0].split(",")) != columns:
         raise InputError(f"{path} has other columns than {','.join(columns)}; read it with the version that wrote it")
     try:
-        return pd.read_csv(io.StringIO(whole))
+        return pd.read_csv(io.StringIO(whole), dtype={name: _KINDS[kind] for name, kind in get_type_hints(row).items()})
     except ValueError as error:
         raise InputError(f"{path} cannot be read: {error}; restore the file as it was written") from None
 
@@ -204,4 +216,6 @@ def _read_facts(directory: Path) -> dict[str, Any]:
     missing = [key for key in ("state", "plan", "caveats") if key not in facts]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; restore the file as it was written")
+    if facts["state"] == RUNNING:  # whoever wrote it was killed, or writes still
+        facts["state"] = INTERRUPTED
     return facts

@@ -8,7 +8,8 @@ of pandas because it is imported while measuring.
 import gzip
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -83,8 +84,11 @@ class RunWriter:
         """Record one whole round, on the disk when this returns."""
         rows = list(samples)
         text = encode(rows) if self._rounds else HEADER + encode(rows)
-        self._samples.write(gzip.compress(text.encode("ascii"), mtime=0))
-        os.fsync(self._samples.fileno())
+        data = memoryview(gzip.compress(text.encode("ascii"), mtime=0))
+        with writing(self.directory):
+            while data:  # an unbuffered file may take a part
+                data = data[self._samples.write(data) :]
+            os.fsync(self._samples.fileno())
         self._rounds += 1
         self._run["rounds_recorded"] = self._rounds
         self._run["requests_recorded"] += len(rows)
@@ -114,7 +118,7 @@ class RunWriter:
         lines = (
             ",".join(f"{each:.{decimals}f}" if isinstance(each, float) else str(each) for each in row) for row in rows
         )
-        with path.open("a", encoding="ascii") as file:
+        with writing(path), path.open("a", encoding="ascii") as file:
             file.write(header + "".join(f"{line}\n" for line in lines))
             file.flush()
             os.fsync(file.fileno())
@@ -128,19 +132,33 @@ class RunWriter:
         self.describe(state=state, finished=datetime.now(UTC).isoformat(timespec="seconds"))
 
     def _write_json(self) -> None:
-        """Replace `run.json` in one step: written beside it, flushed, renamed, and the rename flushed."""
-        path, draft = self.directory / RUN_JSON, self.directory / f"{RUN_JSON}.new"
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(self._run, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with writing(self.directory):
+            write_whole(self.directory / RUN_JSON, json.dumps(self._run, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file in one step: written beside it, flushed, renamed, and the rename flushed."""
+    draft = path.with_name(f"{path.name}.new")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def writing(where: Path) -> Iterator[None]:
+    """Turn what the disk says while `where` is written into an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        cure = "make room, or give another directory that you may write to"
+        raise InputError(f"cannot write {error.filename or where}: {error.strerror}; {cure}") from None
 
 
 def new_directory(results: Path, name: str) -> Path:

@@ -9,6 +9,7 @@ from bench import decomposition, figures, page, ratios
 from bench.caveats import Caveat
 from bench.page import Content
 from bench.reader import Run, read_run
+from bench.records import writing
 from bench.statistics import measured
 from bench.summary import caveats as sample_caveats
 from bench.summary import sentence, summarise
@@ -40,7 +41,7 @@ class Report:
 def report(directory: Path) -> Report:
     """Write the tables, the figures and the page of `results/<run>/` again, whole or interrupted.
 
-    Raises `InputError` if it is no run, or was cut before its first measured round.
+    Raises `InputError` if it is no run, was cut before its first measured round, or cannot be written to.
     """
     run = read_run(directory)
     if measured(run.samples).empty:
@@ -51,6 +52,12 @@ def report(directory: Path) -> Report:
     if not run.complete:
         rebuilds = run.samples["rebuild"].nunique()
         answer = f"This run is {run.facts['state']} after {rebuilds} of {run.rebuilds} rebuilds. {answer}"
+    with writing(directory):
+        return _written(run, summary, answer, caveats)
+
+
+def _written(run: Run, summary: pd.DataFrame, answer: str, caveats: tuple[Caveat, ...]) -> Report:
+    directory = run.directory
     compared = tuple(ratios.compare(run.plan, run.samples, run.loads))
     paths = [_write(summary, directory / SUMMARY_CSV)]
     if compared:

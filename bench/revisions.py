@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import interpreter
 from bench.arm import REVISION
@@ -42,9 +43,16 @@ shutil.rmtree(sys.argv[1], ignore_errors=True)
 """
 
 
+class Revision(NamedTuple):
+    """What an arm's word for a revision has meant: the commit, and the path of its program while the run lasts."""
+
+    commit: str
+    program: str
+
+
 @contextmanager
-def extracted(plan: Plan, checkout: Path) -> Iterator[Mapping[str, str]]:
-    """Make a program of each revision that an arm of `plan` names, and yield their paths by the arms' word for them.
+def extracted(plan: Plan, checkout: Path) -> Iterator[Mapping[str, Revision]]:
+    """Make a program of each revision that an arm of `plan` names, and yield them by the arms' word for them.
 
     Raises `InputError` for what is no revision, or has no proxy that follows the contract; `MachineError` where there
     is no git.
@@ -57,7 +65,7 @@ def extracted(plan: Plan, checkout: Path) -> Iterator[Mapping[str, str]]:
     with _directory() as directory:
         python = interpreter.shell_command(directory / "python")
         yield {
-            word: str(_program(directory / f"{number}", commits[word], checkout, python))
+            word: Revision(commits[word], str(_program(directory / f"{number}", commits[word], checkout, python)))
             for number, word in enumerate(words)
         }
 

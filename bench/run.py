@@ -6,28 +6,30 @@ It reads like that, too: `run` is the list of steps.
 import math
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from bench import activity, arms, awake, environment, inside, loads, revisions, schedule
+from bench.arm import Arm
 from bench.openloop import measure as openloop
 from bench.plan import Plan
 from bench.progress import Progress
-from bench.proof import Prover
+from bench.proof import Opened, Prover
 from bench.records import RunWriter
 from bench.samples import RoundSample, Sample
 from bench.schedule import Slot
 from bench.setup import Setup, facts, prepare
 from bench.stamps import Stamps
-from lab import wire
 from lab.errors import InputError, PodError
 from lab.lab import Lab, foreground
 
 CHECKOUT = Path(__file__).parent.parent
+
+T = TypeVar("T")
 
 
 class Round(NamedTuple):
@@ -62,10 +64,16 @@ def run(
     machine = environment.read(checkout=CHECKOUT)
     with revisions.extracted(asked, CHECKOUT) as proxies:
         setup = prepare(
-            asked, seed=seed, client=client, images=images, manifest=manifest, proxies=proxies, require_all=require_all
+            asked,
+            seed=seed,
+            client=client,
+            images=images,
+            manifest=manifest,
+            proxies={word: each.program for word, each in proxies.items()},
+            require_all=require_all,
         )
         with RunWriter(results, setup.plan, setup.seed, datetime.now(UTC)) as writer, Progress(setup.plan) as progress:
-            writer.describe(**facts(setup, machine))
+            writer.describe(**facts(setup, machine), revisions={word: each.commit for word, each in proxies.items()})
             _measure(setup, writer, progress, budget_s)
     from bench.present import present  # noqa: PLC0415  # matplotlib is imported after the measuring
 
@@ -89,16 +97,25 @@ def _measure(setup: Setup, writer: RunWriter, progress: Progress, budget_s: floa
                 progress.advance(len(found.samples))
                 samples += found.samples
             if setup.plan.loads or setup.plan.idle_connections:
-                writer.append_loads(loads.measure(setup.plan, lab, setup.pods, rebuild, setup.seed, setup.client_cpu))
+                writer.append_loads(_proven(setup, lab, loads.measure, rebuild, loads.opened))
             if setup.plan.rates:
-                rates = openloop.measure(setup.plan, lab, setup.pods, rebuild, setup.seed, setup.client_cpu)
-                writer.append_rates(rates)
+                writer.append_rates(_proven(setup, lab, openloop.measure, rebuild, openloop.opened))
         now_s = monotonic()
         longest_s = max(longest_s, now_s - since_s)
         reason = rule.reason(rebuild, samples, now_s - begun_s, longest_s)
         if reason and rebuild < setup.plan.rebuilds:
             writer.stop(reason, rebuild)
             return
+
+
+def _proven(
+    setup: Setup, lab: Lab, measure: Callable[..., list[T]], rebuild: int, opened: Callable[[Plan, Arm], int]
+) -> list[T]:
+    """Measure loads of one kind, and prove that every arm's took its path."""
+    prover = Prover(lab, setup.plan, setup.pods)
+    found = measure(setup.plan, lab, setup.pods, rebuild, setup.seed, setup.client_cpu)
+    prover.check({arm.name: Opened.at_least(opened(setup.plan, arm)) for arm in setup.plan.arms}, tracked=False)
+    return found
 
 
 def measure_build(setup: Setup, rebuild: int) -> Iterator[list[Sample]]:
@@ -129,7 +146,8 @@ def measure_requests(setup: Setup, rebuild: int, lab: Lab) -> Iterator[Round]:
             before = activity.read()
             stamps = client.round(slots)
             after = activity.read()
-            prover.check(client.opened, tracked=round_ == setup.plan.rounds)
+            opened = {name: Opened.exactly(count) for name, count in client.opened.items()}
+            prover.check(opened, tracked=round_ == setup.plan.rounds)
             found = RoundSample(
                 rebuild=rebuild,
                 round=round_,
@@ -159,8 +177,7 @@ class MeasuringClient:
     def round(self, slots: Sequence[Slot]) -> list[Stamps]:
         """Measure one round; raises `PodError` with the client's own words when it fails."""
         order = [(self._index[slot.arm], slot.connection == "new") for slot in slots]
-        wire.send(self._link, {"slots": order})
-        answer, _ = wire.receive(self._link)
+        answer = inside.ask(self._link, {"slots": order})
         if "samples" not in answer:
             raise PodError(f"the measuring client failed: {answer.get('error', 'it ended without a word')}")
         before, self._opened = self._opened, answer["opened"]

@@ -6,6 +6,7 @@ delay is wrong. The steps read in `selftest`; what the numbers mean is `bench.ca
 """
 
 import json
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import msgspec
 import numpy as np
 import pandas as pd
 from rich import box
@@ -23,15 +25,16 @@ from rich.table import Table
 
 from bench import awake, calibration, environment, loads, statistics
 from bench.calibration import Check, Outcome, Row
+from bench.environment import Environment
 from bench.figures import calibration as picture
 from bench.figures import style
 from bench.plan import Plan, from_dict
 from bench.progress import Progress
-from bench.records import new_directory
+from bench.records import new_directory, write_whole, writing
 from bench.run import CHECKOUT, built, measure_build, measure_requests
 from bench.samples import COLUMNS, PHASES, Sample, column
 from bench.setup import prepare
-from lab.errors import InputError
+from lab.errors import InputError, PodError
 
 DELAYS_US = (5.0, 20.0, 50.0)
 
@@ -69,11 +72,16 @@ def selftest(*, rebuilds: int, seed: int | None, results: Path, as_json: bool) -
     """
     if rebuilds < 5:
         raise InputError(f"--rebuilds {rebuilds}: give 5 or more, an interval needs them")
-    with _directory(results) as directory:
-        rows, checks = _judged(rebuilds, seed)
-        record = {"rebuilds": rebuilds, "checks": _tables(checks), "calibration": _tables(rows)}
-        (directory / "selftest.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        _draw(rows, rebuilds, directory / "calibration")
+    seed = secrets.randbelow(1 << 32) if seed is None else seed
+    machine = environment.read(checkout=CHECKOUT)
+    with _directory(results) as directory, writing(directory):
+        rows, checks, frames = _judged(rebuilds, seed)
+        record = {"rebuilds": rebuilds, "seed": seed, "checks": _tables(checks), "calibration": _tables(rows)}
+        record["environment"] = msgspec.to_builtins(machine)
+        _draw(rows, rebuilds, machine, directory / "calibration")
+        for name, frame in frames.items():
+            frame.to_csv(directory / f"samples-{name}.csv.gz", index=False, float_format="%.1f")
+        write_whole(directory / "selftest.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     if as_json:
         json.dump(record | {"directory": str(directory)}, sys.stdout, indent=2)
         sys.stdout.write("\n")
@@ -93,8 +101,8 @@ def _directory(results: Path) -> Iterator[Path]:
             directory.rmdir()
 
 
-def _judged(rebuilds: int, seed: int | None) -> tuple[list[Row], list[Check]]:
-    """Measure by every client and judge what each has found."""
+def _judged(rebuilds: int, seed: int) -> tuple[list[Row], list[Check], dict[str, pd.DataFrame]]:
+    """Measure by every client and judge what it has found; returns each client's samples, too."""
     hindrance = awake.hindrance()
     asleep = bool(hindrance)
     asked = plan(rebuilds, asleep=asleep)
@@ -102,11 +110,12 @@ def _judged(rebuilds: int, seed: int | None) -> tuple[list[Row], list[Check]]:
     checks = [
         Check("CPUs are kept awake", Outcome.SKIPPED if asleep else Outcome.OK, hindrance or "by cpu_dma_latency")
     ]
+    frames: dict[str, pd.DataFrame] = {}
     for client, name in _NAMES.items():
         if client == "polling" and not asleep:
             continue
-        frame = measure(asked, seed=seed, client=client, what=f"by {name}")
-        medians = statistics.rebuild_medians(frame, asked.reference)
+        frames[name] = measure(asked, seed=seed, client=client, what=f"by {name}")
+        medians = statistics.rebuild_medians(frames[name], asked.reference)
         delays_us = {arm.name: arm.delay_us for arm in asked.arms if arm.delay_us}
         found = calibration.rows(name, medians, delays_us, asleep=asleep and client != "polling")
         checks.append(calibration.quiet(name, medians, asked.twin))
@@ -114,20 +123,23 @@ def _judged(rebuilds: int, seed: int | None) -> tuple[list[Row], list[Check]]:
         checks.append(calibration.detection(found))
         rows += found
     if shutil.which("wrk"):
-        found, close = _by_wrk(_wrk_rebuilds(rebuilds), seed, asleep=asleep)
+        found, wrk_us, own_us = _by_wrk(_wrk_rebuilds(rebuilds), seed, asleep=asleep)
         rows += found
-        checks += [calibration.recovery(found), close]
+        checks += [calibration.recovery(found), calibration.close("wrk", own_us, wrk_us)]
     else:
         checks.append(Check("wrk: recovers the delay", Outcome.SKIPPED, "wrk is not here: `apt install wrk`"))
-    return rows, checks
+    return rows, checks, frames
 
 
 def _wrk_rebuilds(rebuilds: int) -> int:
     return max(5, rebuilds // 3)  # each takes three seconds
 
 
-def _by_wrk(rebuilds: int, seed: int | None, *, asleep: bool) -> tuple[list[Row], Check]:
-    """Measure a delay by wrk's median on one kept-alive connection, and compare it with our own in the same builds."""
+def _by_wrk(rebuilds: int, seed: int, *, asleep: bool) -> tuple[list[Row], float, float]:
+    """Measure a delay by wrk's median on one kept-alive connection.
+
+    Also returns the medians of requests without a delay in these builds, in µs: wrk's, and our own.
+    """
     arms = [*_ARMS[:2], {"name": _WRK_ARM, "image": "standin", "delay_us": _WRK_DELAY_US}]
     table: dict[str, Any] = {"name": "selftest-wrk", "rebuilds": rebuilds, "rounds": 1, "arms": arms}
     table |= {"connections": ["keep-alive"], "requests_per_round": 300, "loads": [{"connections": 1}]}
@@ -142,15 +154,15 @@ def _by_wrk(rebuilds: int, seed: int | None, *, asleep: bool) -> tuple[list[Row]
                     samples += found.samples
                     progress.advance(len(found.samples))
                 for each in loads.measure(setup.plan, lab, setup.pods, rebuild, setup.seed, setup.client_cpu):
+                    if each.failed:
+                        raise PodError(f"{each.failed} of wrk's requests failed: its median is none")
                     p50_us[each.arm].append(each.p50_us)
     own = statistics.rebuild_levels(_frame(samples)).xs(("direct", "keep-alive", "total"))
     by_arm = {name: np.array(values) for name, values in p50_us.items()}
     difference_us = by_arm[_WRK_ARM] - by_arm["direct"]
     how: dict[str, Any] = {"asleep": asleep, "resolution_us": _WRK_RESOLUTION_US}
     row = calibration.row("wrk", "keep-alive", _WRK_DELAY_US, difference_us, **how)
-    return [row], calibration.close(
-        "wrk", float(np.median(own.to_numpy(dtype=float))), float(np.median(by_arm["direct"]))
-    )
+    return [row], float(np.median(by_arm["direct"])), float(np.median(own.to_numpy(dtype=float)))
 
 
 def _frame(samples: Sequence[Sample]) -> pd.DataFrame:
@@ -162,8 +174,7 @@ def _tables(values: Sequence[Row] | Sequence[Check]) -> list[dict[str, Any]]:
     return [each._asdict() for each in values]
 
 
-def _draw(rows: Sequence[Row], rebuilds: int, stem: Path) -> None:
-    machine = environment.read(checkout=CHECKOUT)
+def _draw(rows: Sequence[Row], rebuilds: int, machine: Environment, stem: Path) -> None:
     builds = f"{rebuilds} lab builds ({_wrk_rebuilds(rebuilds)} for wrk)"
     machine_said = f"{machine.cpu_model}, {len(machine.cpus)} CPUs, Linux {machine.kernel}, Python {machine.python}"
     foot = (

@@ -5,7 +5,20 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lab.errors import InputError, SidelabError
-from verbs.verb import IMAGES, JSON, LAB, POD, WHICH, Argument, Given, Verb, leave_as, print_json, print_table
+from verbs.verb import (
+    IMAGES,
+    JSON,
+    LAB,
+    POD,
+    WHICH,
+    Argument,
+    Given,
+    Verb,
+    leave_as,
+    print_json,
+    print_table,
+    reader_may_leave,
+)
 
 if TYPE_CHECKING:
     from lab.lab import Lab
@@ -24,14 +37,15 @@ def doctor(given: Given) -> None:
 
     findings = (*machine.examine(), machine.tool("envoy", find_envoy))
     works = machine.works(findings)
-    if given.json:
-        print_json({"ok": works, "findings": [each.to_json() for each in findings]})
-    else:
-        for each in findings:
-            answer = "yes" if each.ok else "NO" if each.needed else "no"
-            sys.stdout.write(f"{answer:5}{each.name:23}{each.found}\n")
-            sys.stdout.write(f"{'':5}{'':23}cure: {each.cure}\n" if each.cure else "")
-        sys.stdout.write("labs and their rules work here\n" if works else "no lab can be made here: see each NO\n")
+    with reader_may_leave():
+        if given.json:
+            print_json({"ok": works, "findings": [each.to_json() for each in findings]})
+        else:
+            for each in findings:
+                answer = "yes" if each.ok else "NO" if each.needed else "no"
+                sys.stdout.write(f"{answer:5}{each.name:23}{each.found}\n")
+                sys.stdout.write(f"{'':5}{'':23}cure: {each.cure}\n" if each.cure else "")
+            sys.stdout.write("labs and their rules work here\n" if works else "no lab can be made here: see each NO\n")
     leave_as(0 if works else 3)
 
 
@@ -44,14 +58,15 @@ def _validate(given: Given) -> None:
         pod = found.pod(given.pod)
         checks = validate(found, pod)
     good = all(check.ok for check in checks)
-    if given.json:
-        print_json({"pod": "/".join(pod), "ok": good, "checks": [check._asdict() for check in checks]})
-    else:
-        for check in checks:
-            sys.stdout.write(f"IPv{check.family} {'ok' if check.ok else 'FAILED'}\n")
-            for name in ("expected", "seen", "cure"):
-                said = getattr(check, name)
-                sys.stdout.write(f"  {name:9} {said}\n" if said else "")
+    with reader_may_leave():
+        if given.json:
+            print_json({"pod": "/".join(pod), "ok": good, "checks": [check._asdict() for check in checks]})
+        else:
+            for check in checks:
+                sys.stdout.write(f"IPv{check.family} {'ok' if check.ok else 'FAILED'}\n")
+                for name in ("expected", "seen", "cure"):
+                    said = getattr(check, name)
+                    sys.stdout.write(f"  {name:9} {said}\n" if said else "")
     leave_as(0 if good else 1)
 
 

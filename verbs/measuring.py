@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from lab.errors import InputError
-from verbs.verb import IMAGES, JSON, Argument, Given, Verb, leave_as
+from verbs.verb import IMAGES, JSON, Argument, Given, Verb, leave_as, reader_may_leave
 
 
 def bench(given: Given) -> None:
@@ -69,10 +69,11 @@ def gate(given: Given) -> None:
         step_summary=Path(summary) if summary and given.markdown is None else None,
     )
     write(result, files)
-    sys.stdout.write(text.as_json(result) if given.json else text.render(result))
-    if given.annotations:
-        # GitHub reads both streams; JSON has the first for itself.
-        (sys.stderr if given.json else sys.stdout).write(annotations.render(result))
+    with reader_may_leave():
+        sys.stdout.write(text.as_json(result) if given.json else text.render(result))
+        if given.annotations:
+            # GitHub reads both streams; JSON has the first for itself.
+            (sys.stderr if given.json else sys.stdout).write(annotations.render(result))
     leave_as(result.exit_status)
 
 

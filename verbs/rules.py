@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Any
 
-from verbs.verb import JSON, LAB, POD, Argument, Given, Verb, print_json
+from verbs.verb import JSON, LAB, POD, Argument, Given, Verb, print_json, reader_may_leave
 
 
 def rules_show(given: Given) -> None:
@@ -30,10 +30,11 @@ def rules_check(given: Given) -> None:
 
     with find(given.lab) as found:
         drift = liverules.check(found, found.pod(given.pod))
-    if given.json:
-        print_json({"pod": given.pod, "drifted": bool(drift), **drift.data})
-    else:
-        sys.stdout.write(drift.diff or f"pod {given.pod} has the rules that it asks for\n")
+    with reader_may_leave():
+        if given.json:
+            print_json({"pod": given.pod, "drifted": bool(drift), **drift.data})
+        else:
+            sys.stdout.write(drift.diff or f"pod {given.pod} has the rules that it asks for\n")
     raise SystemExit(int(bool(drift)))
 
 

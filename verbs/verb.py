@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
 Given = argparse.Namespace
@@ -55,6 +57,16 @@ def print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
     for row in cells:
         sys.stdout.write("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Print in the block what comes before a verdict: the exit status is that verdict, whoever stops reading."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def leave_as(status: int) -> NoReturn:

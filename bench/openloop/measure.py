@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench import arms, inside, processes
+from bench.arm import Arm
 from bench.arms import ArmPods
 from bench.openloop.histogram import Histogram
 from bench.plan import Plan, Rate
 from bench.samples import RateSample
-from lab import wire
 from lab.errors import PodError
 from lab.lab import Lab
 
@@ -56,6 +56,11 @@ def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, see
     return found
 
 
+def opened(plan: Plan, _arm: Arm) -> int:
+    """Return how many connections `measure` makes to an arm, at least: it makes another for one that failed."""
+    return sum(rate.connections for rate in plan.rates)
+
+
 def sample(rebuild: int, arm: str, rate: Rate, said: Mapping[str, Any], cpu_s: float, memory_kib: int) -> RateSample:
     """Make a row of what the generator said and what the arm's proxies spent meanwhile (-1: it has none)."""
     latency, lag = Histogram.from_pairs(said["latency"]), Histogram.from_pairs(said["lag"])
@@ -80,8 +85,7 @@ def sample(rebuild: int, arm: str, rate: Rate, said: Mapping[str, Any], cpu_s: f
 
 
 def _ask(link: socket.socket, order: dict[str, Any]) -> dict[str, Any]:
-    wire.send(link, order)
-    answer, _ = wire.receive(link)
+    answer = inside.ask(link, order)
     if "latency" not in answer:
         raise PodError("the load generator ended without figures; what it said is above")
     return answer

@@ -38,7 +38,8 @@ _FINE: Final = {**_SHORT, "rebuilds": 30, "requests_per_round": 100, "connection
 _BURNER: Final = """
 import os, random, sys, time
 os.sched_setaffinity(0, {int(sys.argv[1])})
-while True:
+parent = os.getppid()
+while os.getppid() == parent:
     end = time.monotonic() + random.uniform(0.05, 0.5)
     while time.monotonic() < end:
         pass

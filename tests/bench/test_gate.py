@@ -154,6 +154,7 @@ def changed_facts(**changes: Any):
         (changed_plan(rebuilds=20), "plan: rebuilds: 10 here, 20 in the base"),
         (changed_plan(path="/big"), "plan: path: / here, /big in the base"),
         (changed_facts(client="curl"), "client: own here, curl in the base"),
+        (changed_facts(client_digest="c" * 64), "the client's code: nothing here, cccccccccccc… in the base"),
         (changed_facts(images={"nginx": "nginx/1.22"}), "image nginx: nothing here, nginx/1.22 in the base"),
         (
             changed_facts(rule_sets={"base/nginx": "a" * 64, "head/nginx": "b" * 64}),
@@ -190,9 +191,19 @@ def test_another_machine_is_a_caveat():
     ] == [caveat.what for caveat in result.caveats if "machine" in caveat.what]
 
 
+def test_another_build_is_a_caveat():
+    """Which Envoy and which commit an arm had is told where it differs: it may be what is compared."""
+    result = against_base(RUN, changed_facts(envoys={"head": "1.35.0"}, revisions={"git:main": "a" * 40}))
+    assert Outcome.PASS == result.verdict
+    assert [
+        "not the base's build: Envoy of arm head: nothing here, 1.35.0 in the base",
+        f"not the base's build: commit of git:main: nothing here, {'a' * 40} in the base",
+    ] == [caveat.what for caveat in result.caveats if "build" in caveat.what]
+
+
 def test_a_doubtful_base_keeps_from_passing():
     """A base that is interrupted is no base to pass against."""
-    assert Outcome.INCONCLUSIVE == against_base(RUN, changed_facts(state="running")).verdict
+    assert Outcome.INCONCLUSIVE == against_base(RUN, changed_facts(state="interrupted")).verdict
 
 
 @pytest.mark.parametrize(

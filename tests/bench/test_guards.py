@@ -1,7 +1,7 @@
 import pandas as pd
 
 from bench import activity, guards
-from bench.samples import ROUND_COLUMNS, RoundSample
+from bench.samples import LOAD_COLUMNS, ROUND_COLUMNS, LoadSample, RoundSample
 
 QUIET = RoundSample(1, 1, 1.0, 0.0, 5000, 3, 200)
 
@@ -30,6 +30,17 @@ def test_each_doubt_is_told_once_with_its_size():
         "in 2 of 3 rounds the measuring client had to share its CPU (stopped up to 900 times in one)",
         "up to 20,000 closed connections held their port in a client's pod, and connect slows from there",
     ] == said(loud, QUIET, loud)
+
+
+def test_failed_requests_of_loads_are_told() -> None:
+    """How many, in how many loads and of which arms; nothing where none failed."""
+    good = LoadSample(1, "tcp", 32, 900, 0, 900.5, 10.5, 20.5, 30.5, -1, -1)
+    loads = [good, good._replace(arm="http", failed=7), good._replace(rebuild=2, arm="http", failed=5)]
+    said = [
+        [each.what for each in guards.load_caveats(pd.DataFrame(rows, columns=list(LOAD_COLUMNS)))]
+        for rows in (loads, [good], [])
+    ]
+    assert [["12 requests failed in 2 loads (http), which ratios leave out"], [], []] == said
 
 
 def test_activity_between_two_readings():

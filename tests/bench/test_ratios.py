@@ -104,6 +104,16 @@ def test_loads_are_compared_rebuild_by_rebuild() -> None:
     assert found[2].unit == "MiB"
 
 
+def test_a_load_with_failures_is_no_value() -> None:
+    """An error that comes at once is no throughput: that build is left out, and with it its pair."""
+    asked = plan({"of": "requests-per-s", "arm": "a", "against": "b", "connections": 32})
+    rows = [(build, arm, 32, 100.0, 1.0, -1) for build in (1, 2, 3) for arm in ("a", "b")]
+    table = loads(rows)
+    table.loc[table.index[0], ["failed", "requests_per_s"]] = (90, 5000.0)
+    (row,) = ratios.compare(asked, pd.DataFrame(), table)
+    assert (1.0, 2) == (row.ratio, row.rebuilds)
+
+
 def test_a_run_that_was_cut_before_its_loads_has_no_figures() -> None:
     """What was not measured is unknown, and no error."""
     asked = plan({"of": "requests-per-s", "arm": "a", "against": "b", "connections": 32, "at_least": 1.5})

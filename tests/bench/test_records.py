@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -123,10 +124,50 @@ with RunWriter(Path({str(tmp_path)!r}), PLAN, 1, NOON) as writer:
     assert [tuple(MEANWHILE)] * 2 == list(run.rounds.itertuples(index=False, name=None))
     assert [tuple(LOAD)] == list(run.loads.itertuples(index=False, name=None))
     assert not run.complete
-    assert "this run is running" in run.caveats[0].what
+    assert "this run is interrupted" in run.caveats[0].what
 
 
-@pytest.mark.parametrize(("name", "read"), [("rounds.csv", read_rounds), ("loads.csv", read_loads)])
+LINES = pytest.mark.parametrize(("name", "read"), [("rounds.csv", read_rounds), ("loads.csv", read_loads)])
+
+
+@LINES
+def test_a_torn_head_holds_nothing(tmp_path: Path, name: str, read: Callable[[Path], pd.DataFrame]):
+    """A file that was cut before its head was whole is as good as none."""
+    for text in ("", "rebuild,ar"):
+        (tmp_path / name).write_text(text)
+        assert read(tmp_path).empty
+
+
+@LINES
+def test_two_files_joined_are_refused(tmp_path: Path, name: str, read: Callable[[Path], pd.DataFrame]):
+    """A second head among the lines is no number."""
+    with RunWriter(tmp_path, PLAN, 1, NOON) as writer:
+        writer.append_round(MEANWHILE)
+        writer.append_loads([LOAD])
+    path = writer.directory / name
+    path.write_bytes(2 * path.read_bytes())
+    with pytest.raises(InputError, match="restore the file as it was written"):
+        read(writer.directory)
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path: Path):
+    """The message names the run, the reason and the cure; what was recorded before stays readable."""
+
+    def until_full() -> None:
+        with RunWriter(tmp_path, PLAN, 1, NOON) as writer:
+            writer.append(ROUNDS[0])
+            full = os.open("/dev/full", os.O_WRONLY)
+            os.dup2(full, writer._samples.fileno())
+            os.close(full)
+            writer.append(ROUNDS[1])
+
+    with pytest.raises(InputError, match=r"No space left on device; make room"):
+        until_full()
+    (directory,) = tmp_path.iterdir()
+    assert ("interrupted", len(ROUNDS[0])) == (state(directory), len(read_samples(directory)[0]))
+
+
+@LINES
 def test_a_torn_line_is_left_out(tmp_path: Path, name: str, read: Callable[[Path], pd.DataFrame]):
     """A line that was cut in the middle does not count, and the whole ones before it do."""
     with RunWriter(tmp_path, PLAN, 1, NOON) as writer:

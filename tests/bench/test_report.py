@@ -91,6 +91,14 @@ def test_cut_in_its_first_warmup(tmp_path: Path):
         report(record(tmp_path, ROUNDS[:1]))
 
 
+def test_a_directory_that_cannot_be_written_to(tmp_path: Path):
+    """What the disk says is one message with the file and the cure."""
+    directory = record(tmp_path, ROUNDS)
+    (directory / "summary.csv").mkdir()
+    with pytest.raises(InputError, match=r"cannot write .*summary\.csv: Is a directory; make room, or give another"):
+        report(directory)
+
+
 def test_torn_run_is_drawn(tmp_path: Path):
     """A run whose last round is torn is drawn from the rounds before it, with the caveat under its figures."""
     directory = record(tmp_path, ROUNDS)

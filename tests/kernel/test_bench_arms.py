@@ -136,9 +136,10 @@ def test_two_revisions_are_two_arms(checkout: Path) -> None:
     asked = builds.compare(plan.load("compare"), "git:HEAD", "bundled")
     asked = from_dict(plan.as_dict(asked) | SHORT, "here")
     with revisions.extracted(asked, checkout) as proxies:
-        program = Path(proxies["git:HEAD"])
+        programs = {word: each.program for word, each in proxies.items()}
+        program = Path(programs["git:HEAD"])
         assert program.exists()
-        assert {arm.name: (28, {200}) for arm in asked.arms} == answered(asked, proxies=proxies)
+        assert {arm.name: (28, {200}) for arm in asked.arms} == answered(asked, proxies=programs)
     assert not program.parent.parent.exists()
 
 
@@ -148,7 +149,7 @@ def test_a_killed_run_leaves_no_revision(checkout: Path) -> None:
 from bench import builds, plan, revisions
 from pathlib import Path
 with revisions.extracted(builds.compare(plan.load("compare"), "git:HEAD", "bundled"), Path({str(checkout)!r})) as found:
-    print(found["git:HEAD"], flush=True)
+    print(found["git:HEAD"].program, flush=True)
     input()
 """
     with subprocess.Popen(

@@ -52,7 +52,7 @@ def test_an_arm_is_proven_by_whichever_way_its_rules_came(way: Way) -> None:
 
     assert {b"HTTP/1.1 200 OK"} == answers
     for arm in chosen.arms:
-        proof.check(arm, before[arm.name], after[arm.name], CONNECTIONS)
+        proof.check(arm, before[arm.name], after[arm.name], proof.Opened.exactly(CONNECTIONS))
         if arm.client == "injected" or arm.server != "plain":
             with pytest.raises(PodError, match="did not take its path"):
-                proof.check(arm, before[arm.name], after[arm.name], CONNECTIONS + 1)
+                proof.check(arm, before[arm.name], after[arm.name], proof.Opened.exactly(CONNECTIONS + 1))
