@@ -176,10 +176,11 @@ def _tables(values: Sequence[Row] | Sequence[Check]) -> list[dict[str, Any]]:
 
 def _draw(rows: Sequence[Row], rebuilds: int, machine: Environment, stem: Path) -> None:
     builds = f"{rebuilds} lab builds ({_wrk_rebuilds(rebuilds)} for wrk)"
+    rest = "CPUs may sleep" if awake.hindrance() else "CPUs kept awake"
     machine_said = f"{machine.cpu_model}, {len(machine.cpus)} CPUs, Linux {machine.kernel}, Python {machine.python}"
     foot = (
         "The server spins for a known time before each answer; what an arm takes longer than one without is recovered.",
-        f"Total time: the mean over {builds} of the median paired difference. {machine_said}.",
+        f"Total time: the mean over {builds} of the median paired difference. {rest}; {machine_said}.",
     )
     with mpl.rc_context(style.RC):
         style.save(picture.figure(rows, "A known delay, and what is found of it", foot), stem)
