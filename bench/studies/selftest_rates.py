@@ -6,7 +6,9 @@ Two times RUNS (200) short runs of two identical arms, quiet and with a process 
 and off; then half as many with an injected 20 µs, and again with the CPUs kept awake (`bench.awake`; left out where
 they can't be): coverage and detection; and as many with an injected 5 µs on kept-alive connections, of at most 60 s
 each: detection. Three quarters of an hour on two cores. Rates that are claimed (5 % alarms, 95 % coverage) are judged
-by a one-sided binomial test at 0.01, since a bare limit would fail a perfect instrument in half of its studies.
+by a one-sided binomial test at 0.01, since a bare limit would fail a perfect instrument in half of its studies. Where
+CPUs sleep only intervals below 20 µs are wrong: on one machine 85 of 100 held 20 µs on kept-alive connections, with a
+mean of 20.24, because a CPU that has slept longer wakes later.
 """
 
 import argparse
@@ -76,7 +78,7 @@ def _burner(runs: int) -> Iterator[tuple[str, bool]]:
 
 
 def _delay_20(runs: int) -> Iterator[tuple[str, bool]]:
-    yield from _delay_20_of(_delayed(20.0, _SHORT), max(1, runs // 2))
+    yield from _delay_20_of(_delayed(20.0, _SHORT), max(1, runs // 2), asleep=True)
 
 
 def _delay_20_awake(runs: int) -> Iterator[tuple[str, bool]]:
@@ -84,19 +86,27 @@ def _delay_20_awake(runs: int) -> Iterator[tuple[str, bool]]:
     if hindrance:
         print(f"left out: {hindrance}", flush=True)
         return
-    yield from _delay_20_of(_delayed(20.0, {**_SHORT, "placement": {"awake": True}}), max(1, runs // 2))
+    plan = _delayed(20.0, {**_SHORT, "placement": {"awake": True}})
+    yield from _delay_20_of(plan, max(1, runs // 2), asleep=False)
 
 
-def _delay_20_of(plan: Plan, runs: int) -> Iterator[tuple[str, bool]]:
+def _delay_20_of(plan: Plan, runs: int, *, asleep: bool) -> Iterator[tuple[str, bool]]:
+    """Judge coverage and detection; where CPUs sleep, one above the delay is no fault of the harness."""
     summaries = [rows(_summary(plan, number)) for number in _counted(runs)]
     for connection in plan.connections:
         found = [each["spin", connection, "total"] for each in summaries]
         covered = sum(each.low_us <= 20.0 <= each.high_us for each in found)
-        p_value = binomtest(covered, runs, 1 - _NOMINAL, alternative="less").pvalue
+        above = sum(each.low_us > 20.0 for each in found)
+        if asleep:
+            p_value = binomtest(runs - covered - above, runs, _NOMINAL / 2, alternative="greater").pvalue
+        else:
+            p_value = binomtest(covered, runs, 1 - _NOMINAL, alternative="less").pvalue
         mean_us = sum(each.overhead_us for each in found) / runs
         half_us = sum(each.high_us - each.low_us for each in found) / runs / 2
-        said = f"{connection}: {covered} of {runs} intervals hold 20 µs (mean {mean_us:.2f} ± {half_us:.2f} each)"
-        yield f"{said}; 95 % explains as few with p = {p_value:.3f}", p_value >= _ALPHA
+        wrong = "as many below it" if asleep else "as few"
+        said = f"{connection}: {covered} of {runs} intervals hold 20 µs, {above} lie above"
+        said += f" (mean {mean_us:.2f} ± {half_us:.2f} each)"
+        yield f"{said}; 95 % explains {wrong} with p = {p_value:.3f}", p_value >= _ALPHA
         seen = sum(each.verdict == Verdict.CHANGED for each in found)
         yield f"{connection}: 20 µs detected in {seen} of {runs} runs (at least 99 %)", seen >= 0.99 * runs
 
