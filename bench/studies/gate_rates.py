@@ -55,6 +55,8 @@ def main() -> None:
     asked.add_argument("runs", nargs="?", type=int, default=20)
     asked.add_argument("--delay-us", type=float, default=30.0)
     given = asked.parse_args()
+    if given.runs < 1:
+        asked.error("RUNS: 1 or more")
     # Commits, not names: somebody may commit meanwhile. The same in other words is a build of its own.
     base = f"git:{_git('rev-parse', 'HEAD').strip()}"
     slow, same = f"git:{slower(given.delay_us)}", f"git:{_commit(_git('rev-parse', 'HEAD^{tree}').strip(), 'The same')}"

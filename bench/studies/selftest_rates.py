@@ -55,6 +55,8 @@ def main() -> None:
     asked.add_argument("runs", nargs="?", type=int, default=200)
     asked.add_argument("--only", choices=_PARTS)
     given = asked.parse_args()
+    if given.runs < 2:
+        asked.error("RUNS: 2 or more")
     good = True
     for name, part in _PARTS.items():
         if given.only in (None, name):
