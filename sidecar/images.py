@@ -10,7 +10,7 @@ from lab.program import Hook, Program, Registry, Standin
 from sidecar import contract, inject, podrules
 from sidecar.agent.probers import VARIABLE
 from sidecar.agent.settings import ENVIRONMENT, Settings
-from sidecar.envoy.find import find_envoy
+from sidecar.envoy.find import find_envoy, require_open
 from sidecar.intent import Intent, Ports
 from sidecar.rules import Options, Ruleset, tools
 
@@ -59,7 +59,7 @@ def settings_of(pod: Pod) -> Settings:
     rules = podrules.of_pod(pod)
     options = rules.options if rules is not None else Options()
     return Settings(
-        proxy=_found(contract.command(pod.metadata.annotations)),
+        proxy=_found(contract.command(pod.metadata.annotations), pod),
         ports=tuple(
             port.container_port
             for container in pod.spec.containers
@@ -82,16 +82,20 @@ def settings_of(pod: Pod) -> Settings:
     )
 
 
-def _found(command: tuple[str, ...]) -> tuple[str, ...]:
+def _found(command: tuple[str, ...], pod: Pod) -> tuple[str, ...]:
     """Return `command`, Envoy's with the path of its binary: to look for it takes files that a pod's user may not read.
 
-    Raises `MachineError` where there is no such Envoy.
+    Raises `MachineError` where there is no such Envoy, or none that the sidecar's user may run.
     """
     if command[0] != contract.ENVOY:
         return command
     program, *rest = command
     wanted = rest[1] if rest[:1] == ["--envoy"] else ""
-    return (program, "--envoy", str(find_envoy(wanted)), *(rest[2:] if wanted else rest))
+    binary = find_envoy(wanted)
+    every = (*pod.spec.init_containers, *pod.spec.containers)
+    if any(each.security_context.run_as_user for each in every if each.name == inject.PROXY_NAME):
+        require_open(binary)
+    return (program, "--envoy", str(binary), *(rest[2:] if wanted else rest))
 
 
 def _proxy(pod: Pod, container: Container) -> Program:

@@ -52,6 +52,19 @@ def find_envoy(choice: str = "") -> Path:
     return Path(found)
 
 
+def require_open(binary: Path) -> None:
+    """Raise `MachineError` unless everybody may run `binary`: a sidecar's user is not the one who started the lab.
+
+    Debian's adduser makes home directories that only their owner may enter, and an environment of Python lies in one.
+    """
+    for each in reversed((binary, *binary.parents)):
+        if not each.stat().st_mode & 0o001:
+            raise MachineError(
+                f"Envoy is {binary}, and a sidecar's user can't get there: {each} is its owner's alone: "
+                f"`chmod o+x {each}`, or copy Envoy to where everybody may run it and name that with {BINARY}"
+            )
+
+
 def envoy_version(binary: Path) -> str:
     """Return the version that `binary` says it is, such as `1.35.0`; asked once a process.
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import InputError, MachineError
-from sidecar.envoy.find import envoy_version, find_envoy
+from sidecar.envoy.find import envoy_version, find_envoy, require_open
 
 
 def program(path: Path, says: str = "") -> Path:
@@ -27,6 +27,14 @@ def test_chosen_binary_must_be_one(choice: str, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("SIDELAB_ENVOY", str(tmp_path / "nothing"))
     with pytest.raises(InputError, match="is no executable file"):
         find_envoy(choice)
+
+
+def test_a_binary_behind_a_closed_door_is_named_with_it(tmp_path: Path) -> None:
+    """The directory that keeps a sidecar's user out is in the message, with the command that opens it."""
+    binary = program(tmp_path / "envoy")
+    tmp_path.chmod(0o700)
+    with pytest.raises(MachineError, match=rf"Envoy is {binary}, and .*: `chmod o\+x /\S+`, or copy"):
+        require_open(binary)
 
 
 def test_versions_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
