@@ -44,6 +44,8 @@ def caveats(found: Sequence[Caveat]) -> Markup:
 def environment(facts: Mapping[str, Any]) -> Markup:
     """List the machine, where client and lab ran on it, what the images were, and every version."""
     machine = dict(facts.get("environment") or {})
+    if isinstance(machine.get("steal_ratio"), float):
+        machine["steal_ratio"] = f"{machine['steal_ratio']:.2%} of its time since boot"
     said = {title: _said(machine.pop(key)) for key, title in _MACHINE.items() if key in machine}
     said |= {f"placement: {key.replace('_', ' ')}": _said(each) for key, each in _table(facts.get("placement"))}
     said |= {f"image {key}": _said(each) for key, each in _table(facts.get("images"))}
