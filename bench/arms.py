@@ -17,6 +17,7 @@ from bench.arm import Arm
 from bench.plan import Plan
 from lab.errors import InputError
 from lab.manifest import Container, EnvVar, Manifest, Pod, PodSpec, Port, Probe, TCPSocket
+from lab.programs.nginx import DELAY
 from sidecar import inject, podrules
 from sidecar.inject import names
 from sidecar.intent import Ports
@@ -173,7 +174,7 @@ class _Place:
             second = Port(container_port=Ports().inbound)
             container = structs.replace(container, ports=(*container.ports, second))
         if self.arm.delay_us is not None and container.ports:
-            spin = EnvVar(name="SPIN_US", value=f"{self.arm.delay_us:g}")
+            spin = EnvVar(name=DELAY, value=f"{self.arm.delay_us:g}")
             container = structs.replace(container, env=(*container.env, spin))
         return container
 

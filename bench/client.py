@@ -16,13 +16,12 @@ import gc
 import resource
 import socket
 import struct
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Protocol
 
-from bench.inside import begin
+from bench.inside import begin, run
 from bench.polling import PollingSocket
 from bench.stamps import Stamps
 from lab import syscalls, wire
@@ -140,9 +139,8 @@ def _head(buffer: bytearray, size: int) -> tuple[int, int, int]:
     return int(buffer[9:12]), end + 4, length
 
 
-def serve(descriptor: int) -> None:
-    """Take orders from the socket `descriptor` until it closes: first what to measure, then rounds."""
-    link = socket.socket(fileno=descriptor)
+def serve(link: socket.socket) -> None:
+    """Take orders from `link` until it closes: first what to measure, then rounds."""
     order, pods = begin(link)
     targets = [(host, port, path) for host, port, path in order["targets"]]
     client: Client
@@ -155,11 +153,7 @@ def serve(descriptor: int) -> None:
     gc.disable()
     while (request := wire.receive(link)[0]) != {}:
         before = resource.getrusage(resource.RUSAGE_SELF)
-        try:
-            samples = run_round(request["slots"], pods, client.measure)
-        except PodError as error:
-            wire.send(link, {"error": str(error)})
-            return
+        samples = run_round(request["slots"], pods, client.measure)
         after = resource.getrusage(resource.RUSAGE_SELF)
         answer = {
             "samples": samples,
@@ -187,8 +181,4 @@ def _time_wait(pod: int) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        serve(int(sys.argv[1]))
-    except PodError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(error.exit_status) from None
+    run(serve)

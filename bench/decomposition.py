@@ -5,6 +5,7 @@ interaction is what an arm adds beyond what its parts add alone: the terms of a 
 remainder is a figure of its own instead of a rounding of the others.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from bench import plan as plans
 from bench.plan import Plan
 from bench.samples import PHASES
 from bench.statistics import Floats, estimate, rebuild_medians
+from bench.verdict import GATED
 
 CSV = "decomposition.csv"
 
@@ -50,6 +52,14 @@ def decompose(plan: Plan, samples: pd.DataFrame) -> list[Term]:
                 center, low, high = (float(each) for each in (over.mean, over.low, over.high))
                 found.append(Term(term.name, connection, phase, center, low, high, int((~np.isnan(values)).sum())))
     return found
+
+
+def laid_out(found: Sequence[Term]) -> tuple[list[tuple[str, str]], dict[str, list[Term | None]]]:
+    """Return the gated (connection, phase) that any term has, and for each term by name what it has for them."""
+    known = {(each.term, each.connection, each.phase): each for each in found}
+    columns = [kind for kind in GATED if any(key[1:] == kind for key in known)]
+    names = dict.fromkeys(each.term for each in found)
+    return columns, {name: [known.get((name, *column)) for column in columns] for name in names}
 
 
 def _values(term: plans.Term, reference: str, medians: dict[str, pd.DataFrame], row: tuple[str, str]) -> Floats:

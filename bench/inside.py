@@ -8,12 +8,13 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import syscalls, wire
+from lab.errors import PodError
 
 if TYPE_CHECKING:
     from lab.lab import Key, Lab
@@ -49,13 +50,19 @@ def started(module: str, lab: "Lab", pods: "Sequence[Key]", order: Mapping[str, 
                 os.close(fd)
 
 
-def ask(link: socket.socket, order: Mapping[str, Any]) -> dict[str, Any]:
-    """Send an order to a process that was `started` and return its answer; {} where it has ended."""
-    try:
+def ask(link: socket.socket, order: Mapping[str, Any], who: str) -> dict[str, Any]:
+    """Send an order to a process that was `started` and return its answer.
+
+    Raises `PodError` in its own words where it failed; `who` is what to call it.
+    """
+    answer: dict[str, Any] = {}
+    with suppress(ConnectionError):
         wire.send(link, dict(order))
-        return wire.receive(link)[0]
-    except ConnectionError:
-        return {}
+    with suppress(ConnectionError):  # one that has ended may have said why
+        answer, _ = wire.receive(link)
+    if not answer or "error" in answer:
+        raise PodError(f"{who} failed: {answer.get('error', 'it ended without a word')}")
+    return answer
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -65,6 +72,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def run(serve: Callable[[socket.socket], None]) -> None:
+    """Be such a process: `serve` the socket that our argument names; a `PodError` is told over it, and the end."""
+    with socket.socket(fileno=int(sys.argv[1])) as link:
+        try:
+            serve(link)
+        except PodError as error:
+            with suppress(ConnectionError):  # whoever asked may be gone
+                wire.send(link, {"error": str(error)})
+            raise SystemExit(error.exit_status) from None
 
 
 def begin(link: socket.socket) -> tuple[dict[str, Any], list[int]]:

@@ -8,6 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from lab.reach import closed
+
 _HIDDEN = (Path("/tmp"), Path("/run"))
 _UNUSED = shutil.ignore_patterns(
     *("site-packages", "test", "config-*", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "*.opt-*.pyc")
@@ -32,4 +34,4 @@ def shell_command(directory: Path) -> str:
 def _is_open(path: Path) -> bool:
     """Tell whether a pod sees `path` and lets anybody pass to it."""
     hidden = any(path.is_relative_to(each) for each in _HIDDEN)
-    return not hidden and all(each.stat().st_mode & 0o001 for each in (path, *path.parents))
+    return not hidden and closed(path) is None

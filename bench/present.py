@@ -8,13 +8,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.decomposition import Term
+from bench.decomposition import Term, laid_out
 from bench.openloop.table import table as openrates
 from bench.ratios import Row as Ratio
 from bench.report import report
 from bench.summary import Row, microseconds, rows
 from bench.tables import titled
-from bench.verdict import GATED
 
 # What a person compares; summary.csv has every phase, each with its own overhead and verdict.
 _SHOWN = ("namelookup", "connect", "appconnect", "starttransfer", "total")
@@ -62,13 +61,12 @@ def _table(connection: str, found: list[Row]) -> Table:
 def _terms(found: Sequence[Term]) -> Table:
     """Lay out the terms of the overhead: what each adds to the gated phases, with its interval."""
     table = titled("what each part adds, µs [95 %]")
-    cells = {(each.term, each.connection, each.phase): each for each in found}
-    columns = [kind for kind in GATED if any(key[1:] == kind for key in cells)]
+    columns, cells = laid_out(found)
     table.add_column("part", no_wrap=True)
     for connection, phase in columns:
         table.add_column(f"{connection}\n{phase}", justify="right", no_wrap=True)
-    for name in dict.fromkeys(each.term for each in found):
-        table.add_row(name, *(_term(cells.get((name, *column))) for column in columns))
+    for name, row in cells.items():
+        table.add_row(name, *map(_term, row))
     return table
 
 

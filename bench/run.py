@@ -24,7 +24,7 @@ from bench.samples import RoundSample, Sample
 from bench.schedule import Slot
 from bench.setup import Setup, facts, prepare
 from bench.stamps import Stamps
-from lab.errors import InputError, PodError
+from lab.errors import InputError
 from lab.lab import Lab, foreground
 
 CHECKOUT = Path(__file__).parent.parent
@@ -177,9 +177,7 @@ class MeasuringClient:
     def round(self, slots: Sequence[Slot]) -> list[Stamps]:
         """Measure one round; raises `PodError` with the client's own words when it fails."""
         order = [(self._index[slot.arm], slot.connection == "new") for slot in slots]
-        answer = inside.ask(self._link, {"slots": order})
-        if "samples" not in answer:
-            raise PodError(f"the measuring client failed: {answer.get('error', 'it ended without a word')}")
+        answer = inside.ask(self._link, {"slots": order}, "the measuring client")
         before, self._opened = self._opened, answer["opened"]
         self.opened = {name: self._opened[number] - before[number] for name, number in self._index.items()}
         self.preempted, self.time_wait = answer["preempted"], answer["time_wait"]

@@ -109,6 +109,12 @@ def column(phase: str) -> str:
     return f"{phase}_us"
 
 
+def has_tail(n: int, q: float) -> bool:
+    """Tell whether `n` values hold a q-quantile (0 < q < 1): n ≥ 10 / (1 - q), or the tail is a handful of them."""
+    # The slack is for 1 - 0.9, which is a little less than 0.1 in binary.
+    return n * (1 - q) >= 10 - 1e-9
+
+
 def encode(samples: Iterable[Sample]) -> str:
     """Write samples as CSV lines without a header; times with one decimal (100 ns, below what any stamp resolves)."""
     return "".join(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
-from bench.samples import PHASES, WARMUP_ROUND, column
+from bench.samples import PHASES, WARMUP_ROUND, column, has_tail
 
 Floats = npt.NDArray[np.float64]
 
@@ -158,7 +158,4 @@ def holm(p_values: Floats) -> Floats:
 def percentile(values: Floats, q: float) -> float:
     """Compute the q-quantile (0 < q < 1) of all requests; NaN where n < 10 / (1 - q) is too small to hold a tail."""
     known = values[~np.isnan(values)]
-    # The slack is for 1 - 0.9, which is a little less than 0.1 in binary.
-    if known.size * (1 - q) < 10 - 1e-9:
-        return float("nan")
-    return float(np.quantile(known, q))
+    return float(np.quantile(known, q)) if has_tail(known.size, q) else float("nan")

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Self
 
+from bench.samples import has_tail
+
 _HALF_BITS = 10
 _HALF = 1 << _HALF_BITS
 _LINEAR = 2 * _HALF
@@ -54,10 +56,7 @@ class Histogram:
 
         NaN where n < 10 / (1 - q) is too small to hold a tail.
         """
-        # The slack is for 1 - 0.9, which is a little less than 0.1 in binary.
-        if len(self) * (1 - q) < 10 - 1e-9:
-            return math.nan
-        return self.quantile(q)
+        return self.quantile(q) if has_tail(len(self), q) else math.nan
 
     def quantile(self, q: float) -> float:
         """Return the same for any n but 0."""

@@ -4,7 +4,6 @@ The order of the arms is decided anew for each lab build by the run's seed: two 
 """
 
 import random
-import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,6 @@ from bench.arms import ArmPods
 from bench.openloop.histogram import Histogram
 from bench.plan import Plan, Rate
 from bench.samples import RateSample
-from lab.errors import PodError
 from lab.lab import Lab
 
 
@@ -49,7 +47,7 @@ def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, see
                     "schedule": rate.schedule,
                 }
                 before_s = processes.cpu_s(proxies[name])
-                said = _ask(link, order)
+                said = inside.ask(link, order, "the load generator")
                 spent_s = processes.cpu_s(proxies[name]) - before_s
                 memory_kib = processes.peak_kib(proxies[name]) if proxies[name] else -1
                 found.append(sample(rebuild, name, rate, said, spent_s if proxies[name] else -1.0, memory_kib))
@@ -82,10 +80,3 @@ def sample(rebuild: int, arm: str, rate: Rate, said: Mapping[str, Any], cpu_s: f
         cpu_s_per_1000=1000 * cpu_s / served if cpu_s >= 0 and served else -1.0,
         memory_kib=memory_kib,
     )
-
-
-def _ask(link: socket.socket, order: dict[str, Any]) -> dict[str, Any]:
-    answer = inside.ask(link, order)
-    if "latency" not in answer:
-        raise PodError("the load generator ended without figures; what it said is above")
-    return answer

@@ -5,10 +5,9 @@ It speaks as `bench.client` does: a socket whose descriptor is its argument, ord
 
 import gc
 import socket
-import sys
 from typing import Any
 
-from bench.inside import begin
+from bench.inside import begin, run
 from bench.openloop.answers import Answer
 from bench.openloop.generator import Generator
 from bench.openloop.histogram import Histogram
@@ -19,9 +18,8 @@ from lab.errors import PodError
 _TIMEOUT_S = 5.0
 
 
-def serve(descriptor: int) -> None:
-    """Take orders from the socket `descriptor` until it closes: first the pods and a CPU, then loads."""
-    link = socket.socket(fileno=descriptor)
+def serve(link: socket.socket) -> None:
+    """Take orders from `link` until it closes: first the pods and a CPU, then loads."""
     _, pods = begin(link)
     while (asked := wire.receive(link)[0]) != {}:
         syscalls.setns(pods[asked["pod"]], syscalls.CLONE_NEWNET)
@@ -72,8 +70,4 @@ def _ask(link: socket.socket, request: bytes) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        serve(int(sys.argv[1]))
-    except PodError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(error.exit_status) from None
+    run(serve)

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from bench.decomposition import Term
+from bench.decomposition import Term, laid_out
 from bench.figures.ratios import quotient
 from bench.page.answer import chip
 from bench.page.html import Markup, element, table
@@ -14,7 +14,7 @@ from bench.plan import Plan
 from bench.ratios import Row as Ratio
 from bench.samples import PHASES
 from bench.summary import Row, microseconds, rows
-from bench.verdict import GATED, Verdict
+from bench.verdict import Verdict
 
 _CAPTION: Final = {
     "new": "A new connection per request, in µs",
@@ -75,15 +75,11 @@ def ratios(compared: Sequence[Ratio]) -> Markup:
 
 def terms(found: Sequence[Term]) -> Markup:
     """Make the table of the overhead's terms: a row each, a column for each connection and phase that is gated."""
-    known = {(each.term, each.connection, each.phase): each for each in found}
-    columns = [kind for kind in GATED if any(key[1:] == kind for key in known)]
-    lines = []
-    for name in dict.fromkeys(each.term for each in found):
-        cells = []
-        for column in columns:
-            term = known.get((name, *column))
-            cells.append("n/a" if term is None else _interval(term.mean_us, term.low_us, term.high_us))
-        lines.append([name, *cells])
+    columns, cells = laid_out(found)
+    lines = [
+        [name, *("n/a" if each is None else _interval(each.mean_us, each.low_us, each.high_us) for each in row)]
+        for name, row in cells.items()
+    ]
     headings = ["term", *(f"{connection}: {phase}" for connection, phase in columns)]
     return table("What each part adds, in µs [95 %]", headings, lines)
 

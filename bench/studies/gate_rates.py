@@ -45,8 +45,8 @@ _BUDGET: Final = """
 arm = "head"
 against = "base"
 """
-_LOOKS: Final = {"GIT_AUTHOR_NAME": "gate_rates", "GIT_AUTHOR_EMAIL": "gate_rates@localhost"}
-_COMMITTER: Final = {name.replace("AUTHOR", "COMMITTER"): value for name, value in _LOOKS.items()}
+_AUTHOR: Final = {"GIT_AUTHOR_NAME": "gate_rates", "GIT_AUTHOR_EMAIL": "gate_rates@localhost"}
+_COMMITTER: Final = {name.replace("AUTHOR", "COMMITTER"): value for name, value in _AUTHOR.items()}
 
 
 def main() -> None:
@@ -114,7 +114,7 @@ def slower(delay_us: float) -> str:
 
 def _commit(tree: str, why: str) -> str:
     """Make a commit on no branch; returns its id."""
-    return _git("commit-tree", tree, "-p", "HEAD", "-m", why, **_LOOKS, **_COMMITTER).strip()
+    return _git("commit-tree", tree, "-p", "HEAD", "-m", why, **_AUTHOR, **_COMMITTER).strip()
 
 
 def _git(*arguments: str, text: str = "", **environment: str) -> str:

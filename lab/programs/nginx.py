@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Connect = Callable[["Server", socket.socket, tuple[str, int]], Connection]
 """Makes the connection of an accepted socket and its peer's address."""
 
+DELAY = "SPIN_US"
+"""The environment variable that delays every answer by so many microseconds (see `lab.programs.spin`)."""
+
 DRAIN_S = 5.0
 """Responses under way have this long after SIGTERM."""
 
@@ -44,7 +47,7 @@ def main(context: "Context") -> None:
 
 def _connections(context: "Context") -> Connect:
     """Choose what becomes of an accepted socket, once: a server without a delay pays nothing for there being one."""
-    text = context.env.get("SPIN_US")
+    text = context.env.get(DELAY)
     if not text:
         return Connection
     from lab.programs.spin import Spinning, spin_ns  # noqa: PLC0415  # a thousand pods do without it

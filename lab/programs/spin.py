@@ -10,9 +10,7 @@ from time import perf_counter_ns
 
 from lab.errors import PodError
 from lab.programs.answers import Connection, Server
-
-VARIABLE = "SPIN_US"
-"""The environment variable that delays every answer of a stand-in by so many microseconds (0 to 100,000)."""
+from lab.programs.nginx import DELAY
 
 MOST_US = 100_000.0
 
@@ -52,7 +50,7 @@ def spin_ns(text: str) -> int:
     except ValueError:
         asked_us = -1.0
     if not 0 <= asked_us <= MOST_US:
-        raise PodError(f"nginx: {VARIABLE} = {text!r}: give microseconds, 0 to {MOST_US:,.0f}")
+        raise PodError(f"nginx: {DELAY} = {text!r}: give microseconds, 0 to {MOST_US:,.0f}")
     return max(0, round(asked_us * 1000) - _overrun_ns()) if asked_us else 0
 
 

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from lab.errors import InputError, MachineError
+from lab.reach import closed
 
 BINARY = "SIDELAB_ENVOY"
 """The environment variable that names the binary to use where nothing else was chosen."""
@@ -57,12 +58,12 @@ def require_open(binary: Path) -> None:
 
     Debian's adduser makes home directories that only their owner may enter, and an environment of Python lies in one.
     """
-    for each in reversed((binary, *binary.parents)):
-        if not each.stat().st_mode & 0o001:
-            raise MachineError(
-                f"Envoy is {binary}, and a sidecar's user can't get there: {each} is its owner's alone: "
-                f"`chmod o+x {each}`, or copy Envoy to where everybody may run it and name that with {BINARY}"
-            )
+    door = closed(binary)
+    if door is not None:
+        raise MachineError(
+            f"Envoy is {binary}, and a sidecar's user can't get there: {door} is its owner's alone: "
+            f"`chmod o+x {door}`, or copy Envoy to where everybody may run it and name that with {BINARY}"
+        )
 
 
 def envoy_version(binary: Path) -> str:

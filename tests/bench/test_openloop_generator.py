@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from serving import standin
 
 from bench.openloop.answers import Answer
 from bench.openloop.generator import Generator
 from bench.openloop.process import load
 from lab.errors import PodError
-from lab.programs import nginx
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -104,15 +104,9 @@ def test_no_connection_left_is_said() -> None:
 
 def test_a_load_is_what_its_order_says() -> None:
     """The process opens the connections, keeps the rate, and returns histograms."""
-    listening = nginx.listen(socket.AF_INET, "127.0.0.1", 0)
-    host, port = listening.getsockname()
-    server = nginx.Server([listening], "nginx")
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    order = {"host": host, "port": port, "request": REQUEST.decode(), "schedule": "uniform", "seed": "1"}
-    said = load(order | {"rate_per_s": 200, "duration_s": 0.2, "connections": 4})
-    server.stop()
-    thread.join(10)
+    with standin() as (host, port):
+        order = {"host": host, "port": port, "request": REQUEST.decode(), "schedule": "uniform", "seed": "1"}
+        said = load(order | {"rate_per_s": 200, "duration_s": 0.2, "connections": 4})
     assert (40, 4, 0) == (sum(count for _, count in said["latency"]), said["warmup"], said["errors"])
     assert 40 == sum(count for _, count in said["lag"])
 
