@@ -92,8 +92,7 @@ class Measured:
         if self._alarm:
             what = f"in {run.directory.name} two identical arms differ by more than chance explains"
             found.append(Caveat(what, "stop what else runs on the machine, measure again"))
-        status = run.samples["status"]
-        failed = int((run.samples["arm"].isin(arms) & ((status < 200) | (status > 299))).sum())
+        failed = int(statistics.unanswered(run.samples)["arm"].isin(arms).sum())
         if failed:
             what = f"in {run.directory.name} {failed} requests of the arms that are judged were not answered 2xx"
             found.append(Caveat(what, "read the pods' logs, measure again"))

@@ -40,6 +40,11 @@ def measured(samples: pd.DataFrame) -> pd.DataFrame:
     return samples[samples["round"] != WARMUP_ROUND]
 
 
+def unanswered(samples: pd.DataFrame) -> pd.DataFrame:
+    """Select the requests that were not answered 2xx."""
+    return samples[(samples["status"] < 200) | (samples["status"] > 299)]
+
+
 def rebuild_medians(samples: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Take per rebuild the median of the paired differences, arm - reference, in µs.
 

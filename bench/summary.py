@@ -121,7 +121,7 @@ def sentence(summary: pd.DataFrame, plan: Plan) -> str:
 def caveats(samples: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> list[Caveat]:
     """List the doubts that the samples themselves raise: failures, few rebuilds, drift in a build, a restless twin."""
     found = []
-    failed = samples[(samples["status"] < 200) | (samples["status"] > 299)]
+    failed = statistics.unanswered(samples)
     if len(failed):
         arms = ", ".join(f"{arm}: {count}" for arm, count in failed["arm"].value_counts().sort_index().items() if count)
         found.append(

@@ -61,7 +61,6 @@ def method(run: Run, summary: pd.DataFrame) -> Iterator[Markup]:
     plan = run.plan
     measured = statistics.measured(run.samples)
     sizes = sorted(int(size) for size in measured["bytes"].unique())
-    failed = int(((run.samples["status"] < 200) | (run.samples["status"] > 299)).sum())
     yield definitions(
         {
             "plan": f"{plan.name}: {plan.description}" if plan.description else plan.name,
@@ -70,7 +69,7 @@ def method(run: Run, summary: pd.DataFrame) -> Iterator[Markup]:
             "payload": " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1]))) + " bytes",
             "measured": f"{len(measured):,} requests in {measured['rebuild'].nunique()} lab builds; 0 left out",
             "warm-up": f"{len(run.samples) - len(measured):,} requests, first in each build; recorded, not counted",
-            "not answered 2xx": f"{failed:,}",
+            "not answered 2xx": f"{len(statistics.unanswered(run.samples)):,}",
             "client": str(run.facts.get("client", "own")),
             "seed of the order": str(run.facts.get("seed", "?")),
             "started": _moment(run.facts.get("started")),
@@ -134,7 +133,7 @@ def repeat(run: Run) -> Iterator[Markup]:
     yield element(
         "details",
         element("summary", "Digests: what must be equal for two runs to compare"),
-        definitions({"plan": run.plan.digest[:_DIGEST], **digests}),
+        definitions({"plan": _said(run.plan.digest), "client": _said(run.facts.get("client_digest")), **digests}),
     )
 
 
