@@ -1,16 +1,15 @@
-"""A Python that every user of a pod can run: this one where it may be, else a copy of it.
+"""A Python that a proxy's user can run: this one where its files' modes let others read them, else a copy of it.
 
-In a pod /tmp and /run are the pod's own, and the proxy's user is nobody special: an interpreter below /root, as pyenv
-installs it for root, is neither seen nor readable there.
+A pod is shown this interpreter wherever it is, but what was installed under a umask of 077 stays its owner's alone.
 """
 
 import shutil
 import sys
 from pathlib import Path
 
-from lab.reach import closed
+from lab import reach, view
+from sidecar.contract import UID
 
-_HIDDEN = (Path("/tmp"), Path("/run"))
 _UNUSED = shutil.ignore_patterns(
     *("site-packages", "test", "config-*", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "*.opt-*.pyc")
 )
@@ -19,19 +18,13 @@ _UNUSED = shutil.ignore_patterns(
 def shell_command(directory: Path) -> str:
     """Return a shell's words that replace it with Python, without site-packages; a copy is made in `directory`."""
     program = Path(sys.executable).resolve()
-    if _is_open(program) and _is_open(Path(sys.base_prefix).resolve()):
-        return f"exec '{program}' -ISB"
     home = Path(sys.base_prefix).resolve()
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    if not reach.look(str(program), reach.user(UID, UID)).problem and not view.is_closed(home / "lib" / version):
+        return f"exec '{program}' -ISB"
     (directory / "bin").mkdir(parents=True)
     shutil.copy(program, directory / "bin" / version)
     shutil.copytree(home / "lib" / version, directory / "lib" / version, ignore=_UNUSED)
     for library in (home / "lib").glob("libpython*.so*"):
         shutil.copy(library, directory / "lib" / library.name)
     return f"PYTHONHOME='{directory}' LD_LIBRARY_PATH='{directory}/lib' exec '{directory}/bin/{version}' -sSB"
-
-
-def _is_open(path: Path) -> bool:
-    """Tell whether a pod sees `path` and lets anybody pass to it."""
-    hidden = any(path.is_relative_to(each) for each in _HIDDEN)
-    return not hidden and closed(path) is None

@@ -16,8 +16,8 @@ from lab.errors import InputError, MachineError
 from lab.manifest import Container, Manifest, Pod
 from lab.program import Program, Registry, Standin
 from lab.programs import real
-from sidecar import podrules
-from sidecar.envoy.find import envoy_version, find_envoy, require_open
+from sidecar import contract, podrules
+from sidecar.envoy.find import envoy_version, find_envoy, require_runnable
 from sidecar.images import IMAGES as MESH
 from sidecar.rules import tools
 
@@ -95,7 +95,7 @@ def _require(arm: Arm, pods: Iterable[Pod]) -> None:
     if arm.image == "nginx":
         real.find()
     if arm.proxy == "envoy":
-        require_open(find_envoy(arm.envoy))
+        require_runnable(find_envoy(arm.envoy), contract.UID)
     if arm.family == 6 and not Path("/proc/net/if_inet6").exists():
         raise MachineError("this kernel has IPv6 switched off: boot without ipv6.disable=1")
     for pod in pods:

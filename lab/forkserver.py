@@ -197,6 +197,8 @@ def _execute(request: dict[str, Any], events: socket.socket) -> NoReturn:
         reason = f"{argv[0]}: {error.strerror if isinstance(error, OSError) else error}"
         if isinstance(error, FileNotFoundError) and error.filename == request["cwd"]:
             reason = f"working directory {request['cwd']}: {error.strerror}"
+        elif isinstance(error, FileNotFoundError) and request["absent"]:
+            reason += f": {request['absent']}"
         events.send(marshal.dumps((request["id"], "failed", reason)))
         sys.stderr.write(f"sidelab: {reason}\n")
         sys.stderr.flush()

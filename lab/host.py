@@ -1,6 +1,6 @@
 """What containers need of the lab and of the pod that they live in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from lab.blueprint import PodPlan, Process
 from lab.loop import Loop
 from lab.program import Command, Standin
 from lab.spawner import Handle, Place, Spawner
+from lab.view import Cover, why_absent
 
 if TYPE_CHECKING:
     from lab.container import LiveContainer
@@ -17,20 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Host:
-    """The lab: its loop, its fork servers, its namespaces, its logs."""
+    """The lab: its loop, its fork servers, its namespaces, its logs, and what its pods are shown of the machine."""
 
     loop: Loop
     spawners: dict[tuple[str, ...], Spawner]
     inside: Callable[[tuple[str, str] | None], AbstractContextManager[None]]
     place: Callable[[PodPlan, bool], Place]
     logs: Path
+    covers: Sequence[Cover] = ()
 
     def spawn(self, pod: PodPlan, process: Process, on_event: Callable[[str, int | str], None], **how: Any) -> Handle:
         """Spawn a process in `pod` from the fork server that has its program imported."""
         program = process.program
         preload = program.preload if isinstance(program, Standin) else ()
         place = self.place(pod, isinstance(program, Command) or program.files)
-        return self.spawners[preload].spawn(process, place, on_event, **how)
+        absent = why_absent(Path(program.argv[0]), self.covers) if isinstance(program, Command) else ""
+        return self.spawners[preload].spawn(process, place, on_event, absent=absent, **how)
 
 
 class Owner(Protocol):

@@ -234,8 +234,8 @@ def background(
 ) -> Lab:
     """Start a lab that outlives this process, and return when every pod is ready.
 
-    Raises `InputError` for a name in use, `MachineError` where no sandbox can be made, `PodError` when a pod fails;
-    then nothing is left.
+    Raises `InputError` for a name in use and for a program that its container can't run, `MachineError` where no
+    sandbox can be made, `PodError` when a pod fails; then nothing is left.
     """
     with _started(blueprint, name, timeout_s, progress, cpus=None, background=True) as box:
         box.tell(b"detach")
@@ -280,12 +280,15 @@ def _started(
     cpus: Collection[int] | None,
     background: bool,
 ) -> Iterator[sandbox.Sandbox]:
+    from lab.needs import require  # noqa: PLC0415  # who only looks at a lab starts none
+
+    view = require(blueprint)
     listener = _claim(name)
 
     def supervise(inside: sandbox.Inside) -> None:
         from lab.supervisor import Order, run  # noqa: PLC0415  # only the supervisor needs it
 
-        run(inside, listener, Order(name, blueprint, timeout_s, background, cpus))
+        run(inside, listener, Order(name, blueprint, view, timeout_s, background, cpus))
 
     with listener:
         box = sandbox.start(supervise, keep=(listener.fileno(),))

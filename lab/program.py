@@ -30,7 +30,8 @@ class Standin:
 
     `preload` names the modules that the fork server imports beforehand; stand-ins with equal `preload` share a server.
     With `files` it sees the pod's own mounts; else the file system as the fork server does. `programs` are what the
-    image has besides, by name: entries like `entry`.
+    image has besides, by name: entries like `entry`. `starts` is the command line of a program of the host that it
+    starts itself, if it does.
     """
 
     entry: str
@@ -39,6 +40,7 @@ class Standin:
     preload: tuple[str, ...] = ()
     files: bool = False
     programs: tuple[tuple[str, str], ...] = ()
+    starts: tuple[str, ...] = ()
 
     def runs(self, argv: tuple[str, ...]) -> "Standin | Command":
         """Return what `argv` means in this container: a program that the image has, else one of the host's."""

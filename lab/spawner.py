@@ -97,9 +97,11 @@ class Spawner:
         output: str | Sequence[int],
         *,
         terminal: bool = False,
+        absent: str = "",
     ) -> Handle:
         """Start `process` in `place`; its output goes to the log at the path `output`, or its standard three are given.
 
+        `absent` is added to the reason where its program is not found: why a pod may not be shown it.
         `on_event` hears ("started", pid), ("ready", 0), ("failed", reason) and last ("exited", wait status).
         """
         program = process.program
@@ -119,6 +121,7 @@ class Spawner:
             "log": output if isinstance(output, str) else "",
             "mounts": place.mounts is not None,
             "terminal": terminal,
+            "absent": absent,
         }
         descriptors = [place.netns, *([] if place.mounts is None else [place.mounts])]
         if not isinstance(output, str):

@@ -22,6 +22,7 @@ from lab.runtime import Host, LivePod
 from lab.sandbox import LOG, RUN, Inside, make_mounts
 from lab.spawner import Place, Spawner
 from lab.steps import reached
+from lab.view import View
 
 if TYPE_CHECKING:
     from lab.cluster.change import Change
@@ -34,10 +35,11 @@ _KILL_AFTER_S = 2.0  # what a process that ignores SIGKILL's arrival may take be
 
 @dataclass(frozen=True)
 class Order:
-    """What to run: `cpus` (None: all) is where everything in the lab is scheduled."""
+    """What to run: `cpus` (None: all) is where everything in the lab is scheduled, `view` what pods are shown."""
 
     name: str
     blueprint: Blueprint
+    view: View
     timeout_s: float
     background: bool
     cpus: Collection[int] | None
@@ -46,6 +48,7 @@ class Order:
 def run(inside: Inside, listener: socket.socket, order: Order) -> None:
     """Be the supervisor until the lab is stopped or its owner ends."""
     os.chdir("/")
+    os.umask(0o022)  # as container runtimes have it: directories that are made for pods are not closed to their users
     if order.cpus is not None:
         os.sched_setaffinity(0, order.cpus)
     try:
@@ -107,10 +110,10 @@ class Supervisor:
         reached("servers-started")
         self.network = self._build_network()
         self.cluster = Cluster(self.loop, order.blueprint.pods, order.blueprint.manifest.services)
-        self._mounts = PodMounts(self.cluster.podinfo)
+        self._mounts = PodMounts(self.cluster.podinfo, order.view)
         logs = Path(RUN, "logs")
         logs.mkdir()
-        self.host = Host(self.loop, self._spawners, self.network.inside, self.place, logs)
+        self.host = Host(self.loop, self._spawners, self.network.inside, self.place, logs, order.view.covers)
         self.pods = {plan.key: LivePod(self.host, plan, self._pod_changed) for plan in order.blueprint.pods}
         self._unready = set(self.pods)
         self._control = control.Server(self, listener)

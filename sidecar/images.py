@@ -10,7 +10,7 @@ from lab.program import Hook, Program, Registry, Standin
 from sidecar import contract, inject, podrules
 from sidecar.agent.probers import VARIABLE
 from sidecar.agent.settings import ENVIRONMENT, Settings
-from sidecar.envoy.find import find_envoy, require_open
+from sidecar.envoy.find import find_envoy, require_runnable
 from sidecar.intent import Intent, Ports
 from sidecar.rules import Options, Ruleset, tools
 
@@ -93,9 +93,17 @@ def _found(command: tuple[str, ...], pod: Pod) -> tuple[str, ...]:
     wanted = rest[1] if rest[:1] == ["--envoy"] else ""
     binary = find_envoy(wanted)
     every = (*pod.spec.init_containers, *pod.spec.containers)
-    if any(each.security_context.run_as_user for each in every if each.name == inject.PROXY_NAME):
-        require_open(binary)
+    contexts = [each.security_context for each in every if each.name == inject.PROXY_NAME]
+    uids = (each.run_as_user for each in (*contexts, pod.spec.security_context))
+    require_runnable(binary, next((uid for uid in uids if uid is not None), 0))
     return (program, "--envoy", str(binary), *(rest[2:] if wanted else rest))
+
+
+def _starts(proxy: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the command line of the machine's program that the command line `proxy` of the contract stands for."""
+    if proxy[0] == contract.ENVOY:
+        return proxy[2:]
+    return () if proxy[0] in contract.ENTRIES else proxy
 
 
 def _proxy(pod: Pod, container: Container) -> Program:
@@ -104,7 +112,12 @@ def _proxy(pod: Pod, container: Container) -> Program:
     settings = structs.replace(settings, dns=captures)
     env = ((ENVIRONMENT, settings.to_json()),)
     return Standin(
-        "sidecar.agent.main:main", env=env, preload=_preload(settings, container), files=True, programs=_PROGRAMS
+        "sidecar.agent.main:main",
+        env=env,
+        preload=_preload(settings, container),
+        files=True,
+        programs=_PROGRAMS,
+        starts=_starts(settings.proxy),
     )
 
 

@@ -33,9 +33,9 @@ def doctor(given: Given) -> None:
     if given.lab is not None:
         raise InputError("doctor: --lab says in which lab a pod is: give the pod with --pod")
     from lab import doctor as machine
-    from sidecar.envoy import find_envoy
+    from sidecar.envoy.find import runnable_envoy
 
-    findings = (*machine.examine(), machine.tool("envoy", find_envoy))
+    findings = (*machine.examine(), machine.tool("envoy", runnable_envoy))
     works = machine.works(findings)
     with reader_may_leave():
         if given.json:

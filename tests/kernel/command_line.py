@@ -105,11 +105,12 @@ class CommandLine:
     python: str = sys.executable
     env: dict[str, str] = field(default_factory=dict)
     uid: int = field(default_factory=os.getuid)
+    root: Path = ROOT
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def argv(self, *words: str) -> list[str]:
         """Return the command line for `words`."""
-        return [*self.prefix, self.python, str(ROOT / "sidelab.py"), *words]
+        return [*self.prefix, self.python, str(self.root / "sidelab.py"), *words]
 
     def manifest(self, text: str) -> str:
         """Write a manifest; return its path."""

