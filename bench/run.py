@@ -22,7 +22,7 @@ from bench.proof import Opened, Prover
 from bench.records import RunWriter
 from bench.samples import RoundSample, Sample
 from bench.schedule import Slot
-from bench.setup import Setup, facts, prepare
+from bench.setup import Setup, facts, prepare, require_question
 from bench.stamps import Stamps
 from lab.errors import InputError
 from lab.lab import Lab, foreground
@@ -53,11 +53,12 @@ def run(
     """Measure a plan into a new directory below `results`, print the answer, and return the directory.
 
     `images` chooses between stand-ins and real programs (see `lab.images.chosen`); `budget_s` counts instead of the
-    plan's. Arms that this machine can't run are left out with a caveat, unless `require_all`.
+    plan's. Arms that this machine can't run are left out with a caveat, unless `require_all`, or unless nothing were
+    left of the plan's question.
 
     Raises `InputError` for an unknown client or revision or another manifest before anything is started,
-    `MachineError` where no lab can be built or an arm is missing, `PodError` when a pod fails or an arm's traffic did
-    not take its path.
+    `MachineError` where no lab can be built, an arm is missing or the question can't be answered, `PodError` when a pod
+    fails or an arm's traffic did not take its path.
     """
     if budget_s is not None and not 0 < budget_s < math.inf:
         raise InputError(f"--budget-s {budget_s:g}: give seconds, more than 0")
@@ -72,6 +73,7 @@ def run(
             proxies={word: each.program for word, each in proxies.items()},
             require_all=require_all,
         )
+        require_question(asked, setup)
         with RunWriter(results, setup.plan, setup.seed, datetime.now(UTC)) as writer, Progress(setup.plan) as progress:
             writer.describe(**facts(setup, machine), revisions={word: each.commit for word, each in proxies.items()})
             _measure(setup, writer, progress, budget_s)

@@ -18,6 +18,7 @@ from bench import arms, awake, environment, programs
 from bench.arms import ArmPods
 from bench.caveats import Caveat
 from bench.plan import Plan
+from lab import needs
 from lab.blueprint import Blueprint, draw
 from lab.errors import InputError, MachineError
 from lab.lab import foreground
@@ -82,6 +83,7 @@ def prepare(
         if not missing:
             every_arm = programs.awaiting(possible, every_arm, images)
             blueprint = draw(every_arm, programs.registry(possible, images))
+            needs.require(blueprint)
             missing = _refused(possible, blueprint, lab_cpus)
         if not missing:
             break
@@ -110,6 +112,29 @@ def _without(asked: Plan, missing: Mapping[str, str], *, require_all: bool) -> P
         if name in missing:
             raise MachineError(f"arm {name}, which all others are held against, can't run here: {missing[name]}")
     return asked.without(missing)
+
+
+def require_question(asked: Plan, setup: Setup) -> None:
+    """Raise `MachineError` where missing arms leave nothing of what a plan asks: its ratios, else its terms, else arms.
+
+    `setup` is what `asked` was prepared as.
+    """
+    possible = asked.without(setup.skipped)
+    question: Sequence[str]
+    left: Sequence[object]
+    if asked.ratios:
+        question, left = [f"{each.arm} with {each.against}" for each in asked.ratios], possible.ratios
+    elif asked.terms:
+        question, left = [each.name for each in asked.terms], possible.terms
+    else:
+        held = {asked.reference, asked.twin}
+        question, left = ([each.name for each in plan.arms if each.name not in held] for plan in (asked, possible))
+    if question and not left:
+        compared = ", ".join(dict.fromkeys(question))
+        name, reason = next(iter(setup.skipped.items()))
+        raise MachineError(
+            f"plan {asked.name} asks for {compared}, and can't have any of it: arm {name} can't run here: {reason}"
+        )
 
 
 def _refused(asked: Plan, blueprint: Blueprint, cpus: frozenset[int]) -> dict[str, str]:
