@@ -28,6 +28,9 @@ TOOLS = (
     *("procps", "iproute2", "iptables", "nftables", "conntrack", "nginx-light", "haproxy", "curl", "wrk", "uidmap"),
     *("git", "openssl", "chromium", "nox"),
 )
+_LIMIT_S = 40 * 60
+"""How long the commands of a machine may take; then all of it is ended."""
+
 _TAIL = 300
 """How many lines of a failed machine's log are shown."""
 
@@ -143,9 +146,10 @@ def run(machine: Machine, work: Path) -> Outcome:
             status = 0
             for how, commands in (("enter", machine.commands), ("alone", machine.tour)):
                 argv = [BARE_MACHINE, how, str(tree), *as_user(machine), "bash", "-c", script, "-", *commands]
-                status |= subprocess.run(argv, stdout=output, stderr=output, check=False).returncode
-        except subprocess.CalledProcessError as error:
-            status, outcome.trouble = 1, [f"status {error.returncode}: {error.cmd}"]
+                done = subprocess.run(argv, stdout=output, stderr=output, timeout=_LIMIT_S, check=False)
+                status |= done.returncode
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            status, outcome.trouble = 1, [str(error)]
     text = log.read_text(errors="replace")
     outcome.seconds = time.monotonic() - begin
     outcome.trouble += re.findall(r"^--- ((?:status [1-9]\d*: |left behind: ).*)$", text, re.MULTILINE)
