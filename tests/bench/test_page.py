@@ -1,7 +1,6 @@
 import html
 import os
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import drawn
 import pandas as pd
 import pytest
+from tools import missing, path_of
 
 from bench import figures, page
 from bench.caveats import Caveat
@@ -26,7 +26,7 @@ EXTRA_US = {"tcp": 120.0, "http": 60.0, "a-name-as-long-as-names-are-allowed-to-
 BASE_US = {"direct": 60.0, "direct-twin": 61.0, "tcp": 180.0, "http": 140.0}
 CAPACITY = {"direct": 60_000, "direct-twin": 60_000, "tcp": 14_000, "http": 20_000}
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(2)>'
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = path_of("chromium") or path_of("chromium-browser") or path_of("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_the_answer_counts_what_it_cannot_name(overheads: dict[str, tuple[str, f
     assert said.startswith(f"On a new connection {expected}; two identical arms differ by ")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: `apt install chromium`")
+@pytest.mark.skipif(CHROMIUM is None, reason=missing("chromium"))
 @pytest.mark.parametrize("width_px", [360, 1200])
 def test_a_browser_shows_it_whole(rendered: str, tmp_path: Path, width_px: int):
     """In Chromium the page is not wider than a phone, all figures load, and nothing is asked for or complained about.

@@ -3,15 +3,14 @@
 import itertools
 import os
 import pwd
-import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command_line import ROOT, CommandLine, nothing_left
+from tools import tool
 
 from lab import identity, syscalls
 from lab.errors import MachineError
@@ -71,36 +70,35 @@ def opened_line(directory: Path) -> Iterator[CommandLine]:
 def ordinary_user() -> Iterator[str]:
     """Return the name of a user with subordinate ids, made for the tests where we are root."""
     if os.getuid():
-        yield pwd.getpwuid(os.getuid()).pw_name
+        yield identity.read().user
         return
-    for tool in ("useradd", "userdel", "usermod", "setpriv", "newuidmap"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
+    useradd, userdel, usermod = map(tool, ("useradd", "userdel", "usermod"))
+    tool("newuidmap")
     name = f"sidelab{os.getpid()}"
-    subprocess.run(["useradd", "--no-create-home", "--home-dir", "/", name], check=True, capture_output=True)
+    subprocess.run([useradd, "--no-create-home", "--home-dir", "/", name], check=True, capture_output=True)
     try:
         for path, option in (("/etc/subuid", "--add-subuids"), ("/etc/subgid", "--add-subgids")):
-            if f"{name}:" not in Path(path).read_text():
-                subprocess.run(["usermod", option, "300000-365535", name], check=True, capture_output=True)
+            if not Path(path).exists() or f"{name}:" not in Path(path).read_text():
+                subprocess.run([usermod, option, "300000-365535", name], check=True, capture_output=True)
         yield name
     finally:
-        subprocess.run(["userdel", name], check=True, capture_output=True)
+        subprocess.run([userdel, name], check=True, capture_output=True)
 
 
 @pytest.fixture
 def rootless(_subreaper: None, ordinary_user: str, tmp_path: Path) -> Iterator[CommandLine]:
-    """Return a command line as an ordinary user's; where its Python is closed to others, with the system's."""
+    """Return a command line as an ordinary user's, who sees the checkout and our Python even in root's home."""
     name = f"t{os.getpid()}-{next(_numbers)}"
     if os.getuid():
         yield from _line(CommandLine(name, tmp_path))
         return
     user = pwd.getpwnam(ordinary_user)
-    become = ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--")
-    prefix = (*become, "sh", "-c", 'exec "$0" "$@"')  # setpriv itself would still get into root's directories
-    env = {"HOME": "/", "PYTHONPATH": sysconfig.get_path("purelib"), "PYTHONDONTWRITEBYTECODE": "1"}
-    for python in (sys.executable, "/usr/bin/python3"):
-        line = CommandLine(name, Path("/"), prefix, python, env, user.pw_uid)
-        if line.run("--help").returncode == 0:
-            yield from _line(line)
-            return
-    pytest.skip(f"neither {sys.executable} nor /usr/bin/python3 runs {ROOT}/sidelab.py for an ordinary user")
+    opened = (sys.executable, str(Path(__file__).with_name("opened.py")))
+    become = (tool("setpriv"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--")
+    prefix = (*opened, *become, "sh", "-c", 'exec "$0" "$@"')  # setpriv itself would still get into root's directories
+    env = {"HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"}
+    line = CommandLine(name, Path("/"), prefix, env=env, uid=user.pw_uid)
+    tried = line.run("--help")
+    if tried.returncode:
+        pytest.skip(f"an ordinary user cannot run {sys.executable} {ROOT}/sidelab.py: {tried.stderr.strip()}")
+    yield from _line(line)

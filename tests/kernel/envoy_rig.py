@@ -52,6 +52,7 @@ class Sidecar:
         """Put the intent's file into place as the agent does."""
         new = self.folder / "new"
         new.write_text(intent.to_json())
+        new.chmod(0o644)
         new.replace(self.folder / "intent.json")
 
     def update(self, intent: Intent) -> None:
@@ -97,7 +98,8 @@ class Sidecar:
         log = os.open(self.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for target in (1, 2):
             os.dup2(log, target)
-        os.chdir(self.folder)
+        syscalls.mount(str(self.folder), "/mnt", "", syscalls.MS_BIND)  # pytest's directories are closed to others
+        os.chdir("/mnt")
         os.setgroups([])
         os.setresgid(_ID, _ID, _ID)
         os.setresuid(uid, uid, uid)
@@ -110,8 +112,6 @@ def pod(folder: Path, arguments: str = ARGUMENTS) -> Iterator[Sidecar]:
     work = folder / "run"
     work.mkdir()
     os.chown(work, _ID, _ID)
-    for each in (folder, *list(folder.parents)[:2]):
-        each.chmod(each.stat().st_mode | 0o055)  # pytest's are closed to others
     inside = os.open("/proc/self/ns/net", os.O_RDONLY)
     syscalls.unshare(CLONE_NEWNET)
     outside = os.open("/proc/self/ns/net", os.O_RDONLY)

@@ -11,7 +11,7 @@ import pickle
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pytest
 
@@ -25,7 +25,8 @@ IFA_F_NODAD = 2
 def in_namespace(work: Callable[[], T]) -> T:
     """Return what `work` returns when it runs alone in a new network namespace whose `lo` is up.
 
-    An exception of `work` is raised here. Without root the test is skipped: only a lab makes a user namespace first.
+    An exception of `work` is raised here, and a skip skips the test; without root it is skipped, too: only a lab makes
+    a user namespace first.
     """
     if os.geteuid() != 0:
         pytest.skip("needs root")
@@ -44,20 +45,24 @@ def in_namespace(work: Callable[[], T]) -> T:
     with os.fdopen(read, "rb") as answer:
         data = answer.read()
     os.waitpid(child, 0)
-    good, value = pickle.loads(data)  # noqa: S301 - our own child wrote it
-    if not good:
+    ended, value = pickle.loads(data)  # noqa: S301 - our own child wrote it
+    if ended == "skipped":
+        pytest.skip(value)
+    if ended == "failed":
         raise value
     return value  # type: ignore[no-any-return]  # pickle knows no types
 
 
-def _outcome(work: Callable[[], Any]) -> tuple[bool, Any]:
+def _outcome(work: Callable[[], Any]) -> tuple[Literal["returned", "skipped", "failed"], Any]:
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
-        return False, OSError(ctypes.get_errno(), "unshare")
+        return "failed", OSError(ctypes.get_errno(), "unshare")
     try:
         raise_link("lo")
-        return True, work()
+        return "returned", work()
+    except pytest.skip.Exception as reason:  # pickle can't find pytest's classes: they say that they are builtins
+        return "skipped", str(reason)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent raises it
-        return False, error
+        return "failed", error
 
 
 def raise_link(name: str) -> None:

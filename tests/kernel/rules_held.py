@@ -1,11 +1,10 @@
 """What the tests of the ways into the kernel share: rule sets, the tool of a way, and all that a namespace holds."""
 
 import difflib
-import shutil
 import subprocess
 
-import pytest
 from test_rules_kernel import CORNERS, ruleset_of
+from tools import path_of, tool
 
 from sidecar.rules import Options, build
 from sidecar.rules.options import Way
@@ -24,18 +23,19 @@ TUTORIAL = build(flags(""))
 
 def require(way: Way) -> None:
     """Skip the test where the tools of a way are not installed."""
-    if way != "nft" and not shutil.which(f"{'iptables-nft' if way == 'iptables' else way}-restore"):
-        pytest.skip("iptables is not installed (Debian: iptables)")
+    if way != "nft":
+        tool(f"{'iptables-nft' if way == 'iptables' else way}-restore")
 
 
 def everything_held() -> str:
     """Return all that a namespace holds that rules are made of, without counters and without empty tables."""
     saves = ["iptables-nft-save", "ip6tables-nft-save", "iptables-legacy-save", "ip6tables-legacy-save"]
+    ip = tool("ip")
     commands = [
-        *([name] for name in saves if shutil.which(name)),
-        ["nft", "-s", "list", "ruleset", "inet"],
-        *(["ip", flag, *words] for flag in ("-4", "-6") for words in (["rule"], ["route", "show", "table", "all"])),
-        ["ip", "address", "show", "dev", "lo"],
+        *([path] for path in map(path_of, saves) if path),
+        [tool("nft"), "-s", "list", "ruleset", "inet"],
+        *([ip, flag, *words] for flag in ("-4", "-6") for words in (["rule"], ["route", "show", "table", "all"])),
+        [ip, "address", "show", "dev", "lo"],
     ]
     found = []
     for words in commands:
@@ -52,7 +52,7 @@ def changed(before: str, after: str) -> str:
     return "\n".join(difflib.unified_diff(before.splitlines(), after.splitlines(), n=0))
 
 
-def tool(way: Way, *words: str, six: bool = False) -> str:
+def iptables(way: Way, *words: str, six: bool = False) -> str:
     """Run `iptables` of a way."""
     name = ("ip6tables" if six else "iptables") + {"iptables": "-nft", "iptables-legacy": "-legacy"}.get(way, "")
-    return subprocess.run([name, *words], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([tool(name), *words], capture_output=True, text=True, check=True).stdout

@@ -70,7 +70,7 @@ def proxy_container(line: CommandLine, pod: str) -> dict[str, Any]:
 
 def kill(line: CommandLine, pod: str, pid: int) -> None:
     """Kill a process of a pod's sidecar, as its user."""
-    words = ("exec", pod, "-c", "istio-proxy", "--lab", line.name, "--", "kill", "-9", str(pid))
+    words = ("exec", pod, "-c", "istio-proxy", "--lab", line.name, "--", "sh", "-c", f"kill -9 {pid}")
     assert 0 == line.run(*words).returncode
 
 

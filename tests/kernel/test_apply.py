@@ -1,17 +1,17 @@
 """`apply` at a running lab: what changes, what stays, and what is refused before anything has changed."""
 
 import json
-import shutil
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import CommandLine, await_true
+from tools import needs
 
 from lab.lab import Lab
 
-pytestmark = [pytest.mark.kernel, pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")]
+pytestmark = [pytest.mark.kernel, needs("curl")]
 
 PODS = """
 apiVersion: v1

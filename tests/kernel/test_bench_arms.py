@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from command_line import ROOT, nothing_left
+from tools import needs, tool
 
 from bench import builds, decomposition, plan, revisions, run
 from bench.plan import Plan, from_dict
@@ -66,10 +67,9 @@ def test_arms_of_ipv6_and_odd_ones_take_their_paths() -> None:
     assert {arm.name: (28, {200}) for arm in asked.arms} == answered(asked)
 
 
+@needs("nginx")
 def test_an_arm_may_have_a_real_server() -> None:
     """One arm has nginx and the others the stand-in, in one lab."""
-    if not shutil.which("nginx", path="/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin"):
-        pytest.skip("nginx is not installed (Debian: nginx-light)")
     asked = of(
         {"name": "real", "image": "nginx"}, {"name": "real-redirected", "image": "nginx", "server": "redirected"}
     )
@@ -78,10 +78,9 @@ def test_an_arm_may_have_a_real_server() -> None:
     assert 2 == len(sizes)
 
 
+@needs("haproxy")
 def test_a_program_of_the_users_own_is_an_arm() -> None:
     """Any program that follows the contract can be an arm's proxy, by its path."""
-    if not shutil.which("haproxy", path="/usr/sbin:/usr/bin"):
-        pytest.skip("haproxy is not installed (Debian: haproxy)")
     program = ROOT / "examples" / "haproxy" / "haproxy-sidecar"
     asked = of({"name": "haproxy", "server": "injected", "proxy": str(program), "protocol": "http"})
     assert {arm.name: (28, {200}) for arm in asked.arms} == answered(asked)
@@ -117,7 +116,7 @@ def repository(path: Path) -> Path:
     """Make a git repository with one commit of the packages that a proxy is made of."""
     for name in ("lab", "sidecar"):
         shutil.copytree(ROOT / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    git = ("git", "-C", path, "-c", "user.name=t", "-c", "user.email=t@localhost")
+    git = (tool("git"), "-C", path, "-c", "user.name=t", "-c", "user.email=t@localhost")
     for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "one")):
         subprocess.run((*git, *words), check=True)
     return path
@@ -126,8 +125,6 @@ def repository(path: Path) -> Path:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """Return a repository."""
-    if not shutil.which("git"):
-        pytest.skip("git is not installed (Debian: git)")
     return repository(tmp_path / "checkout")
 
 

@@ -1,22 +1,20 @@
 """A proxy that sidelab has never heard of, as a sidecar: the HAProxy of examples/haproxy, in both directions."""
 
 import re
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 from command_line import ROOT, CommandLine, await_true
 from test_agent_pods import ask, kill, proxy_container
+from tools import needs
 
 _PROGRAM = ROOT / "examples" / "haproxy" / "haproxy-sidecar"
 _PLACE = "/opt/sidelab/examples/haproxy/haproxy-sidecar"
 
 pytestmark = [
     pytest.mark.kernel,
-    pytest.mark.skipif(
-        shutil.which("haproxy", path="/usr/sbin:/usr/bin") is None, reason="haproxy is not installed (Debian: haproxy)"
-    ),
+    needs("haproxy"),
 ]
 
 MANIFEST = (ROOT / "examples" / "haproxy" / "pod.yaml").read_text().replace(_PLACE, str(_PROGRAM))

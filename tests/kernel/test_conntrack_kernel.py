@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from command_line import CommandLine
 from netns_helper import add_pod_link, in_namespace, owner
+from tools import tool
 
 from lab import conntrack, nftables
 from lab.conntrack import Entry
@@ -76,8 +76,7 @@ def parsed(line: str) -> list[str]:
 
 def test_our_lines_are_those_of_conntracks_own_tool():
     """For TCP, UDP and ICMP, translated and not, in zones and both families, `conntrack -L` has the same lines."""
-    if not shutil.which("conntrack"):
-        pytest.skip("conntrack is not installed (Debian: conntrack)")
+    theirs = tool("conntrack")
 
     def work() -> tuple[list[str], list[str], list[str]]:
         loaded()
@@ -87,9 +86,9 @@ def test_our_lines_are_those_of_conntracks_own_tool():
             counted = conntrack.statistics(link)
         told = []
         for family in ("ipv4", "ipv6"):
-            tool = subprocess.run(["conntrack", "-L", "-f", family], capture_output=True, text=True, check=True)
+            tool = subprocess.run([theirs, "-L", "-f", family], capture_output=True, text=True, check=True)
             told += tool.stdout.splitlines()
-        count = subprocess.run(["conntrack", "-C"], capture_output=True, text=True, check=True).stdout
+        count = subprocess.run([theirs, "-C"], capture_output=True, text=True, check=True).stdout
         for each in sockets:
             each.close()
         return ours, told, [str(counted.entries), count.strip()]

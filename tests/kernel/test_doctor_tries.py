@@ -1,11 +1,11 @@
 """`sidelab doctor`: what the machine can do is tried in a sandbox that leaves nothing behind."""
 
 import json
-import shutil
 from typing import Any
 
 import pytest
 from command_line import CommandLine
+from tools import tool
 
 pytestmark = pytest.mark.kernel
 
@@ -41,9 +41,7 @@ def test_an_ordinary_user_is_examined_as_such(rootless: CommandLine):
 
 def test_a_root_of_one_id_alone_is_told_so(sidelab: CommandLine):
     """Root in a user namespace that maps only itself can make namespaces, but no process of uid 1337."""
-    if not shutil.which("unshare"):
-        pytest.skip("unshare is not installed (Debian: util-linux)")
-    sidelab.prefix = ("unshare", "--user", "--map-root-user")
+    sidelab.prefix = (tool("unshare"), "--user", "--map-root-user")
     done = sidelab.run("doctor", "--json")
     if done.stderr.startswith("unshare"):
         pytest.skip(done.stderr)
@@ -54,10 +52,8 @@ def test_a_root_of_one_id_alone_is_told_so(sidelab: CommandLine):
 
 def test_without_namespaces_the_sandbox_is_the_no(sidelab: CommandLine):
     """Where the kernel refuses another network namespace, nothing inside is tried, and the reason is told."""
-    if not shutil.which("unshare"):
-        pytest.skip("unshare is not installed (Debian: util-linux)")
     limit = 'echo 0 >/proc/sys/user/max_net_namespaces && exec "$0" "$@"'
-    sidelab.prefix = ("unshare", "--user", "--map-root-user", "sh", "-c", limit)
+    sidelab.prefix = (tool("unshare"), "--user", "--map-root-user", "sh", "-c", limit)
     done = sidelab.run("doctor", "--json")
     if done.stderr.startswith("unshare"):
         pytest.skip(done.stderr)

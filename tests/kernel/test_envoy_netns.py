@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from envoy_rig import ARGUMENTS, CLIENT, CLIENT6, POD, POD6, Sidecar, ask, connection, get, greeting, pod, serving
 from netns_helper import in_namespace
+from tools import envoy
 
-from lab.errors import MachineError
-from sidecar.envoy import find_envoy
 from sidecar.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort
 
 pytestmark = pytest.mark.kernel
@@ -25,10 +24,7 @@ VIP = "10.96.0.5"
 
 @pytest.fixture(autouse=True)
 def _envoy() -> None:
-    try:
-        find_envoy()
-    except MachineError as error:
-        pytest.skip(str(error))
+    envoy()
 
 
 def service(name: str, port: int, *endpoints: int, protocol: Protocol = "http", address: str = VIP) -> Service:

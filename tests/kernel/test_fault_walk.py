@@ -122,7 +122,7 @@ def test_a_bug_in_a_container_is_told_with_the_end_of_its_log(line: CommandLine,
 @pytest.mark.parametrize("step", IN_CONTAINER)
 def test_a_container_killed_at_a_step_is_restarted_by_its_policy(line: CommandLine, step: str):
     """Kill -9 of containers at a step is met by restarts; when that does not help in time, the signal is told."""
-    process = line.start_up(_manifest(line), "--timeout", "1", fault=f"{step}:hold")
+    process = line.start_up(_manifest(line), "--timeout", "3", fault=f"{step}:hold")
     killed: set[int] = set()
 
     def kill_the_held() -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine, await_true, descendants
+from tools import missing, tool
 
 from lab import wire
 from lab.lab import Lab
@@ -219,9 +220,9 @@ def test_another_user_is_hung_up_on(shared: CommandLine):
         "import socket, sys\nlink = socket.socket(socket.AF_UNIX); link.settimeout(10)\n"
         f"link.connect({wire.name_of(shared.name)!r}); print(link.recv(10))"
     )
-    python = shutil.which("python3", path="/usr/bin:/bin")
+    python = shutil.which("python3", path="/usr/bin:/bin")  # one that another user may run
     if python is None:
-        pytest.skip("no Python that another user may run")
+        pytest.skip(missing("python3"))
     done = subprocess.run([python, "-c", source], user=65534, capture_output=True, text=True, check=False, cwd="/")
     assert "b''" in done.stdout or "ConnectionResetError" in done.stderr, done.stderr
     assert _serves(shared)
@@ -244,8 +245,7 @@ def test_a_container_that_forks_ends_with_its_lab(sidelab: CommandLine):
     """A hundred orphans, each in a session of its own, are reaped while the lab runs and gone when it ends."""
     script = "for i in $(seq 100); do setsid sleep 1000 & setsid true & done; sleep 1000"
     manifest = MANIFEST.replace('[sleep, "1000"]', f'[bash, -c, "{script}"]')
-    if shutil.which("bash") is None:
-        pytest.skip("bash is not installed")
+    tool("bash")
     assert sidelab.up(sidelab.manifest(manifest)).returncode == 0
     supervisor = _supervisor(sidelab)
     await_true(lambda: len(descendants(supervisor)) >= 104, "the sleepers sleep")

@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import struct
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from command_line import EXAMPLE, ROOT, CommandLine, await_true, descendants, running_with
+from tools import needs
 
 from lab import wire
 from lab.lab import Lab
@@ -149,7 +149,7 @@ def test_a_program_ends_with_the_command_line_that_wanted_it(shared: CommandLine
     assert shared.pod("tool")["ready"]
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@needs("curl")
 def test_two_labs_with_equal_addresses_do_not_meet(shared: CommandLine, sidelab: CommandLine):
     """Side by side each lab has its own pod at the same address, and `down` of one leaves the other."""
     assert sidelab.up(sidelab.manifest(MANIFEST.replace("name: web", "name: twin"))).returncode == 0

@@ -2,11 +2,11 @@
 
 import json
 import os
-import shutil
 import signal
 
 import pytest
 from command_line import CommandLine, await_true, running_with
+from tools import needs
 
 pytestmark = pytest.mark.kernel
 
@@ -162,7 +162,7 @@ def test_what_a_container_has_started_ends_with_it(sidelab: CommandLine):
     await_true(lambda: len(running_with(b"4444")) == 1 and running_with(b"4444") != first, "there is one child again")
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@needs("curl")
 def test_a_server_of_an_ordinary_uid_may_have_port_80(sidelab: CommandLine):
     """As container runtimes allow it, without any capability."""
     text = _pod("{name: web, image: nginx, securityContext: {runAsUser: 4321}}")

@@ -2,13 +2,13 @@
 
 import json
 import re
-import shutil
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from tools import needs
 
 pytestmark = pytest.mark.kernel
 
@@ -45,7 +45,7 @@ def _sh(line: CommandLine, container: str, script: str) -> str:
     return done.stdout
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@needs("curl")
 @pytest.mark.parametrize(("host", "peer"), [(WEB4, TOOL4), (f"[{WEB6}]", TOOL6)])
 def test_pods_reach_each_other_by_either_family(shared: CommandLine, host: str, peer: str):
     """The server sees the client pod's own address: nothing translates between pods."""
@@ -73,7 +73,7 @@ def test_packets_between_pods_cross_the_nodes_ip_stack(shared: CommandLine, vers
     assert answers[1] != "0"
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@needs("curl")
 def test_pods_reach_the_node(shared: CommandLine):
     """The node answers a pod: with a refusal, for nothing listens there."""
     assert shared.exec("tool", "curl", "-s", f"http://{NODE4}:9/").returncode == 7  # CURLE_COULDNT_CONNECT

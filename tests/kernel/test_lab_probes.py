@@ -1,7 +1,6 @@
 """Startup and liveness probes, and what they mean for a container: gates, restarts, reasons."""
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -117,7 +116,6 @@ def test_a_grpc_probe_asks_the_health_service(sidelab: CommandLine, service: str
         assert "container main: readiness probe failed: NOT_SERVING" in done.stderr
 
 
-@pytest.mark.skipif(shutil.which("python3") is None, reason="python3 is not installed")
 def test_an_https_probe_verifies_nothing(sidelab: CommandLine):
     """A server with a self-signed certificate gets ready; plain HTTP to it does not pass."""
     server = {

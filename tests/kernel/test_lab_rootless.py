@@ -2,16 +2,16 @@
 
 import json
 import os
-import shutil
 import signal
 
 import pytest
 from command_line import EXAMPLE, CommandLine, await_true, descendants
+from tools import needs
 
 pytestmark = pytest.mark.kernel
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@needs("curl")
 def test_an_ordinary_user_has_the_whole_lab(rootless: CommandLine):
     """up, a request through the sidecar, its rules with their counters, and down."""
     done = rootless.up(EXAMPLE, "--json")

@@ -1,9 +1,9 @@
 import json
-import shutil
 from typing import Any
 
 import pytest
 from command_line import CommandLine
+from tools import tool
 
 pytestmark = pytest.mark.kernel
 
@@ -57,8 +57,7 @@ PODS = [f"{way}-{mode}" for way in WAYS for mode in ("redirect", "tproxy")]
 
 @pytest.fixture(scope="module", autouse=True)
 def _installed() -> None:
-    if not shutil.which("iptables-legacy-restore"):
-        pytest.skip("iptables is not installed (Debian: iptables)")
+    tool("iptables-legacy-restore")
 
 
 def rules(line: CommandLine, verb: str, pod: str, *options: str) -> Any:

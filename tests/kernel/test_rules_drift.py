@@ -3,7 +3,8 @@ from collections.abc import Sequence
 
 import pytest
 from netns_helper import in_namespace
-from rules_held import EVERYTHING, TOOLS, TUTORIAL, changed, everything_held, flags, require, tool
+from rules_held import EVERYTHING, TOOLS, TUTORIAL, changed, everything_held, flags, iptables, require
+from tools import tool
 
 from lab import localroutes, rtnetlink
 from lab.errors import PodError
@@ -30,10 +31,10 @@ def test_drift_is_found_and_put_right(way: Way) -> None:
         if way == "nft":
             table = "inet istio-proxy-mangle"
             text = f"flush chain {table} istio-divert\nadd rule {table} istio-tproxy counter accept\n"
-            subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+            subprocess.run([tool("nft"), "-f", "-"], input=text, text=True, check=True)
         else:
-            tool(way, "-t", "mangle", "-F", "ISTIO_DIVERT")
-            tool(way, "-t", "mangle", "-A", "ISTIO_TPROXY", "-j", "ACCEPT")
+            iptables(way, "-t", "mangle", "-F", "ISTIO_DIVERT")
+            iptables(way, "-t", "mangle", "-A", "ISTIO_TPROXY", "-j", "ACCEPT")
         with rtnetlink.open_socket() as link:
             localroutes.remove(link, [localroutes.LocalRoute(4, 133)])
 
@@ -65,16 +66,16 @@ def test_foreign_rules_in_the_same_tables_are_left_alone(way: Way) -> None:
 
     def work() -> tuple[str, bool, str, str]:
         for table in ("nat", "mangle", "filter"):
-            tool(way, "-t", table, "-A", "OUTPUT", *FOREIGN.split(), "-c", "5", "300")
-        tool(way, "-t", "nat", "-N", "MINE")
+            iptables(way, "-t", table, "-A", "OUTPUT", *FOREIGN.split(), "-c", "5", "300")
+        iptables(way, "-t", "nat", "-N", "MINE")
         before = everything_held()
         ways.apply(TUTORIAL, way)
-        tool(way, "-t", "nat", "-D", "PREROUTING", "1")
+        iptables(way, "-t", "nat", "-D", "PREROUTING", "1")
         wrong = bool(ways.check(TUTORIAL, way))
         ways.reconcile(TUTORIAL, way)
         after = ways.check(TUTORIAL, way).diff
         ways.clean(TUTORIAL, way)
-        kept = tool(way, "-t", "nat", "-L", "OUTPUT", "-v", "-x").splitlines()[2].split()[:2]
+        kept = iptables(way, "-t", "nat", "-L", "OUTPUT", "-v", "-x").splitlines()[2].split()[:2]
         return after, wrong, changed(before, everything_held()), " ".join(kept)
 
     assert ("", True, "", "5 300") == in_namespace(work)
@@ -93,7 +94,7 @@ def test_what_others_put_into_nftables_tables_stays(quirks: str) -> None:
     """
 
     def nft(*words: str, text: str = "") -> str:
-        return subprocess.run(["nft", *words], input=text, capture_output=True, text=True, check=True).stdout
+        return subprocess.run([tool("nft"), *words], input=text, capture_output=True, text=True, check=True).stdout
 
     def work() -> tuple[list[str], str, str, str]:
         ways.apply(EVERYTHING)
@@ -152,7 +153,7 @@ def test_a_second_application_does_what_istio_does(way: Way, words: str, drifted
     def work() -> tuple[str, bool, bool]:
         ways.apply(TUTORIAL, way)
         if drifted:
-            tool(way, "-t", "nat", "-D", "ISTIO_INBOUND", "1")
+            iptables(way, "-t", "nat", "-D", "ISTIO_INBOUND", "1")
         before = everything_held()
         said = ""
         try:
@@ -176,14 +177,14 @@ def test_traffic_is_held_up_while_rules_are_missing(way: Way) -> None:
 
     def watching(argv: Sequence[str], text: str, env: dict[str, str]) -> Done:
         if "-F ISTIO_INBOUND" in text or "-N ISTIO_INBOUND" in text:
-            guards.append(sum(tool(way, "-S", hook).count("-j DROP") for hook in ("INPUT", "FORWARD", "OUTPUT")))
+            guards.append(sum(iptables(way, "-S", hook).count("-j DROP") for hook in ("INPUT", "FORWARD", "OUTPUT")))
         return run_here(argv, text, env)
 
     def work() -> tuple[list[int], str]:
         ways.apply(TUTORIAL, way)
         guards.clear()
         ways.reconcile(TUTORIAL, way, Reach(run=watching))
-        return guards, tool(way, "-S")
+        return guards, iptables(way, "-S")
 
     held, after = in_namespace(work)
 

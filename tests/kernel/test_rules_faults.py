@@ -4,7 +4,8 @@ from functools import partial
 
 import pytest
 from netns_helper import in_namespace
-from rules_held import EVERYTHING, changed, everything_held, require, tool
+from rules_held import EVERYTHING, changed, everything_held, iptables, require
+from tools import tool
 
 from lab import rtnetlink
 from lab.errors import MachineError, PodError
@@ -78,9 +79,9 @@ def test_whichever_step_of_reconciling_fails_what_was_there_is_there(way: Way) -
             number += 1
             ways.reconcile(SMALL, way)
             if way == "nft":
-                subprocess.run(["nft", "flush chain inet istio-proxy-nat istio-redirect"], check=True)
+                subprocess.run([tool("nft"), "flush chain inet istio-proxy-nat istio-redirect"], check=True)
             else:
-                tool(way, "-t", "nat", "-F", "ISTIO_REDIRECT")
+                iptables(way, "-t", "nat", "-F", "ISTIO_REDIRECT")
             before = everything_held()
             reach, taken = failing_at(number)
             try:

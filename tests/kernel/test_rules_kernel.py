@@ -1,11 +1,11 @@
 import json
-import shutil
 import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 from netns_helper import add_pod_link, in_namespace, original_destination, owner
+from tools import tool
 
 from lab import nftables
 from lab.errors import InputError, MachineError, PodError
@@ -89,23 +89,22 @@ def test_the_kernel_holds_what_the_model_says(args: list[str], env: dict[str, st
 @pytest.mark.parametrize(("args", "env"), [each for each in SETS if each.id != "resolvers-of-a-family-that-is-off"])
 def test_netlink_rules_are_those_that_nft_makes_of_our_text(args: list[str], env: dict[str, str]) -> None:
     """`nft list ruleset` shows the same after netlink as after `nft -f` has loaded the text."""
-    if not shutil.which("nft"):
-        pytest.skip("nft is not installed (Debian: nftables)")
+    nft = tool("nft")
     ruleset = rules.resolved(ruleset_of(args, env))
 
     def shown() -> str:
-        return subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+        return subprocess.run([nft, "list", "ruleset"], capture_output=True, text=True, check=True).stdout
 
     def netlink() -> str:
         with nftables.open_socket() as sock:
             rules.apply(sock, ruleset)
             return shown()
 
-    def tool() -> str:
-        subprocess.run(["nft", "-f", "-"], input=render(ruleset, "nft"), text=True, check=True)
+    def loaded() -> str:
+        subprocess.run([nft, "-f", "-"], input=render(ruleset, "nft"), text=True, check=True)
         return shown()
 
-    assert in_namespace(tool) == in_namespace(netlink)
+    assert in_namespace(loaded) == in_namespace(netlink)
 
 
 def test_applying_twice_is_applying_once() -> None:
@@ -220,14 +219,13 @@ def test_an_unknown_group_is_bad_input() -> None:
 
 def test_what_others_put_into_our_tables_is_shown_as_theirs() -> None:
     """A rule that the model has no words for is listed with its counters, and not as one of ours."""
-    if not shutil.which("nft"):
-        pytest.skip("nft is not installed (Debian: nftables)")
+    nft = tool("nft")
 
     def work() -> str:
         with nftables.open_socket() as sock:
             rules.apply(sock, TUTORIAL)
             foreign = "add rule inet istio-proxy-nat istio-inbound tcp dport 1-9 counter log"
-            subprocess.run(["nft", "-f", "-"], input=foreign, text=True, check=True)
+            subprocess.run([nft, "-f", "-"], input=foreign, text=True, check=True)
             return listing(rules.counters(sock))
 
     assert "not one of ours: meta compare payload unknown" in in_namespace(work)
@@ -346,8 +344,7 @@ def test_counters_are_the_kernels() -> None:
 @pytest.mark.parametrize(("args", "env"), [SETS[0], SETS[2], SETS[11]])
 def test_iptables_lists_its_rules_in_our_words(args: list[str], env: dict[str, str]) -> None:
     """Where the tool is installed, `iptables -L -v -n` of iptables' rules has the rows of our listing."""
-    if not shutil.which("iptables-restore"):
-        pytest.skip("iptables is not installed (Debian: iptables)")
+    restore = tool("iptables-restore")
     ruleset = ruleset_of(args, env)
     numbers = {"0": "all", "6": "tcp", "17": "udp"}
 
@@ -359,8 +356,8 @@ def test_iptables_lists_its_rules_in_our_words(args: list[str], env: dict[str, s
 
     def work() -> list[list[str]]:
         text = render(ruleset, "iptables")
-        subprocess.run(["iptables-restore", "--noflush"], input=text, text=True, check=True)
-        command = ["iptables", "-t", "nat", "-L", "-v", "-n"]
+        subprocess.run([restore, "--noflush"], input=text, text=True, check=True)
+        command = [tool("iptables"), "-t", "nat", "-L", "-v", "-n"]
         return rows(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     assert sorted(in_namespace(work)) == sorted(rows(listing(from_ruleset(ruleset), numeric=True)))

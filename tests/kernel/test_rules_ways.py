@@ -3,8 +3,9 @@ import subprocess
 
 import pytest
 from netns_helper import add_pod_link, in_namespace
-from rules_held import EVERYTHING, TOOLS, TUTORIAL, changed, everything_held, flags, require, tool
+from rules_held import EVERYTHING, TOOLS, TUTORIAL, changed, everything_held, flags, iptables, require
 from test_rules_kernel import POD, SETS, ruleset_of
+from tools import tool
 
 from lab import localroutes, rtnetlink
 from lab.errors import InputError, MachineError
@@ -62,7 +63,7 @@ def test_our_listing_is_the_tools_own(args: list[str], env: dict[str, str], way:
         for six in (False, True) if ruleset.ipv6 else (False,):
             tables = ways.open_way(way).read(6 if six else 4)
             for table in tables:
-                theirs = rows(tool(way, "-t", table.name, "-L", "-v", "-n", six=six))
+                theirs = rows(iptables(way, "-t", table.name, "-L", "-v", "-n", six=six))
                 pairs.append((theirs, rows(listing(tables, table.name, 6 if six else 4, numeric=True))))
         return pairs
 
@@ -116,8 +117,8 @@ def test_routes_of_others_stay() -> None:
 
     def work() -> tuple[list[str], list[str]]:
         for words in ("rule add fwmark 7 lookup 133", "rule add fwmark 1337 lookup 133 priority 5"):
-            subprocess.run(["ip", *words.split()], check=True)
-        subprocess.run("ip route add local default dev lo table 7".split(), check=True)
+            subprocess.run([tool("ip"), *words.split()], check=True)
+        subprocess.run([tool("ip"), *"route add local default dev lo table 7".split()], check=True)
         with rtnetlink.open_socket() as link:
             before = [str(thing) for thing in localroutes.held(link)]
             ways.apply(EVERYTHING)

@@ -13,6 +13,7 @@ from string import Template
 import pytest
 from command_line import CommandLine, await_true
 from conftest import opened_line
+from tools import envoy
 
 pytestmark = pytest.mark.kernel
 
@@ -126,6 +127,8 @@ def mesh(
     request: pytest.FixtureRequest, _subreaper: None, _able: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CommandLine]:
     """Return the command line of a running lab in which all sidecars are the same proxy."""
+    if request.param == "envoy":
+        envoy()
     for line in opened_line(tmp_path_factory.mktemp("mesh")):
         text = Template(MANIFEST).substitute(proxy=request.param, greeter=json.dumps(GREETER))
         done = line.up(line.manifest(text))

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from netns_helper import CLONE_NEWNET, in_namespace, raise_link
+from rules_held import require
 
 from lab import syscalls
 from sidecar.intent import Intent, Protocol
@@ -100,8 +100,7 @@ def transparent(version: int) -> socket.socket:
 @pytest.mark.parametrize("way", WAYS)
 def test_the_proxy_gets_both_addresses_and_the_application_the_clients(way: Way, version: int) -> None:
     """The proxy's listener on 15006 accepts with original destination and client, and may call on as the client."""
-    if way != "nft" and not shutil.which(f"{'iptables-nft' if way == 'iptables' else way}-restore"):
-        pytest.skip("iptables is not installed (Debian: iptables)")
+    require(way)
     ruleset = build(Options.from_args("-m TPROXY -b * -d 15020 -i * --enable-ipv6".split()))
 
     def work() -> tuple[object, ...]:

@@ -1,9 +1,9 @@
 """Which program runs for an image: a stand-in, or the real one."""
 
-import shutil
 from pathlib import Path
 
 import pytest
+from tools import needs
 
 from lab import images
 from lab.errors import InputError
@@ -21,9 +21,7 @@ spec:
       ports: [{containerPort: 80}, {containerPort: 8443}, {containerPort: 53, protocol: UDP}]
     - {name: shell, image: curlimages/curl}
 """
-needs_nginx = pytest.mark.skipif(
-    shutil.which("nginx", path="/usr/sbin:/usr/bin") is None, reason="nginx is not installed"
-)
+needs_nginx = needs("nginx")
 
 
 def manifest() -> Manifest:

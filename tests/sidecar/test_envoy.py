@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tools import envoy
 
-from lab.errors import MachineError
-from sidecar.envoy import bootstrap, command, find_envoy
+from sidecar.envoy import bootstrap, command
 from sidecar.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
 
 Config = dict[str, Any]
@@ -59,11 +59,7 @@ def web(protocol: Protocol = "auto", **changes: Any) -> Service:
 
 def validated(intent: Intent, *, ipv6: bool = True) -> tuple[int, str]:
     """Return the status and the complaints of Envoy's own check."""
-    try:
-        envoy = find_envoy()
-    except MachineError as error:
-        pytest.skip(str(error))
-    argv = [*command(intent, envoy=str(envoy), ipv6=ipv6), "--mode", "validate"]
+    argv = [*command(intent, envoy=str(envoy()), ipv6=ipv6), "--mode", "validate"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stderr
 

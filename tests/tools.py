@@ -1,0 +1,59 @@
+"""Programs that tests use beside sidelab: one that is missing skips the test, with the Debian package that has it."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lab.errors import MachineError
+from sidecar.envoy import find_envoy
+
+_DEBIAN = {
+    "ip": "iproute2",
+    "iptables-legacy-restore": "iptables",
+    "iptables-nft-restore": "iptables",
+    "iptables-restore": "iptables",
+    "newuidmap": "uidmap",
+    "nft": "nftables",
+    "nginx": "nginx-light",
+    "python3": "python3-minimal",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
+    "useradd": "passwd",
+    "userdel": "passwd",
+    "usermod": "passwd",
+}
+"""The Debian package of a program, where it has another name."""
+
+
+def path_of(name: str) -> str | None:
+    """Return where a program is; administrators' tools are looked for too, which an ordinary user's PATH leaves out."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin")
+
+
+def tool(name: str) -> str:
+    """Return the path of a program; without it the test is skipped."""
+    found = path_of(name)
+    if found is None:
+        pytest.skip(missing(name))
+    return found
+
+
+def envoy() -> Path:
+    """Return the Envoy that is here; without one the test is skipped."""
+    try:
+        return find_envoy()
+    except MachineError as error:
+        pytest.skip(str(error))
+
+
+def needs(*names: str) -> pytest.MarkDecorator:
+    """Mark tests that are skipped unless all these programs are installed."""
+    lacking = [name for name in names if path_of(name) is None]
+    return pytest.mark.skipif(bool(lacking), reason="; ".join(map(missing, lacking)))
+
+
+def missing(name: str) -> str:
+    """Return the reason for a skip."""
+    return f"{name} is not installed (Debian: {_DEBIAN.get(name, name)})"
