@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.errors import SidelabError
+from lab.net.answer import Answer
 from lab.program import Context
 from sidecar.agent import metrics, news, probers
-from sidecar.agent.answer import Answer
 from sidecar.agent.child import Child
 from sidecar.agent.delivery import Delivery, Paths
 from sidecar.agent.fetch import fetch

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.cluster.answers import EDNS_BYTES, TTL_S, UDP_BYTES, answer
+from lab.cluster.answers import TTL_S, answer
 from lab.cluster.catalog import CLUSTER_DNS
 from lab.cluster.state import Endpoint, Port, Service, State
 from lab.cluster.zone import Zone
+from lab.net.dns import EDNS_BYTES, UDP_BYTES
 
 
 def crowd(pods: int) -> Service:
