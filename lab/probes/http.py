@@ -13,6 +13,9 @@ from lab.net.url import Url, target_of
 from lab.probes.outcome import Finish, Outcome
 from lab.probes.stream import Stream
 
+_NOT_TLS = "wrong version number"
+"""OpenSSL's word for bytes that are no record of TLS, such as `HTTP/1.1 400 Bad Request`."""
+
 
 class Get:
     """A request to `address`; `finish` is called once, with whether the answer passes, and why not.
@@ -33,14 +36,14 @@ class Get:
         self._loop = loop
         self._finish = finish
         self._any_answer = any_answer
-        fields = kubelet_fields(
+        self._fields = kubelet_fields(
             ((header.name, header.value) for header in get.http_headers), "lifecycle" if any_answer else "probe"
         )
         try:
             url = Url(get.scheme.lower(), *address, target_of(get.path))
         except AnswerError as error:
             raise OSError(str(error)) from error
-        self._exchange = Exchange(url, fields)
+        self._exchange = Exchange(url, self._fields)
         self._connect()
 
     def _connect(self) -> None:
@@ -69,6 +72,12 @@ class Get:
         """Take note that nothing more will come, in order ("") or for `reason`."""
         if not reason:
             self.received(b"")
+            return
+        url = self._exchange.url
+        if self._any_answer and url.scheme == "https" and _NOT_TLS in reason:
+            # A hook's server that answers TLS with plain HTTP is asked again as it wants (`runHTTPHandler`).
+            self._exchange = Exchange(url._replace(scheme="http"), [f for f in self._fields if f[0] != "Authorization"])
+            self._go_on()
             return
         try:
             harmless = self._exchange.broken()

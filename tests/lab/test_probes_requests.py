@@ -198,6 +198,27 @@ def test_a_host_that_is_a_name_is_refused_with_the_reason():
         _outcome(Check(TCPSocket(port=80, host="web"), ("web", 80)))
 
 
+def test_a_hook_by_https_makes_do_with_http():
+    """As the kubelet, where the server answers TLS with plain HTTP; credentials are not sent then."""
+    seen: list[bytes] = []
+    headers = (HTTPHeader(name="authorization", value="secret"), HTTPHeader(name="X-A", value="1"))
+
+    def refuse(accepted: socket.socket) -> None:
+        accepted.recv(65536)
+        accepted.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with _serving(refuse, _answering(OK, seen)) as port:
+        found = _outcome(_http(HTTPGet(port=port, scheme="HTTPS", http_headers=headers), port), any_answer=True)
+    lines = [f"Host: {HOST}:{port}", "User-Agent: kube-lifecycle/sidelab", "Accept: */*", "X-A: 1", "Connection: close"]
+    assert (PASSED, ["GET / HTTP/1.1", *lines]) == (found, seen[0].decode().split("\r\n")[:-2])
+
+
+def test_a_hook_follows_redirects_and_needs_no_body():
+    """What counts is that there is an answer: the last one, however it breaks off."""
+    with _serving(_redirect("/b"), _answering(b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\n")) as port:
+        assert PASSED == _outcome(_http(HTTPGet(port=port), port), any_answer=True)
+
+
 def test_a_hook_passes_with_any_answer():
     """As the kubelet, which looks at no status after a hook."""
     with _serving(_answering(b"HTTP/1.1 500 No\r\n\r\n")) as port:
