@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
 _PLAIN = re.compile(r"/(?!/)[-\w.~/]*(?:\?[-\w.~/=&]*)?", re.ASCII)
-_ENCODED = re.compile(r"[-\w.~/!$&'()*+,;=:@\[\]%]*", re.ASCII)
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Compiled when they are needed, which is seldom.
+_ENCODED = r"[-\w.~/!$&'()*+,;=:@\[\]%]*"
+_BAD_ESCAPE = r"%(?![0-9A-Fa-f]{2})"
+_CONTROL = r"[\x00-\x1f\x7f]"
 _ESCAPED_SAFE = "$&+,/:;=@"
 _PORTS = {"http": 80, "https": 443}
 
@@ -83,7 +84,11 @@ def _split(text: str) -> "SplitResult | None":
     from urllib.parse import urlsplit  # noqa: PLC0415  # see above
 
     place = text.partition("?")[0]
-    if _CONTROL.search(text) or _BAD_ESCAPE.search(place) or (is_relative(text) and ":" in place.partition("/")[0]):
+    if (
+        re.search(_CONTROL, text)
+        or re.search(_BAD_ESCAPE, place)
+        or (is_relative(text) and ":" in place.partition("/")[0])
+    ):
         return None
     try:
         parts = urlsplit(text)
@@ -97,7 +102,7 @@ def _target(parts: "SplitResult") -> str:
     from urllib.parse import unquote_to_bytes  # noqa: PLC0415  # see above
 
     path = parts.path
-    if not _ENCODED.fullmatch(path):
+    if not re.fullmatch(_ENCODED, path, re.ASCII):
         path = _escaped(unquote_to_bytes(path.encode(errors="surrogateescape")))
     return _rooted(path) + (f"?{parts.query}" if parts.query else "")
 
