@@ -13,6 +13,7 @@ from lab.net.url import Url, netloc, target_of
 from sidecar.agent.dial import Line
 from sidecar.agent.probers import GRPC, HTTPGet, Prober, TCPSocket
 from sidecar.agent.server import TEXT, Reply
+from sidecar.intent import Ports
 
 MOST_AT_ONCE = 32
 """How many may be under way; the kubelet has one for each probe, and gives up those that hang."""
@@ -23,8 +24,9 @@ _OF_ONE_CONNECTION = {"Connection", "Keep-Alive", "Upgrade", "Accept-Encoding"}
 class Probes:
     """Asks the application at the pod's `address`; `tell` is called from other threads, once for each question."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, agent_port: int = Ports().agent) -> None:
         self._address = address
+        self._agent_port = agent_port
         self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
 
     def begin(self, prober: Prober, timeout_s: float, head: bytes, tell: Callable[[Reply], None]) -> None:
@@ -35,7 +37,7 @@ class Probes:
 
         def work() -> None:
             try:
-                reply = ask(prober, self._address, timeout_s, head)
+                reply = ask(prober, self._address, timeout_s, head, self._agent_port)
             finally:
                 self._free.release()
             tell(reply)
@@ -43,10 +45,10 @@ class Probes:
         threading.Thread(target=work, daemon=True).start()
 
 
-def ask(prober: Prober, address: str, timeout_s: float, head: bytes = b"") -> Reply:
-    """Return what to say to whoever asks: the application's own answer, or 500 with the reason."""
+def ask(prober: Prober, address: str, timeout_s: float, head: bytes = b"", agent_port: int = Ports().agent) -> Reply:
+    """Return the reply to the request `head`, which came to `agent_port`: the application's, or 500 with the reason."""
     try:
-        return _asked(prober, address, time.monotonic() + timeout_s, head)
+        return _asked(prober, address, time.monotonic() + timeout_s, head, agent_port)
     except TimeoutError:
         return _failure(f"no answer within {timeout_s:g} s")
     except OSError as error:
@@ -55,10 +57,10 @@ def ask(prober: Prober, address: str, timeout_s: float, head: bytes = b"") -> Re
         return _failure(str(error))
 
 
-def _asked(prober: Prober, address: str, deadline_s: float, head: bytes) -> Reply:
+def _asked(prober: Prober, address: str, deadline_s: float, head: bytes, agent_port: int) -> Reply:
     match prober.http_get or prober.tcp_socket or prober.grpc:
         case HTTPGet() as get:
-            return _get(get, address, deadline_s, head)
+            return _get(get, address, deadline_s, head, agent_port)
         case TCPSocket() as dialled:
             with Line(dialled.host or address, dialled.port, deadline_s):
                 return Reply(200)
@@ -76,7 +78,8 @@ def _call(called: GRPC, address: str, deadline_s: float, head: bytes) -> Reply:
     from lab.net.grpc_health import Call  # noqa: PLC0415  # HTTP/2 takes long to import, and few pods need it
 
     agent = first(_fields(head), "User-Agent")
-    call = Call(called.service or "", netloc(address, called.port), agent or "sidelab-agent")
+    agent = agent if agent and agent.isascii() else "sidelab-agent"
+    call = Call(called.service or "", netloc(address, called.port), agent)
     with Line(address, called.port, deadline_s) as line:
         while not call.done:
             line.send(call.outbox())
@@ -84,9 +87,10 @@ def _call(called: GRPC, address: str, deadline_s: float, head: bytes) -> Reply:
     return _failure(call.problem) if call.problem else Reply(200)
 
 
-def _get(get: HTTPGet, address: str, deadline_s: float, head: bytes) -> Reply:
+def _get(get: HTTPGet, address: str, deadline_s: float, head: bytes, agent_port: int) -> Reply:
     """Ask with the fields of the request for it, as pilot-agent does, and follow redirects as the kubelet does."""
-    exchange = Get(Url(get.scheme.lower(), address, get.port, target_of(get.path)), _for_application(head, get.port))
+    url = Url(get.scheme.lower(), address, get.port, target_of(get.path))
+    exchange = Get(url, _for_application(head, agent_port, get.port))
     while exchange.answer is None:
         _exchange(exchange, deadline_s)
     answer = exchange.answer
@@ -116,9 +120,10 @@ def _exchange(exchange: Get, deadline_s: float) -> None:
                 return
 
 
-def _for_application(head: bytes, port: int) -> list[Field]:
+def _for_application(head: bytes, agent_port: int, port: int) -> list[Field]:
     """Return the fields of the request for a probe as the application gets them: Host has its own port."""
-    return [(name, _with_port(value, port) if name == "Host" else value) for name, value in _fields(head)]
+    fields = _fields(head)
+    return [(name, _with_port(value, agent_port, port) if name == "Host" else value) for name, value in fields]
 
 
 def _fields(head: bytes) -> list[Field]:
@@ -127,7 +132,7 @@ def _fields(head: bytes) -> list[Field]:
     return [each for each in fields if each[0] not in _OF_ONE_CONNECTION]
 
 
-def _with_port(host: str, port: int) -> str:
-    """Return `host` with `port` where it has one: it is the agent's that was asked."""
-    name, colon, number = host.rpartition(":")
-    return f"{name}:{port}" if colon and number.isdigit() and not name.endswith(":") else host
+def _with_port(host: str, agent_port: int, port: int) -> str:
+    """Return `host` with `port` in the agent's place; a name or a port of the manifest's own stays."""
+    name, _, number = host.rpartition(":")
+    return f"{name}:{port}" if number == str(agent_port) else host

@@ -78,8 +78,8 @@ def test_the_application_gets_the_fields_of_who_asks():
     assert [f"Host: 10.0.0.1:{port}", *own] == lines
 
 
-@pytest.mark.parametrize("host", ["web.local", "[fd00::1]"])
-def test_a_host_without_a_port_stays(host: str):
+@pytest.mark.parametrize("host", ["web.local", "web.local:8443", "[fd00::1]"])
+def test_a_host_without_the_agents_port_stays(host: str):
     """The manifest's own Host field."""
     with answering(ok()) as (port, asked, _):
         ask(get(port), LOCAL, DEADLINE_S, f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
