@@ -23,6 +23,7 @@ from bench.plan import Connection, Plan
 from bench.samples import PHASES
 from bench.verdict import GATED
 from lab.errors import InputError
+from lab.textfile import decoded
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,10 +72,10 @@ class Cell(NamedTuple):
 def load(path: Path) -> tuple[Limit, ...]:
     """Read a budget. Raises `InputError` naming file, key and what is accepted."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(decoded(f"budget {path}", path.read_bytes()))
     except OSError as error:
         raise InputError(f"cannot read budget {path}: {error.strerror}; give a readable TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"budget {path} is not valid TOML: {error}; correct that line") from None
     return from_dict(table, str(path))
 

@@ -14,6 +14,7 @@ import msgspec
 
 from bench.arm import Arm, check_name, check_path
 from lab.errors import InputError
+from lab.textfile import decoded
 
 Connection = Literal["new", "keep-alive"]
 
@@ -300,14 +301,14 @@ def load(name_or_path: str) -> Plan:
     """Read a plan: a shipped one by name, or a TOML file by path. Raises `InputError` naming file, key and cure."""
     path = shipped().get(name_or_path) or Path(name_or_path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(decoded(f"plan {path}", path.read_bytes()))
     except FileNotFoundError:
         raise InputError(
             f"there is no plan {name_or_path!r}; give a TOML file or one of {', '.join(shipped())}"
         ) from None
     except OSError as error:
         raise InputError(f"cannot read plan {path}: {error.strerror}; give a readable TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"plan {path} is not valid TOML: {error}; correct that line") from None
     return from_dict(table, str(path))
 

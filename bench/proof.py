@@ -15,6 +15,8 @@ from bench.plan import Plan
 from lab import conntrack
 from lab.errors import PodError
 from lab.lab import Key, Lab
+from lab.net.answer import AnswerError
+from lab.net.ask import ask
 from lab.nftables import NETLINK_NETFILTER
 from sidecar import liverules
 from sidecar.intent import Ports
@@ -290,13 +292,12 @@ def _stats(lab: Lab, pod: Key, *, required: bool) -> str:
         link.settimeout(_TIMEOUT_S)
         try:
             link.connect(("127.0.0.1", _PORTS.admin))
-            link.sendall(b"GET /stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            answer = b"".join(iter(lambda: link.recv(1 << 16), b""))
-        except OSError as error:
+            answer = ask(link, "GET", "/stats", "localhost", _TIMEOUT_S)
+        except (OSError, AnswerError) as error:
             if not required:
                 return ""
             raise PodError(f"pod {'/'.join(pod)}: its proxy's admin port does not answer: {error}") from error
-    return answer.decode(errors="replace")
+    return answer.body.decode(errors="replace")
 
 
 def _accepts(stats: str) -> dict[int, int]:

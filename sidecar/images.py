@@ -133,8 +133,9 @@ def _preload(settings: Settings, container: Container) -> tuple[str, ...]:
         "sidecar.agent.command": True,
         proxy: proxy,
         "sidecar.agent.dns": settings.dns,
-        "sidecar.agent.grpc": '"grpc"' in probers,
-        "ssl": '"HTTPS"' in probers,
+        "lab.net.grpc_health": '"grpc"' in probers,
+        "urllib.parse": '"httpGet"' in probers,
+        "ssl": '"httpGet"' in probers,  # any of them may be redirected to HTTPS
     }
     return tuple(module for module, wanted in asked.items() if wanted)
 

@@ -12,10 +12,11 @@ from functools import partial
 import msgspec
 
 from lab import syscalls
-from lab.cluster.answers import MESSAGE_BYTES, answer
+from lab.cluster.answers import answer
 from lab.cluster.state import State
 from lab.cluster.zone import Zone
 from lab.loop import Loop
+from lab.net.dns import MESSAGE_BYTES, Messages, framed
 
 _NOBODY = 65534
 _AT_ONCE = 64
@@ -114,7 +115,7 @@ class _Connection:
         self._loop = loop
         self._server = server
         self._link = link
-        self._received = b""
+        self._messages = Messages()
         link.settimeout(0)
         server.connections += 1
         loop.watch(link, self._receive)
@@ -130,28 +131,19 @@ class _Connection:
         if not data:
             self._close()
             return
-        self._received += data
-        while (packet := self._message()) is not None:
+        for packet in self._messages.feed(data):
             if not self._send(self._server.answer(packet, udp=False)):
                 self._close()
                 return
             self._deadline.cancel()
             self._deadline = self._loop.after(_IDLE_S, self._close)
 
-    def _message(self) -> bytes | None:
-        """Take the next message out of what was received, if all of it is there."""
-        end = 2 + int.from_bytes(self._received[:2], "big")
-        if len(self._received) < max(2, end):
-            return None
-        packet, self._received = self._received[2:end], self._received[end:]
-        return packet
-
     def _send(self, found: bytes | None) -> bool:
         """Send an answer; a client that asks on and reads nothing is not waited for."""
         if found is None:
             return False
         try:
-            data = len(found).to_bytes(2, "big") + found
+            data = framed(found)
             return self._link.send(data) == len(data)
         except OSError:
             return False

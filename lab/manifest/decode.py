@@ -17,8 +17,12 @@ from lab.manifest.model import Namespace, Object, Service
 from lab.manifest.pod import Pod
 from lab.manifest.text import Document, read_documents
 from lab.manifest.workload import Deployment, ServiceAccount
+from lab.textfile import decoded
 
 MAX_BYTES = 1_000_000
+
+_INNER_MARK = re.compile("^(---[^\n]*\n)\ufeff|^\ufeff(?=---)", re.MULTILINE)
+"""A byte order mark where a document begins: somebody has put two files with marks one behind the other."""
 
 Kinds = Mapping[tuple[str, str], type[Object]]
 
@@ -110,12 +114,8 @@ def _objects(name: str, content: str | bytes) -> Iterator[tuple[str, dict[str, A
 def _documents(name: str, content: str | bytes) -> Iterator[Document]:
     if len(content) > MAX_BYTES:
         raise InputError(f"{name}: it is larger than {MAX_BYTES // 1000} kB; split it into several files")
-    if isinstance(content, bytes):
-        try:
-            content = content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8 text") from None
-    return read_documents(name, content)
+    text = decoded(name, content) if isinstance(content, bytes) else content
+    return read_documents(name, _INNER_MARK.sub(r"\1", text))
 
 
 def _object(place: str, raw: dict[str, Any], kinds: Kinds, caveat: Callable[[str], None]) -> Object:

@@ -29,7 +29,8 @@ class HTTPHeader(Part, frozen=True, kw_only=True):
 class HTTPGet(Part, frozen=True, kw_only=True):
     """A GET that passes with a status from 200 to 399; `host` "" is the pod's address.
 
-    With scheme HTTPS no certificate is verified.
+    With scheme HTTPS no certificate is verified. Any `path` is asked for as the kubelet does it, which puts a slash in
+    front and escapes what needs it.
     """
 
     path: str = "/"
@@ -41,9 +42,6 @@ class HTTPGet(Part, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         checks.port("port", self.port)
         checks.choice("scheme", self.scheme, ("HTTP", "HTTPS"))
-        _one_word("path", self.path)
-        if not self.path.startswith("/"):
-            raise FieldError("path", f"{checks.shown(self.path)} does not begin with '/'; put one in front")
         _one_word("host", self.host)
 
 

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from lab.loop import HasFileno, Loop
 
-_PART_BYTES = 1 << 14
+_PART_BYTES = 1 << 14  # the longest record of TLS (RFC 8446, 5.1)
+_OUTBOX_BYTES = 1 << 18
 
 
 class Events(Protocol):
@@ -52,9 +53,12 @@ class Stream:
         loop.watch(self._source, self._connected, selectors.EVENT_WRITE)
 
     def send(self, data: bytes) -> None:
-        """Send `data` as soon as the other end takes it."""
+        """Send `data` as soon as the other end takes it; end for one that asks on and on and takes no answers."""
         self._outbox += data
-        self._serve()
+        if len(self._outbox) > _OUTBOX_BYTES:
+            self._end("it does not read what it asks for")
+        elif self._outbox:
+            self._flush()
 
     def close(self) -> None:
         """Close it; nothing is heard afterwards."""
@@ -111,30 +115,40 @@ class Stream:
         self._loop.change(self._source, self._serve, selectors.EVENT_READ)
         self._events.opened()
 
-    def _serve(self) -> None:
-        """Send and receive what can be; TLS may hold data that the socket no longer tells of, so until nothing is."""
+    def _flush(self) -> None:
+        """Send what the other end takes now, and wait for it to take the rest."""
         try:
-            while self._outbox and not self._closed:
+            while self._outbox:
                 self._outbox = self._outbox[self._socket.send(self._outbox) :]
         except self._again:
-            pass  # the rest goes when there is room
+            pass
         except OSError as error:
             self._end(_said(error))
-        while not self._closed:
-            try:
-                data = self._socket.recv(_PART_BYTES)
-            except self._again:
-                break
-            except OSError as error:
-                self._end(_said(error))
-                return
-            if not data:
-                self._end("")
-                return
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outbox else 0)
+        self._loop.change(self._source, self._serve, events)
+
+    def _serve(self) -> None:
+        """Send what can be sent, and receive once.
+
+        Once a turn of the loop: one that sends faster than its bytes are understood would else hold up all others, and
+        the timer that ends it. A record of TLS is never longer than what is received at once, so none is left behind.
+        """
+        if self._outbox:
+            self._flush()
+        if self._closed:
+            return
+        try:
+            data = self._socket.recv(_PART_BYTES)
+        except self._again:
+            return
+        except OSError as error:
+            self._end(_said(error))
+            return
+        if data:
             self._events.received(data)
-        if not self._closed:
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outbox else 0)
-            self._loop.change(self._source, self._serve, events)
+        else:
+            self._end("")
 
 
 def _said(error: OSError) -> str:

@@ -9,13 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 
 from lab.errors import InputError, PodError
+from lab.net import ask as net
+from lab.net.answer import Answer, AnswerError
 from lab.program import Context
-from sidecar.agent.answer import Answer, AnswerError
 from sidecar.contract import READY_PATH
 from sidecar.intent import Ports
 
 _FIRST_LOOK_S = 0.005
-_BODY_BYTES = 16 << 20
 _REQUEST_S = 30.0
 
 
@@ -103,18 +103,7 @@ def _wait(port: int, path: str, timeout_s: float, request_s: float, period_s: fl
 
 def ask(port: int, path: str, method: str, timeout_s: float) -> Answer:
     """Return the answer of a port of this pod; raises `OSError` or `AnswerError`."""
-    answer = Answer(limit=_BODY_BYTES)
-    length = "" if method == "GET" else "Content-Length: 0\r\n"
     with socket.socket() as link:
         link.settimeout(timeout_s)
         link.connect(("127.0.0.1", port))
-        link.sendall(
-            f"{method} {path} HTTP/1.1\r\nHost: localhost:{port}\r\n{length}Connection: close\r\n\r\n".encode()
-        )
-        while not answer.done:
-            data = link.recv(1 << 16)
-            if data:
-                answer.feed(data)
-            else:
-                answer.ended()
-    return answer
+        return net.ask(link, method, path, f"localhost:{port}", timeout_s)

@@ -4,7 +4,6 @@ Blocking, with a deadline for everything that happens on one of them. Sources: i
 pilot/cmd/pilot-agent/status/server.go (`ProbeDialer`); rule 9 of ISTIO_OUTPUT in docs/rules.md.
 """
 
-import errno
 import socket
 import struct
 import time
@@ -68,10 +67,7 @@ class Line:
 
 def _secured(connection: socket.socket, host: str) -> "ssl.SSLSocket":
     """Shake hands without verifying anything, as the kubelet does."""
-    try:
-        import ssl  # noqa: PLC0415  # it takes longer to import than everything else here, and few ask for it
-    except ImportError as error:  # a redirect asks for it, and the pod's user cannot read Python's files
-        raise OSError(errno.EPROTONOSUPPORT, "HTTPS is for probes that say so themselves") from error
+    import ssl  # noqa: PLC0415  # it is there already where a probe may lead to it: see `sidecar.images`
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

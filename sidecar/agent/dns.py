@@ -5,17 +5,16 @@ name does not exist. Sources: istio/istio pkg/dns/client; RFC 1035 §4.2.2 (TCP)
 """
 
 import socket
-import struct
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
 import dnslib
-from dnslib.label import DNSLabelError
 
 from lab.cluster.state import State
 from lab.errors import PodError
-from sidecar.agent.forward import MESSAGE_BYTES, SERVFAIL, failed, forward
+from lab.net import dns
+from sidecar.agent.forward import forward
 from sidecar.agent.guest import Guest
 from sidecar.agent.nametable import Addresses, table
 from sidecar.proxy.loop import READ, Loop
@@ -28,8 +27,6 @@ _AT_ONCE = 64
 _MOST_ASKED = 512
 _MOST_CONNECTIONS = 64
 _IDLE_S = 10.0
-_HEADER_BYTES = 12
-_REFUSED = 5
 
 Tell = Callable[[bytes], None]
 
@@ -44,6 +41,7 @@ class Resolver:
         self._names: dict[str, Addresses] | None = None
         self._upstreams = upstreams(Path(resolv_conf))
         self._asked = 0
+        self._turn = 0
         self._connections = 0
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -77,18 +75,23 @@ class Resolver:
 
     def answer(self, packet: bytes, tell: Tell, *, stream: bool) -> None:
         """Have `tell` called with the response to `packet`; with nothing for what is no query."""
-        if len(packet) < _HEADER_BYTES or packet[2] & 0x80:
+        query = dns.read(packet, udp=not stream)
+        if query is None:
+            return
+        if isinstance(query, bytes):
+            tell(query)
             return
         if self._names is None:
-            tell(failed(packet, SERVFAIL))
+            tell(dns.refused(packet, dns.SERVFAIL))
             return
-        said = local_answer(packet, self._names)
-        if said is not None:
-            tell(said)
+        self._turn += 1
+        own = local_answer(query, self._names, self._turn)
+        if own is not None:
+            tell(own)
         elif not self._upstreams:
-            tell(failed(packet, _REFUSED))
+            tell(dns.refused(packet, dns.REFUSED))
         elif self._asked >= _MOST_ASKED:
-            tell(failed(packet, SERVFAIL))
+            tell(dns.refused(packet, dns.SERVFAIL))
         else:
             self._asked += 1
             forward(self._loop, packet, self._upstreams[0], self._told(tell), stream=stream)
@@ -103,7 +106,7 @@ class Resolver:
     def _datagrams(self, _events: int) -> None:
         for _ in range(_AT_ONCE):
             try:
-                packet, peer = self._udp.recvfrom(MESSAGE_BYTES)
+                packet, peer = self._udp.recvfrom(dns.MESSAGE_BYTES)
             except BlockingIOError:
                 return
             except OSError:
@@ -151,20 +154,22 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def local_answer(packet: bytes, names: dict[str, Addresses]) -> bytes | None:
-    """Return the response to a question for the addresses of a name that is ours, None for any other."""
-    try:
-        query = dnslib.DNSRecord.parse(packet)
-        kind = dnslib.QTYPE[query.q.qtype]
-        found = names.get(str(query.q.qname).rstrip(".").lower())
-    except (dnslib.DNSError, DNSLabelError, ValueError, IndexError, struct.error, AttributeError):
+def local_answer(query: dns.Query, names: dict[str, Addresses], turn: int = 0) -> bytes | None:
+    """Return the response to a question for the addresses of a name that is ours, None for any other.
+
+    Of several addresses each comes first in its `turn`.
+    """
+    kind = dnslib.QTYPE[query.record.q.qtype]
+    found = names.get(b".".join(query.labels).decode(errors="replace"))
+    if found is None or kind not in ("A", "AAAA"):
         return None
-    if found is None or kind not in ("A", "AAAA") or query.header.opcode:
-        return None
-    reply = query.reply(ra=1)
-    records = [dnslib.A(each) for each in found.ipv4] if kind == "A" else [dnslib.AAAA(each) for each in found.ipv6]
-    reply.add_answer(*(dnslib.RR(query.q.qname, query.q.qtype, ttl=TTL_S, rdata=each) for each in records))
-    return bytes(reply.pack())
+    reply = query.reply(recursion=True)
+    addresses = found.ipv4 if kind == "A" else found.ipv6
+    start = turn % len(addresses) if addresses else 0
+    make = dnslib.A if kind == "A" else dnslib.AAAA
+    for each in (*addresses[start:], *addresses[:start]):
+        reply.add_answer(dnslib.RR(query.record.q.qname, query.record.q.qtype, ttl=TTL_S, rdata=make(each)))
+    return dns.packed(reply, query.limit)
 
 
 class _Connection(Guest):
@@ -173,18 +178,13 @@ class _Connection(Guest):
     def __init__(self, loop: Loop, stream: Stream, resolver: Resolver) -> None:
         super().__init__(loop, stream, _IDLE_S)
         self._resolver = resolver
-        self._received = b""
+        self._messages = dns.Messages()
 
     def received(self, data: bytes) -> None:
         """Answer each message that is complete."""
-        self._received += data
-        while len(self._received) >= 2:
-            end = 2 + int.from_bytes(self._received[:2], "big")
-            if len(self._received) < end:
-                return
-            packet, self._received = self._received[2:end], self._received[end:]
+        for packet in self._messages.feed(data):
             self._resolver.answer(packet, self._send, stream=True)
 
     def _send(self, response: bytes) -> None:
         if not self._stream.closed:
-            self._stream.write(len(response).to_bytes(2, "big") + response)
+            self._stream.write(dns.framed(response))

@@ -5,11 +5,10 @@ import os
 import socket
 from collections.abc import Callable
 
-from sidecar.agent.answer import Answer, AnswerError
+from lab.net.answer import Answer, AnswerError
+from lab.net.ask import BODY_BYTES, request_of
 from sidecar.proxy.loop import Loop
 from sidecar.proxy.stream import Stream
-
-BODY_BYTES = 16 << 20
 
 Done = Callable[[Answer | None], None]
 """Hears once, in the loop, of the answer, or None where there is none in time."""
@@ -27,8 +26,7 @@ def fetch(loop: Loop, port: int, path: str, timeout_s: float, done: Done, method
     stream.connect_within(timeout_s)
     exchange = _Exchange(loop, stream, timeout_s, done)
     stream.start(exchange)
-    length = "" if method == "GET" else "Content-Length: 0\r\n"
-    stream.write(f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{length}Connection: close\r\n\r\n".encode())
+    stream.write(request_of(method, path, f"127.0.0.1:{port}"))
 
 
 class _Exchange:
@@ -40,20 +38,15 @@ class _Exchange:
 
     def received(self, data: bytes) -> None:
         try:
-            self._answer.feed(data)
+            done = self._answer.feed(data)
         except AnswerError:
             self._finish(None)
             return
-        if self._answer.done:
+        if done:
             self._finish(self._answer)
 
     def ended(self) -> None:
-        try:
-            self._answer.ended()
-        except AnswerError:
-            self._finish(None)
-            return
-        self._finish(self._answer)
+        self.received(b"")
 
     def drained(self) -> None:
         """Nothing waits for it."""

@@ -1,26 +1,18 @@
 """A DNS question asked of another server by the way it came, from a socket of its own: so answers cannot be mixed up.
 
-It knows messages only by their header (RFC 1035 §4.1.1) and, over TCP, their length (§4.2.2).
+It looks at no more of a response than its number.
 """
 
 import contextlib
 import socket
-import struct
 from collections.abc import Callable
 
+from lab.net.dns import MESSAGE_BYTES, SERVFAIL, Messages, framed, refused
 from sidecar.proxy.loop import READ, Loop
 from sidecar.proxy.stream import Stream
 
-MESSAGE_BYTES = 65_535
 PORT = 53
 PATIENCE_S = 5.0
-SERVFAIL = 2
-
-
-def failed(packet: bytes, status: int) -> bytes:
-    """Return a response without answers: the header and nothing else, whatever was asked."""
-    number, flags = struct.unpack_from("!HH", packet)
-    return struct.pack("!6H", number, 0x8080 | flags & 0x7900 | status, 0, 0, 0, 0)
 
 
 def forward(loop: Loop, packet: bytes, server: str, tell: Callable[[bytes], None], *, stream: bool) -> None:
@@ -37,7 +29,7 @@ def forward(loop: Loop, packet: bytes, server: str, tell: Callable[[bytes], None
             _OverUDP(loop, asking, packet, tell)
     except OSError:
         asking.close()
-        loop.call_soon(lambda: tell(failed(packet, SERVFAIL)))
+        loop.call_soon(lambda: tell(refused(packet, SERVFAIL)))
 
 
 class _OverUDP:
@@ -48,7 +40,7 @@ class _OverUDP:
         self._tell = tell
         asking.send(packet)
         loop.watch(asking.fileno(), READ, self._heard)
-        self._timer = loop.call_later(PATIENCE_S, lambda: self._finish(failed(packet, SERVFAIL)))
+        self._timer = loop.call_later(PATIENCE_S, lambda: self._finish(refused(packet, SERVFAIL)))
 
     def _heard(self, _events: int) -> None:
         try:
@@ -56,7 +48,7 @@ class _OverUDP:
         except BlockingIOError:
             return
         except OSError:
-            data = failed(self._packet, SERVFAIL)
+            data = refused(self._packet, SERVFAIL)
         if data[:2] == self._packet[:2]:
             self._finish(data)
 
@@ -73,23 +65,22 @@ class _OverTCP:
     def __init__(self, loop: Loop, asking: socket.socket, packet: bytes, tell: Callable[[bytes], None]) -> None:
         self._packet = packet
         self._tell = tell
-        self._received = b""
+        self._messages = Messages()
         self._stream = Stream(loop, asking, _nothing)
         self._stream.connect_within(PATIENCE_S)
         self._timer = loop.call_later(PATIENCE_S, self.ended)
         self._stream.start(self)
-        self._stream.write(len(packet).to_bytes(2, "big") + packet)
+        self._stream.write(framed(packet))
 
     def received(self, data: bytes) -> None:
         """Tell the response when it is complete."""
-        self._received += data
-        end = 2 + int.from_bytes(self._received[:2], "big")
-        if 2 < end <= len(self._received):
-            self._finish(self._received[2:end])
+        for response in self._messages.feed(data):
+            self._finish(response)
+            return
 
     def ended(self) -> None:
         """Fail: nothing complete has come."""
-        self._finish(failed(self._packet, SERVFAIL))
+        self._finish(refused(self._packet, SERVFAIL))
 
     def drained(self) -> None:
         """Nothing waits for it."""

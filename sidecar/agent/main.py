@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.errors import SidelabError
+from lab.net.answer import Answer
 from lab.program import Context
 from sidecar.agent import metrics, news, probers
-from sidecar.agent.answer import Answer
 from sidecar.agent.child import Child
 from sidecar.agent.delivery import Delivery, Paths
 from sidecar.agent.fetch import fetch
@@ -61,9 +61,10 @@ class Agent:
         self._watch_signals()
         self._ending = self._quitting = self._untold = self._news = self._settling = False
         pod = self._delivery.pod
-        probes = Probes(pod.ipv4 or pod.ipv6)
+        port = self._delivery.intent.ports.agent
+        probes = Probes(pod.ipv4 or pod.ipv6, port)
         self._pages = Pages(self._loop, self, known, probes.begin)
-        self._server = Server(self._loop, self._delivery.intent.ports.agent, self._pages.handle)
+        self._server = Server(self._loop, port, self._pages.handle)
         self._resolver = self._resolve(pod.namespace) if settings.dns else None
         directories = [str(Path(each).parent) for each in (paths.state, paths.podinfo)]
         self._source = news.watch(self._loop, directories, self._changed)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Protocol
 
+from lab.net.answer import Answer
 from sidecar.agent import metrics
-from sidecar.agent.answer import Answer
 from sidecar.agent.fetch import fetch
 from sidecar.agent.probers import Prober
 from sidecar.agent.server import Reply, Request

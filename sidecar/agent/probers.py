@@ -21,21 +21,12 @@ class _Part(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """A part of it, with Kubernetes' names; what has no effect here is passed over."""
 
 
-class Header(_Part, frozen=True, kw_only=True):
-    """A header of a probe's request."""
-
-    name: str
-    value: str = ""
-
-
 class HTTPGet(_Part, frozen=True, kw_only=True):
-    """A GET of the application."""
+    """A GET of the application; its headers are those of the request for it, which has the manifest's."""
 
     port: int
     path: str = "/"
     scheme: str = "HTTP"
-    host: str = ""
-    http_headers: tuple[Header, ...] = ()
 
 
 class TCPSocket(_Part, frozen=True, kw_only=True):

@@ -27,12 +27,12 @@ def held(run: Any, *limits: dict[str, Any]):
 
 
 def test_gate_needs_neither_lab_nor_sidecar():
-    """Judging and exporting import nothing of lab but its errors, and nothing of sidecar: they work on any machine."""
+    """Of lab they need its errors and how a user's text is read, of sidecar nothing: they work on any machine."""
     program = "import sys, bench.gate, bench.exports.text, bench.exports.annotations; print(*sorted(sys.modules))"
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True)
     loaded = [name for name in ran.stdout.split() if name.split(".")[0] in ("lab", "sidecar", "pyroute2")]
-    assert ["lab", "lab.errors"] == loaded
+    assert ["lab", "lab.errors", "lab.textfile"] == loaded
 
 
 def test_a_build_like_its_base_passes():

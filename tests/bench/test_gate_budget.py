@@ -126,3 +126,11 @@ def test_unknown_keys_are_always_refused(entry: dict[str, Any], key: str, value:
         budget.from_dict({"limits": [{**entry, key: value}]}, "here")
     assert repr(f"limits[0].{key}") in str(refusal.value)
     assert "accepted keys: arm, against" in str(refusal.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_budget_may_begin_with_a_byte_order_mark(tmp_path: Path, encoding: str):
+    """And its lines may end as on Windows."""
+    path = tmp_path / "budget.toml"
+    path.write_bytes('[[limits]]\r\narm = "full"\r\nat_most_us = 5\r\n'.encode(encoding))
+    assert [5] == [limit.at_most_us for limit in budget.load(path)]

@@ -226,3 +226,11 @@ def test_placement_names_a_missing_cpu():
     """A plan for CPUs that this process may not use is refused, naming them and those it may use."""
     with pytest.raises(InputError, match=r"CPU 5, 7, this process may use 0, 1"):
         Placement(client_cpu=7, lab_cpus=(0, 5)).resolve(frozenset({0, 1}))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_plan_may_begin_with_a_byte_order_mark(tmp_path: Path, encoding: str):
+    """And its lines may end as on Windows: it is the same plan."""
+    path = tmp_path / "mine.toml"
+    path.write_bytes(plans.shipped()["smoke"].read_text().replace("\n", "\r\n").encode(encoding))
+    assert plans.load("smoke") == plans.load(str(path))

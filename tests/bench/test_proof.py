@@ -1,11 +1,13 @@
+import socket
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bench.arm import Arm
-from bench.proof import Evidence, Opened, PodEvidence, Tracked, check
+from bench.proof import Evidence, Opened, PodEvidence, Tracked, _accepts, check
 from lab.errors import PodError
+from lab.net.ask import ask
 
 N = 7
 NOTHING = PodEvidence(tracked=Tracked(0, 0, 0))
@@ -101,3 +103,14 @@ def test_a_proxy_that_does_not_count_is_proven_by_rules_and_conntrack():
     check(ARMS["server"], START, silent, Opened.exactly(N))
     with pytest.raises(PodError, match="connections redirected in the server's pod: 7, and it should be 8"):
         check(ARMS["server"], START, silent, Opened.exactly(N + 1))
+
+
+def test_a_counter_on_the_border_of_two_chunks_is_read():
+    """The page may come in chunks, and they may end anywhere."""
+    page = b"".join(b"listener.0.0.0.0_15006.downstream_cx_total: %d\n" % number for number in (3, 40))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (page[:45], page[45:60], page[60:]))
+        theirs.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+        found = ask(ours, "GET", "/stats", "localhost", 10)
+    assert {15006: 43} == _accepts(found.body.decode())

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.cluster.answers import EDNS_BYTES, TTL_S, UDP_BYTES, answer
+from lab.cluster.answers import TTL_S, answer
 from lab.cluster.catalog import CLUSTER_DNS
 from lab.cluster.state import Endpoint, Port, Service, State
 from lab.cluster.zone import Zone
+from lab.net.dns import EDNS_BYTES, UDP_BYTES
 
 
 def crowd(pods: int) -> Service:
@@ -122,6 +123,23 @@ def test_what_is_no_single_question_is_answered_with_a_status(flags: int, counts
     data = answer(ZONE, struct.pack("!6H", 7, flags, *counts), udp=True)
     assert data is not None
     assert (7, 0x8000 | flags | getattr(dnslib.RCODE, status)) == struct.unpack_from("!2H", data)
+
+
+@pytest.mark.parametrize("label", [b"\x40", b"\x77", b"\xbf"])
+def test_a_label_of_a_reserved_kind_is_no_form_of_a_question(label: bytes):
+    """RFC 1035, 4.1.4: a name that could not be written into the answer must not end the server."""
+    name = label + b"a" * label[0] + b"\0"
+    packet = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + name + struct.pack("!HH", 1, 1)
+    found = answer(ZONE, packet, udp=True)
+    assert found is not None
+    assert (7, 0x8100 | dnslib.RCODE.FORMERR) == struct.unpack_from("!2H", found)
+
+
+def test_a_query_may_bring_what_miekgs_server_lets_pass():
+    """Two additional records, of which one is OPT: a signature (TSIG) is not looked at."""
+    asked = query("web", edns=4096)
+    asked.add_ar(dnslib.RR("key", 250, rclass=255, ttl=0, rdata=dnslib.RD(b"x")))
+    assert ["10.96.0.11"] == [str(each.rdata) for each in ask(asked).rr]
 
 
 def test_responses_are_not_answered():

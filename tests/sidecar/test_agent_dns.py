@@ -12,7 +12,10 @@ from agent_rig import DEADLINE_S, meanwhile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.cluster.answers import answer
 from lab.cluster.state import Endpoint, Service, State
+from lab.cluster.zone import Zone
+from lab.net import dns
 from sidecar.agent import forward
 from sidecar.agent.dns import Resolver, local_answer, upstreams
 from sidecar.agent.nametable import Addresses, table
@@ -30,6 +33,16 @@ STATE = State(
     )
 )  # fmt: skip
 NAMES = table(STATE, "default")
+
+
+CROWD = tuple(f"10.244.1.{number}" for number in range(60))
+
+
+def local(packet: bytes, *, udp: bool = True, turn: int = 0) -> bytes | None:
+    """Return what the agent answers itself; the test's query is one."""
+    query = dns.read(packet, udp=udp)
+    assert isinstance(query, dns.Query)
+    return local_answer(query, {**NAMES, "crowd": Addresses(CROWD, ())}, turn)
 
 
 def question(name: str, kind: str = "A") -> bytes:
@@ -74,13 +87,13 @@ def test_a_service_has_its_names(name: str, addresses: Addresses | None):
 )
 def test_names_of_services_are_answered_here(name: str, kind: str, expected: tuple[int, list[tuple[str, int]]]):
     """For thirty seconds, in any case of letters; a family without an address is an empty answer."""
-    assert expected == read(local_answer(question(name, kind), NAMES))
+    assert expected == read(local(question(name, kind)))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("example.com", "A"), ("web", "SRV"), ("nothing.default", "A")])
 def test_all_else_is_for_the_cluster(name: str, kind: str):
     """Other names, and other kinds of questions, have no answer of ours."""
-    assert local_answer(question(name, kind), NAMES) is None
+    assert local(question(name, kind)) is None
 
 
 @contextmanager
@@ -183,9 +196,88 @@ def test_resolv_conf_names_the_servers(tmp_path: Path):
     assert [] == upstreams(tmp_path / "none")
 
 
+def edns(name: str, size: int, version: int = 0) -> bytes:
+    """Return a query's bytes with an OPT record."""
+    asked = dnslib.DNSRecord.question(name)
+    asked.add_ar(dnslib.EDNS0(udp_len=size, version=version))
+    return bytes(asked.pack())
+
+
+@pytest.mark.parametrize(
+    ("packet", "udp", "limit", "whole"),
+    [
+        (question("crowd"), True, 512, False),
+        (question("crowd"), False, 65_535, True),
+        (edns("crowd", 600), True, 600, False),
+        (edns("crowd", 100), True, 512, False),
+        (edns("crowd", 65_535), True, 1232, True),
+    ],
+)
+def test_what_does_not_fit_is_truncated_as_by_the_cluster(packet: bytes, udp: bool, limit: int, whole: bool):
+    """The agent's answer and the cluster's have the same bound, are full up to it, and say so when there is more."""
+    found = local(packet, udp=udp)
+    assert found is not None
+    said = dnslib.DNSRecord.parse(found)
+    assert (whole, whole) == (not said.header.tc, len(said.rr) == len(CROWD))
+    assert len(found) <= limit
+    assert whole or len(found) + 16 > limit
+    assert [dns.EDNS_BYTES] * (b"\0\0\x29" in packet) == [each.rclass for each in said.ar]
+
+
+def test_addresses_take_turns():
+    """Each is first once, as Istio shuffles them and as the cluster's server does."""
+    assert {*CROWD} == {read(local(question("crowd"), udp=False, turn=turn))[1][0][0] for turn in range(len(CROWD))}
+
+
+@pytest.mark.parametrize(
+    ("packet", "status", "questions"),
+    [
+        (edns("web", 4096, version=1), 16, 1),
+        (b"\0\7\x28\0\0\1\0\0\0\0\0\0" + question("web")[12:], 4, 0),
+        (b"\0\7\1\0\0\2\0\0\0\0\0\0" + question("web")[12:] * 2, 1, 0),
+        (b"\0\7\1\0\0\0\0\0\0\0\0\0", 1, 0),
+        (b"\0\7\1\0\0\1\0\0\0\0\0\0\x77" + b"a" * 0x77 + b"\0\0\1\0\1", 1, 0),
+        (b"\0\7\1\0\0\1\0\0\0\0\0\0\3web", 1, 0),
+    ],
+)
+@BOTH
+def test_refusals_are_the_clusters(tmp_path: Path, packet: bytes, status: int, questions: int, ask: Ask):
+    """Byte for byte: an unknown version of EDNS, an update, two questions or none, and what is damaged."""
+    with resolver(tmp_path) as (loop, port):
+        found = meanwhile(loop, lambda: ask(port, packet))
+    assert answer(Zone(STATE), packet, udp=ask is over_udp) == found
+    said = dnslib.DNSRecord.parse(found)
+    code = said.header.rcode + sum(each.ttl >> 24 << 4 for each in said.ar)
+    assert (status, questions) == (code, len(said.questions))
+
+
+def test_a_failure_repeats_its_question(tmp_path: Path):
+    """A stub resolver would wait on for a response that has it (glibc's `res_queriesmatch`)."""
+    with resolver(tmp_path, learned=False) as (loop, port):
+        found = meanwhile(loop, lambda: over_udp(port, question("Web.Shop")))
+    assert "Web.Shop." == str(dnslib.DNSRecord.parse(found).q.qname)
+
+
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=80))
 def test_any_bytes_are_answered_or_passed_on(data: bytes):
     """Nothing that arrives on the port is a crash."""
     for packet in (data, question("web")[:12] + data, question("web")[: 12 + len(data) % 9] + data):
-        local_answer(packet, NAMES)
+        query = dns.read(packet, udp=True)
+        if isinstance(query, dns.Query):
+            local_answer(query, NAMES)
+        elif query is not None:
+            assert packet[:2] == query[:2]
+            assert len(dns.refused(packet, dns.SERVFAIL)) >= len(query)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.binary(max_size=300), max_size=6), st.lists(st.integers(0, 2000), max_size=6))
+def test_messages_over_tcp_come_out_as_they_went_in(messages: list[bytes], cuts: list[int]):
+    """In whatever pieces the connection gives them."""
+    data = b"".join(map(dns.framed, messages))
+    read_, found, start = dns.Messages(), list[bytes](), 0
+    for end in sorted({each % (len(data) + 1) for each in cuts} | {len(data)}):
+        found += read_.feed(data[start:end])
+        start = end
+    assert messages == found

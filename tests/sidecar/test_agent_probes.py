@@ -15,13 +15,14 @@ from h2.connection import H2Connection
 from h2.events import DataReceived
 
 from lab.errors import InputError
+from lab.net.get import BODY_BYTES
 from sidecar.agent import probers
-from sidecar.agent.probers import GRPC, Header, HTTPGet, Prober, TCPSocket
-from sidecar.agent.probes import BODY_BYTES, MOST_AT_ONCE, Probes, ask
+from sidecar.agent.probers import GRPC, HTTPGet, Prober, TCPSocket
+from sidecar.agent.probes import MOST_AT_ONCE, Probes, ask
 from sidecar.agent.server import Reply
 
 LOCAL = "127.0.0.1"
-SELF_SIGNED = Path(__file__).parents[1] / "data" / "self-signed.pem"
+CERTIFICATE = Path(__file__).parents[1] / "data" / "self-signed.pem"
 
 
 def get(port: int, **more: object) -> Prober:
@@ -64,15 +65,25 @@ def test_the_application_sees_127_0_0_6():
     assert asked[0].endswith(b"Connection: close\r\n\r\n")
 
 
-def test_headers_of_the_probe_and_of_who_asks_are_passed_on():
-    """The manifest's headers win, Host among them; what concerns one connection is not passed on."""
-    prober = get(0, http_headers=(Header(name="host", value="web.local"), Header(name="X-Own", value="1")))
-    head = b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: kube-probe\r\nX-Own: 2\r\nConnection: keep-alive\r\n\r\n"
+def test_the_application_gets_the_fields_of_who_asks():
+    """Host has the application's port in the agent's place; what concerns one connection is not passed on."""
+    head = (
+        b"GET / HTTP/1.1\r\nHost: 10.0.0.1:15020\r\nx-own: 2\r\nUser-Agent: kube-probe/sidelab\r\nX-Own: 1\r\n"
+        b"Connection: keep-alive\r\n\r\n"
+    )
     with answering(ok()) as (port, asked, _):
-        prober = get(port, http_headers=prober.http_get.http_headers if prober.http_get else ())
-        ask(prober, LOCAL, DEADLINE_S, head)
+        ask(get(port), LOCAL, DEADLINE_S, head)
     lines = asked[0].decode().strip().split("\r\n")[1:]
-    assert ["Host: web.local", "X-Own: 1", "User-Agent: kube-probe", "Connection: close"] == lines
+    own = ["User-Agent: kube-probe/sidelab", "X-Own: 2", "X-Own: 1", "Connection: close"]
+    assert [f"Host: 10.0.0.1:{port}", *own] == lines
+
+
+@pytest.mark.parametrize("host", ["web.local", "web.local:8443", "[fd00::1]"])
+def test_a_host_without_the_agents_port_stays(host: str):
+    """The manifest's own Host field."""
+    with answering(ok()) as (port, asked, _):
+        ask(get(port), LOCAL, DEADLINE_S, f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    assert f"Host: {host}" == asked[0].decode().split("\r\n")[1]
 
 
 def test_a_failing_status_and_a_part_of_its_body_are_told():
@@ -97,9 +108,9 @@ def test_a_redirect_to_another_host_passes():
 
 def test_redirects_in_a_circle_fail():
     """After ten of them."""
-    with answering(*[ok(b"", "location: /", status="302 F")] * 11) as (port, asked, _):
+    with answering(*[ok(b"", "location: /", status="302 F")] * 10) as (port, asked, _):
         reply = ask(get(port), LOCAL, DEADLINE_S)
-    assert (Reply(500, b"stopped after 10 redirects\n"), 11) == (reply, len(asked))
+    assert (Reply(500, b"stopped after 10 redirects\n"), 10) == (reply, len(asked))
 
 
 def test_nobody_there_is_500():
@@ -120,7 +131,7 @@ def test_an_application_that_hangs_is_500_when_time_is_up():
 def test_no_http_is_500():
     """Something else listens on the port."""
     with answering(b"SSH-2.0-x\r\n\r\n") as (port, _, _):
-        assert Reply(500, b"it is no HTTP answer\n") == ask(get(port), LOCAL, DEADLINE_S)
+        assert Reply(500, b"it is not an HTTP answer\n") == ask(get(port), LOCAL, DEADLINE_S)
 
 
 def test_an_open_port_is_enough_for_tcp():
@@ -130,22 +141,26 @@ def test_an_open_port_is_enough_for_tcp():
 
 
 def test_certificates_are_not_verified():
-    """HTTPS passes with a certificate that nobody has signed."""
+    """HTTPS passes with a certificate that nobody has signed, asked for or redirected to."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(SELF_SIGNED)
+    context.load_cert_chain(CERTIFICATE)
     with socket.create_server((LOCAL, 0)) as listening:
+        secure = listening.getsockname()[1]
 
         def serve() -> None:
-            connection, _ = listening.accept()
-            with context.wrap_socket(connection, server_side=True) as secured:
-                secured.recv(65536)
-                secured.sendall(ok(b"safe"))
+            for _ in range(2):
+                connection, _ = listening.accept()
+                with context.wrap_socket(connection, server_side=True) as secured:
+                    secured.recv(65536)
+                    secured.sendall(ok(b"safe"))
 
         thread = threading.Thread(target=serve)
         thread.start()
-        reply = ask(get(listening.getsockname()[1], scheme="HTTPS"), LOCAL, DEADLINE_S)
+        redirect = ok(b"", f"location: https://{LOCAL}:{secure}/", status="301 M")
+        with answering(redirect) as (port, _, _):
+            replies = [ask(each, LOCAL, DEADLINE_S) for each in (get(secure, scheme="HTTPS"), get(port))]
         thread.join(DEADLINE_S)
-    assert Reply(200, b"safe") == reply
+    assert [Reply(200, b"safe")] * 2 == replies
 
 
 @contextmanager

@@ -69,14 +69,14 @@ def test_proxy_config_is_followed():
 @pytest.mark.parametrize(
     ("probe", "modules"),
     [
-        ("livenessProbe: {grpc: {port: 80}}", {"sidecar.agent.grpc"}),
+        ("livenessProbe: {grpc: {port: 80}}", {"lab.net.grpc_health"}),
         ("livenessProbe: {httpGet: {port: 80, scheme: HTTPS}}", {"ssl"}),
         ("livenessProbe: {tcpSocket: {port: 80}}", set()),
     ],
 )
 def test_what_a_probe_needs_is_imported_before(probe: str, modules: set[str]):
     """HTTP/2 and TLS, for pods whose probes speak them."""
-    assert modules == {"sidecar.agent.grpc", "ssl"} & set(agent(probe=probe)[1])
+    assert modules == {"lab.net.grpc_health", "ssl"} & set(agent(probe=probe)[1])
 
 
 def test_another_program_is_not_imported():
