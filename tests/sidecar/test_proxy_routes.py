@@ -46,12 +46,54 @@ CLOSED = _outbound(Intent(services=SHOPS, outbound_policy="REGISTRY_ONLY"))
         (b"cart", "PassthroughCluster"),
         (b"example.org", "PassthroughCluster"),
         (b"", "PassthroughCluster"),
-        (b"shop:", "PassthroughCluster"),
+        (b"shop:", SHOP),
+        (b"shop.default.svc.cluster.local.", SHOP),
+        (b"Shop.Default.svc.cluster.local.:80", SHOP),
+        (b"shop.default.svc.cluster.local..", "PassthroughCluster"),
+        (b"shop.", "PassthroughCluster"),
+        (b"shop.default.", "PassthroughCluster"),
+        (b"a.shop", "PassthroughCluster"),
     ],
 )
 def test_host_decides_on_a_services_port(host: bytes, cluster: str) -> None:
     """On a port that a Service serves HTTP on, Host alone says where a request goes, as Istio's routes do."""
     assert cluster == TABLE.route((FAR, 80), host).cluster
+
+
+HEADLESS = _outbound(Intent(services=(_service("web.default.svc.cluster.local"), _service("web.other.svc.cluster.local"))))
+
+
+@pytest.mark.parametrize(
+    ("host", "cluster"),
+    [
+        (b"web", "outbound|80||web.default.svc.cluster.local"),
+        (b"web-0.web", "outbound|80||web.default.svc.cluster.local"),
+        (b"WEB-0.Web:80", "outbound|80||web.default.svc.cluster.local"),
+        (b"web-0.web.default", "outbound|80||web.default.svc.cluster.local"),
+        (b"web-0.web.default.svc", "outbound|80||web.default.svc.cluster.local"),
+        (b"a.b.web.default.svc.cluster.local", "outbound|80||web.default.svc.cluster.local"),
+        (b"web-0.web.default.svc.cluster.local.", "outbound|80||web.default.svc.cluster.local"),
+        (b"web-0.web.other.svc.cluster.local.:80", "outbound|80||web.other.svc.cluster.local"),
+        (b"web-0.web.other", "outbound|80||web.other.svc.cluster.local"),
+        (b".web", "PassthroughCluster"),
+        (b"web-0web", "PassthroughCluster"),
+        (b"web-0.web.", "PassthroughCluster"),
+        (b"web-0.web.default.svc.cluster", "PassthroughCluster"),
+    ],
+)
+def test_names_of_pods_lead_to_their_headless_service(host: bytes, cluster: str) -> None:
+    """What ends with a dot and a name of a headless Service is one of its pods', as in istiod's wildcard domains."""
+    assert cluster == HEADLESS.route((FAR, 80), host).cluster
+
+
+def test_a_whole_name_goes_before_the_end_of_one() -> None:
+    """A Service whose name looks like that of a pod of a headless one is found, whichever comes first."""
+    services = (_service("web.shop.svc.cluster.local"), _service("a.web.svc.cluster.local", VIP))
+    workload = Workload(namespace="shop")
+    for order in (services, services[::-1]):
+        table = _outbound(Intent(services=order, workload=workload))
+        assert "outbound|80||a.web.svc.cluster.local" == table.route((FAR, 80), b"a.web").cluster
+        assert "outbound|80||web.shop.svc.cluster.local" == table.route((FAR, 80), b"b.web").cluster
 
 
 def test_unknown_host_of_registry_only_goes_nowhere() -> None:
