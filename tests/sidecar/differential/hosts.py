@@ -3,6 +3,7 @@
 Envoy answers each request itself with the name of the cluster that its route leads to, so no origin is needed.
 """
 
+import http.client
 import json
 import random
 import signal
@@ -85,13 +86,12 @@ class Envoy:
     def ask(self, policy: str, host: bytes) -> int | str:
         """See `bundled`."""
         with socket.create_connection(("127.0.0.1", self._ports[policy]), timeout=10) as link:
-            link.sendall(b"GET / HTTP/1.1\r\nhost: " + host + b"\r\nconnection: close\r\n\r\n")
-            answer = b""
-            while piece := link.recv(65536):
-                answer += piece
-        head, _, body = answer.partition(b"\r\n\r\n")
-        status = int(head.split()[1])
-        return body.decode() if status == 200 else status
+            link.sendall(b"GET / HTTP/1.1\r\nhost: " + host + b"\r\n\r\n")
+            # Not up to the end of the connection: Envoy keeps one open for a second after its last answer.
+            answer = http.client.HTTPResponse(link)
+            answer.begin()
+            body = answer.read().decode()
+        return body if answer.status == 200 else answer.status
 
 
 @contextmanager
