@@ -31,6 +31,7 @@ def manager(intent: Intent, stat_prefix: str, routes: Config, *, inbound: bool) 
         codec_type="AUTO",
         use_remote_address=False,
         generate_request_id=False,
+        proxy_100_continue=True,
         normalize_path=True,
         stream_idle_timeout="0s",
         request_headers_timeout=seconds(intent.header_timeout_s),
