@@ -97,7 +97,7 @@ class Downstream(Exchange):
 
     def _begin(self, data: bytes) -> None:
         gateway = self._gateway
-        if data[0] in _EMPTY_LINES:
+        if data[:1] in _EMPTY_LINES:
             data = data.lstrip(_EMPTY_LINES)
             if not data:
                 return

@@ -18,7 +18,7 @@ AUTHORITY = b"!$%&'()*+,-.0123456789:;=@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]_abcdefghijk
 """The bytes that Envoy takes in a Host field."""
 
 _NOT_TO_BE_NAMED = {b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
-_WELL_KNOWN_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings", b""}
+_WELL_KNOWN_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te", b""}
 NEVER_NOMINATED = {b"host", b"content-length", b"transfer-encoding"}
 """Fields that every hop needs, whatever Connection says."""
 
