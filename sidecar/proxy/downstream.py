@@ -5,11 +5,20 @@ fields that concern one hop only. How a request is answered is in `exchange`.
 """
 
 import time
+from typing import TYPE_CHECKING
 
 from sidecar.proxy import replies
-from sidecar.proxy.body import BadMessageError, body_of
+from sidecar.proxy.body import BadMessageError, body_of, forwarded
 from sidecar.proxy.exchange import BODY, HEAD, NOTHING, RESPONSE, Exchange
 from sidecar.proxy.message import parse_request
+from sidecar.proxy.routes import Route
+
+if TYPE_CHECKING:
+    from sidecar.proxy.cluster import Cluster
+
+
+_EMPTY_LINES = b"\r\n"
+_NO_ROUTE: "Route[Cluster]" = Route("", None)
 
 
 class Downstream(Exchange):
@@ -31,8 +40,7 @@ class Downstream(Exchange):
             self._forward_body(data)
         elif state is RESPONSE:
             # The next request came early. It waits here, and what follows it in the kernel.
-            self._buffer += data
-            self._pause()
+            self._wait(self._buffer + data)
 
     def ended(self) -> None:
         """Take the client's FIN: a complete request is still answered."""
@@ -89,6 +97,10 @@ class Downstream(Exchange):
 
     def _begin(self, data: bytes) -> None:
         gateway = self._gateway
+        if data[:1] in _EMPTY_LINES:
+            data = data.lstrip(_EMPTY_LINES)
+            if not data:
+                return
         try:
             head = self._last
             if head is None or not data.startswith(head.raw):
@@ -100,7 +112,7 @@ class Downstream(Exchange):
                     self._buffer = data
                     return
                 self._last = head
-                self._route = gateway.routes.route(self._destination, head.host)
+                self._route = gateway.routes.route(self._destination, head.host) if head.routable else _NO_ROUTE
             if self._buffer:
                 gateway.deadlines.met(self)
             self._head = head
@@ -119,7 +131,7 @@ class Downstream(Exchange):
             self._refuse(error)
             return
         self._buffer = b""
-        forward = head.forward + rest[:taken]
+        forward = head.forward + forwarded(body, rest, taken)
         if body.done:
             self._await_response(rest[taken:])
             self._whole = forward
@@ -143,13 +155,20 @@ class Downstream(Exchange):
         self._received += taken
         if body.done:
             self._await_response(data[taken:])
-        if not upstream.wire.write(data if taken == len(data) else data[:taken]) and not body.done:
+        goes_on = forwarded(body, data, taken)
+        if goes_on and not upstream.wire.write(goes_on) and not body.done:
             self._pause()
 
     def _await_response(self, next_request: bytes) -> None:
         self._state = RESPONSE
-        self._buffer = next_request
+        self._buffer = b""
         if next_request:
+            self._wait(next_request)
+
+    def _wait(self, next_request: bytes) -> None:
+        """Keep the beginning of the next request; empty lines before it, as some clients send, are no part of it."""
+        self._buffer = next_request.lstrip(_EMPTY_LINES)
+        if self._buffer:
             self._pause()
 
     def _finish(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.proxy import replies
 from sidecar.proxy.account import Accounted, address_text
-from sidecar.proxy.body import UNTIL_CLOSE, BadMessageError, Body
+from sidecar.proxy.body import BadMessageError, Body
 from sidecar.proxy.destination import Destination
 from sidecar.proxy.message import RequestHead, ResponseHead
 from sidecar.proxy.pump import Pump
@@ -74,7 +74,7 @@ class Exchange(Accounted):
             self._resume()
 
     def responded(self, head: ResponseHead, body: bytes, *, complete: bool) -> None:
-        """Pass on a response's head and what came with it."""
+        """Pass on a response's head and what came with it; of interim ones, the first comes here."""
         gateway = self._gateway
         status = head.status
         if status < 200:
@@ -90,13 +90,16 @@ class Exchange(Accounted):
         self._responding = True
         self._status = status
         self._close = (
-            head.length == UNTIL_CLOSE
-            or gateway.draining
+            gateway.draining
             or (request is not None and request.close)
             or (complete and self._state is BODY)
         )
         end = b"connection: close\r\n\r\n" if self._close else b"\r\n"
-        if gateway.own_fields:
+        if gateway.own_fields and self._state is BODY:
+            # How long the server took is counted from the end of the request.
+            self._responded_s = time.perf_counter()
+            end = gateway.local_fields + end
+        elif gateway.own_fields:
             self._responded_s = time.perf_counter()
             elapsed_ms = int((self._responded_s - self._started_s) * 1000)
             end = b"%b%d\r\n%b" % (gateway.own_fields, elapsed_ms, end)
@@ -162,7 +165,7 @@ class Exchange(Accounted):
         cluster = None if route is None else route.cluster
         if cluster is None:
             self._host = None
-            self._answer(replies.BLOCKED)
+            self._answer(replies.BLOCKED if head.routable else replies.NO_ROUTE)
             return
         host = self._host = cluster.find(self._destination, self._client[0], self._tried)
         if host is None:

@@ -1,27 +1,48 @@
 """HTTP/1.1's heads as a proxy needs them: is this one well formed, how long is the body, what must not be passed on.
 
 Pure: bytes in, values out. A head is checked as a whole by one expression and then forwarded as the bytes it came
-as, without the fields that concern one connection only. Sources: RFC 9110 (fields, methods), RFC 9112 (framing).
+as, without the fields that concern one connection only; one that is written otherwise is first put into its strict
+form (see `lenient`). What is refused, and with which status, is what Envoy refuses. Sources: RFC 9110 (fields,
+methods), RFC 9112 (framing), and `tests/sidecar/differential`, which compares with Envoy.
 """
 
 import re
 
-from sidecar.proxy.body import CHUNKED, FIELD, TEXT, TOKEN, UNTIL_CLOSE, BadMessageError
-from sidecar.proxy.fields import NEVER_NOMINATED, collect, connection_options, declared_length, without_nominated
+from sidecar.proxy import lenient
+from sidecar.proxy.body import CHUNKED, FIELD, TEXT, UNTIL_CLOSE, BadMessageError
+from sidecar.proxy.fields import (
+    AUTHORITY,
+    METHODS,
+    NEVER_NOMINATED,
+    Fields,
+    collect,
+    connection_options,
+    declared_length,
+    keeps_trailers,
+    without_nominated,
+)
 
-# An empty line before a request is forgiven (RFC 9112 §2.2), and not passed on.
-_REQUEST = re.compile(rb"(?:\r\n)?(%b) ([\x21-\x7e\x80-\xff]++) HTTP/(\d\.\d)\r\n(?:%b)*+\r\n" % (TOKEN, FIELD))
-_RESPONSE = re.compile(rb"HTTP/(1\.[01]) ([1-5]\d\d)(?: %b)?\r\n(?:%b)*+\r\n" % (TEXT, FIELD))
-_BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
-_METHOD_BEGUN = re.compile(rb"(?:\r\n)?(?:%b(?: |\Z)|\Z)|\r\Z" % TOKEN)
-_STATUS_BEGUN = b"HTTP/1."
-_ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#@]+)", re.IGNORECASE)
-_HOST_LINE = re.compile(rb"\nhost:[^\r]*+", re.IGNORECASE)
+RESPONSE_HEAD_BYTES = 80 * 1024
+"""How large a response's head may be; Envoy's."""
+
+_REQUEST = re.compile(rb"([A-Z]++) ([\x21-\x7e]++) HTTP/(\d\.\d)\r\n(?:%b)*+\r\n" % FIELD)
+_RESPONSE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: %b)?\r\n(?:%b)*+\r\n" % (TEXT, FIELD))
+_ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?([A-Z0-9.-]+(?::\d{1,5})?|\[[0-9A-F:.]+\](?::\d{1,5})?)", re.IGNORECASE)
+_CONNECT_TARGET = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
+_HIGHEST_PORT = 65535
 
 # Field names are matched in any case; each name that changes framing or routing is looked at, the others pass.
+_INTERNAL = (
+    rb"x-envoy-(?:external-address|downstream-service-(?:cluster|node)|retry-on|retry-grpc-on|max-retries|internal|"
+    rb"upstream-alt-stat-name|upstream-rq-timeout-ms|upstream-rq-per-try-timeout-ms|upstream-rq-timeout-alt-response|"
+    rb"expected-rq-timeout-ms|force-trace|ip-tags|original-url|hedge-on-per-try-timeout|retriable-status-codes|"
+    rb"retriable-header-names|is-timeout-retry)|x-forwarded-client-cert"
+)
+"""Fields with which a client could steer an Envoy behind this one, which Envoy takes away."""
+
 _REQUEST_SPECIAL = re.compile(
-    rb"\n(host|content-length|transfer-encoding|connection|keep-alive|proxy-connection|te|upgrade|http2-settings)"
-    rb":[\t ]*+([^\r]*+)",
+    rb"\n(host|content-length|transfer-encoding|connection|keep-alive|proxy-connection|te|upgrade|%b)"
+    rb":[\t ]*+([^\r]*+)" % _INTERNAL,
     re.IGNORECASE,
 )
 _RESPONSE_SPECIAL = re.compile(
@@ -30,36 +51,40 @@ _RESPONSE_SPECIAL = re.compile(
 )
 # These match from the end of the line before, because a literal first byte makes the search four times as fast.
 _REQUEST_HOP = re.compile(
-    rb"\n(?:connection|keep-alive|proxy-connection|te|upgrade|http2-settings):[^\n]*+", re.IGNORECASE
+    rb"\n(?:connection|keep-alive|proxy-connection|upgrade|%b):[^\n]*+" % _INTERNAL, re.IGNORECASE
 )
 _RESPONSE_HOP = re.compile(rb"\n(?:connection|keep-alive|proxy-connection|upgrade):[^\n]*+", re.IGNORECASE)
 _RESPONSE_HOP_AND_SERVER = re.compile(
     rb"\n(?:connection|keep-alive|proxy-connection|upgrade|server|x-envoy-upstream-service-time):[^\n]*+",
     re.IGNORECASE,
 )
+_HOST_LINE = re.compile(rb"\nhost:[^\n]*+", re.IGNORECASE)
+_TE_LINE = re.compile(rb"\nte:[^\n]*+", re.IGNORECASE)
+_LENGTH_LINE = re.compile(rb"\ncontent-length:[^\n]*+", re.IGNORECASE)
+_CODING_LINE = re.compile(rb"\ntransfer-encoding:[^\n]*+", re.IGNORECASE)
+_CODING = b"\ntransfer-encoding: chunked\r"
 
 
 class RequestHead:
     """A checked request head.
 
-    `raw` is what was received and `size` its length; `forward` what goes upstream in its stead; `host` what it says
-    it is for; `length` the body's length in bytes or `CHUNKED`; `close` that the client will send nothing further;
-    `websocket` that it asks for an upgrade to one.
+    `raw` is what was received and `size` its length; `text` the same in its strict form; `forward` what goes upstream
+    in its stead; `host` what it says it is for; `length` the body's length in bytes or `CHUNKED`; `close` that the
+    client will send nothing further; `websocket` that it asks for an upgrade to one; `routable` that its target is a
+    path.
     """
 
-    __slots__ = ("close", "forward", "host", "length", "method", "raw", "size", "websocket")
+    __slots__ = ("close", "forward", "host", "length", "method", "raw", "routable", "size", "text", "websocket")
 
-    def __init__(
-        self, method: bytes, raw: bytes, forward: bytes, host: bytes, *, length: int, close: bool, websocket: bool
-    ) -> None:
+    def __init__(self, method: bytes, raw: bytes, text: bytes, host: bytes) -> None:
         self.method = method
         self.raw = raw
         self.size = len(raw)
-        self.forward = forward
+        self.text = self.forward = text
         self.host = host
-        self.length = length
-        self.close = close
-        self.websocket = websocket
+        self.length = 0
+        self.close = self.websocket = False
+        self.routable = True
 
 
 class ResponseHead:
@@ -94,118 +119,182 @@ class Limits:
 def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
     """Return the head that `data` begins with, or None while it is incomplete.
 
-    Raises `BadMessageError`: 400 for what is malformed or ambiguous about its length, 426 for HTTP/1.0 (as Envoy
-    in Istio), 431 beyond `limits`, 501 for CONNECT and unknown transfer codings, 505 for other versions.
+    Raises `BadMessageError`: 400 for what is malformed or ambiguous about its length, 403 for an upgrade to what is not
+    served, 404 for CONNECT, 426 for other versions (as Envoy in Istio), 431 beyond `limits`, 501 for unknown transfer
+    codings.
     """
-    match = _REQUEST.match(data)
+    text, match = data, _REQUEST.match(data)
     if match is None:
-        _check_unfinished(data, limits, 431, _METHOD_BEGUN.match(data) is not None)
-        return None
-    size = match.end()
-    method, version = match.group(1, 3)
-    if size > limits.head_bytes:
-        raise _too_long(431, limits)
-    if data.count(b"\n", 0, size) - 2 > limits.headers:
-        raise _too_many(431, limits)
-    if version != b"1.1" or method == b"CONNECT":
-        raise _not_spoken(method, version)
-    special = _REQUEST_SPECIAL.findall(data, 0, size)
-    raw = data[:size]
-    forward = data[match.start(1) : size]
-    target = match.start(2)
-    if len(special) == 1 and special[0][0].lower() == b"host" and data[target] == 0x2F:
+        read = lenient.request_head(data)
+        if read is None:
+            if len(data) >= limits.head_bytes:
+                raise _too_long(431, limits.head_bytes)
+            return None
+        size, text = read
+        match = _REQUEST.match(text)
+        if match is None:
+            raise BadMessageError(400, "malformed head")
+    else:
+        size = match.end()
+    end = match.end()
+    if end > limits.head_bytes:
+        raise _too_long(431, limits.head_bytes)
+    if text.count(b"\n", 0, end) - 2 > limits.headers:
+        raise BadMessageError(431, f"more than {limits.headers} header fields", "http1.too_many_headers")
+    method, target, version = match.groups()
+    tells_length = METHODS.get(method)
+    if tells_length is None:
+        raise BadMessageError(400, f"{method[:32].decode()} is not a known method")
+    if version != b"1.1":
+        raise BadMessageError(426, f"HTTP/{version.decode()} is not spoken here", "low_version")
+    special = _REQUEST_SPECIAL.findall(text, 0, end)
+    if len(special) == 1 and special[0][0].lower() == b"host" and target[0] == 0x2F and not tells_length:
         host = special[0][1].rstrip(b" \t")
-        return RequestHead(method, raw, forward, host, length=0, close=False, websocket=False)
-    fields = collect(special)
-    if len(fields.get(b"host", ())) != 1:
-        raise BadMessageError(400, "an HTTP/1.1 request has exactly one Host", "missing_host_header")
-    host = fields[b"host"][0]
-    if data[target] != 0x2F:
-        host, forward = _with_own_target(match[2], host, forward)
-    length = declared_length(fields, 400)
-    options = connection_options(fields)
-    websocket = b"upgrade" in options and length is None and fields.get(b"upgrade", [b""])[0].lower() == b"websocket"
-    if fields.keys() - NEVER_NOMINATED:
-        forward = without_nominated(_REQUEST_HOP.sub(b"", forward), options, 400)
-    if websocket:
-        forward = forward[:-2] + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
-    return RequestHead(method, raw, forward, host, length=length or 0, close=b"close" in options, websocket=websocket)
+        head = RequestHead(method, data[:size], text[:end], host)
+    else:
+        fields = collect(special)
+        host = _host(fields, target)
+        head = RequestHead(method, data[:size], text[:end], host)
+        _understand(head, target, fields, tells_length=tells_length)
+    if host.translate(None, AUTHORITY):
+        raise BadMessageError(400, "the Host field has bytes that no host's name has")
+    return head
 
 
 def parse_response(data: bytes, limits: Limits, method: bytes, *, own_server: bool) -> ResponseHead | None:
     """Return the head that `data`, an answer to a request by `method`, begins with, or None while it is incomplete.
 
-    `own_server` also leaves out `server`, for a proxy that puts its own name there. Raises `BadMessageError` 502.
+    `own_server` also leaves out `server`, for a proxy that puts its own name there. Of `limits` the number of fields
+    counts, and `RESPONSE_HEAD_BYTES`. Raises `BadMessageError` 502.
     """
-    match = _RESPONSE.match(data)
+    text, match = data, _RESPONSE.match(data)
     if match is None:
-        prefix = data[: len(_STATUS_BEGUN)]
-        _check_unfinished(data, limits, 502, _STATUS_BEGUN.startswith(prefix))
-        return None
-    size = match.end()
-    if size > limits.head_bytes or data.count(b"\n", 0, size) - 2 > limits.headers:
+        read = lenient.response_head(data)
+        if read is None:
+            if len(data) > RESPONSE_HEAD_BYTES:
+                raise _too_long(502, RESPONSE_HEAD_BYTES)
+            return None
+        size, text = read
+        match = _RESPONSE.match(text)
+        if match is None:
+            raise BadMessageError(502, "malformed head")
+    else:
+        size = match.end()
+    end = match.end()
+    if end > RESPONSE_HEAD_BYTES or text.count(b"\n", 0, end) - 2 > limits.headers:
         raise BadMessageError(502, "the response's head is too large")
-    version, status_text = match.group(1, 2)
+    version, status_text = match.groups()
     status = int(status_text)
-    fields = collect(_RESPONSE_SPECIAL.findall(data, 0, size))
-    declared = declared_length(fields, 502)
-    lines = (_RESPONSE_HOP_AND_SERVER if own_server else _RESPONSE_HOP).sub(b"", data[: size - 2])
+    fields = collect(_RESPONSE_SPECIAL.findall(text, 0, end))
+    lines = (_RESPONSE_HOP_AND_SERVER if own_server else _RESPONSE_HOP).sub(b"", text[: end - 2])
     options = connection_options(fields)
-    if options:
-        lines = without_nominated(lines, options, 502)
     close = b"close" in options
-    if version == b"1.0":
+    if version != b"1.1":
         lines = b"HTTP/1.1" + lines[8:]
         close = close or b"keep-alive" not in options
-        if declared == CHUNKED:
-            raise BadMessageError(502, "an HTTP/1.0 response has no transfer coding")
-    if method == b"HEAD" or status < 200 or status in (204, 304):
-        length = 0
-    elif declared is None:
-        length, close = UNTIL_CLOSE, True
-    else:
-        length = declared
-    return ResponseHead(status, data[:size], lines, length, close)
+    length, lines = _response_length(status, method, fields, lines)
+    return ResponseHead(status, data[:size], lines, length, close or length == UNTIL_CLOSE)
 
 
-def _with_own_target(target: bytes, host: bytes, forward: bytes) -> tuple[bytes, bytes]:
-    """Return host and head of a request whose target is no path.
+def _response_length(status: int, method: bytes, fields: Fields, lines: bytes) -> tuple[int, bytes]:
+    """Return the length of a response's body, and `lines` saying so as Envoy does (RFC 9112 §6.3)."""
+    declared = declared_length(fields, 502)
+    if status == 204 or (status < 200 and status != 101):
+        if declared:
+            raise BadMessageError(502, f"a response {status} has no body")
+        return 0, lines if declared is None else _LENGTH_LINE.sub(b"", lines)
+    if declared == CHUNKED and fields[b"transfer-encoding"] != [b"chunked"]:
+        lines = _CODING_LINE.sub(_CODING, lines)
+    if status in (101, 304):
+        return 0, _CODING_LINE.sub(b"", lines) if declared == CHUNKED else lines
+    if declared is None:
+        lines += _CODING[1:] + b"\n"
+    if method == b"HEAD":
+        return 0, lines
+    return UNTIL_CLOSE if declared is None else declared, lines
 
-    An absolute one decides alone whom the request is for, and goes on as a path (RFC 9112 §3.2.2).
+
+def _host(fields: Fields, target: bytes) -> bytes:
+    """Return what a request says it is for; several Host fields are one with all of their values, as for Envoy."""
+    hosts = fields.get(b"host")
+    if hosts is None:
+        if target[0] == 0x2F or target == b"*":
+            raise BadMessageError(400, "an HTTP/1.1 request has a Host", "missing_host_header")
+        return b""
+    return hosts[0] if len(hosts) == 1 else b",".join(filter(None, hosts))
+
+
+def _understand(head: RequestHead, target: bytes, fields: Fields, *, tells_length: bool) -> None:
+    """Fill in what follows from a request's target and its special fields; raises `BadMessageError`."""
+    length = declared_length(fields, 400)
+    options = connection_options(fields)
+    if head.method == b"CONNECT":
+        raise _connect(target, length)
+    hosts = fields.get(b"host", ())
+    forward = head.forward
+    if target[0] != 0x2F:
+        _aim(head, target)
+        forward = head.forward
+    elif len(hosts) > 1:
+        forward = _with_host(forward, head.host)
+    if b"te" in fields:
+        forward = _TE_LINE.sub(b"\nte: trailers\r" if keeps_trailers(fields) else b"", forward)
+    if fields.keys() - NEVER_NOMINATED:
+        forward = without_nominated(_REQUEST_HOP.sub(b"", forward), options, 400)
+    if length == CHUNKED and fields[b"transfer-encoding"] != [b"chunked"]:
+        forward = _CODING_LINE.sub(_CODING, forward)
+    if length is None and tells_length:
+        forward = forward[:-2] + b"content-length: 0\r\n\r\n"
+    if b"upgrade" in options and b"upgrade" in fields:
+        wanted = b",".join(fields[b"upgrade"]).lower()
+        head.websocket = wanted == b"websocket" and length is None
+        if wanted not in (b"websocket", b"h2c"):
+            raise BadMessageError(403, "this upgrade is not served here", "upgrade_failed")
+    if head.websocket:
+        forward = forward[:-2] + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    head.forward = forward
+    head.length = length or 0
+    head.close = b"close" in options
+
+
+def _aim(head: RequestHead, target: bytes) -> None:
+    """Give a request whose target is not a path its host and path; raises `BadMessageError`.
+
+    An absolute target decides alone whom the request is for, and goes on as a path (RFC 9112 §3.2.2). `*`, and a query
+    without a path, belong to no route.
     """
-    if target == b"*":
-        return host, forward
+    if target == b"*" and head.method == b"OPTIONS":
+        head.routable = False
+        return
     match = _ABSOLUTE.match(target)
-    if match is None:
+    rest = target[match.end() :] if match else b""
+    if match is None or rest[:1] not in (b"", b"/", b"?", b"#") or not _possible(match[1]):
         raise BadMessageError(400, "the request's target is neither a path nor an http URL", "http1.invalid_url")
-    authority, path = match[1], target[match.end() :].partition(b"#")[0]
-    path = path if path.startswith(b"/") else b"/" + path
-    return authority, _HOST_LINE.sub(lambda _: b"\nhost: " + authority, forward.replace(target, path, 1), count=1)
+    path = rest.partition(b"#")[0]
+    head.routable = not path.startswith(b"?")
+    head.host = match[1]
+    head.forward = _with_host(head.forward.replace(target, path or b"/", 1), head.host)
 
 
-def _check_unfinished(data: bytes, limits: Limits, too_large: int, begun_well: bool) -> None:
-    """Raise `BadMessageError` if what did not parse as a head cannot become one by more bytes."""
-    malformed = 400 if too_large == 431 else too_large
-    end = data.find(b"\r\n\r\n", 2)
-    if not begun_well or end >= 0 or _BARE_LINE_END.search(data):
-        raise BadMessageError(malformed, "malformed head")
-    if len(data) >= limits.head_bytes:
-        raise _too_long(too_large, limits)
-    if data.count(b"\n") > limits.headers + 2:
-        raise _too_many(too_large, limits)
+def _possible(authority: bytes) -> bool:
+    """Tell whether the port of `authority` is one."""
+    _, colon, port = authority.rpartition(b":")
+    return not (colon and port.isdigit()) or int(port) <= _HIGHEST_PORT
 
 
-def _not_spoken(method: bytes, version: bytes) -> BadMessageError:
-    if version == b"1.0":
-        return BadMessageError(426, "HTTP/1.0 is not spoken here", "low_version")
-    if version != b"1.1":
-        return BadMessageError(505, f"HTTP/{version.decode()} is not spoken here")
-    return BadMessageError(501, f"{method.decode()} is not proxied")
+def _with_host(head: bytes, host: bytes) -> bytes:
+    """Return `head` with one Host field, the first, in place of those that it has."""
+    return _HOST_LINE.sub(b"", head).replace(b"\r\n", b"\r\nhost: %b\r\n" % host, 1)
 
 
-def _too_long(status: int, limits: Limits) -> BadMessageError:
-    return BadMessageError(status, f"the head is longer than {limits.head_bytes} bytes", "http1.headers_too_large")
+def _connect(target: bytes, length: int | None) -> BadMessageError:
+    """Return how CONNECT is refused: no route leads to where it wants to go."""
+    if length == CHUNKED:
+        return BadMessageError(501, "a CONNECT has no body", "http1.transfer_encoding_not_allowed")
+    if length is not None or not _CONNECT_TARGET.fullmatch(target):
+        return BadMessageError(400, "malformed CONNECT")
+    return BadMessageError(404, "CONNECT is not served here", "route_not_found")
 
 
-def _too_many(status: int, limits: Limits) -> BadMessageError:
-    return BadMessageError(status, f"more than {limits.headers} header fields", "http1.too_many_headers")
+def _too_long(status: int, most_bytes: int) -> BadMessageError:
+    return BadMessageError(status, f"the head is longer than {most_bytes} bytes", "http1.headers_too_large")

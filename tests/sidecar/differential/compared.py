@@ -2,8 +2,8 @@
 
 Left out or made equal, because it is another thing than what is compared, or no thing at all:
 
-- names of fields in lower case (Envoy writes them so, the bundled proxy as they came; RFC 9110 §5.1), `host` first and the
-  proxy's own last, values of one name joined at its first place (RFC 9110 §5.3), but not those of `set-cookie`;
+- names of fields in lower case (Envoy writes them so, the bundled proxy as they came; RFC 9110 §5.1), `host` first,
+  `transfer-encoding` and the proxy's own last, values of one name joined at its first place (RFC 9110 §5.3), but not those of `set-cookie`;
 - how a body is cut into chunks, chunk extensions and trailers: a body is its bytes, and how its end is found;
 - `x-forwarded-proto` upstream and `date` downstream where a proxy added them; the milliseconds of
   `x-envoy-upstream-service-time`;
@@ -20,7 +20,7 @@ _HEAD = re.compile(rb"([^\r\n]*)\r\n((?:[^\r\n:]+:[^\r\n]*\r\n)*)\r\n")
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,16})(?:[\t ]*;[^\r\n]*)?\r\n")
 _TRAILERS = re.compile(rb"(?:[^\r\n:]+:[^\r\n]*\r\n)*\r\n")
 _TIME = b"x-envoy-upstream-service-time"
-_RANKS = {b"host": 0, b"server": 2, _TIME: 3}
+_RANKS = {b"host": 0, b"transfer-encoding": 2, b"server": 3, _TIME: 4}
 _NOW = re.compile(rb"\w{3}, \d\d \w{3} 20(?:2[5-9]|[3-9]\d) \d\d:\d\d:\d\d GMT")
 
 
@@ -78,7 +78,8 @@ def _message(data: bytes, *, request: bool) -> tuple[Message | None, bytes]:
     start = match[1] if request else b" ".join(match[1].split(b" ", 2)[:2])
     rest = data[match.end() :]
     framing, body, whole, rest = _body(known, rest, start, request=request)
-    own = not request and _TIME not in known and not start.startswith(b"HTTP/1.1 1")
+    own = not request and _TIME not in known and (not body or known.get(b"content-type") == b"text/plain")
+    own = own and not start.startswith(b"HTTP/1.1 1")
     if own:
         return Message(start, (), "", b"", own=True), rest
     return Message(start, _normal(fields, request=request), framing, body, whole), rest
