@@ -53,10 +53,16 @@ _RESPONSE_SPECIAL = re.compile(
 _REQUEST_HOP = re.compile(
     rb"\n(?:connection|keep-alive|proxy-connection|upgrade|%b):[^\n]*+" % _INTERNAL, re.IGNORECASE
 )
+_UPGRADING_HOP = re.compile(
+    rb"\n(?:keep-alive|proxy-connection|transfer-encoding|%b):[^\n]*+" % _INTERNAL, re.IGNORECASE
+)
 _RESPONSE_HOP = re.compile(rb"\n(?:connection|keep-alive|proxy-connection|upgrade):[^\n]*+", re.IGNORECASE)
 _RESPONSE_HOP_AND_SERVER = re.compile(
     rb"\n(?:connection|keep-alive|proxy-connection|upgrade|server|x-envoy-upstream-service-time):[^\n]*+",
     re.IGNORECASE,
+)
+_SWITCHING_HOP = re.compile(
+    rb"\n(?:keep-alive|proxy-connection|content-length|server|x-envoy-upstream-service-time):[^\n]*+", re.IGNORECASE
 )
 _HOST_LINE = re.compile(rb"\nhost:[^\n]*+", re.IGNORECASE)
 _TE_LINE = re.compile(rb"\nte:[^\n]*+", re.IGNORECASE)
@@ -192,6 +198,10 @@ def parse_response(data: bytes, limits: Limits, method: bytes, *, own_server: bo
     if version != b"1.1":
         lines = b"HTTP/1.1" + lines[8:]
         close = close or b"keep-alive" not in options
+    if status == 101 and b"upgrade" in options:
+        if b"transfer-encoding" in fields:
+            raise BadMessageError(502, "a response 101 has no body")
+        lines = _SWITCHING_HOP.sub(b"", text[: end - 2])
     length, lines = _response_length(status, method, fields, lines)
     return ResponseHead(status, data[:size], lines, length, close or length == UNTIL_CLOSE)
 
@@ -232,6 +242,7 @@ def _understand(head: RequestHead, target: bytes, fields: Fields, *, tells_lengt
         raise _connect(target, length)
     hosts = fields.get(b"host", ())
     forward = head.forward
+    head.websocket = _wants_websocket(options, fields)
     if target[0] != 0x2F:
         _aim(head, target)
         forward = head.forward
@@ -239,22 +250,36 @@ def _understand(head: RequestHead, target: bytes, fields: Fields, *, tells_lengt
         forward = _with_host(forward, head.host)
     if b"te" in fields:
         forward = _TE_LINE.sub(b"\nte: trailers\r" if keeps_trailers(fields) else b"", forward)
+    if head.websocket:
+        # What comes after the head belongs to the WebSocket, whatever is said of a body, and waits for the server's
+        # consent. Refused, the connection ends: that data must not be taken for another request.
+        head.forward = _UPGRADING_HOP.sub(b"", forward)
+        head.close = True
+        return
     if fields.keys() - NEVER_NOMINATED:
         forward = without_nominated(_REQUEST_HOP.sub(b"", forward), options, 400)
     if length == CHUNKED and fields[b"transfer-encoding"] != [b"chunked"]:
         forward = _CODING_LINE.sub(_CODING, forward)
     if length is None and tells_length:
         forward = forward[:-2] + b"content-length: 0\r\n\r\n"
-    if b"upgrade" in options and b"upgrade" in fields:
-        wanted = b",".join(fields[b"upgrade"]).lower()
-        head.websocket = wanted == b"websocket" and length is None
-        if wanted not in (b"websocket", b"h2c"):
-            raise BadMessageError(403, "this upgrade is not served here", "upgrade_failed")
-    if head.websocket:
-        forward = forward[:-2] + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
     head.forward = forward
     head.length = length or 0
     head.close = b"close" in options
+
+
+def _wants_websocket(options: set[bytes], fields: Fields) -> bool:
+    """Tell whether a request asks for a WebSocket; raises `BadMessageError` for an upgrade to anything else.
+
+    One to h2c is passed over: the server answers in HTTP/1.1 (RFC 9110 §7.8), as it does behind Envoy.
+    """
+    if b"upgrade" not in options or b"upgrade" not in fields:
+        return False
+    wanted = b",".join(fields[b"upgrade"]).lower()
+    if wanted == b"connect-udp":
+        raise BadMessageError(404, "connect-udp is not served here", "route_not_found")
+    if wanted not in (b"websocket", b"h2c", b""):
+        raise BadMessageError(403, "this upgrade is not served here", "upgrade_failed")
+    return wanted == b"websocket"
 
 
 def _aim(head: RequestHead, target: bytes) -> None:
