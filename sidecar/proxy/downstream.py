@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from sidecar.proxy import replies
 from sidecar.proxy.body import BadMessageError, body_of, forwarded
+from sidecar.proxy.detect import HTTP2_PREFACE
 from sidecar.proxy.exchange import BODY, HEAD, NOTHING, RESPONSE, Exchange
 from sidecar.proxy.message import parse_request
 from sidecar.proxy.routes import Route
 
 if TYPE_CHECKING:
     from sidecar.proxy.cluster import Cluster
+    from sidecar.proxy.gateway import PassOn
 
 
 _EMPTY_LINES = b"\r\n"
@@ -128,7 +130,10 @@ class Downstream(Exchange):
             rest = data[head.size :]
             taken = self._received = body.feed(rest)
         except BadMessageError as error:
-            self._refuse(error)
+            if gateway.pass_on is not None and not self._started_s and data.startswith(HTTP2_PREFACE):
+                self._hand_over(gateway.pass_on, data)
+            else:
+                self._refuse(error)
             return
         self._buffer = b""
         forward = head.forward + forwarded(body, rest, taken)
@@ -136,6 +141,14 @@ class Downstream(Exchange):
             self._await_response(rest[taken:])
             self._whole = forward
         self._send(head, forward)
+
+    def _hand_over(self, pass_on: "PassOn", data: bytes) -> None:
+        """Give away a connection whose first bytes are HTTP/2's."""
+        self._leave()
+        receiver = pass_on(self._wire, self._destination, self._client)
+        if receiver is not None:
+            self._wire.redirect(receiver)
+            receiver.received(data)
 
     def _forward_body(self, data: bytes) -> None:
         body, upstream = self._body, self._upstream

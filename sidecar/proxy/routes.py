@@ -64,6 +64,10 @@ class Inbound(Generic[C]):
         """Return what becomes of a connection that was going to `destination`."""
         return self._plans.get(destination[1], self._default)
 
+    def http2(self, destination: Destination) -> C | None:
+        """Return where a connection goes whose client speaks HTTP/2."""
+        return self.plan(destination).cluster
+
     def route(self, destination: Destination, host: bytes) -> Route[C]:  # noqa: ARG002 - see the class
         """Return where a request on such a connection goes."""
         return self._routes.get(destination[1], self._default_route)
@@ -85,13 +89,16 @@ class Outbound(Generic[C]):
         self._default: Plan[C] = Plan("http" if http_only else "tcp", way_out)
         self._on_http_port: Plan[C] = Plan("http" if http_only else "auto", way_out)
         self._plans: dict[Destination, Plan[C]] = {}
+        self._addresses: dict[Destination, C] = {}
         self._hosts: dict[int, Domains[Route[C]]] = {}
         ports = [(service, port) for service in intent.services for port in service.ports]
         by_host = {port.port for _, port in ports if _wanted(intent, port.protocol) == "http"}
         for service, port in ports:
             found, protocol = cluster(outbound_name(port.port, service.host)), _wanted(intent, port.protocol)
-            if protocol != "http":
-                for address, number in [(each, port.port) for each in service.addresses] or _endpoints(port):
+            for address, number in [(each, port.port) for each in service.addresses] or _endpoints(port):
+                if protocol == "http":
+                    self._addresses.setdefault((_canonical(address), number), found)
+                else:
                     self._plans.setdefault((_canonical(address), number), Plan(protocol, found))
             if protocol != "tcp" and port.port in by_host:
                 domains = self._hosts.setdefault(port.port, Domains())
@@ -104,6 +111,14 @@ class Outbound(Generic[C]):
         if found is not None:
             return found
         return self._on_http_port if destination[1] in self._hosts else self._default
+
+    def http2(self, destination: Destination) -> C | None:
+        """Return where a connection goes whose client speaks HTTP/2; None: nowhere, it is closed.
+
+        Its requests are not read, so the address that was dialled decides, not the authority that each of them names.
+        """
+        plan = self.plan(destination)
+        return plan.cluster if destination in self._plans else self._addresses.get(destination, plan.cluster)
 
     def route(self, destination: Destination, host: bytes) -> Route[C]:
         """Return where a request for `host` on such a connection goes."""
