@@ -21,6 +21,7 @@ from sidecar.proxy.fields import (
     keeps_trailers,
     without_nominated,
 )
+from sidecar.proxy.path import normal
 
 RESPONSE_HEAD_BYTES = 80 * 1024
 """How large a response's head may be; Envoy's."""
@@ -153,6 +154,10 @@ def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
         raise BadMessageError(400, f"{method[:32].decode()} is not a known method")
     if version != b"1.1":
         raise BadMessageError(426, f"HTTP/{version.decode()} is not spoken here", "low_version")
+    if target[0] == 0x2F:
+        path = normal(target)
+        if path is not target:
+            text, end, target = text.replace(target, path, 1), end + len(path) - len(target), path
     special = _REQUEST_SPECIAL.findall(text, 0, end)
     if len(special) == 1 and special[0][0].lower() == b"host" and target[0] == 0x2F and not tells_length:
         host = special[0][1].rstrip(b" \t")
@@ -295,10 +300,10 @@ def _aim(head: RequestHead, target: bytes) -> None:
     rest = target[match.end() :] if match else b""
     if match is None or rest[:1] not in (b"", b"/", b"?", b"#") or not _possible(match[1]):
         raise BadMessageError(400, "the request's target is neither a path nor an http URL", "http1.invalid_url")
-    path = rest.partition(b"#")[0]
-    head.routable = not path.startswith(b"?")
+    head.routable = rest[:1] != b"?"
+    path = normal(rest or b"/") if head.routable else rest
     head.host = match[1]
-    head.forward = _with_host(head.forward.replace(target, path or b"/", 1), head.host)
+    head.forward = _with_host(head.forward.replace(target, path, 1), head.host)
 
 
 def _possible(authority: bytes) -> bool:
