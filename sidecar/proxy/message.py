@@ -76,12 +76,12 @@ class RequestHead:
 
     __slots__ = ("close", "forward", "host", "length", "method", "raw", "routable", "size", "text", "websocket")
 
-    def __init__(self, method: bytes, raw: bytes, text: bytes, host: bytes) -> None:
+    def __init__(self, method: bytes, raw: bytes, text: bytes) -> None:
         self.method = method
         self.raw = raw
         self.size = len(raw)
         self.text = self.forward = text
-        self.host = host
+        self.host = b""
         self.length = 0
         self.close = self.websocket = False
         self.routable = True
@@ -145,18 +145,22 @@ def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
     tells_length = METHODS.get(method)
     if tells_length is None:
         raise BadMessageError(400, f"{method[:32].decode()} is not a known method")
-    if version != b"1.1":
-        raise BadMessageError(426, f"HTTP/{version.decode()} is not spoken here", "low_version")
+    head = RequestHead(method, data[:size], text[:end])
     special = _REQUEST_SPECIAL.findall(text, 0, end)
-    if len(special) == 1 and special[0][0].lower() == b"host" and target[0] == 0x2F and not tells_length:
-        host = special[0][1].rstrip(b" \t")
-        head = RequestHead(method, data[:size], text[:end], host)
+    # The plain case, which is nearly every one: a path on the one host that is named.
+    plain = len(special) == 1 and special[0][0].lower() == b"host" and target[0] == 0x2F and version == b"1.1"
+    if plain and not tells_length:
+        head.host = special[0][1].rstrip(b" \t")
     else:
         fields = collect(special)
-        host = _host(fields, target)
-        head = RequestHead(method, data[:size], text[:end], host)
         _understand(head, target, fields, tells_length=tells_length)
-    if host.translate(None, AUTHORITY):
+        if version != b"1.1":
+            raise BadMessageError(426, f"HTTP/{version.decode()} is not spoken here", "low_version")
+        if b"host" not in fields and not head.host:
+            raise BadMessageError(400, "an HTTP/1.1 request has a Host", "missing_host_header")
+        if target == b"*" and method != b"OPTIONS":
+            raise BadMessageError(400, "only OPTIONS has the target *", "http1.invalid_url")
+    if head.host.translate(None, AUTHORITY):
         raise BadMessageError(400, "the Host field has bytes that no host's name has")
     return head
 
@@ -186,12 +190,13 @@ def parse_response(data: bytes, limits: Limits, method: bytes, *, own_server: bo
     version, status_text = match.groups()
     status = int(status_text)
     fields = collect(_RESPONSE_SPECIAL.findall(text, 0, end))
-    lines = (_RESPONSE_HOP_AND_SERVER if own_server else _RESPONSE_HOP).sub(b"", text[: end - 2])
+    # An interim response says nothing of the proxy.
+    lines = (_RESPONSE_HOP_AND_SERVER if own_server and status >= 200 else _RESPONSE_HOP).sub(b"", text[: end - 2])
     options = connection_options(fields)
     close = b"close" in options
     if version != b"1.1":
         lines = b"HTTP/1.1" + lines[8:]
-        close = close or b"keep-alive" not in options
+        close = b"keep-alive" not in options
     length, lines = _response_length(status, method, fields, lines)
     return ResponseHead(status, data[:size], lines, length, close or length == UNTIL_CLOSE)
 
@@ -214,29 +219,20 @@ def _response_length(status: int, method: bytes, fields: Fields, lines: bytes) -
     return UNTIL_CLOSE if declared is None else declared, lines
 
 
-def _host(fields: Fields, target: bytes) -> bytes:
-    """Return what a request says it is for; several Host fields are one with all of their values, as for Envoy."""
-    hosts = fields.get(b"host")
-    if hosts is None:
-        if target[0] == 0x2F or target == b"*":
-            raise BadMessageError(400, "an HTTP/1.1 request has a Host", "missing_host_header")
-        return b""
-    return hosts[0] if len(hosts) == 1 else b",".join(filter(None, hosts))
-
-
 def _understand(head: RequestHead, target: bytes, fields: Fields, *, tells_length: bool) -> None:
     """Fill in what follows from a request's target and its special fields; raises `BadMessageError`."""
-    length = declared_length(fields, 400)
-    options = connection_options(fields)
     if head.method == b"CONNECT":
-        raise _connect(target, length)
-    hosts = fields.get(b"host", ())
-    forward = head.forward
+        raise _connect(target, fields)
+    hosts = fields.get(b"host", [])
+    # Several Host fields are one with all of their values, as for Envoy.
+    head.host = hosts[0] if len(hosts) == 1 else b",".join(filter(None, hosts))
     if target[0] != 0x2F:
         _aim(head, target)
-        forward = head.forward
     elif len(hosts) > 1:
-        forward = _with_host(forward, head.host)
+        head.forward = _with_host(head.forward, head.host)
+    length = declared_length(fields, 400)
+    options = connection_options(fields)
+    forward = head.forward
     if b"te" in fields:
         forward = _TE_LINE.sub(b"\nte: trailers\r" if keeps_trailers(fields) else b"", forward)
     if fields.keys() - NEVER_NOMINATED:
@@ -263,7 +259,7 @@ def _aim(head: RequestHead, target: bytes) -> None:
     An absolute target decides alone whom the request is for, and goes on as a path (RFC 9112 §3.2.2). `*`, and a query
     without a path, belong to no route.
     """
-    if target == b"*" and head.method == b"OPTIONS":
+    if target == b"*":
         head.routable = False
         return
     match = _ABSOLUTE.match(target)
@@ -287,12 +283,15 @@ def _with_host(head: bytes, host: bytes) -> bytes:
     return _HOST_LINE.sub(b"", head).replace(b"\r\n", b"\r\nhost: %b\r\n" % host, 1)
 
 
-def _connect(target: bytes, length: int | None) -> BadMessageError:
+def _connect(target: bytes, fields: Fields) -> BadMessageError:
     """Return how CONNECT is refused: no route leads to where it wants to go."""
-    if length == CHUNKED:
+    malformed = BadMessageError(400, "malformed CONNECT")
+    if fields.get(b"content-length", [b"0"]) != [b"0"]:
+        return malformed
+    if b"transfer-encoding" in fields:
         return BadMessageError(501, "a CONNECT has no body", "http1.transfer_encoding_not_allowed")
-    if length is not None or not _CONNECT_TARGET.fullmatch(target):
-        return BadMessageError(400, "malformed CONNECT")
+    if not _CONNECT_TARGET.fullmatch(target) or not _possible(target):
+        return malformed
     return BadMessageError(404, "CONNECT is not served here", "route_not_found")
 
 

@@ -54,6 +54,8 @@ class _Link:
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
+        # A piece that waited for the acknowledgement of the one before would not be there when it is looked for.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = connection
         self.received = bytearray()
         self.answered = 0
