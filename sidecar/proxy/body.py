@@ -167,7 +167,9 @@ class ChunkedBody:
     def _check_trailer(self, more_bytes: int) -> None:
         most_bytes, status = _LONGEST_TRAILER[self._status]
         if self._trailer_bytes + more_bytes > most_bytes:
-            raise BadMessageError(status, f"the trailers are longer than {most_bytes} bytes", "http1.trailers_too_large")
+            raise BadMessageError(
+                status, f"the trailers are longer than {most_bytes} bytes", "http1.trailers_too_large"
+            )
 
 
 Body = LengthBody | ChunkedBody | EndlessBody

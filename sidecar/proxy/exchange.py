@@ -89,11 +89,7 @@ class Exchange(Accounted):
         request = self._head
         self._responding = True
         self._status = status
-        self._close = (
-            gateway.draining
-            or (request is not None and request.close)
-            or (complete and self._state is BODY)
-        )
+        self._close = gateway.draining or (request is not None and request.close) or (complete and self._state is BODY)
         end = b"connection: close\r\n\r\n" if self._close else b"\r\n"
         if gateway.own_fields and self._state is BODY:
             # How long the server took is counted from the end of the request.

@@ -27,7 +27,9 @@ RESPONSE_HEAD_BYTES = 80 * 1024
 
 _REQUEST = re.compile(rb"([A-Z]++) ([\x21-\x7e]++) HTTP/(\d\.\d)\r\n(?:%b)*+\r\n" % FIELD)
 _RESPONSE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: %b)?\r\n(?:%b)*+\r\n" % (TEXT, FIELD))
-_ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?([A-Z0-9.-]+(?::\d{1,5})?|\[[0-9A-F:.]+\](?::\d{1,5})?)", re.IGNORECASE)
+_ABSOLUTE = re.compile(
+    rb"https?://(?:[^/?#@]*@)?([A-Z0-9.-]+(?::\d{1,5})?|\[[0-9A-F:.]+\](?::\d{1,5})?)", re.IGNORECASE
+)
 _CONNECT_TARGET = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 _HIGHEST_PORT = 65535
 
@@ -158,8 +160,6 @@ def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
             raise BadMessageError(426, f"HTTP/{version.decode()} is not spoken here", "low_version")
         if b"host" not in fields and not head.host:
             raise BadMessageError(400, "an HTTP/1.1 request has a Host", "missing_host_header")
-        if target == b"*" and method != b"OPTIONS":
-            raise BadMessageError(400, "only OPTIONS has the target *", "http1.invalid_url")
     if head.host.translate(None, AUTHORITY):
         raise BadMessageError(400, "the Host field has bytes that no host's name has")
     return head
@@ -231,10 +231,13 @@ def _understand(head: RequestHead, target: bytes, fields: Fields, *, tells_lengt
     elif len(hosts) > 1:
         head.forward = _with_host(head.forward, head.host)
     length = declared_length(fields, 400)
+    if target == b"*" and head.method != b"OPTIONS":
+        raise BadMessageError(400, "only OPTIONS has the target *", "http1.invalid_url")
     options = connection_options(fields)
     forward = head.forward
     if b"te" in fields:
-        forward = _TE_LINE.sub(b"\nte: trailers\r" if keeps_trailers(fields) else b"", forward)
+        kept = iter((b"\nte: trailers\r",) if keeps_trailers(fields) else ())
+        forward = _TE_LINE.sub(lambda _: next(kept, b""), forward)
     if fields.keys() - NEVER_NOMINATED:
         forward = without_nominated(_REQUEST_HOP.sub(b"", forward), options, 400)
     if length == CHUNKED and fields[b"transfer-encoding"] != [b"chunked"]:
