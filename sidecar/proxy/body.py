@@ -15,10 +15,10 @@ FIELD = TOKEN + rb":" + TEXT + rb"\r\n"
 
 _PLAIN_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,16})(?:[\t ;][^\r\n]*)?\r\n")
-_EXTENDED_SIZE = re.compile(rb"([0-9A-Fa-f]+)[\t ;][^\r\n]*(\r?)")
+_SIZE_BEGUN = re.compile(rb"([0-9A-Fa-f]*)(?:[\t ;][^\r\n]*)?(\r?)")
 _FIELD = re.compile(TOKEN + rb":" + TEXT)
 _FOLDED = re.compile(rb"[ \t]" + TEXT)
-_LONGEST_SIZE_LINE = 8192
+_LONGEST_SIZE = 8192
 _LONGEST_TRAILER = {400: (60 * 1024, 431), 502: (80 * 1024, 502)}
 """By the status of what is malformed: how many bytes of trailers are read, and the status of more. Envoy's."""
 
@@ -95,7 +95,7 @@ class ChunkedBody:
     def feed(self, data: bytes) -> int:
         """Return how many bytes from the start of `data` belong to the body; raises `BadMessageError`."""
         at = kept = 0
-        out = b""
+        out = line = b""
         self.edited = None
         try:
             while at < len(data) and not self.done:
@@ -118,7 +118,9 @@ class ChunkedBody:
                     kept = newline + 1
                 at = newline + 1
         except BadMessageError as error:
-            error.before = out + data[kept:at]
+            # As Envoy does, which hands over a body when it is complete or nothing more of it is there.
+            complete = self._expect == self._trailer or not line.strip(b"0\n")
+            error.before = out + data[kept:at] if complete else b""
             raise
         if kept:
             self.edited = out + data[kept:at]
@@ -128,11 +130,12 @@ class ChunkedBody:
         """Keep what is needed of a line that is not complete yet."""
         if self._expect == self._end_of_chunk:
             line = line[-1:]
-        elif self._expect == self._size and len(line) > _LONGEST_SIZE_LINE:
-            match = _EXTENDED_SIZE.fullmatch(line)
-            if match is None:
+        elif self._expect == self._size:
+            match = _SIZE_BEGUN.fullmatch(line)
+            if match is None or match.end(1) > _LONGEST_SIZE:
                 raise BadMessageError(self._status, "malformed chunk size")
-            line = match[1] + b";" + match[2]
+            if len(line) > _LONGEST_SIZE:
+                line = match[1] + b";" + match[2]
         elif self._expect == self._trailer:
             self._check_trailer(len(line))
         self._line = line
@@ -164,7 +167,9 @@ class ChunkedBody:
     def _check_trailer(self, more_bytes: int) -> None:
         most_bytes, status = _LONGEST_TRAILER[self._status]
         if self._trailer_bytes + more_bytes > most_bytes:
-            raise BadMessageError(status, f"the trailers are longer than {most_bytes} bytes", "http1.trailers_too_large")
+            raise BadMessageError(
+                status, f"the trailers are longer than {most_bytes} bytes", "http1.trailers_too_large"
+            )
 
 
 Body = LengthBody | ChunkedBody | EndlessBody

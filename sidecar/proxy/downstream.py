@@ -125,8 +125,13 @@ class Downstream(Exchange):
                 self._whole = head.forward
                 self._send(head, head.forward)
                 return
-            body = self._body = body_of(head.length, 400)
             self._state = BODY
+            if self._route is not None and self._route.cluster is None:
+                # It is answered before its body is read, and so the connection ends with it.
+                self._buffer = b""
+                self._send(head, b"")
+                return
+            body = self._body = body_of(head.length, 400)
             rest = data[head.size :]
             taken = self._received = body.feed(rest)
         except BadMessageError as error:
@@ -206,11 +211,22 @@ class Downstream(Exchange):
             self._next()
 
     def _next(self) -> None:
-        """Read on, beginning with what is there already."""
-        self._resume()
-        if self._buffer:
+        """Read on, beginning with what is there already.
+
+        Requests that are answered at once are taken one after the other here, not each within the one before.
+        """
+        if self._looping:
+            return
+        self._looping = True
+        while True:
+            self._resume()
+            if not self._buffer:
+                break
             data, self._buffer = self._buffer, b""
             self._begin(data)
+            if self._state is not HEAD or not self._paused or self._choked:
+                break
+        self._looping = False
 
     def _refuse(self, error: BadMessageError) -> None:
         counters = self._gateway.counters

@@ -45,8 +45,8 @@ class Exchange(Accounted):
     """One request after the other; upstream connections answer to it."""
 
     __slots__ = (
-        "_body", "_buffer", "_choked", "_close", "_half_closed", "_last", "_paused", "_state", "_tried", "_upstream",
-        "_whole", "_wire",
+        "_body", "_buffer", "_choked", "_close", "_half_closed", "_last", "_looping", "_paused", "_state", "_tried",
+        "_upstream", "_whole", "_wire",
     )  # fmt: skip
 
     def __init__(self, gateway: "Gateway", wire: Wire, destination: Destination, client: Destination) -> None:
@@ -60,7 +60,7 @@ class Exchange(Accounted):
         # The whole request while it may be sent again, and to whom it was sent in vain.
         self._whole = b""
         self._tried: tuple[Host, ...] = ()
-        self._choked = self._close = self._half_closed = self._paused = False
+        self._choked = self._close = self._half_closed = self._looping = self._paused = False
 
     # What the upstream connection does.
 
@@ -89,11 +89,7 @@ class Exchange(Accounted):
         request = self._head
         self._responding = True
         self._status = status
-        self._close = (
-            gateway.draining
-            or (request is not None and request.close)
-            or (complete and self._state is BODY)
-        )
+        self._close = gateway.draining or (request is not None and request.close) or (complete and self._state is BODY)
         end = b"connection: close\r\n\r\n" if self._close else b"\r\n"
         if gateway.own_fields and (self._state is BODY or (request is not None and request.websocket)):
             # How long the server took is counted from the end of the request.
@@ -209,13 +205,13 @@ class Exchange(Accounted):
     def _answer(self, verdict: Verdict) -> None:
         """Answer in the upstream's stead.
 
-        With part of a request still to come, or the next one already there, the connection ends with it.
+        With part of a request still to come, the connection ends with it.
         """
         gateway = self._gateway
         self._verdict = verdict
         self._status = verdict.status
         gateway.counters.answered(verdict.status)
-        self._close = self._close or self._state is not RESPONSE or bool(self._buffer) or gateway.draining
+        self._close = self._close or self._state is not RESPONSE or gateway.draining
         self._close = self._close or (self._head is not None and self._head.close)
         with_body = self._head is None or self._head.method != b"HEAD"
         self._sent = len(verdict.text) if with_body else 0

@@ -8,7 +8,9 @@ from sidecar.proxy.body import CHUNKED, BadMessageError
 
 METHODS = {
     **dict.fromkeys(b"DELETE GET HEAD TRACE".split(), False),
-    **dict.fromkeys(b"ACL BIND CHECKOUT CONNECT COPY LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE MSEARCH".split(), True),
+    **dict.fromkeys(
+        b"ACL BIND CHECKOUT CONNECT COPY LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE MSEARCH".split(), True
+    ),
     **dict.fromkeys(b"NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT REBIND REPORT SEARCH".split(), True),
     **dict.fromkeys(b"SOURCE SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE".split(), True),
 }

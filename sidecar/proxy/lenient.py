@@ -13,8 +13,9 @@ from sidecar.proxy.fields import METHODS
 _HEAD_END = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r*\n(?=[ \t])")
 _GAPS = re.compile(rb"[ \t\r]+")
-_STATUS_LINE = re.compile(rb"(HTTP/\d\.\d)[ \t\r]+([1-9]\d\d)(?:[ \t\r]+([^\n]*))?")
+_STATUS_LINE = re.compile(rb"(HTTP/\d\.\d)[ \t\r]+([1-9]\d\d)(?:[ \t\r]+([\t\r\x20-\x7e\x80-\xff]*))?")
 _METHOD_BEGUN = re.compile(rb"[A-Z]*+(?:[ \t\r]|\Z)")
+_TARGET_BEGUN = re.compile(rb"/|https?://[A-Z0-9\[]", re.IGNORECASE)
 _VERSION_BEGUN = b"HTTP/"
 
 
@@ -50,7 +51,7 @@ def response_head(data: bytes) -> tuple[int, bytes] | None:
 
 def _request_line(line: bytes) -> bytes:
     words = _GAPS.split(line.rstrip(b" \t\r"))
-    if len(words) == 2 and words[0] in METHODS and words[1].startswith(b"/"):
+    if len(words) == 2 and words[0] in METHODS and _TARGET_BEGUN.match(words[1]):
         raise BadMessageError(426, "HTTP/0.9 is not spoken here", "low_version")
     if len(words) != 3:
         raise BadMessageError(400, "malformed request line")

@@ -28,7 +28,9 @@ RESPONSE_HEAD_BYTES = 80 * 1024
 
 _REQUEST = re.compile(rb"([A-Z]++) ([\x21-\x7e]++) HTTP/(\d\.\d)\r\n(?:%b)*+\r\n" % FIELD)
 _RESPONSE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: %b)?\r\n(?:%b)*+\r\n" % (TEXT, FIELD))
-_ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?([A-Z0-9.-]+(?::\d{1,5})?|\[[0-9A-F:.]+\](?::\d{1,5})?)", re.IGNORECASE)
+_ABSOLUTE = re.compile(
+    rb"https?://(?:[^/?#@]*@)?([A-Z0-9.-]+(?::\d{1,5})?|\[[0-9A-F:.]+\](?::\d{1,5})?)", re.IGNORECASE
+)
 _CONNECT_TARGET = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 _HIGHEST_PORT = 65535
 
@@ -75,20 +77,19 @@ _CODING = b"\ntransfer-encoding: chunked\r"
 class RequestHead:
     """A checked request head.
 
-    `raw` is what was received and `size` its length; `text` the same in its strict form; `forward` what goes upstream
-    in its stead; `host` what it says it is for; `length` the body's length in bytes or `CHUNKED`; `close` that the
-    client will send nothing further; `websocket` that it asks for an upgrade to one; `routable` that its target is a
-    path.
+    `raw` is what was received and `size` its length; `forward` what goes upstream in its stead, with its path in normal
+    form; `host` what it says it is for; `length` the body's length in bytes or `CHUNKED`; `close` that the connection
+    cannot be used again; `websocket` that it asks for an upgrade to one; `routable` that its target is a path.
     """
 
-    __slots__ = ("close", "forward", "host", "length", "method", "raw", "routable", "size", "text", "websocket")
+    __slots__ = ("close", "forward", "host", "length", "method", "raw", "routable", "size", "websocket")
 
-    def __init__(self, method: bytes, raw: bytes, text: bytes, host: bytes) -> None:
+    def __init__(self, method: bytes, raw: bytes, text: bytes) -> None:
         self.method = method
         self.raw = raw
         self.size = len(raw)
-        self.text = self.forward = text
-        self.host = host
+        self.forward = text
+        self.host = b""
         self.length = 0
         self.close = self.websocket = False
         self.routable = True
@@ -152,23 +153,26 @@ def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
     tells_length = METHODS.get(method)
     if tells_length is None:
         raise BadMessageError(400, f"{method[:32].decode()} is not a known method")
-    if version != b"1.1":
-        raise BadMessageError(426, f"HTTP/{version.decode()} is not spoken here", "low_version")
-    if target[0] == 0x2F:
-        path = normal(target)
-        if path is not target:
-            text, end, target = text.replace(target, path, 1), end + len(path) - len(target), path
+    head = RequestHead(method, data[:size], text[:end])
     special = _REQUEST_SPECIAL.findall(text, 0, end)
-    if len(special) == 1 and special[0][0].lower() == b"host" and target[0] == 0x2F and not tells_length:
-        host = special[0][1].rstrip(b" \t")
-        head = RequestHead(method, data[:size], text[:end], host)
+    # The plain case, which is nearly every one: a path on the one host that is named.
+    plain = len(special) == 1 and special[0][0].lower() == b"host" and target[0] == 0x2F and version == b"1.1"
+    if plain and not tells_length:
+        head.host = special[0][1].rstrip(b" \t")
     else:
         fields = collect(special)
-        host = _host(fields, target)
-        head = RequestHead(method, data[:size], text[:end], host)
         _understand(head, target, fields, tells_length=tells_length)
-    if host.translate(None, AUTHORITY):
+        if version != b"1.1":
+            raise BadMessageError(426, f"HTTP/{version.decode()} is not spoken here", "low_version")
+        if b"host" not in fields and not head.host:
+            raise BadMessageError(400, "an HTTP/1.1 request has a Host", "missing_host_header")
+    if head.host.translate(None, AUTHORITY):
         raise BadMessageError(400, "the Host field has bytes that no host's name has")
+    if head.routable:
+        path = target if target[0] == 0x2F else head.forward.split(b" ", 2)[1]
+        normalised = normal(path)
+        if normalised is not path:
+            head.forward = head.forward.replace(b" %b " % path, b" %b " % normalised, 1)
     return head
 
 
@@ -197,16 +201,20 @@ def parse_response(data: bytes, limits: Limits, method: bytes, *, own_server: bo
     version, status_text = match.groups()
     status = int(status_text)
     fields = collect(_RESPONSE_SPECIAL.findall(text, 0, end))
-    lines = (_RESPONSE_HOP_AND_SERVER if own_server else _RESPONSE_HOP).sub(b"", text[: end - 2])
+    # An interim response says nothing of the proxy.
+    lines = (_RESPONSE_HOP_AND_SERVER if own_server and status >= 200 else _RESPONSE_HOP).sub(b"", text[: end - 2])
     options = connection_options(fields)
     close = b"close" in options
     if version != b"1.1":
         lines = b"HTTP/1.1" + lines[8:]
-        close = close or b"keep-alive" not in options
+        close = b"keep-alive" not in options
     if status == 101 and b"upgrade" in options:
         if b"transfer-encoding" in fields:
             raise BadMessageError(502, "a response 101 has no body")
         lines = _SWITCHING_HOP.sub(b"", text[: end - 2])
+    elif status == 426 and b"upgrade" in fields:
+        # It says what the server would have spoken (RFC 9110 §15.5.22).
+        lines += b"upgrade: %b\r\n" % b", ".join(fields[b"upgrade"])
     length, lines = _response_length(status, method, fields, lines)
     return ResponseHead(status, data[:size], lines, length, close or length == UNTIL_CLOSE)
 
@@ -229,32 +237,26 @@ def _response_length(status: int, method: bytes, fields: Fields, lines: bytes) -
     return UNTIL_CLOSE if declared is None else declared, lines
 
 
-def _host(fields: Fields, target: bytes) -> bytes:
-    """Return what a request says it is for; several Host fields are one with all of their values, as for Envoy."""
-    hosts = fields.get(b"host")
-    if hosts is None:
-        if target[0] == 0x2F or target == b"*":
-            raise BadMessageError(400, "an HTTP/1.1 request has a Host", "missing_host_header")
-        return b""
-    return hosts[0] if len(hosts) == 1 else b",".join(filter(None, hosts))
-
-
 def _understand(head: RequestHead, target: bytes, fields: Fields, *, tells_length: bool) -> None:
     """Fill in what follows from a request's target and its special fields; raises `BadMessageError`."""
-    length = declared_length(fields, 400)
-    options = connection_options(fields)
     if head.method == b"CONNECT":
-        raise _connect(target, length)
-    hosts = fields.get(b"host", ())
-    forward = head.forward
-    head.websocket = _wants_websocket(options, fields)
+        raise _connect(target, fields)
+    hosts = fields.get(b"host", [])
+    # Several Host fields are one with all of their values, as for Envoy.
+    head.host = hosts[0] if len(hosts) == 1 else b",".join(filter(None, hosts))
     if target[0] != 0x2F:
         _aim(head, target)
-        forward = head.forward
     elif len(hosts) > 1:
-        forward = _with_host(forward, head.host)
+        head.forward = _with_host(head.forward, head.host)
+    length = declared_length(fields, 400)
+    if target == b"*" and head.method != b"OPTIONS":
+        raise BadMessageError(400, "only OPTIONS has the target *", "http1.invalid_url")
+    options = connection_options(fields)
+    forward = head.forward
     if b"te" in fields:
-        forward = _TE_LINE.sub(b"\nte: trailers\r" if keeps_trailers(fields) else b"", forward)
+        kept = iter((b"\nte: trailers\r",) if keeps_trailers(fields) else ())
+        forward = _TE_LINE.sub(lambda _: next(kept, b""), forward)
+    head.websocket = _wants_websocket(options, fields)
     if head.websocket:
         # What comes after the head belongs to the WebSocket, whatever is said of a body, and waits for the server's
         # consent. Refused, the connection ends: that data must not be taken for another request.
@@ -282,7 +284,7 @@ def _wants_websocket(options: set[bytes], fields: Fields) -> bool:
     wanted = b",".join(fields[b"upgrade"]).lower()
     if wanted == b"connect-udp":
         raise BadMessageError(404, "connect-udp is not served here", "route_not_found")
-    if wanted not in (b"websocket", b"h2c", b""):
+    if wanted not in (b"websocket", b"h2c"):
         raise BadMessageError(403, "this upgrade is not served here", "upgrade_failed")
     return wanted == b"websocket"
 
@@ -293,7 +295,7 @@ def _aim(head: RequestHead, target: bytes) -> None:
     An absolute target decides alone whom the request is for, and goes on as a path (RFC 9112 §3.2.2). `*`, and a query
     without a path, belong to no route.
     """
-    if target == b"*" and head.method == b"OPTIONS":
+    if target == b"*":
         head.routable = False
         return
     match = _ABSOLUTE.match(target)
@@ -301,9 +303,8 @@ def _aim(head: RequestHead, target: bytes) -> None:
     if match is None or rest[:1] not in (b"", b"/", b"?", b"#") or not _possible(match[1]):
         raise BadMessageError(400, "the request's target is neither a path nor an http URL", "http1.invalid_url")
     head.routable = rest[:1] != b"?"
-    path = normal(rest or b"/") if head.routable else rest
     head.host = match[1]
-    head.forward = _with_host(head.forward.replace(target, path, 1), head.host)
+    head.forward = _with_host(head.forward.replace(target, rest or b"/", 1), head.host)
 
 
 def _possible(authority: bytes) -> bool:
@@ -317,12 +318,15 @@ def _with_host(head: bytes, host: bytes) -> bytes:
     return _HOST_LINE.sub(b"", head).replace(b"\r\n", b"\r\nhost: %b\r\n" % host, 1)
 
 
-def _connect(target: bytes, length: int | None) -> BadMessageError:
+def _connect(target: bytes, fields: Fields) -> BadMessageError:
     """Return how CONNECT is refused: no route leads to where it wants to go."""
-    if length == CHUNKED:
+    malformed = BadMessageError(400, "malformed CONNECT")
+    if fields.get(b"content-length", [b"0"]) != [b"0"]:
+        return malformed
+    if b"transfer-encoding" in fields:
         return BadMessageError(501, "a CONNECT has no body", "http1.transfer_encoding_not_allowed")
-    if length is not None or not _CONNECT_TARGET.fullmatch(target):
-        return BadMessageError(400, "malformed CONNECT")
+    if not _CONNECT_TARGET.fullmatch(target) or not _possible(target):
+        return malformed
     return BadMessageError(404, "CONNECT is not served here", "route_not_found")
 
 

@@ -50,7 +50,19 @@ class Requester(Protocol):
 class Upstream:
     """The receiver of one upstream connection, used by one exchange after the other."""
 
-    __slots__ = ("_body", "_buffer", "_close", "_exchange", "_interim", "_last", "_method", "_reused", "host", "sweeps", "wire")
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_close",
+        "_exchange",
+        "_interim",
+        "_last",
+        "_method",
+        "_reused",
+        "host",
+        "sweeps",
+        "wire",
+    )
 
     def __init__(self, host: "Host", wire: Wire) -> None:
         self._exchange: Requester | None = None

@@ -99,7 +99,10 @@ def test_response_until_close(memory: MemoryGateway) -> None:
     memory.upstream.say(b" and rest")
     memory.upstream.hang_up()
     head, _, body = bytes(client.sent).partition(b"\r\n\r\n")
-    assert (b"transfer-encoding: chunked", b"4\r\npart\r\n9\r\n and rest\r\n0\r\n\r\n") == (head.split(b"\r\n")[1], body)
+    assert (b"transfer-encoding: chunked", b"4\r\npart\r\n9\r\n and rest\r\n0\r\n\r\n") == (
+        head.split(b"\r\n")[1],
+        body,
+    )
     assert client.open
 
 
@@ -142,7 +145,9 @@ def test_what_is_framed_loosely_goes_on_strictly(memory: MemoryGateway) -> None:
     client.say(b"3 ;x=y\r\nabcGET / HTTP/1.1\n0")
     client.say(b"2\t\r\nde\r\n0;last\r\nX: 1\n 2\r\n\n")
     memory.upstream.say(RESPONSE)
-    expected = b"POST / HTTP/1.1\r\nHost: a\r\nX: 1\t2\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    expected = (
+        b"POST / HTTP/1.1\r\nHost: a\r\nX: 1\t2\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    )
     assert expected == bytes(memory.upstream.sent)
 
 

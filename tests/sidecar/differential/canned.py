@@ -82,7 +82,20 @@ REQUEST_LINES = (
         _ask(f"method {method!r}", method + b" / HTTP/1.1\r\nhost: a\r\n\r\n")
         for method in (
             *(b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"PATCH", b"CONNECT", b"get", b"Get"),
-            *(b"BREW", b"PROPFIND", b"M-SEARCH", b"X_Y", b"X1", b"G!T", b"G#T", b"!", b"PRI", b"G(T", b"G:T", b"G\xc3T"),
+            *(
+                b"BREW",
+                b"PROPFIND",
+                b"M-SEARCH",
+                b"X_Y",
+                b"X1",
+                b"G!T",
+                b"G#T",
+                b"!",
+                b"PRI",
+                b"G(T",
+                b"G:T",
+                b"G\xc3T",
+            ),
             *(b"", b"A" * 24, b"A" * 25, b"A" * 33, b"A" * 1000, b"SOURCE", b"QUERY", b"UPDATEREDIRECTREF", b"GE\tT"),
         )
     ),
@@ -108,9 +121,28 @@ REQUEST_LINES = (
         _get(f"target {target[:40]!r}", target)
         for target in (
             *(b"/a b", b"/a\tb", b"/a?b=c&d", b"/?", b"/a?b?c", b"/\x7f", b"/\x80", b"/\xc3\xa9", b"/\x00", b"/\x01"),
-            *(b"/a\"b", b"/<a>", b"/a|b", b"/{a}", b"/a\\b", b"/a^b", b"/a`b", b"/%zz", b"/%", b"/%41", b"/%00"),
-            *(b"*", b"a", b"a/b", b"?a", b".", b"http://b/", b"http://b", b"http://b/x?y", b"HTTP://b/", b"https://b/x"),
-            *(b"http://b:80/", b"http://b:8080/x", b"http://u@b/", b"http://u:p@b/x", b"http:///x", b"http:/x", b"http:"),
+            *(b'/a"b', b"/<a>", b"/a|b", b"/{a}", b"/a\\b", b"/a^b", b"/a`b", b"/%zz", b"/%", b"/%41", b"/%00"),
+            *(
+                b"*",
+                b"a",
+                b"a/b",
+                b"?a",
+                b".",
+                b"http://b/",
+                b"http://b",
+                b"http://b/x?y",
+                b"HTTP://b/",
+                b"https://b/x",
+            ),
+            *(
+                b"http://b:80/",
+                b"http://b:8080/x",
+                b"http://u@b/",
+                b"http://u:p@b/x",
+                b"http:///x",
+                b"http:/x",
+                b"http:",
+            ),
             *(b"ftp://b/", b"b:80", b"http://b?x", b"http://[::1]/", b"http://[::1]:80/x", b"//b/x", b"http://b:x/"),
             *(b"http://b:99999/", b"http://b_c/", b"http://b%41/", b"ws://b/", b"/" + b"a" * 8000),
         )
@@ -126,10 +158,24 @@ HOSTS = (
         _get(f"Host {line!r}", b"/", line)
         for line in (
             *(b"", b"host:\r\n", b"host: \r\n", b"host: a\r\nhost: a\r\n", b"host: a\r\nhost: b\r\n", b"HOST: a\r\n"),
-            *(b"host:a\r\n", b"host:  a  \r\n", b"host:\ta\t\r\n", b"host: a b\r\n", b"host: a,b\r\n", b"host: a:80\r\n"),
-            *(b"host: A.B\r\n", b"host: a:\r\n", b"host: a:x\r\n", b"host: a/b\r\n", b"host: a@b\r\n", b"host: a?b\r\n"),
+            *(
+                b"host:a\r\n",
+                b"host:  a  \r\n",
+                b"host:\ta\t\r\n",
+                b"host: a b\r\n",
+                b"host: a,b\r\n",
+                b"host: a:80\r\n",
+            ),
+            *(
+                b"host: A.B\r\n",
+                b"host: a:\r\n",
+                b"host: a:x\r\n",
+                b"host: a/b\r\n",
+                b"host: a@b\r\n",
+                b"host: a?b\r\n",
+            ),
             *(b"host: a#b\r\n", b"host: [::1]\r\n", b"host: [::1]:80\r\n", b"host: ::1\r\n", b"host: a_b\r\n"),
-            *(b"host: \xc3\xa9\r\n", b"host: a\x00b\r\n", b"host: %41\r\n", b"host: a'b\r\n", b"host: a\"b\r\n"),
+            *(b"host: \xc3\xa9\r\n", b"host: a\x00b\r\n", b"host: %41\r\n", b"host: a'b\r\n", b'host: a"b\r\n'),
             *(b"host : a\r\n", b"host: a\r\nHost: a\r\n", b"host: a\r\nhost:\r\n", b"host: a.\r\n", b"host: *\r\n"),
             *(b"host: a\\b\r\n", b"host: <a>\r\n", b"host: a;b\r\n", b"host: a:80:90\r\n", b"host: a:99999\r\n"),
             *(b"host: a\r\n b\r\n", b"host:\r\n a\r\n", b":authority: a\r\n", b"host: a\r\n:authority: b\r\n"),
@@ -146,35 +192,98 @@ FIELDS = (
         for line in (
             *(b"x: 1", b"x:1", b"x:  1  ", b"x:\t1\t", b"x:", b"x: ", b"X: 1", b"X-Y: A", b"x: 1\r\nx: 2", b"x : 1"),
             *(b"x\t: 1", b" x: 1", b"\tx: 1", b"x_y: 1", b"x.y: 1", b"x!y: 1", b"x y: 1", b"x(y: 1", b"x@y: 1", b"x"),
-            *(b": 1", b"x: 1\r\n 2", b"x: 1\r\n\t2", b"x: 1\r\n   2  \r\n 3", b"x:\r\n 1", b"x: 1\r\n \r\ny: 2", b"x/y: 1"),
-            *(b"x: 1\n 2", b"x: \x00", b"x: a\x00b", b"x: \x01", b"x: \x7f", b"x: \x80\xff", b"x: \xc3\xa9", b"\xc3: 1"),
+            *(
+                b": 1",
+                b"x: 1\r\n 2",
+                b"x: 1\r\n\t2",
+                b"x: 1\r\n   2  \r\n 3",
+                b"x:\r\n 1",
+                b"x: 1\r\n \r\ny: 2",
+                b"x/y: 1",
+            ),
+            *(
+                b"x: 1\n 2",
+                b"x: \x00",
+                b"x: a\x00b",
+                b"x: \x01",
+                b"x: \x7f",
+                b"x: \x80\xff",
+                b"x: \xc3\xa9",
+                b"\xc3: 1",
+            ),
             *(b"x\x00: 1", b"x: \x0b", b"x: \x0c1", b"x: a\x1fb", b"x: \x1b[0m", b"x\x7f: 1", b"x: a\tb", b"x: a  b"),
-            *(b"x: \"a", b"x: a,b", b"x: ;", b"x: :", b"1: 1", b"-: 1", b"_: 1", b"x-forwarded-for: 1.2.3.4", b"x\\y: 1"),
+            *(
+                b'x: "a',
+                b"x: a,b",
+                b"x: ;",
+                b"x: :",
+                b"1: 1",
+                b"-: 1",
+                b"_: 1",
+                b"x-forwarded-for: 1.2.3.4",
+                b"x\\y: 1",
+            ),
             *(b"x-request-id: 1", b"x-forwarded-proto: https", b"x-forwarded-proto: ftp", b"x-forwarded-host: b"),
             *(b"x-envoy-retry-on: 5xx", b"x-envoy-original-path: /b", b"x-envoy-upstream-rq-timeout-ms: 1000"),
             *(b"x-envoy-internal: true", b"x-envoy-decorator-operation: b", b"x-envoy-attempt-count: 9", b"via: 1.1 b"),
-            *(b"cookie: a=b\r\ncookie: c=d", b"accept: a\r\naccept: b", b"user-agent:", b"referer: http://b/", b"date: x"),
+            *(
+                b"cookie: a=b\r\ncookie: c=d",
+                b"accept: a\r\naccept: b",
+                b"user-agent:",
+                b"referer: http://b/",
+                b"date: x",
+            ),
             *(b"expect: nothing", b"te: trailers", b"te: gzip", b"te: trailers, gzip", b"trailer: x", b"upgrade: b"),
             *(b"connection: close", b"connection: keep-alive", b"connection: Close", b"connection: x\r\nx: 1"),
             *(b"connection: x, close\r\nx: 1", b"connection:", b"connection: ,", b"connection: close, close"),
-            *(b"connection: keep-alive, close", b"connection: close\r\nconnection: keep-alive", b"proxy-connection: close"),
+            *(
+                b"connection: keep-alive, close",
+                b"connection: close\r\nconnection: keep-alive",
+                b"proxy-connection: close",
+            ),
             *(b"connection: host", b"connection: content-length", b"connection: te\r\nte: trailers", b"keep-alive: 5"),
             *(b"connection: upgrade\r\nupgrade: b", b"connection: upgrade\r\nupgrade: TLS/1.0", b"connection: upgrade"),
             *(b"connection: upgrade\r\nupgrade: websocket", b"connection: upgrade, x\r\nupgrade: websocket\r\nx: 1"),
-            *(b"connection: x-forwarded-for\r\nx-forwarded-for: b", b"connection: x y\r\nx: 1", b"connection: \"x\"\r\nx: 1"),
+            *(
+                b"connection: x-forwarded-for\r\nx-forwarded-for: b",
+                b"connection: x y\r\nx: 1",
+                b'connection: "x"\r\nx: 1',
+            ),
             *(b"connection: cookie\r\ncookie: a=b", b"proxy-connection: keep-alive", b"proxy-authorization: b"),
-            *(b"authorization: b", b"content-type: a", b"content-encoding: gzip", b"range: bytes=0-1", b"http2-settings: b"),
+            *(
+                b"authorization: b",
+                b"content-type: a",
+                b"content-encoding: gzip",
+                b"range: bytes=0-1",
+                b"http2-settings: b",
+            ),
             *(b":method: PUT", b":path: /b", b"::x: 1", b"transfer-encoding:", b"content-length:", b"x: " + _LONG),
-            *(b"x" * 1000 + b": 1", b"x: 1\r\nX: 2\r\nx: 3", b"x: 1\r\ny: 2\r\nx: 3", b"server: b", b"x:: 1", b"x: 1\r\n: 2"),
+            *(
+                b"x" * 1000 + b": 1",
+                b"x: 1\r\nX: 2\r\nx: 3",
+                b"x: 1\r\ny: 2\r\nx: 3",
+                b"server: b",
+                b"x:: 1",
+                b"x: 1\r\n: 2",
+            ),
             *(b"forwarded: for=b", b"max-forwards: 0", b"x-forwarded-client-cert: b", b"traceparent: b", b"origin: b"),
         )
     ),
-    *(_field(f"{count} fields", b"\r\n".join(b"x%d: 1" % at for at in range(count - 1))) for count in (99, 100, 101, 200)),
-    *(_field(f"a head of about {size} bytes", b"x: " + b"a" * size) for size in (8000, 30000, 61000, 61350, 62000, 70000)),
+    *(
+        _field(f"{count} fields", b"\r\n".join(b"x%d: 1" % at for at in range(count - 1)))
+        for count in (99, 100, 101, 200)
+    ),
+    *(
+        _field(f"a head of about {size} bytes", b"x: " + b"a" * size)
+        for size in (8000, 30000, 61000, 61350, 62000, 70000)
+    ),
     *(_get(f"a target of {size} bytes", b"/" + b"a" * size) for size in (20000, 61000, 61350, 62000, 70000)),
     _field("a head of about 120 kB in many fields", b"\r\n".join(b"x%d: " % at + b"a" * 2000 for at in range(60))),
     *(_field(f"{size} bytes unfinished", b"x: " + b"a" * size) for size in (0,)),
-    *(_ask(f"a head without an end of {size} bytes", b"GET / HTTP/1.1\r\nx: " + b"a" * size) for size in (60000, 90000)),
+    *(
+        _ask(f"a head without an end of {size} bytes", b"GET / HTTP/1.1\r\nx: " + b"a" * size)
+        for size in (60000, 90000)
+    ),
     _field("a thousand folds", b"x: 1" + b"\r\n 2" * 1000),
 )
 
@@ -476,7 +585,16 @@ ANSWER_BODIES = (
     Case("answer: until close to a request with close", (b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",), b"HTTP/1.1 200 OK\r\n\r\nok", closes=True),
 )  # fmt: skip
 
-CASES: tuple[Case, ...] = (*LINE_ENDS, *REQUEST_LINES, *HOSTS, *FIELDS, *BODIES, *STATUS_LINES, *ANSWER_FIELDS, *ANSWER_BODIES)
+CASES: tuple[Case, ...] = (
+    *LINE_ENDS,
+    *REQUEST_LINES,
+    *HOSTS,
+    *FIELDS,
+    *BODIES,
+    *STATUS_LINES,
+    *ANSWER_FIELDS,
+    *ANSWER_BODIES,
+)
 
 
 def named(cases: Iterable[Case]) -> dict[str, Case]:

@@ -73,7 +73,10 @@ def _message(data: bytes, *, request: bool) -> tuple[Message | None, bytes]:
     match = _HEAD.match(data)
     if match is None:
         return None, data
-    fields = [(name.lower(), value.strip(b" \t")) for name, _, value in (line.partition(b":") for line in match[2].split(b"\r\n") if line)]
+    fields = [
+        (name.lower(), value.strip(b" \t"))
+        for name, _, value in (line.partition(b":") for line in match[2].split(b"\r\n") if line)
+    ]
     known = dict(fields)
     start = match[1] if request else b" ".join(match[1].split(b" ", 2)[:2])
     rest = data[match.end() :]

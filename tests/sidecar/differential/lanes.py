@@ -54,6 +54,8 @@ class _Link:
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
+        # A piece that waited for the acknowledgement of the one before would not be there when it is looked for.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = connection
         self.received = bytearray()
         self.answered = 0
@@ -95,6 +97,7 @@ class Driver:
         self._barrier_lane, *self._lanes = lanes
         self._poll = select.epoll()
         self._links: dict[int, _Link] = {}
+        self._open: set[_Link] = set()
         self._origins = {lane.origin.fileno(): lane for lane in lanes}
         self._running: dict[Lane, _Running] = {}
         for descriptor in self._origins:
@@ -104,7 +107,7 @@ class Driver:
 
     def close(self) -> None:
         """Close what is open."""
-        for link in list(self._links.values()):
+        for link in tuple(self._open):
             self._close(link)
         self._poll.close()
 
@@ -210,12 +213,14 @@ class Driver:
     def _watch(self, link: _Link) -> _Link:
         self._poll.register(link.socket.fileno(), select.EPOLLIN)
         self._links[link.socket.fileno()] = link
+        self._open.add(link)
         return link
 
     def _close(self, link: _Link) -> None:
         descriptor = link.socket.fileno()
         if self._links.pop(descriptor, None) is not None:
             self._poll.unregister(descriptor)
+        self._open.discard(link)
         link.socket.close()
 
 

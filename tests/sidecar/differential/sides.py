@@ -126,7 +126,10 @@ def _on_loopback(config: dict[str, Any], lanes: list[Lane]) -> dict[str, Any]:
 def wait_until_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
     end_s = time.monotonic() + _START_S
     while True:
-        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"http://{_LOOPBACK}:{port}/ready") as got:
+        with (
+            suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(f"http://{_LOOPBACK}:{port}/ready") as got,
+        ):
             if got.status == 200:
                 return
         assert process.poll() is None, log.read_text()
