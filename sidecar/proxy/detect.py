@@ -13,9 +13,7 @@ from sidecar.proxy.wire import Receiver, Wire
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 """How a client that takes HTTP/2 for granted begins (RFC 9113 §3.4); six more bytes follow."""
 
-_REQUEST_LINE = re.compile(
-    rb"(?:\r\n)?[A-Z][A-Z-]{0,23} [\x21-\x7e\x80-\xff]++ HTTP/1\.\d\r?\n|PRI \* HTTP/2\.0\r\n"
-)
+_REQUEST_LINE = re.compile(rb"(?:\r\n)?[A-Z][A-Z-]{0,23} [\x21-\x7e\x80-\xff]++ HTTP/1\.\d\r?\n|PRI \* HTTP/2\.0\r\n")
 _METHOD = rb"(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH)"
 _LONG_REQUEST_LINE = re.compile(rb"(?:\r\n)?%b (?:/|\*|https?://)" % _METHOD)
 _UNDECIDED = re.compile(rb"(?:\r\n?)?(?:[A-Z][A-Z-]{0,23}(?: [\x21-\x7e\x80-\xff]*(?: [HTP/0-9.]*\r?)?)?)?")

@@ -60,7 +60,9 @@ def test_websocket_upgrade_is_passed_on() -> None:
 @pytest.mark.parametrize("field", [b"Content-Length: 0", b"Content-Length: 5", b"X: 1\r\ncontent-length: 00"])
 def test_websocket_upgrade_may_have_a_length(field: bytes) -> None:
     """What follows the head of an upgrade belongs to the WebSocket, whatever length is told."""
-    head = _request(b"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n" + field + b"\r\nConnection: Upgrade\r\n\r\n")
+    head = _request(
+        b"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n" + field + b"\r\nConnection: Upgrade\r\n\r\n"
+    )
     assert (True, 0, head.raw) == (head.websocket, head.length, head.forward)
 
 

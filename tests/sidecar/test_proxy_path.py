@@ -12,7 +12,25 @@ from sidecar.proxy.path import normal
 
 PIECES = st.sampled_from(
     (
-        *(b"/", b"//", b"\\", b".", b"..", b"...", b"%2e", b"%2E", b"a", b"B", b"~", b"%61", b"%7E", b"%2f", b"%5C", b"%25", b"%"),
+        *(
+            b"/",
+            b"//",
+            b"\\",
+            b".",
+            b"..",
+            b"...",
+            b"%2e",
+            b"%2E",
+            b"a",
+            b"B",
+            b"~",
+            b"%61",
+            b"%7E",
+            b"%2f",
+            b"%5C",
+            b"%25",
+            b"%",
+        ),
         *(b"%2", b"%zz", b"%41", b"%c3", b'"', b"<", b"|", b"?", b"?/../", b":", b"@", b"!"),
     )
 )
@@ -82,7 +100,9 @@ def test_normal_form_has_no_dot_segments(path: bytes) -> None:
 )
 def test_the_normal_form_goes_on(target: bytes, line: bytes) -> None:
     """What goes upstream has the normal form in its first line, and all else is as it was."""
-    head = parse_request(b"GET " + target + b" HTTP/1.1\r\nhost: h\r\nreferer: " + target + b"\r\n\r\n", Limits(4096, 20))
+    head = parse_request(
+        b"GET " + target + b" HTTP/1.1\r\nhost: h\r\nreferer: " + target + b"\r\n\r\n", Limits(4096, 20)
+    )
     assert head is not None
     assert line + b"\r\n" == head.forward[: len(line) + 2]
     assert b"\r\nreferer: " + target + b"\r\n" in head.forward

@@ -61,7 +61,12 @@ def hosts() -> list[bytes]:
         words = service.host.split(".")
         for count in range(1, len(words) + 1):
             name = ".".join(words[:count])
-            spellings = [f"{pod}{name}{dot}{port}" for pod in ("", "web-0.", "a.b.") for dot in ("", ".") for port in ("", ":80", ":8080")]
+            spellings = [
+                f"{pod}{name}{dot}{port}"
+                for pod in ("", "web-0.", "a.b.")
+                for dot in ("", ".")
+                for port in ("", ":80", ":8080")
+            ]
             found += [rng.choice((str, str.upper, str.title))(each).encode() for each in spellings]
     return list(dict.fromkeys(found))
 

@@ -50,7 +50,10 @@ def _websocket_is_refused_mildly(case: Case, envoy: Behaviour, bundled: Behaviou
 
 def _upgrade_is_required(_case: Case, envoy: Behaviour, bundled: Behaviour) -> bool:
     def without_connection(found: Behaviour) -> Behaviour:
-        answers = (replace(each, fields=tuple(sorted(field for field in each.fields if field[0] != b"connection"))) for each in found.answers)
+        answers = (
+            replace(each, fields=tuple(sorted(field for field in each.fields if field[0] != b"connection")))
+            for each in found.answers
+        )
         return replace(found, answers=tuple(answers))
 
     return _statuses(envoy)[:1] == [b"426"] and without_connection(envoy) == without_connection(bundled)

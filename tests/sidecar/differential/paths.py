@@ -32,4 +32,6 @@ def paths(count: int, seed: int = 3) -> tuple[Case, ...]:
     escapes = [b"/a%%%02Xb" % each for each in range(256)] + [b"/a%%%02xb" % each for each in range(256)]
     made = [b"/" + b"".join(rng.choices(_PIECES, k=rng.randint(1, 9))) for _ in range(count)]
     targets = dict.fromkeys((*_CANNED, *bytes_, *escapes, *made))
-    return tuple(Case(f"path: {target[:200]!r}", (b"GET " + target + b" HTTP/1.1\r\nhost: a\r\n\r\n",)) for target in targets)
+    return tuple(
+        Case(f"path: {target[:200]!r}", (b"GET " + target + b" HTTP/1.1\r\nhost: a\r\n\r\n",)) for target in targets
+    )
