@@ -33,6 +33,7 @@ def manager(intent: Intent, stat_prefix: str, routes: Config, *, inbound: bool) 
         generate_request_id=False,
         proxy_100_continue=True,
         normalize_path=True,
+        path_with_escaped_slashes_action="KEEP_UNCHANGED",
         stream_idle_timeout="0s",
         request_headers_timeout=seconds(intent.header_timeout_s),
         max_request_headers_kb=min(8192, -(-intent.max_header_bytes // 1024)),

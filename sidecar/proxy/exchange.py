@@ -65,8 +65,8 @@ class Exchange(Accounted):
     # What the upstream connection does.
 
     def request_complete(self) -> bool:
-        """Whether all of the request was passed on."""
-        return self._state is RESPONSE
+        """Whether all of the request was passed on; of one for a WebSocket nobody knows, the server may wait for more."""
+        return self._state is RESPONSE and not (self._head is not None and self._head.websocket)
 
     def request_drained(self) -> None:
         """Read more of the request."""
@@ -91,7 +91,7 @@ class Exchange(Accounted):
         self._status = status
         self._close = gateway.draining or (request is not None and request.close) or (complete and self._state is BODY)
         end = b"connection: close\r\n\r\n" if self._close else b"\r\n"
-        if gateway.own_fields and self._state is BODY:
+        if gateway.own_fields and (self._state is BODY or (request is not None and request.websocket)):
             # How long the server took is counted from the end of the request.
             self._responded_s = time.perf_counter()
             end = gateway.local_fields + end
@@ -133,7 +133,7 @@ class Exchange(Accounted):
         pump = Pump(self._wire, wire, _nothing)
         self._wire.redirect(pump.from_downstream)
         wire.redirect(pump.from_upstream)
-        pump.from_upstream.received(head.lines + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n" + data)
+        pump.from_upstream.received(head.lines + self._gateway.local_fields + b"\r\n" + data)
         self._resume()
         if early:
             pump.from_downstream.received(early)

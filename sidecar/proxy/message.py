@@ -55,10 +55,16 @@ _RESPONSE_SPECIAL = re.compile(
 _REQUEST_HOP = re.compile(
     rb"\n(?:connection|keep-alive|proxy-connection|upgrade|%b):[^\n]*+" % _INTERNAL, re.IGNORECASE
 )
+_UPGRADING_HOP = re.compile(
+    rb"\n(?:keep-alive|proxy-connection|transfer-encoding|%b):[^\n]*+" % _INTERNAL, re.IGNORECASE
+)
 _RESPONSE_HOP = re.compile(rb"\n(?:connection|keep-alive|proxy-connection|upgrade):[^\n]*+", re.IGNORECASE)
 _RESPONSE_HOP_AND_SERVER = re.compile(
     rb"\n(?:connection|keep-alive|proxy-connection|upgrade|server|x-envoy-upstream-service-time):[^\n]*+",
     re.IGNORECASE,
+)
+_SWITCHING_HOP = re.compile(
+    rb"\n(?:keep-alive|proxy-connection|content-length|server|x-envoy-upstream-service-time):[^\n]*+", re.IGNORECASE
 )
 _HOST_LINE = re.compile(rb"\nhost:[^\n]*+", re.IGNORECASE)
 _TE_LINE = re.compile(rb"\nte:[^\n]*+", re.IGNORECASE)
@@ -125,29 +131,34 @@ def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
     served, 404 for CONNECT, 426 for other versions (as Envoy in Istio), 431 beyond `limits`, 501 for unknown transfer
     codings.
     """
-    text, match = data, _REQUEST.match(data)
+    match = _REQUEST.match(data)
+    size = match.end() if match is not None else 0
     if match is None:
         read = lenient.request_head(data)
         if read is None:
             if len(data) >= limits.head_bytes:
                 raise _too_long(431, limits.head_bytes)
             return None
-        size, text = read
-        match = _REQUEST.match(text)
+        size, strict = read
+        match = _REQUEST.match(strict)
         if match is None:
             raise BadMessageError(400, "malformed head")
-    else:
-        size = match.end()
-    end = match.end()
+    text, end = match.string, match.end()
     if end > limits.head_bytes:
         raise _too_long(431, limits.head_bytes)
     if text.count(b"\n", 0, end) - 2 > limits.headers:
         raise BadMessageError(431, f"more than {limits.headers} header fields", "http1.too_many_headers")
+    return _request(match, data[:size])
+
+
+def _request(match: re.Match[bytes], raw: bytes) -> RequestHead:
+    """Return the head that was received as `raw` and matched in its strict form; raises `BadMessageError`."""
+    text, end = match.string, match.end()
     method, target, version = match.groups()
     tells_length = METHODS.get(method)
     if tells_length is None:
         raise BadMessageError(400, f"{method[:32].decode()} is not a known method")
-    head = RequestHead(method, data[:size], text[:end])
+    head = RequestHead(method, raw, text[:end])
     special = _REQUEST_SPECIAL.findall(text, 0, end)
     # The plain case, which is nearly every one: a path on the one host that is named.
     plain = len(special) == 1 and special[0][0].lower() == b"host" and target[0] == 0x2F and version == b"1.1"
@@ -155,7 +166,8 @@ def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
         head.host = special[0][1].rstrip(b" \t")
     else:
         fields = collect(special)
-        _understand(head, target, fields, tells_length=tells_length)
+        _aim(head, target, fields)
+        _understand(head, fields, tells_length=tells_length)
         if version != b"1.1":
             raise BadMessageError(426, f"HTTP/{version.decode()} is not spoken here", "low_version")
         if b"host" not in fields and not head.host:
@@ -171,22 +183,27 @@ def parse_response(data: bytes, limits: Limits, method: bytes, *, own_server: bo
     `own_server` also leaves out `server`, for a proxy that puts its own name there. Of `limits` the number of fields
     counts, and `RESPONSE_HEAD_BYTES`. Raises `BadMessageError` 502.
     """
-    text, match = data, _RESPONSE.match(data)
+    match = _RESPONSE.match(data)
+    size = match.end() if match is not None else 0
     if match is None:
         read = lenient.response_head(data)
         if read is None:
             if len(data) > RESPONSE_HEAD_BYTES:
                 raise _too_long(502, RESPONSE_HEAD_BYTES)
             return None
-        size, text = read
-        match = _RESPONSE.match(text)
+        size, strict = read
+        match = _RESPONSE.match(strict)
         if match is None:
             raise BadMessageError(502, "malformed head")
-    else:
-        size = match.end()
-    end = match.end()
+    text, end = match.string, match.end()
     if end > RESPONSE_HEAD_BYTES or text.count(b"\n", 0, end) - 2 > limits.headers:
         raise BadMessageError(502, "the response's head is too large")
+    return _response(match, data[:size], method, own_server=own_server)
+
+
+def _response(match: re.Match[bytes], raw: bytes, method: bytes, *, own_server: bool) -> ResponseHead:
+    """Return the head that was received as `raw` and matched in its strict form; raises `BadMessageError`."""
+    text, end = match.string, match.end()
     version, status_text = match.groups()
     status = int(status_text)
     fields = collect(_RESPONSE_SPECIAL.findall(text, 0, end))
@@ -197,8 +214,12 @@ def parse_response(data: bytes, limits: Limits, method: bytes, *, own_server: bo
     if version != b"1.1":
         lines = b"HTTP/1.1" + lines[8:]
         close = b"keep-alive" not in options
+    if status == 101 and b"upgrade" in options:
+        if b"transfer-encoding" in fields:
+            raise BadMessageError(502, "a response 101 has no body")
+        lines = _SWITCHING_HOP.sub(b"", text[: end - 2])
     length, lines = _response_length(status, method, fields, lines)
-    return ResponseHead(status, data[:size], lines, length, close or length == UNTIL_CLOSE)
+    return ResponseHead(status, raw, lines, length, close or length == UNTIL_CLOSE)
 
 
 def _response_length(status: int, method: bytes, fields: Fields, lines: bytes) -> tuple[int, bytes]:
@@ -219,71 +240,85 @@ def _response_length(status: int, method: bytes, fields: Fields, lines: bytes) -
     return UNTIL_CLOSE if declared is None else declared, lines
 
 
-def _understand(head: RequestHead, target: bytes, fields: Fields, *, tells_length: bool) -> None:
-    """Fill in what follows from a request's target and its special fields; raises `BadMessageError`."""
-    if head.method == b"CONNECT":
-        raise _connect(target, fields)
-    hosts = fields.get(b"host", [])
-    # Several Host fields are one with all of their values, as for Envoy.
-    head.host = hosts[0] if len(hosts) == 1 else b",".join(filter(None, hosts))
-    if target[0] != 0x2F:
-        _aim(head, target)
-    elif len(hosts) > 1:
-        head.forward = _with_host(head.forward, head.host)
+def _understand(head: RequestHead, fields: Fields, *, tells_length: bool) -> None:
+    """Fill in what follows from a request's special fields; raises `BadMessageError`."""
     length = declared_length(fields, 400)
-    if target == b"*" and head.method != b"OPTIONS":
-        raise BadMessageError(400, "only OPTIONS has the target *", "http1.invalid_url")
     options = connection_options(fields)
+    head.websocket = _wants_websocket(options, fields)
     forward = head.forward
     if b"te" in fields:
         kept = iter((b"\nte: trailers\r",) if keeps_trailers(fields) else ())
         forward = _TE_LINE.sub(lambda _: next(kept, b""), forward)
+    if head.websocket:
+        # What comes after the head belongs to the WebSocket, whatever is said of a body, and waits for the server's
+        # consent. Refused, the connection ends: that data must not be taken for another request.
+        head.forward = _UPGRADING_HOP.sub(b"", forward)
+        head.close = True
+        return
     if fields.keys() - NEVER_NOMINATED:
         forward = without_nominated(_REQUEST_HOP.sub(b"", forward), options, 400)
     if length == CHUNKED and fields[b"transfer-encoding"] != [b"chunked"]:
         forward = _CODING_LINE.sub(_CODING, forward)
     if length is None and tells_length:
         forward = forward[:-2] + b"content-length: 0\r\n\r\n"
-    if b"upgrade" in options and b"upgrade" in fields:
-        wanted = b",".join(fields[b"upgrade"]).lower()
-        head.websocket = wanted == b"websocket" and length is None
-        if wanted not in (b"websocket", b"h2c"):
-            raise BadMessageError(403, "this upgrade is not served here", "upgrade_failed")
-    if head.websocket:
-        forward = forward[:-2] + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
     head.forward = forward
     head.length = length or 0
     head.close = b"close" in options
 
 
-def _aim(head: RequestHead, target: bytes) -> None:
-    """Give a request whose target is not a path its host and path; raises `BadMessageError`.
+def _wants_websocket(options: set[bytes], fields: Fields) -> bool:
+    """Tell whether a request asks for a WebSocket; raises `BadMessageError` for an upgrade to anything else.
 
-    An absolute target decides alone whom the request is for, and goes on as a path (RFC 9112 §3.2.2). `*`, and a query
-    without a path, belong to no route.
+    One to h2c is passed over: the server answers in HTTP/1.1 (RFC 9110 §7.8), as it does behind Envoy.
     """
+    if b"upgrade" not in options or b"upgrade" not in fields:
+        return False
+    wanted = b",".join(fields[b"upgrade"]).lower()
+    if wanted == b"connect-udp":
+        raise BadMessageError(404, "connect-udp is not served here", "route_not_found")
+    if wanted not in (b"websocket", b"h2c", b""):
+        raise BadMessageError(403, "this upgrade is not served here", "upgrade_failed")
+    return wanted == b"websocket"
+
+
+def _aim(head: RequestHead, target: bytes, fields: Fields) -> None:
+    """Tell whom a request is for, by its target and its Host; raises `BadMessageError`.
+
+    Several Host fields are one with all of their values, as for Envoy. An absolute target decides alone, and goes on as
+    a path (RFC 9112 §3.2.2). `*`, and a query without a path, belong to no route.
+    """
+    if head.method == b"CONNECT":
+        raise _connect(target, fields)
+    hosts = fields.get(b"host", [])
+    head.host = hosts[0] if len(hosts) == 1 else b",".join(filter(None, hosts))
+    path = target
     if target == b"*":
         head.routable = False
-        return
+        if head.method != b"OPTIONS":
+            # An unknown length or coding is worse.
+            declared_length(fields, 400)
+            raise BadMessageError(400, "only OPTIONS has the target *", "http1.invalid_url")
+    elif target[0] != 0x2F:
+        head.host, path = _absolute(target)
+        head.routable = not path.startswith(b"?")
+        head.forward = head.forward.replace(target, path, 1)
+    if path is not target or len(hosts) > 1:
+        head.forward = _HOST_LINE.sub(b"", head.forward).replace(b"\r\n", b"\r\nhost: %b\r\n" % head.host, 1)
+
+
+def _absolute(target: bytes) -> tuple[bytes, bytes]:
+    """Return host and path of an absolute target; raises `BadMessageError` 400."""
     match = _ABSOLUTE.match(target)
     rest = target[match.end() :] if match else b""
     if match is None or rest[:1] not in (b"", b"/", b"?", b"#") or not _possible(match[1]):
         raise BadMessageError(400, "the request's target is neither a path nor an http URL", "http1.invalid_url")
-    path = rest.partition(b"#")[0]
-    head.routable = not path.startswith(b"?")
-    head.host = match[1]
-    head.forward = _with_host(head.forward.replace(target, path or b"/", 1), head.host)
+    return match[1], rest.partition(b"#")[0] or b"/"
 
 
 def _possible(authority: bytes) -> bool:
     """Tell whether the port of `authority` is one."""
     _, colon, port = authority.rpartition(b":")
     return not (colon and port.isdigit()) or int(port) <= _HIGHEST_PORT
-
-
-def _with_host(head: bytes, host: bytes) -> bytes:
-    """Return `head` with one Host field, the first, in place of those that it has."""
-    return _HOST_LINE.sub(b"", head).replace(b"\r\n", b"\r\nhost: %b\r\n" % host, 1)
 
 
 def _connect(target: bytes, fields: Fields) -> BadMessageError:

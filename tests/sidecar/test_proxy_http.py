@@ -355,11 +355,24 @@ def test_websocket_becomes_a_pump(memory: MemoryGateway) -> None:
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00"
     )
     client.say(b"\x81\x01")
-    expected = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n\x81\x00"
+    expected = (
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nserver: proxy\r\n\r\n\x81\x00"
+    )
     assert expected == bytes(client.sent)
     assert memory.upstream.sent.endswith(b"\r\n\r\n\x81\x01")
     client.hang_up()
     memory.upstream.hang_up()
+    assert (False, False) == (client.open, memory.upstream.open)
+
+
+def test_refused_websocket_ends_the_connection(memory: MemoryGateway) -> None:
+    """What a client sent for a WebSocket that the server refuses is taken for no request, and neither end goes on."""
+    client = memory.connect()
+    upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"
+    client.say(upgrade + b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n")
+    memory.upstream.say(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno")
+    expected = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nserver: proxy\r\nconnection: close\r\n\r\nno"
+    assert (expected, upgrade) == (bytes(client.sent), bytes(memory.upstream.sent))
     assert (False, False) == (client.open, memory.upstream.open)
 
 

@@ -52,10 +52,25 @@ def test_http2_upgrade_is_not_passed_on() -> None:
 
 
 def test_websocket_upgrade_is_passed_on() -> None:
-    """An offer of a WebSocket reaches the application."""
-    head = _request(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\r\n")
-    expected = b"GET / HTTP/1.1\r\nHost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
-    assert (True, expected) == (head.websocket, head.forward)
+    """An offer of a WebSocket reaches the application as it was written."""
+    head = _request(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n\r\n")
+    assert (True, head.raw) == (head.websocket, head.forward)
+
+
+@pytest.mark.parametrize("field", [b"Content-Length: 0", b"Content-Length: 5", b"X: 1\r\ncontent-length: 00"])
+def test_websocket_upgrade_may_have_a_length(field: bytes) -> None:
+    """What follows the head of an upgrade belongs to the WebSocket, whatever length is told."""
+    head = _request(b"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n" + field + b"\r\nConnection: Upgrade\r\n\r\n")
+    assert (True, 0, head.raw) == (head.websocket, head.length, head.forward)
+
+
+def test_websocket_upgrade_has_no_chunks() -> None:
+    """A transfer coding that an upgrade names does not reach the application, which would wait for chunks."""
+    head = _request(
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    expected = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert (True, 0, expected) == (head.websocket, head.length, head.forward)
 
 
 def test_empty_line_before_a_request_is_forgiven() -> None:

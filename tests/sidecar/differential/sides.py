@@ -78,7 +78,7 @@ def envoy(folder: Path, count: int = LANES, **fields: Any) -> Iterator[list[Lane
     except MachineError as error:
         pytest.skip(str(error))
     with ExitStack() as stack:
-        ports = _free_ports(count + len(Ports().__struct_fields__))
+        ports = free_ports(count + len(Ports().__struct_fields__))
         lanes = [Lane(port, stack.enter_context(_listening())) for port in ports[:count]]
         names = dict(zip(Ports().__struct_fields__, ports[count:], strict=True))
         intent = _intent(names, lanes, fields)
@@ -92,7 +92,7 @@ def envoy(folder: Path, count: int = LANES, **fields: Any) -> Iterator[list[Lane
             preexec_fn=lambda: syscalls.die_with_parent(signal.SIGKILL),  # noqa: PLW1509  # one prctl, no lock is taken
         )
         try:
-            _wait_until_ready(process, intent.ports.admin, folder / "envoy.log")
+            wait_until_ready(process, intent.ports.admin, folder / "envoy.log")
             yield lanes
         finally:
             process.terminate()
@@ -123,7 +123,7 @@ def _on_loopback(config: dict[str, Any], lanes: list[Lane]) -> dict[str, Any]:
     return config
 
 
-def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+def wait_until_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
     end_s = time.monotonic() + _START_S
     while True:
         with (
@@ -141,7 +141,7 @@ def _listening() -> socket.socket:
     return listen(socket.AF_INET, _LOOPBACK, 0)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that are free at this moment, below those that the kernel gives out to everybody by itself."""
     first, last = 10_000, int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     begin = first + os.getpid() * count % max(1, last - first - 4 * count)
