@@ -128,7 +128,7 @@ def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
     """Return the head that `data` begins with, or None while it is incomplete.
 
     Raises `BadMessageError`: 400 for what is malformed or ambiguous about its length, 403 for an upgrade to what is not
-    served, 404 for CONNECT, 426 for other versions (as Envoy in Istio), 431 beyond `limits`, 501 for unknown transfer
+    served, 426 for other versions (as Envoy in Istio), 431 beyond `limits`, 501 for unknown transfer
     codings.
     """
     match = _REQUEST.match(data)
@@ -263,7 +263,7 @@ def _understand(head: RequestHead, fields: Fields, *, tells_length: bool) -> Non
         forward = forward[:-2] + b"content-length: 0\r\n\r\n"
     head.forward = forward
     head.length = length or 0
-    head.close = b"close" in options
+    head.close = head.close or b"close" in options
 
 
 def _wants_websocket(options: set[bytes], fields: Fields) -> bool:
@@ -276,7 +276,7 @@ def _wants_websocket(options: set[bytes], fields: Fields) -> bool:
     wanted = b",".join(fields[b"upgrade"]).lower()
     if wanted == b"connect-udp":
         raise BadMessageError(404, "connect-udp is not served here", "route_not_found")
-    if wanted not in (b"websocket", b"h2c", b""):
+    if wanted not in (b"websocket", b"h2c"):
         raise BadMessageError(403, "this upgrade is not served here", "upgrade_failed")
     return wanted == b"websocket"
 
@@ -285,10 +285,12 @@ def _aim(head: RequestHead, target: bytes, fields: Fields) -> None:
     """Tell whom a request is for, by its target and its Host; raises `BadMessageError`.
 
     Several Host fields are one with all of their values, as for Envoy. An absolute target decides alone, and goes on as
-    a path (RFC 9112 §3.2.2). `*`, and a query without a path, belong to no route.
+    a path (RFC 9112 §3.2.2). CONNECT, `*`, and a query without a path belong to no route.
     """
     if head.method == b"CONNECT":
-        raise _connect(target, fields)
+        _check_connect(target, fields)
+        head.host, head.routable, head.close = target, False, True
+        return
     hosts = fields.get(b"host", [])
     head.host = hosts[0] if len(hosts) == 1 else b",".join(filter(None, hosts))
     path = target
@@ -321,16 +323,14 @@ def _possible(authority: bytes) -> bool:
     return not (colon and port.isdigit()) or int(port) <= _HIGHEST_PORT
 
 
-def _connect(target: bytes, fields: Fields) -> BadMessageError:
-    """Return how CONNECT is refused: no route leads to where it wants to go."""
-    malformed = BadMessageError(400, "malformed CONNECT")
+def _check_connect(target: bytes, fields: Fields) -> None:
+    """Raise `BadMessageError` for a CONNECT that is malformed; to any other no route leads."""
     if fields.get(b"content-length", [b"0"]) != [b"0"]:
-        return malformed
+        raise BadMessageError(400, "a CONNECT has no body")
     if b"transfer-encoding" in fields:
-        return BadMessageError(501, "a CONNECT has no body", "http1.transfer_encoding_not_allowed")
+        raise BadMessageError(501, "a CONNECT has no body", "http1.transfer_encoding_not_allowed")
     if not _CONNECT_TARGET.fullmatch(target) or not _possible(target):
-        return malformed
-    return BadMessageError(404, "CONNECT is not served here", "route_not_found")
+        raise BadMessageError(400, "malformed CONNECT")
 
 
 def _too_long(status: int, most_bytes: int) -> BadMessageError:

@@ -60,7 +60,9 @@ def test_websocket_upgrade_is_passed_on() -> None:
 @pytest.mark.parametrize("field", [b"Content-Length: 0", b"Content-Length: 5", b"X: 1\r\ncontent-length: 00"])
 def test_websocket_upgrade_may_have_a_length(field: bytes) -> None:
     """What follows the head of an upgrade belongs to the WebSocket, whatever length is told."""
-    head = _request(b"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n" + field + b"\r\nConnection: Upgrade\r\n\r\n")
+    head = _request(
+        b"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n" + field + b"\r\nConnection: Upgrade\r\n\r\n"
+    )
     assert (True, 0, head.raw) == (head.websocket, head.length, head.forward)
 
 
@@ -103,7 +105,7 @@ def test_beginning_of_a_request_is_incomplete(end: int) -> None:
         (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\n"),
         (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
         (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"),
-        (404, b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (400, b"CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n"),
         (426, b"GET / HTTP/1.0\r\n\r\n"),
         (400, b"PRI * HTTP/2.0\r\n\r\n"),
         (400, b"GET / HTTP/1.1\r\nHost: a\r\nX\rY: b\r\n\r\n"),
