@@ -1,7 +1,10 @@
 """Where a message's body ends (RFC 9112 §6.3, §7.1), and in which form it goes on. Pure."""
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHUNKED: Final = -1
 """A body in chunks (RFC 9112 §7.1)."""
@@ -87,7 +90,7 @@ class ChunkedBody:
         self._status = bad_status
         self._left = 0
         self._line = b""
-        self._expect = self._size
+        self._expect: Callable[[bytes], bytes] = self._size
         self._trailer_bytes = 0
         self.done = False
         self.edited: bytes | None = None

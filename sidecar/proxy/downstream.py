@@ -11,7 +11,7 @@ from sidecar.proxy import replies
 from sidecar.proxy.body import BadMessageError, body_of, forwarded
 from sidecar.proxy.detect import HTTP2_PREFACE
 from sidecar.proxy.exchange import BODY, HEAD, NOTHING, RESPONSE, Exchange
-from sidecar.proxy.message import parse_request
+from sidecar.proxy.message import RequestHead, parse_request
 from sidecar.proxy.routes import Route
 
 if TYPE_CHECKING:
@@ -103,49 +103,60 @@ class Downstream(Exchange):
             data = data.lstrip(_EMPTY_LINES)
             if not data:
                 return
-        try:
-            head = self._last
-            if head is None or not data.startswith(head.raw):
-                # Else it is the last one again: a client repeats itself on a connection.
+        head = self._last
+        if head is None or not data.startswith(head.raw):
+            # Else it is the last one again: a client repeats itself on a connection.
+            try:
                 head = parse_request(data, gateway.limits)
-                if head is None:
-                    if not self._buffer:
-                        gateway.deadlines.begin(self)
-                    self._buffer = data
-                    return
-                self._last = head
-                self._route = gateway.routes.route(self._destination, head.host) if head.routable else _NO_ROUTE
-            if self._buffer:
-                gateway.deadlines.met(self)
-            self._head = head
-            self._started_s = time.perf_counter()
-            gateway.counters.downstream_rq_total += 1
-            if head.length == 0:
-                self._await_response(data[head.size :])
-                self._whole = head.forward
-                self._send(head, head.forward)
+            except BadMessageError as error:
+                self._begun_badly(error, data)
                 return
-            self._state = BODY
-            if self._route is not None and self._route.cluster is None:
-                # It is answered before its body is read, and so the connection ends with it.
-                self._buffer = b""
-                self._send(head, b"")
+            if head is None:
+                if not self._buffer:
+                    gateway.deadlines.begin(self)
+                self._buffer = data
                 return
-            body = self._body = body_of(head.length, 400)
-            rest = data[head.size :]
+            self._last = head
+            self._route = gateway.routes.route(self._destination, head.host) if head.routable else _NO_ROUTE
+        if self._buffer:
+            gateway.deadlines.met(self)
+        self._head = head
+        self._started_s = time.perf_counter()
+        gateway.counters.downstream_rq_total += 1
+        if head.length:
+            self._begin_body(head, data[head.size :])
+            return
+        self._await_response(data[head.size :])
+        self._whole = head.forward
+        self._send(head, head.forward)
+
+    def _begin_body(self, head: RequestHead, rest: bytes) -> None:
+        """Begin a request with a body, of which `rest` is there."""
+        self._buffer = b""
+        self._state = BODY
+        if self._route is not None and self._route.cluster is None:
+            # It is answered before its body is read, and so the connection ends with it.
+            self._send(head, b"")
+            return
+        body = self._body = body_of(head.length, 400)
+        try:
             taken = self._received = body.feed(rest)
         except BadMessageError as error:
-            if gateway.pass_on is not None and not self._started_s and data.startswith(HTTP2_PREFACE):
-                self._hand_over(gateway.pass_on, data)
-            else:
-                self._refuse(error)
+            self._refuse(error)
             return
-        self._buffer = b""
         forward = head.forward + forwarded(body, rest, taken)
         if body.done:
             self._await_response(rest[taken:])
             self._whole = forward
         self._send(head, forward)
+
+    def _begun_badly(self, error: BadMessageError, data: bytes) -> None:
+        """Refuse what is no request, unless it is another protocol that goes elsewhere."""
+        gateway = self._gateway
+        if gateway.pass_on is not None and not self._started_s and data.startswith(HTTP2_PREFACE):
+            self._hand_over(gateway.pass_on, data)
+        else:
+            self._refuse(error)
 
     def _hand_over(self, pass_on: "PassOn", data: bytes) -> None:
         """Give away a connection whose first bytes are HTTP/2's."""

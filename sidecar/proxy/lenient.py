@@ -59,7 +59,10 @@ def _request_line(line: bytes) -> bytes:
 
 
 def _rewritten(data: bytes, text: bytes, first: bytes) -> tuple[int, bytes] | None:
-    """Return size and strict form of the head that `text`, the end of `data`, begins with; `first` is its first line."""
+    """Return size and strict form of the head that `text`, the end of `data`, begins with.
+
+    `first` is its first line in its strict form.
+    """
     end = _HEAD_END.search(text)
     if end is None:
         return None

@@ -128,32 +128,37 @@ def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
     """Return the head that `data` begins with, or None while it is incomplete.
 
     Raises `BadMessageError`: 400 for what is malformed or ambiguous about its length, 403 for an upgrade to what is not
-    served, 404 for CONNECT, 426 for other versions (as Envoy in Istio), 431 beyond `limits`, 501 for unknown transfer
+    served, 426 for other versions (as Envoy in Istio), 431 beyond `limits`, 501 for unknown transfer
     codings.
     """
-    text, match = data, _REQUEST.match(data)
+    match = _REQUEST.match(data)
+    size = match.end() if match is not None else 0
     if match is None:
         read = lenient.request_head(data)
         if read is None:
             if len(data) >= limits.head_bytes:
                 raise _too_long(431, limits.head_bytes)
             return None
-        size, text = read
-        match = _REQUEST.match(text)
+        size, strict = read
+        match = _REQUEST.match(strict)
         if match is None:
             raise BadMessageError(400, "malformed head")
-    else:
-        size = match.end()
-    end = match.end()
+    text, end = match.string, match.end()
     if end > limits.head_bytes:
         raise _too_long(431, limits.head_bytes)
     if text.count(b"\n", 0, end) - 2 > limits.headers:
         raise BadMessageError(431, f"more than {limits.headers} header fields", "http1.too_many_headers")
+    return _request(match, data[:size])
+
+
+def _request(match: re.Match[bytes], raw: bytes) -> RequestHead:
+    """Return the head that was received as `raw` and matched in its strict form; raises `BadMessageError`."""
+    text, end = match.string, match.end()
     method, target, version = match.groups()
     tells_length = METHODS.get(method)
     if tells_length is None:
         raise BadMessageError(400, f"{method[:32].decode()} is not a known method")
-    head = RequestHead(method, data[:size], text[:end])
+    head = RequestHead(method, raw, text[:end])
     special = _REQUEST_SPECIAL.findall(text, 0, end)
     # The plain case, which is nearly every one: a path on the one host that is named.
     plain = len(special) == 1 and special[0][0].lower() == b"host" and target[0] == 0x2F and version == b"1.1"
@@ -161,7 +166,8 @@ def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
         head.host = special[0][1].rstrip(b" \t")
     else:
         fields = collect(special)
-        _understand(head, target, fields, tells_length=tells_length)
+        _aim(head, target, fields)
+        _understand(head, fields, tells_length=tells_length)
         if version != b"1.1":
             raise BadMessageError(426, f"HTTP/{version.decode()} is not spoken here", "low_version")
         if b"host" not in fields and not head.host:
@@ -182,22 +188,27 @@ def parse_response(data: bytes, limits: Limits, method: bytes, *, own_server: bo
     `own_server` also leaves out `server`, for a proxy that puts its own name there. Of `limits` the number of fields
     counts, and `RESPONSE_HEAD_BYTES`. Raises `BadMessageError` 502.
     """
-    text, match = data, _RESPONSE.match(data)
+    match = _RESPONSE.match(data)
+    size = match.end() if match is not None else 0
     if match is None:
         read = lenient.response_head(data)
         if read is None:
             if len(data) > RESPONSE_HEAD_BYTES:
                 raise _too_long(502, RESPONSE_HEAD_BYTES)
             return None
-        size, text = read
-        match = _RESPONSE.match(text)
+        size, strict = read
+        match = _RESPONSE.match(strict)
         if match is None:
             raise BadMessageError(502, "malformed head")
-    else:
-        size = match.end()
-    end = match.end()
+    text, end = match.string, match.end()
     if end > RESPONSE_HEAD_BYTES or text.count(b"\n", 0, end) - 2 > limits.headers:
         raise BadMessageError(502, "the response's head is too large")
+    return _response(match, data[:size], method, own_server=own_server)
+
+
+def _response(match: re.Match[bytes], raw: bytes, method: bytes, *, own_server: bool) -> ResponseHead:
+    """Return the head that was received as `raw` and matched in its strict form; raises `BadMessageError`."""
+    text, end = match.string, match.end()
     version, status_text = match.groups()
     status = int(status_text)
     fields = collect(_RESPONSE_SPECIAL.findall(text, 0, end))
@@ -216,7 +227,7 @@ def parse_response(data: bytes, limits: Limits, method: bytes, *, own_server: bo
         # It says what the server would have spoken (RFC 9110 §15.5.22).
         lines += b"upgrade: %b\r\n" % b", ".join(fields[b"upgrade"])
     length, lines = _response_length(status, method, fields, lines)
-    return ResponseHead(status, data[:size], lines, length, close or length == UNTIL_CLOSE)
+    return ResponseHead(status, raw, lines, length, close or length == UNTIL_CLOSE)
 
 
 def _response_length(status: int, method: bytes, fields: Fields, lines: bytes) -> tuple[int, bytes]:
@@ -237,26 +248,15 @@ def _response_length(status: int, method: bytes, fields: Fields, lines: bytes) -
     return UNTIL_CLOSE if declared is None else declared, lines
 
 
-def _understand(head: RequestHead, target: bytes, fields: Fields, *, tells_length: bool) -> None:
-    """Fill in what follows from a request's target and its special fields; raises `BadMessageError`."""
-    if head.method == b"CONNECT":
-        raise _connect(target, fields)
-    hosts = fields.get(b"host", [])
-    # Several Host fields are one with all of their values, as for Envoy.
-    head.host = hosts[0] if len(hosts) == 1 else b",".join(filter(None, hosts))
-    if target[0] != 0x2F:
-        _aim(head, target)
-    elif len(hosts) > 1:
-        head.forward = _with_host(head.forward, head.host)
+def _understand(head: RequestHead, fields: Fields, *, tells_length: bool) -> None:
+    """Fill in what follows from a request's special fields; raises `BadMessageError`."""
     length = declared_length(fields, 400)
-    if target == b"*" and head.method != b"OPTIONS":
-        raise BadMessageError(400, "only OPTIONS has the target *", "http1.invalid_url")
     options = connection_options(fields)
+    head.websocket = _wants_websocket(options, fields)
     forward = head.forward
     if b"te" in fields:
         kept = iter((b"\nte: trailers\r",) if keeps_trailers(fields) else ())
         forward = _TE_LINE.sub(lambda _: next(kept, b""), forward)
-    head.websocket = _wants_websocket(options, fields)
     if head.websocket:
         # What comes after the head belongs to the WebSocket, whatever is said of a body, and waits for the server's
         # consent. Refused, the connection ends: that data must not be taken for another request.
@@ -271,7 +271,7 @@ def _understand(head: RequestHead, target: bytes, fields: Fields, *, tells_lengt
         forward = forward[:-2] + b"content-length: 0\r\n\r\n"
     head.forward = forward
     head.length = length or 0
-    head.close = b"close" in options
+    head.close = head.close or b"close" in options
 
 
 def _wants_websocket(options: set[bytes], fields: Fields) -> bool:
@@ -289,22 +289,40 @@ def _wants_websocket(options: set[bytes], fields: Fields) -> bool:
     return wanted == b"websocket"
 
 
-def _aim(head: RequestHead, target: bytes) -> None:
-    """Give a request whose target is not a path its host and path; raises `BadMessageError`.
+def _aim(head: RequestHead, target: bytes, fields: Fields) -> None:
+    """Tell whom a request is for, by its target and its Host; raises `BadMessageError`.
 
-    An absolute target decides alone whom the request is for, and goes on as a path (RFC 9112 §3.2.2). `*`, and a query
-    without a path, belong to no route.
+    Several Host fields are one with all of their values, as for Envoy. An absolute target decides alone, and goes on as
+    a path (RFC 9112 §3.2.2). CONNECT, `*`, and a query without a path belong to no route.
     """
+    if head.method == b"CONNECT":
+        _check_connect(target, fields)
+        head.host, head.routable, head.close = target, False, True
+        return
+    hosts = fields.get(b"host", [])
+    head.host = hosts[0] if len(hosts) == 1 else b",".join(filter(None, hosts))
+    path = target
     if target == b"*":
         head.routable = False
-        return
+        if head.method != b"OPTIONS":
+            # An unknown length or coding is worse.
+            declared_length(fields, 400)
+            raise BadMessageError(400, "only OPTIONS has the target *", "http1.invalid_url")
+    elif target[0] != 0x2F:
+        head.host, path = _absolute(target)
+        head.routable = not path.startswith(b"?")
+        head.forward = head.forward.replace(target, path, 1)
+    if path is not target or len(hosts) > 1:
+        head.forward = _HOST_LINE.sub(b"", head.forward).replace(b"\r\n", b"\r\nhost: %b\r\n" % head.host, 1)
+
+
+def _absolute(target: bytes) -> tuple[bytes, bytes]:
+    """Return host and path of an absolute target; raises `BadMessageError` 400."""
     match = _ABSOLUTE.match(target)
     rest = target[match.end() :] if match else b""
     if match is None or rest[:1] not in (b"", b"/", b"?", b"#") or not _possible(match[1]):
         raise BadMessageError(400, "the request's target is neither a path nor an http URL", "http1.invalid_url")
-    head.routable = rest[:1] != b"?"
-    head.host = match[1]
-    head.forward = _with_host(head.forward.replace(target, rest or b"/", 1), head.host)
+    return match[1], rest or b"/"
 
 
 def _possible(authority: bytes) -> bool:
@@ -313,21 +331,14 @@ def _possible(authority: bytes) -> bool:
     return not (colon and port.isdigit()) or int(port) <= _HIGHEST_PORT
 
 
-def _with_host(head: bytes, host: bytes) -> bytes:
-    """Return `head` with one Host field, the first, in place of those that it has."""
-    return _HOST_LINE.sub(b"", head).replace(b"\r\n", b"\r\nhost: %b\r\n" % host, 1)
-
-
-def _connect(target: bytes, fields: Fields) -> BadMessageError:
-    """Return how CONNECT is refused: no route leads to where it wants to go."""
-    malformed = BadMessageError(400, "malformed CONNECT")
+def _check_connect(target: bytes, fields: Fields) -> None:
+    """Raise `BadMessageError` for a CONNECT that is malformed; to any other no route leads."""
     if fields.get(b"content-length", [b"0"]) != [b"0"]:
-        return malformed
+        raise BadMessageError(400, "a CONNECT has no body")
     if b"transfer-encoding" in fields:
-        return BadMessageError(501, "a CONNECT has no body", "http1.transfer_encoding_not_allowed")
+        raise BadMessageError(501, "a CONNECT has no body", "http1.transfer_encoding_not_allowed")
     if not _CONNECT_TARGET.fullmatch(target) or not _possible(target):
-        return malformed
-    return BadMessageError(404, "CONNECT is not served here", "route_not_found")
+        raise BadMessageError(400, "malformed CONNECT")
 
 
 def _too_long(status: int, most_bytes: int) -> BadMessageError:

@@ -80,7 +80,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[tuple[Rig, int]]:
         (400, "http1.codec_error", b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
         (400, "http1.codec_error", b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n"),
         (403, "upgrade_failed", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: irc\r\n\r\n"),
-        (404, "route_not_found", b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"),
+        (400, "http1.codec_error", b"CONNECT a HTTP/1.1\r\nHost: a:1\r\n\r\n"),
         (426, "low_version", b"GET /\r\n"),
         (426, "low_version", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
         (426, "low_version", b"GET / HTTP/1.0\r\n\r\n"),
@@ -111,6 +111,25 @@ def test_ambiguous_request_reaches_nobody(shared: tuple[Rig, int], status: int, 
     assert 1 == got.count(b"\r\n\r\n")
     (outcome,) = notes.outcomes
     assert (status, details, "DPE") == (outcome.status, outcome.details, outcome.flags)
+
+
+@pytest.mark.parametrize(
+    ("data", "closes"),
+    [
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", True),
+        (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", False),
+        (b"GET http://a?b HTTP/1.1\r\nHost: a\r\n\r\n", False),
+        (b"PUT http://a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na", True),
+    ],
+)
+def test_what_no_route_leads_to_is_not_found(shared: tuple[Rig, int], data: bytes, closes: bool) -> None:
+    """A target without a path is 404 with the flag NR; without a body the connection stays."""
+    proxy, port = shared
+    notes = proxy.watch()
+    got = proxy.ask(data + REQUEST, port)
+    assert (closes, True) == (b"HTTP/1.1 200 " not in got, got.startswith(b"HTTP/1.1 404 "))
+    outcome = notes.outcomes[0]
+    assert (404, "route_not_found", "NR") == (outcome.status, outcome.details, outcome.flags)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_beginning_of_a_request_is_incomplete(end: int) -> None:
         (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\n"),
         (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
         (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"),
-        (404, b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (400, b"CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n"),
         (426, b"GET / HTTP/1.0\r\n\r\n"),
         (400, b"PRI * HTTP/2.0\r\n\r\n"),
         (400, b"GET / HTTP/1.1\r\nHost: a\r\nX\rY: b\r\n\r\n"),

@@ -3,8 +3,8 @@
 Left out or made equal, because it is another thing than what is compared, or no thing at all:
 
 - names of fields in lower case (Envoy writes them so, the bundled proxy as they came; RFC 9110 §5.1), `host` first,
-  `transfer-encoding` and the proxy's own last, values of one name joined at its first place (RFC 9110 §5.3), but not those of `set-cookie`;
-- how a body is cut into chunks, chunk extensions and trailers: a body is its bytes, and how its end is found;
+  `transfer-encoding` and the proxy's own last, values of one name joined at its first place (RFC 9110 §5.3);
+- how a body is cut into chunks: a body is its bytes, and how its end is found;
 - `x-forwarded-proto` upstream and `date` downstream where a proxy added them; the milliseconds of
   `x-envoy-upstream-service-time`;
 - the reason phrase, which Envoy writes anew;
@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from lanes import Case, Seen
 
 _HEAD = re.compile(rb"([^\r\n]*)\r\n((?:[^\r\n:]+:[^\r\n]*\r\n)*)\r\n")
-_CHUNK = re.compile(rb"([0-9a-fA-F]{1,16})(?:[\t ]*;[^\r\n]*)?\r\n")
-_TRAILERS = re.compile(rb"(?:[^\r\n:]+:[^\r\n]*\r\n)*\r\n")
+_CHUNK = re.compile(rb"([0-9a-fA-F]{1,16})\r\n")
 _TIME = b"x-envoy-upstream-service-time"
 _RANKS = {b"host": 0, b"transfer-encoding": 2, b"server": 3, _TIME: 4}
 _NOW = re.compile(rb"\w{3}, \d\d \w{3} 20(?:2[5-9]|[3-9]\d) \d\d:\d\d:\d\d GMT")
@@ -28,8 +27,8 @@ _NOW = re.compile(rb"\w{3}, \d\d \w{3} 20(?:2[5-9]|[3-9]\d) \d\d:\d\d:\d\d GMT")
 class Message:
     """A request or a response: what its start line says, its fields in their order, and its body.
 
-    `framing` is how the body's end is found: by `length`, `chunks` or `close`, or that there is `none`; `whole` that the end was there.
-    `own` is an answer of the proxy's own.
+    `framing` is how the body's end is found: by `length`, `chunks` or `close`, or that there is `none`; `whole` that
+    the end was there. `own` is an answer of the proxy's own.
     """
 
     start: bytes
@@ -111,8 +110,7 @@ def _chunks(rest: bytes) -> tuple[bytes, bool, bytes]:
         size = int(match[1], 16)
         data = rest[match.end() :]
         if size == 0:
-            trailers = _TRAILERS.match(data)
-            return (body, True, data[trailers.end() :]) if trailers else (body, False, b"")
+            return body, data.startswith(b"\r\n"), data[2:]
         body += data[:size]
         rest = data[size:]
         if not rest.startswith(b"\r\n"):
@@ -124,13 +122,10 @@ def _chunks(rest: bytes) -> tuple[bytes, bool, bytes]:
 def _normal(fields: list[tuple[bytes, bytes]], *, request: bool) -> tuple[tuple[bytes, bytes], ...]:
     joined: dict[bytes, bytes] = {}
     for name, value in fields:
-        if name == _TIME:
-            value = b"N"
-        if name == b"set-cookie":
-            value = joined[name] + b"\n" + value if name in joined else value
-            joined[name] = value
-        else:
-            joined[name] = joined[name] + b"," + value if name in joined else value
+        comma = b"\n" if name == b"set-cookie" else b","
+        joined[name] = joined[name] + comma + value if name in joined else value
+    if _TIME in joined:
+        joined[_TIME] = b"N"
     if request and joined.get(b"x-forwarded-proto") == b"http":
         del joined[b"x-forwarded-proto"]
     if not request and _NOW.fullmatch(joined.get(b"date", b"")):
