@@ -1,8 +1,9 @@
-"""A request's path in its normal form, so that what is decided by it holds for what the application makes of it. Pure.
+r"""A request's path in its normal form, so that what is decided by it holds for what the application makes of it. Pure.
 
 It is what Envoy makes of it with `normalize_path`, which istiod sets by default (meshConfig.pathNormalization BASE):
-dot segments are resolved (RFC 3986 §5.2.4), written as `%2e` too, `\\` is `/`, bytes that need no escape have none, and
-those that need one get it, and a dot segment is one with path parameters (`..;x`) too. Several slashes in a row stay, `%2f` and `%5c` too, and the query is not looked at.
+dot segments are resolved (RFC 3986 §5.2.4), those written with `%2e` or with path parameters (`..;x`) too; `\` is `/`;
+bytes that need no escape have none, and those that need one get it. Several slashes in a row stay, `%2f` and `%5c` too,
+and the query is not looked at.
 """
 
 import re
@@ -23,7 +24,8 @@ _PARAMETERS = re.compile(rb"(/\.\.?);[^/]*+")
 def normal(target: bytes) -> bytes:
     """Return the normal form of `target`, which begins with a slash and may have a query.
 
-    That is its own normal form, unless it has escaped dots with path parameters. Raises `BadMessageError` 400 for an escaped NUL and for a fragment, as Envoy does.
+    That is its own normal form, unless `target` has escaped dots with path parameters. Raises `BadMessageError` 400 for
+    an escaped NUL and for a fragment, as Envoy does.
     """
     return target if _PLAIN.fullmatch(target) else _rewritten(target)
 

@@ -1,4 +1,4 @@
-"""A server on each PORT of HTTP/1.1 and HTTP/2: it says what it was asked, becomes a WebSocket's echo, refuses bodies at /no."""
+"""A server of HTTP/1.1 and HTTP/2 on each PORT: it says what it was asked, echoes WebSockets, refuses bodies at /no."""
 
 import json
 import re

@@ -139,7 +139,7 @@ DIFFERENCES = (
         _upgrade_is_required,
     ),
     Difference(
-        "A response 101 to a websocket's request that names no protocol: passed on, then both ends are closed; switched",
+        "A response 101 to a websocket's request that names no protocol: passed on, then the end; switched",
         "The client asked for no other, and some servers leave it out.",
         _switch_names_nothing,
     ),

@@ -1,4 +1,4 @@
-"""Cases about upgrades: asked for in many ways, consented to, refused. A client's second piece is what it has to say then."""
+"""Cases about upgrades: asked for in many ways, consented to, refused. A client's second piece is what it says then."""
 
 from lanes import OK, Case
 
