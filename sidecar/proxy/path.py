@@ -10,7 +10,9 @@ import re
 
 from sidecar.proxy.body import BadMessageError
 
-_PLAIN = re.compile(rb"(?:/(?!\.)[A-Za-z0-9!$&'()*+,\-.:;=@_~\[\]]*+)+(?:\?[^#]*+)?")
+_PLAIN = b"!$&'()*+,-./0123456789:;=?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]_abcdefghijklmnopqrstuvwxyz~"
+"""What may stand in a normal form; `%` may too, but is looked at."""
+
 _REWRITTEN = re.compile(rb'%([0-9A-Fa-f]{2})|[%"<>^`{|}]')
 _UNRESERVED = frozenset(b"-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~")
 _LONE_PERCENT = b"\0"
@@ -27,7 +29,8 @@ def normal(target: bytes) -> bytes:
     That is its own normal form, unless `target` has escaped dots with path parameters. Raises `BadMessageError` 400 for
     an escaped NUL and for a fragment, as Envoy does.
     """
-    return target if _PLAIN.fullmatch(target) else _rewritten(target)
+    # Nearly every target is one already, and this is the fastest way to see it.
+    return _rewritten(target) if target.translate(None, _PLAIN) or b"/." in target else target
 
 
 def _rewritten(target: bytes) -> bytes:
