@@ -12,7 +12,7 @@ import msgspec
 from lab.errors import InputError
 
 Protocol = Literal["auto", "tcp", "http"]
-"""What travels on a port: `auto` finds out from the first bytes; HTTP/2 and gRPC pass as `tcp`."""
+"""What travels on a port: `auto` finds out from the first bytes; ports of HTTP/2 and gRPC are `tcp`."""
 
 
 class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -6,7 +6,7 @@ V = TypeVar("V")
 
 
 class Domains(Generic[V]):
-    """Values by domain: a whole name, or `*.` and the end of names that are longer. The first value of a domain stays."""
+    """Values by domain: a whole name, or `*.` and the end of longer names. The first value of a domain stays."""
 
     __slots__ = ("_ends", "_names")
 

@@ -65,7 +65,7 @@ class Exchange(Accounted):
     # What the upstream connection does.
 
     def request_complete(self) -> bool:
-        """Whether all of the request was passed on; of one for a WebSocket nobody knows, the server may wait for more."""
+        """Whether all of the request was passed on; after one for a WebSocket the server may wait for more."""
         return self._state is RESPONSE and not (self._head is not None and self._head.websocket)
 
     def request_drained(self) -> None:

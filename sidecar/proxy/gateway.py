@@ -13,7 +13,7 @@ from sidecar.proxy.routes import Route
 from sidecar.proxy.wire import Receiver, Wire
 
 PassOn = Callable[[Wire, Destination, Destination], Receiver | None]
-"""Called with a connection, where it was going and where it comes from; returns its next receiver, None if it is closed."""
+"""Called with a connection, where it was going, where it comes from; returns its next receiver, None: it is closed."""
 
 
 class Routes(Protocol):

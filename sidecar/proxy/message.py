@@ -21,6 +21,7 @@ from sidecar.proxy.fields import (
     keeps_trailers,
     without_nominated,
 )
+from sidecar.proxy.path import normal
 
 RESPONSE_HEAD_BYTES = 80 * 1024
 """How large a response's head may be; Envoy's."""
@@ -73,19 +74,18 @@ _CODING = b"\ntransfer-encoding: chunked\r"
 class RequestHead:
     """A checked request head.
 
-    `raw` is what was received and `size` its length; `text` the same in its strict form; `forward` what goes upstream
-    in its stead; `host` what it says it is for; `length` the body's length in bytes or `CHUNKED`; `close` that the
-    client will send nothing further; `websocket` that it asks for an upgrade to one; `routable` that its target is a
-    path.
+    `raw` is what was received and `size` its length; `forward` what goes upstream in its stead, with its path in normal
+    form; `host` what it says it is for; `length` the body's length in bytes or `CHUNKED`; `close` that the connection
+    cannot be used again; `websocket` that it asks for an upgrade to one; `routable` that its target is a path.
     """
 
-    __slots__ = ("close", "forward", "host", "length", "method", "raw", "routable", "size", "text", "websocket")
+    __slots__ = ("close", "forward", "host", "length", "method", "raw", "routable", "size", "websocket")
 
     def __init__(self, method: bytes, raw: bytes, text: bytes) -> None:
         self.method = method
         self.raw = raw
         self.size = len(raw)
-        self.text = self.forward = text
+        self.forward = text
         self.host = b""
         self.length = 0
         self.close = self.websocket = False
@@ -171,6 +171,11 @@ def _request(match: re.Match[bytes], raw: bytes) -> RequestHead:
             raise BadMessageError(400, "an HTTP/1.1 request has a Host", "missing_host_header")
     if head.host.translate(None, AUTHORITY):
         raise BadMessageError(400, "the Host field has bytes that no host's name has")
+    if head.routable:
+        path = target if target[0] == 0x2F else head.forward.split(b" ", 2)[1]
+        normalised = normal(path)
+        if normalised is not path:
+            head.forward = head.forward.replace(b" %b " % path, b" %b " % normalised, 1)
     return head
 
 
@@ -215,6 +220,9 @@ def _response(match: re.Match[bytes], raw: bytes, method: bytes, *, own_server: 
         if b"transfer-encoding" in fields:
             raise BadMessageError(502, "a response 101 has no body")
         lines = _SWITCHING_HOP.sub(b"", text[: end - 2])
+    elif status == 426 and b"upgrade" in fields:
+        # It says what the server would have spoken (RFC 9110 §15.5.22).
+        lines += b"upgrade: %b\r\n" % b", ".join(fields[b"upgrade"])
     length, lines = _response_length(status, method, fields, lines)
     return ResponseHead(status, raw, lines, length, close or length == UNTIL_CLOSE)
 
@@ -321,7 +329,7 @@ def _absolute(target: bytes) -> tuple[bytes, bytes]:
     rest = target[match.end() :] if match else b""
     if match is None or rest[:1] not in (b"", b"/", b"?", b"#") or not _possible(match[1]):
         raise BadMessageError(400, "the request's target is neither a path nor an http URL", "http1.invalid_url")
-    return match[1], rest.partition(b"#")[0] or b"/"
+    return match[1], rest or b"/"
 
 
 def _possible(authority: bytes) -> bool:

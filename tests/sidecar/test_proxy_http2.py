@@ -1,4 +1,4 @@
-"""HTTP/2 with prior knowledge (RFC 9113 §3.3) through the bundled proxy, which passes it on as bytes: with real sockets."""
+"""HTTP/2 with prior knowledge (RFC 9113 §3.3) through the bundled proxy, which passes it on as bytes: real sockets."""
 
 import socket
 from collections.abc import Callable, Iterator

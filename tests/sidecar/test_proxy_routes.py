@@ -60,7 +60,9 @@ def test_host_decides_on_a_services_port(host: bytes, cluster: str) -> None:
     assert cluster == TABLE.route((FAR, 80), host).cluster
 
 
-HEADLESS = _outbound(Intent(services=(_service("web.default.svc.cluster.local"), _service("web.other.svc.cluster.local"))))
+HEADLESS = _outbound(
+    Intent(services=(_service("web.default.svc.cluster.local"), _service("web.other.svc.cluster.local")))
+)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +153,14 @@ def test_headless_service_is_known_by_its_endpoints() -> None:
 
 def test_http2_goes_by_its_destination() -> None:
     """A connection of HTTP/2 goes to the Service whose address was dialled, on a port of any kind, else as bytes do."""
-    services = (*SHOPS, _service("web.default.svc.cluster.local"), _service("a.b.svc.cluster.local", "10.96.0.9", protocol="auto"))
-    open_, closed = (_outbound(Intent(services=services, outbound_policy=policy)) for policy in ("ALLOW_ANY", "REGISTRY_ONLY"))
+    services = (
+        *SHOPS,
+        _service("web.default.svc.cluster.local"),
+        _service("a.b.svc.cluster.local", "10.96.0.9", protocol="auto"),
+    )
+    open_, closed = (
+        _outbound(Intent(services=services, outbound_policy=policy)) for policy in ("ALLOW_ANY", "REGISTRY_ONLY")
+    )
     for address, cluster in (
         ((VIP, 80), SHOP),
         (("fd00:10:96::7", 80), SHOP),

@@ -23,10 +23,12 @@ def test_the_tutorials_arguments_work_verbatim() -> None:
         ["--istio-inbound-ports=80,90"],
         ["-b", "1", "-b", "80,90"],
         ["-b", ",80,,90,"],
+        ["-b", " 80, 90 "],
+        ["-b", "80,\t90\n"],
     ],
 )
 def test_a_flag_can_be_spelt_in_every_way_of_pflag(argv: list[str]) -> None:
-    """Short, joined and long forms mean the same; the last one wins; empty list items are dropped."""
+    """Short, joined and long forms mean the same; the last one wins; empty items and blanks in a list are dropped."""
     assert Options(inbound_ports=(80, 90)) == Options.from_args(argv)
 
 

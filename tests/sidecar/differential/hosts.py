@@ -42,26 +42,31 @@ SERVICES = tuple(
 )
 POLICIES = ("ALLOW_ANY", "REGISTRY_ONLY")
 _FAR = ("192.0.2.1", 80)
-_CANNED = (
-    *(b"", b"-", b".", b"..", b"*", b"*.web", b"*.web.default.svc.cluster.local", b":80", b"[::1]", b"[::1]:80", b"::1"),
-    *(b"[fd00:10:96::5]", b"[fd00:10:96::5]:80", b"[FD00:10:96::5]:80", b"fd00:10:96::5", b"[fd00:10:96:0::5]", b"[fd00:10:96::5"),
-    *(b"10.96.0.5", b"10.96.0.5:80", b"10.96.0.5.", b"10.96.0.05", b"10.96.0.9", b"vip:", b"vip:x", b"vip:80:80", b"vip::80"),
-    *(b"vip:0", b"vip:99999", b"vip: 80", b"u@vip", b"u:p@vip:80", b"vip/x", b"vip,web", b"vip..", b"vip.default..", b"vip%2e"),
-    *(b"http://vip", b"web-0.web:80", b"xweb", b"x.xweb", b".web", b"..web", b"a..web", b"web-0.web.web", b"web.default.web"),
-    *(b"xn--bcher-kva.web", b"a_b.web", b"1.2.3.web", b"example.org", b"EXAMPLE.ORG.", b"localhost", b"kubernetes.default"),
-    *(b"svc", b"svc.svc", b"a.svc", b"a.svc.svc", b"cluster.local", b"vip.default.svc.cluster", b"web.default.svc.cluster.local.."),
-)  # fmt: skip
+_CANNED = rb"""
+- . .. * *.web *.web.default.svc.cluster.local :80 [::1] [::1]:80 ::1 [fd00:10:96::5] [fd00:10:96::5]:80
+[FD00:10:96::5]:80 fd00:10:96::5 [fd00:10:96:0::5] [fd00:10:96::5 10.96.0.5 10.96.0.5:80 10.96.0.5. 10.96.0.05
+10.96.0.9 vip: vip:x vip:80:80 vip::80 vip:0 vip:99999 u@vip u:p@vip:80 vip/x vip,web vip.. vip.default.. vip%2e
+http://vip web-0.web:80 xweb x.xweb .web ..web a..web web-0.web.web web.default.web xn--bcher-kva.web a_b.web
+1.2.3.web example.org EXAMPLE.ORG. localhost kubernetes.default svc svc.svc a.svc a.svc.svc cluster.local
+vip.default.svc.cluster web.default.svc.cluster.local..
+""".split()
+_WITH_BLANKS = (b"", b"vip: 80")
 
 
 def hosts() -> list[bytes]:
     """Return Host fields: every name of every Service in several spellings, and what only looks like one."""
-    found = list(_CANNED)
+    found = [*_CANNED, *_WITH_BLANKS]
     rng = random.Random(7)
     for service in SERVICES:
         words = service.host.split(".")
         for count in range(1, len(words) + 1):
             name = ".".join(words[:count])
-            spellings = [f"{pod}{name}{dot}{port}" for pod in ("", "web-0.", "a.b.") for dot in ("", ".") for port in ("", ":80", ":8080")]
+            spellings = [
+                f"{pod}{name}{dot}{port}"
+                for pod in ("", "web-0.", "a.b.")
+                for dot in ("", ".")
+                for port in ("", ":80", ":8080")
+            ]
             found += [rng.choice((str, str.upper, str.title))(each).encode() for each in spellings]
     return list(dict.fromkeys(found))
 

@@ -124,6 +124,7 @@ def _on_loopback(config: dict[str, Any], lanes: list[Lane]) -> dict[str, Any]:
 
 
 def wait_until_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    """Return once Envoy says at its admin `port` that it serves; fail the test if it ends or takes too long."""
     end_s = time.monotonic() + _START_S
     while True:
         with (

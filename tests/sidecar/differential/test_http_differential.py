@@ -8,9 +8,12 @@ from compared import Behaviour, Message, behaviour
 from generated import generated
 from lanes import OK, Case, Driver, Seen
 from listed import DIFFERENCES
+from paths import paths
 from sides import Lane, bundled, envoy
+from upgrades import UPGRADES
 
 GENERATED = 2000
+PATHS = 600
 SHOWN = 10
 PAGE = Path(__file__).parents[3] / "docs" / "proxy-contract.md"
 
@@ -39,7 +42,7 @@ def shown(found: Behaviour) -> str:
 
 def test_bundled_does_as_envoy_does(tmp_path: Path) -> None:
     """Every request and answer is decided and sent on as by Envoy, but for what is listed, and all of that occurs."""
-    cases = list(named([*CASES, *generated(GENERATED)]).values())
+    cases = list(named([*CASES, *UPGRADES, *paths(PATHS), *generated(GENERATED)]).values())
     with envoy(tmp_path) as lanes:
         theirs = run(lanes, cases)
     with bundled() as lanes:
