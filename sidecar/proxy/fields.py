@@ -65,7 +65,10 @@ def declared_length(fields: Fields, malformed: int) -> int | None:
 
 def connection_options(fields: Fields) -> set[bytes]:
     """Return what Connection lists, in lower case; what Proxy-Connection says of the end counts too."""
-    return _words(fields, b"connection") | (_words(fields, b"proxy-connection") & {b"close"})
+    options = _words(fields, b"connection")
+    if b"proxy-connection" in fields:
+        options |= _words(fields, b"proxy-connection") & {b"close"}
+    return options
 
 
 def keeps_trailers(fields: Fields) -> bool:

@@ -35,17 +35,18 @@ _CONNECT_TARGET = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 _HIGHEST_PORT = 65535
 
 # Field names are matched in any case; each name that changes framing or routing is looked at, the others pass.
-_INTERNAL = (
-    rb"x-envoy-(?:external-address|downstream-service-(?:cluster|node)|retry-on|retry-grpc-on|max-retries|internal|"
+_INTERNAL = re.compile(
+    rb"\nx-(?:envoy-(?:external-address|downstream-service-(?:cluster|node)|retry-on|retry-grpc-on|max-retries|internal|"
     rb"upstream-alt-stat-name|upstream-rq-timeout-ms|upstream-rq-per-try-timeout-ms|upstream-rq-timeout-alt-response|"
     rb"expected-rq-timeout-ms|force-trace|ip-tags|original-url|hedge-on-per-try-timeout|retriable-status-codes|"
-    rb"retriable-header-names|is-timeout-retry)|x-forwarded-client-cert"
+    rb"retriable-header-names|is-timeout-retry)|forwarded-client-cert):[^\n]*+",
+    re.IGNORECASE,
 )
 """Fields with which a client could steer an Envoy behind this one, which Envoy takes away."""
 
 _REQUEST_SPECIAL = re.compile(
-    rb"\n(host|content-length|transfer-encoding|connection|keep-alive|proxy-connection|te|upgrade|%b)"
-    rb":[\t ]*+([^\r]*+)" % _INTERNAL,
+    rb"\n(host|content-length|transfer-encoding|connection|keep-alive|proxy-connection|te|upgrade|"
+    rb"x-(?:envoy-[^:]*+|forwarded-client-cert)):[\t ]*+([^\r]*+)",
     re.IGNORECASE,
 )
 _RESPONSE_SPECIAL = re.compile(
@@ -53,12 +54,8 @@ _RESPONSE_SPECIAL = re.compile(
     re.IGNORECASE,
 )
 # These match from the end of the line before, because a literal first byte makes the search four times as fast.
-_REQUEST_HOP = re.compile(
-    rb"\n(?:connection|keep-alive|proxy-connection|upgrade|%b):[^\n]*+" % _INTERNAL, re.IGNORECASE
-)
-_UPGRADING_HOP = re.compile(
-    rb"\n(?:keep-alive|proxy-connection|transfer-encoding|%b):[^\n]*+" % _INTERNAL, re.IGNORECASE
-)
+_REQUEST_HOP = re.compile(rb"\n(?:connection|keep-alive|proxy-connection|upgrade):[^\n]*+", re.IGNORECASE)
+_UPGRADING_HOP = re.compile(rb"\n(?:keep-alive|proxy-connection|transfer-encoding):[^\n]*+", re.IGNORECASE)
 _RESPONSE_HOP = re.compile(rb"\n(?:connection|keep-alive|proxy-connection|upgrade):[^\n]*+", re.IGNORECASE)
 _RESPONSE_HOP_AND_SERVER = re.compile(
     rb"\n(?:connection|keep-alive|proxy-connection|upgrade|server|x-envoy-upstream-service-time):[^\n]*+",
@@ -251,9 +248,26 @@ def _response_length(status: int, method: bytes, fields: Fields, lines: bytes) -
 def _understand(head: RequestHead, fields: Fields, *, tells_length: bool) -> None:
     """Fill in what follows from a request's special fields; raises `BadMessageError`."""
     length = declared_length(fields, 400)
+    if fields.keys() - NEVER_NOMINATED:
+        _leave_behind(head, fields)
+        if head.websocket:
+            return
+    if length is None:
+        if tells_length:
+            head.forward = head.forward[:-2] + b"content-length: 0\r\n\r\n"
+        return
+    if length == CHUNKED and fields[b"transfer-encoding"] != [b"chunked"]:
+        head.forward = _CODING_LINE.sub(_CODING, head.forward)
+    head.length = length
+
+
+def _leave_behind(head: RequestHead, fields: Fields) -> None:
+    """Take out what concerns this hop only, and do as it says; raises `BadMessageError`."""
     options = connection_options(fields)
     head.websocket = _wants_websocket(options, fields)
     forward = head.forward
+    if any(name.startswith(b"x-") for name in fields):
+        forward = _INTERNAL.sub(b"", forward)
     if b"te" in fields:
         kept = iter((b"\nte: trailers\r",) if keeps_trailers(fields) else ())
         forward = _TE_LINE.sub(lambda _: next(kept, b""), forward)
@@ -263,14 +277,7 @@ def _understand(head: RequestHead, fields: Fields, *, tells_length: bool) -> Non
         head.forward = _UPGRADING_HOP.sub(b"", forward)
         head.close = True
         return
-    if fields.keys() - NEVER_NOMINATED:
-        forward = without_nominated(_REQUEST_HOP.sub(b"", forward), options, 400)
-    if length == CHUNKED and fields[b"transfer-encoding"] != [b"chunked"]:
-        forward = _CODING_LINE.sub(_CODING, forward)
-    if length is None and tells_length:
-        forward = forward[:-2] + b"content-length: 0\r\n\r\n"
-    head.forward = forward
-    head.length = length or 0
+    head.forward = without_nominated(_REQUEST_HOP.sub(b"", forward), options, 400)
     head.close = head.close or b"close" in options
 
 
