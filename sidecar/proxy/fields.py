@@ -81,13 +81,13 @@ def without_nominated(head: bytes, options: set[bytes], malformed: int) -> bytes
 
     Naming what says where the body ends has no effect: the field is needed, whoever asks.
     """
+    if options <= _WELL_KNOWN_OPTIONS:
+        return head
     nominated = options - _WELL_KNOWN_OPTIONS - NEVER_NOMINATED
     if options & _NOT_TO_BE_NAMED:
         raise BadMessageError(
             malformed, "Connection names a field that every hop needs", "http1.connection_header_rejected"
         )
-    if not nominated:
-        return head
     lines = head.split(b"\r\n")
     return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() not in nominated)
 

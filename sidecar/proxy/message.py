@@ -35,12 +35,11 @@ _CONNECT_TARGET = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 _HIGHEST_PORT = 65535
 
 # Field names are matched in any case; each name that changes framing or routing is looked at, the others pass.
-_INTERNAL = re.compile(
-    rb"\nx-(?:envoy-(?:external-address|downstream-service-(?:cluster|node)|retry-on|retry-grpc-on|max-retries|internal|"
+_INTERNAL = (
+    rb"x-(?:envoy-(?:external-address|downstream-service-(?:cluster|node)|retry-on|retry-grpc-on|max-retries|internal|"
     rb"upstream-alt-stat-name|upstream-rq-timeout-ms|upstream-rq-per-try-timeout-ms|upstream-rq-timeout-alt-response|"
     rb"expected-rq-timeout-ms|force-trace|ip-tags|original-url|hedge-on-per-try-timeout|retriable-status-codes|"
-    rb"retriable-header-names|is-timeout-retry)|forwarded-client-cert):[^\n]*+",
-    re.IGNORECASE,
+    rb"retriable-header-names|is-timeout-retry)|forwarded-client-cert)"
 )
 """Fields with which a client could steer an Envoy behind this one, which Envoy takes away."""
 
@@ -54,8 +53,12 @@ _RESPONSE_SPECIAL = re.compile(
     re.IGNORECASE,
 )
 # These match from the end of the line before, because a literal first byte makes the search four times as fast.
-_REQUEST_HOP = re.compile(rb"\n(?:connection|keep-alive|proxy-connection|upgrade):[^\n]*+", re.IGNORECASE)
-_UPGRADING_HOP = re.compile(rb"\n(?:keep-alive|proxy-connection|transfer-encoding):[^\n]*+", re.IGNORECASE)
+_REQUEST_HOP = re.compile(
+    rb"\n(?:connection|keep-alive|proxy-connection|upgrade|%b):[^\n]*+" % _INTERNAL, re.IGNORECASE
+)
+_UPGRADING_HOP = re.compile(
+    rb"\n(?:keep-alive|proxy-connection|transfer-encoding|%b):[^\n]*+" % _INTERNAL, re.IGNORECASE
+)
 _RESPONSE_HOP = re.compile(rb"\n(?:connection|keep-alive|proxy-connection|upgrade):[^\n]*+", re.IGNORECASE)
 _RESPONSE_HOP_AND_SERVER = re.compile(
     rb"\n(?:connection|keep-alive|proxy-connection|upgrade|server|x-envoy-upstream-service-time):[^\n]*+",
@@ -264,10 +267,9 @@ def _understand(head: RequestHead, fields: Fields, *, tells_length: bool) -> Non
 def _leave_behind(head: RequestHead, fields: Fields) -> None:
     """Take out what concerns this hop only, and do as it says; raises `BadMessageError`."""
     options = connection_options(fields)
-    head.websocket = _wants_websocket(options, fields)
     forward = head.forward
-    if any(name.startswith(b"x-") for name in fields):
-        forward = _INTERNAL.sub(b"", forward)
+    if b"upgrade" in fields:
+        head.websocket = _wants_websocket(options, fields)
     if b"te" in fields:
         kept = iter((b"\nte: trailers\r",) if keeps_trailers(fields) else ())
         forward = _TE_LINE.sub(lambda _: next(kept, b""), forward)
