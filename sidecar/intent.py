@@ -12,7 +12,7 @@ import msgspec
 from lab.errors import InputError
 
 Protocol = Literal["auto", "tcp", "http"]
-"""What travels on a port: `auto` finds out from the first bytes; HTTP/2 and gRPC pass as `tcp`."""
+"""What travels on a port: `auto` finds out from the first bytes; ports of HTTP/2 and gRPC are `tcp`."""
 
 
 class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,10 +85,17 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                 raise InputError(f"intent: service {self.host}: {text} is no Service's address: give a virtual one")
 
     def names(self, namespace: str) -> tuple[str, ...]:
-        """Return the names that a Host field from a pod in `namespace` may have for it, the full one first."""
-        name, own, *rest = self.host.split(".")
-        qualified = tuple(".".join((name, own, *rest[:count])) for count in range(len(rest)))
-        return (self.host, *qualified, *((name,) if own == namespace else ()))
+        """Return the names that a Host field from a pod in `namespace` may have for it, the full one first.
+
+        They are the domains that istiod gives it (`generateVirtualHostDomains` in pilot/pkg/networking/core): the full
+        name, the same with a dot at its end, and the shorter ones that a resolver's search list completes. A headless
+        Service also has each of them after `*.`, which stands for any name that ends so: its pods have names below it.
+        """
+        qualified, in_cluster, _ = self.host.partition(".svc.")
+        name, _, own = qualified.partition(".")
+        shorter = (qualified, f"{qualified}.svc", *((name,) if own == namespace else ())) if in_cluster else ()
+        names = (self.host, f"{self.host}.", *shorter)
+        return names if self.addresses else (*names, *(f"*.{each}" for each in names))
 
 
 class InboundPort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

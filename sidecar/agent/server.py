@@ -127,8 +127,8 @@ class _Exchange(Guest):
             return
         if head is None:
             return
-        target = head.raw.lstrip().split(b" ", 2)[1].decode("latin-1")
-        request = Request(head.method.decode(), target.partition("?")[0], head.raw, self._peer)
+        target = head.forward.split(b" ", 2)[1].decode("latin-1")
+        request = Request(head.method.decode(), target.partition("?")[0], head.forward, self._peer)
         self._timer.cancel()
         self._stream.pause()
         self._handle(request, self._answer)

@@ -26,7 +26,7 @@ from lab.manifest import (
     SecurityContext,
 )
 from sidecar.inject import names
-from sidecar.inject.annotations import Choices
+from sidecar.inject.annotations import Choices, port_list
 
 _TEXT_ARGUMENTS = (
     ("-i", names.INCLUDE_RANGES, "*"),
@@ -106,7 +106,7 @@ def arguments(annotations: Mapping[str, str], choices: Choices) -> tuple[str, ..
 def _excluded(annotations: Mapping[str, str], agent_port: int) -> str:
     """Return the ports that stay the sidecar's own: metrics, health, what the annotation says, and the agent's last."""
     ports = [f"{names.STATS_PORT}", f"{names.HEALTH_PORT}"]
-    ports += filter(None, annotations.get(names.EXCLUDE_INBOUND_PORTS, "").split(","))
+    ports += map(str, port_list(annotations, names.EXCLUDE_INBOUND_PORTS))
     if agent_port and str(agent_port) not in ports:
         ports.append(str(agent_port))
     return ",".join(ports)

@@ -104,12 +104,12 @@ class Accounted:
 
 def _describe(outcome: Outcome, head: RequestHead) -> None:
     """Fill in what the request's head says."""
-    _, path, version = head.raw.lstrip(b"\r\n").split(b"\r\n", 1)[0].split(b" ", 2)
+    _, path, version = head.forward.split(b"\r\n", 1)[0].split(b" ", 2)
     outcome.method = head.method
     outcome.path = path
     outcome.protocol = version.decode()
     outcome.authority = head.host
-    fields = {name.lower(): value.rstrip(b" \t") for name, value in _LOGGED.findall(head.raw)}
+    fields = {name.lower(): value.rstrip(b" \t") for name, value in _LOGGED.findall(head.forward)}
     outcome.user_agent = fields.get(b"user-agent", b"")
     outcome.request_id = fields.get(b"x-request-id", b"")
     outcome.forwarded_for = fields.get(b"x-forwarded-for", b"")

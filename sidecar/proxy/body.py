@@ -1,7 +1,10 @@
-"""Where a message's body ends (RFC 9112 §6.3, §7.1). Pure: it counts bytes and passes none on itself."""
+"""Where a message's body ends (RFC 9112 §6.3, §7.1), and in which form it goes on. Pure."""
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHUNKED: Final = -1
 """A body in chunks (RFC 9112 §7.1)."""
@@ -13,28 +16,35 @@ TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 TEXT = rb"[\t\x20-\x7e\x80-\xff]*+"
 FIELD = TOKEN + rb":" + TEXT + rb"\r\n"
 
-_FIELD_LINE = re.compile(FIELD)
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[\t ]*;%b)?\r\n" % TEXT)
-_LONGEST_CHUNK_LINE = 4096
-_LONGEST_TRAILER = 8192
+_PLAIN_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
+_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,16})(?:[\t ;][^\r\n]*)?\r\n")
+_SIZE_BEGUN = re.compile(rb"([0-9A-Fa-f]*)(?:[\t ;][^\r\n]*)?(\r?)")
+_FIELD = re.compile(TOKEN + rb":" + TEXT)
+_FOLDED = re.compile(rb"[ \t]" + TEXT)
+_LONGEST_SIZE = 8192
+_LONGEST_TRAILER = {400: (60 * 1024, 431), 502: (80 * 1024, 502)}
+"""By the status of what is malformed: how many bytes of trailers are read, and the status of more. Envoy's."""
 
 
 class BadMessageError(Exception):
     """What arrived is no acceptable message: `status` is the answer to it, `str()` says what is wrong.
 
-    `details` is what Envoy calls it in %RESPONSE_CODE_DETAILS%.
+    `details` is what Envoy calls it in %RESPONSE_CODE_DETAILS%; `before` the part of a body that came before the fault,
+    as it goes on.
     """
 
     def __init__(self, status: int, reason: str, details: str = "http1.codec_error") -> None:
         super().__init__(reason)
         self.status = status
         self.details = details
+        self.before = b""
 
 
 class LengthBody:
     """Follows a body of known length."""
 
     __slots__ = ("_left",)
+    edited = None
 
     def __init__(self, length: int) -> None:
         self._left = length
@@ -52,69 +62,117 @@ class LengthBody:
 
 
 class EndlessBody:
-    """Follows a body that only its connection's end ends."""
+    """Follows a body that only its connection's end ends; it goes on in chunks, so that its end can be told."""
 
-    __slots__ = ()
+    __slots__ = ("edited",)
     done = False
+    end = b"0\r\n\r\n"
+
+    def __init__(self) -> None:
+        self.edited: bytes | None = None
 
     def feed(self, data: bytes) -> int:
         """Return the length of `data`: all of it belongs to the body."""
+        self.edited = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
         return len(data)
 
 
 class ChunkedBody:
-    """Follows a body in chunks, checking their framing; the bytes themselves are passed on as they are."""
+    """Follows a body in chunks.
 
-    __slots__ = ("_expect", "_left", "_line", "_status", "_trailer_bytes", "done")
+    What is framed strictly is passed on as it is. Around that Envoy understands more: padded sizes, extensions, bytes
+    between a chunk and the end of its line, trailers with LF. All of this is left out of what goes on.
+    """
+
+    __slots__ = ("_expect", "_left", "_line", "_status", "_trailer_bytes", "done", "edited")
 
     def __init__(self, bad_status: int) -> None:
         self._status = bad_status
         self._left = 0
         self._line = b""
-        self._expect = self._size
+        self._expect: Callable[[bytes], bytes] = self._size
         self._trailer_bytes = 0
         self.done = False
+        self.edited: bytes | None = None
 
     def feed(self, data: bytes) -> int:
         """Return how many bytes from the start of `data` belong to the body; raises `BadMessageError`."""
-        at = 0
-        while at < len(data) and not self.done:
-            if self._left:
-                taken = min(self._left, len(data) - at)
-                self._left -= taken
-                at += taken
-                continue
-            newline = data.find(b"\n", at)
-            line = self._line + data[at : newline + 1 if newline >= 0 else None]
-            if len(line) > _LONGEST_CHUNK_LINE:
-                raise BadMessageError(self._status, "a line of the chunked body is too long")
-            if newline < 0:
-                self._line = line
-                return len(data)
-            self._line = b""
-            at = newline + 1
-            self._expect(line)
+        at = kept = 0
+        out = line = b""
+        self.edited = None
+        try:
+            while at < len(data) and not self.done:
+                if self._left:
+                    taken = min(self._left, len(data) - at)
+                    self._left -= taken
+                    at += taken
+                    continue
+                newline = data.find(b"\n", at)
+                if newline < 0:
+                    # It goes on once it is known what the line says.
+                    self.edited = out + data[kept:at]
+                    self._hold(self._line + data[at:])
+                    return len(data)
+                line, held = self._line + data[at : newline + 1], self._line
+                self._line = b""
+                strict = self._expect(line)
+                if held or strict != line:
+                    out += data[kept:at] + strict
+                    kept = newline + 1
+                at = newline + 1
+        except BadMessageError as error:
+            # As Envoy does, which hands over a body when it is complete or nothing more of it is there.
+            complete = self._expect == self._trailer or not line.strip(b"0\n")
+            error.before = out + data[kept:at] if complete else b""
+            raise
+        if kept:
+            self.edited = out + data[kept:at]
         return at
 
-    def _size(self, line: bytes) -> None:
-        match = _CHUNK_LINE.fullmatch(line)
+    def _hold(self, line: bytes) -> None:
+        """Keep what is needed of a line that is not complete yet."""
+        if self._expect == self._end_of_chunk:
+            line = line[-1:]
+        elif self._expect == self._size:
+            match = _SIZE_BEGUN.fullmatch(line)
+            if match is None or match.end(1) > _LONGEST_SIZE:
+                raise BadMessageError(self._status, "malformed chunk size")
+            if len(line) > _LONGEST_SIZE:
+                line = match[1] + b";" + match[2]
+        elif self._expect == self._trailer:
+            self._check_trailer(len(line))
+        self._line = line
+
+    def _size(self, line: bytes) -> bytes:
+        plain = _PLAIN_SIZE.fullmatch(line)
+        match = plain or _SIZE.fullmatch(line)
         if match is None:
             raise BadMessageError(self._status, "malformed chunk size")
         self._left = int(match[1], 16)
         self._expect = self._end_of_chunk if self._left else self._trailer
+        return line if plain else b"%x\r\n" % self._left
 
-    def _end_of_chunk(self, line: bytes) -> None:
-        if line != b"\r\n":
-            raise BadMessageError(self._status, "a chunk is longer than its size")
+    def _end_of_chunk(self, _line: bytes) -> bytes:
         self._expect = self._size
+        return b"\r\n"
 
-    def _trailer(self, line: bytes) -> None:
-        if line == b"\r\n":
+    def _trailer(self, line: bytes) -> bytes:
+        if line in (b"\r\n", b"\n"):
             self.done = True
-            return
+            return b"\r\n"
+        self._check_trailer(len(line))
+        text = line.replace(b"\r", b"")[:-1]
+        if not (_FIELD.fullmatch(text) or (self._trailer_bytes and _FOLDED.fullmatch(text))):
+            raise BadMessageError(self._status, "malformed trailer")
         self._trailer_bytes += len(line)
-        if self._trailer_bytes > _LONGEST_TRAILER or _FIELD_LINE.fullmatch(line) is None:
-            raise BadMessageError(self._status, "malformed or too long trailer")
+        return b""
+
+    def _check_trailer(self, more_bytes: int) -> None:
+        most_bytes, status = _LONGEST_TRAILER[self._status]
+        if self._trailer_bytes + more_bytes > most_bytes:
+            raise BadMessageError(
+                status, f"the trailers are longer than {most_bytes} bytes", "http1.trailers_too_large"
+            )
 
 
 Body = LengthBody | ChunkedBody | EndlessBody
@@ -125,3 +183,10 @@ def body_of(length: int, bad_status: int) -> Body:
     if length == CHUNKED:
         return ChunkedBody(bad_status)
     return EndlessBody() if length == UNTIL_CLOSE else LengthBody(length)
+
+
+def forwarded(body: Body, data: bytes, taken: int) -> bytes:
+    """Return what goes on for the first `taken` bytes of `data`, which were just fed to `body`."""
+    if body.edited is not None:
+        return body.edited
+    return data if taken == len(data) else data[:taken]

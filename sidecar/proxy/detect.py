@@ -1,31 +1,43 @@
-"""What a connection speaks, from its first bytes: HTTP/1.x, or anything else.
+"""What a connection speaks, from its first bytes: HTTP, or anything else.
 
-Anything else passes as bytes, HTTP/2 and TLS among it; so does a client that says nothing for a while, because then
-it may be the server's turn to speak first.
+Anything else passes as bytes, TLS among it; so does a client that says nothing for a while, because then it may be the
+server's turn to speak first.
 """
 
 import re
 from collections.abc import Callable
 
+from sidecar.proxy.body import TOKEN
 from sidecar.proxy.deadlines import Deadlines
 from sidecar.proxy.wire import Receiver, Wire
 
-_REQUEST_LINE = re.compile(rb"(?:\r\n)?[A-Z][A-Z-]{0,23} [\x21-\x7e\x80-\xff]++ HTTP/1\.\d\r?\n")
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
+"""How a client that takes HTTP/2 for granted begins (RFC 9113 §3.4); six more bytes follow."""
+
+# As Envoy's http_inspector: any method, blanks and tabs between the words, any version; but a target that is one.
+_GAP = rb"[ \t\r]++"
+_TARGET = rb"(?:[/*]|[A-Za-z]++://)[\x21-\x7e]*+"
+_REQUEST_LINE = re.compile(
+    rb"(?:CONNECT%b[\x21-\x7e]++|%b%b%b)%bHTTP/\d\.\d[ \t\r]*\n" % (_GAP, TOKEN, _GAP, _TARGET, _GAP)
+)
 _METHOD = rb"(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH)"
-_LONG_REQUEST_LINE = re.compile(rb"(?:\r\n)?%b (?:/|\*|https?://)" % _METHOD)
-_UNDECIDED = re.compile(rb"(?:\r\n?)?(?:[A-Z][A-Z-]{0,23}(?: [\x21-\x7e\x80-\xff]*(?: [HTP/0-9.]*\r?)?)?)?")
+_LONG_REQUEST_LINE = re.compile(rb"%b (?:/|\*|https?://)" % _METHOD)
+_UNDECIDED = re.compile(
+    rb"(?:%b(?:%b(?:[A-Za-z]*+:?/{0,2}|%b(?:%b[HTP/0-9.]*[ \t\r]*)?)?)?)?" % (TOKEN, _GAP, _TARGET, _GAP)
+)
 _UNDECIDED_BYTES = 8192
 
 
 def speaks_http(data: bytes) -> bool | None:
-    """Return whether a connection that begins with `data` speaks HTTP/1.x; None: more is needed to tell."""
-    if _REQUEST_LINE.match(data):
+    """Return whether a connection that begins with `data` speaks HTTP; None: more is needed to tell."""
+    text = data.lstrip(b"\r\n")
+    if _REQUEST_LINE.match(text):
         return True
-    if b"\n" in data[2:]:
+    if b"\n" in text:
         return False
-    if _LONG_REQUEST_LINE.match(data):
+    if _LONG_REQUEST_LINE.match(text):
         return True
-    if len(data) <= _UNDECIDED_BYTES and _UNDECIDED.fullmatch(data):
+    if len(data) <= _UNDECIDED_BYTES and _UNDECIDED.fullmatch(text):
         return None
     return False
 

@@ -10,6 +10,7 @@ from sidecar.proxy.gateway import Gateway
 from sidecar.proxy.routes import Plan
 from sidecar.proxy.stream import Stream
 from sidecar.proxy.tcp import ByteService
+from sidecar.proxy.wire import Receiver, Wire
 
 
 class Plans(Protocol):
@@ -17,6 +18,9 @@ class Plans(Protocol):
 
     def plan(self, destination: Destination) -> Plan[Cluster]:
         """Return the plan for a connection that was going to `destination`."""
+
+    def http2(self, destination: Destination) -> Cluster | None:
+        """Return where such a connection goes if its client speaks HTTP/2; None: nowhere."""
 
 
 class Direction:
@@ -27,6 +31,7 @@ class Direction:
         self.gateway = gateway
         self.byte_service = byte_service
         self._detections = detections
+        gateway.pass_on = self._pass_on
 
     def serve(self, stream: Stream, destination: Destination, client: Destination) -> None:
         """Take an accepted connection."""
@@ -46,3 +51,11 @@ class Direction:
                     lambda: self.byte_service.connect(stream, destination, client, plan.cluster),
                 )
             )
+
+    def _pass_on(self, wire: Wire, destination: Destination, client: Destination) -> Receiver | None:
+        """Take back a connection whose client speaks HTTP/2: it passes as bytes, balanced and logged as a whole.
+
+        None of its requests is looked at. Whatever decides by request (a policy by path or method) has to decide here
+        as it does for a port of kind `tcp`: what it cannot see, it must not let pass.
+        """
+        return self.byte_service.connect(wire, destination, client, self.plans.http2(destination))

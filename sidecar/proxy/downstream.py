@@ -5,11 +5,22 @@ fields that concern one hop only. How a request is answered is in `exchange`.
 """
 
 import time
+from typing import TYPE_CHECKING
 
 from sidecar.proxy import replies
-from sidecar.proxy.body import BadMessageError, body_of
+from sidecar.proxy.body import BadMessageError, body_of, forwarded
+from sidecar.proxy.detect import HTTP2_PREFACE
 from sidecar.proxy.exchange import BODY, HEAD, NOTHING, RESPONSE, Exchange
-from sidecar.proxy.message import parse_request
+from sidecar.proxy.message import RequestHead, parse_request
+from sidecar.proxy.routes import Route
+
+if TYPE_CHECKING:
+    from sidecar.proxy.cluster import Cluster
+    from sidecar.proxy.gateway import PassOn
+
+
+_EMPTY_LINES = b"\r\n"
+_NO_ROUTE: "Route[Cluster]" = Route("", None)
 
 
 class Downstream(Exchange):
@@ -31,8 +42,7 @@ class Downstream(Exchange):
             self._forward_body(data)
         elif state is RESPONSE:
             # The next request came early. It waits here, and what follows it in the kernel.
-            self._buffer += data
-            self._pause()
+            self._wait(self._buffer + data)
 
     def ended(self) -> None:
         """Take the client's FIN: a complete request is still answered."""
@@ -89,41 +99,72 @@ class Downstream(Exchange):
 
     def _begin(self, data: bytes) -> None:
         gateway = self._gateway
-        try:
-            head = self._last
-            if head is None or not data.startswith(head.raw):
-                # Else it is the last one again: a client repeats itself on a connection.
-                head = parse_request(data, gateway.limits)
-                if head is None:
-                    if not self._buffer:
-                        gateway.deadlines.begin(self)
-                    self._buffer = data
-                    return
-                self._last = head
-                self._route = gateway.routes.route(self._destination, head.host)
-            if self._buffer:
-                gateway.deadlines.met(self)
-            self._head = head
-            self._started_s = time.perf_counter()
-            gateway.counters.downstream_rq_total += 1
-            if head.length == 0:
-                self._await_response(data[head.size :])
-                self._whole = head.forward
-                self._send(head, head.forward)
+        if data[:1] in _EMPTY_LINES:
+            data = data.lstrip(_EMPTY_LINES)
+            if not data:
                 return
-            body = self._body = body_of(head.length, 400)
-            self._state = BODY
-            rest = data[head.size :]
+        head = self._last
+        if head is None or not data.startswith(head.raw):
+            # Else it is the last one again: a client repeats itself on a connection.
+            try:
+                head = parse_request(data, gateway.limits)
+            except BadMessageError as error:
+                self._begun_badly(error, data)
+                return
+            if head is None:
+                if not self._buffer:
+                    gateway.deadlines.begin(self)
+                self._buffer = data
+                return
+            self._last = head
+            self._route = gateway.routes.route(self._destination, head.host) if head.routable else _NO_ROUTE
+        if self._buffer:
+            gateway.deadlines.met(self)
+        self._head = head
+        self._started_s = time.perf_counter()
+        gateway.counters.downstream_rq_total += 1
+        if head.length:
+            self._begin_body(head, data[head.size :])
+            return
+        self._await_response(data[head.size :])
+        self._whole = head.forward
+        self._send(head, head.forward)
+
+    def _begin_body(self, head: RequestHead, rest: bytes) -> None:
+        """Begin a request with a body, of which `rest` is there."""
+        self._buffer = b""
+        self._state = BODY
+        if self._route is not None and self._route.cluster is None:
+            # It is answered before its body is read, and so the connection ends with it.
+            self._send(head, b"")
+            return
+        body = self._body = body_of(head.length, 400)
+        try:
             taken = self._received = body.feed(rest)
         except BadMessageError as error:
             self._refuse(error)
             return
-        self._buffer = b""
-        forward = head.forward + rest[:taken]
+        forward = head.forward + forwarded(body, rest, taken)
         if body.done:
             self._await_response(rest[taken:])
             self._whole = forward
         self._send(head, forward)
+
+    def _begun_badly(self, error: BadMessageError, data: bytes) -> None:
+        """Refuse what is no request, unless it is another protocol that goes elsewhere."""
+        gateway = self._gateway
+        if gateway.pass_on is not None and not self._started_s and data.startswith(HTTP2_PREFACE):
+            self._hand_over(gateway.pass_on, data)
+        else:
+            self._refuse(error)
+
+    def _hand_over(self, pass_on: "PassOn", data: bytes) -> None:
+        """Give away a connection whose first bytes are HTTP/2's."""
+        self._leave()
+        receiver = pass_on(self._wire, self._destination, self._client)
+        if receiver is not None:
+            self._wire.redirect(receiver)
+            receiver.received(data)
 
     def _forward_body(self, data: bytes) -> None:
         body, upstream = self._body, self._upstream
@@ -143,13 +184,20 @@ class Downstream(Exchange):
         self._received += taken
         if body.done:
             self._await_response(data[taken:])
-        if not upstream.wire.write(data if taken == len(data) else data[:taken]) and not body.done:
+        goes_on = forwarded(body, data, taken)
+        if goes_on and not upstream.wire.write(goes_on) and not body.done:
             self._pause()
 
     def _await_response(self, next_request: bytes) -> None:
         self._state = RESPONSE
-        self._buffer = next_request
+        self._buffer = b""
         if next_request:
+            self._wait(next_request)
+
+    def _wait(self, next_request: bytes) -> None:
+        """Keep the beginning of the next request; empty lines before it, as some clients send, are no part of it."""
+        self._buffer = next_request.lstrip(_EMPTY_LINES)
+        if self._buffer:
             self._pause()
 
     def _finish(self) -> None:
@@ -174,11 +222,22 @@ class Downstream(Exchange):
             self._next()
 
     def _next(self) -> None:
-        """Read on, beginning with what is there already."""
-        self._resume()
-        if self._buffer:
+        """Read on, beginning with what is there already.
+
+        Requests that are answered at once are taken one after the other here, not each within the one before.
+        """
+        if self._looping:
+            return
+        self._looping = True
+        while True:
+            self._resume()
+            if not self._buffer:
+                break
             data, self._buffer = self._buffer, b""
             self._begin(data)
+            if self._state is not HEAD or not self._paused or self._choked:
+                break
+        self._looping = False
 
     def _refuse(self, error: BadMessageError) -> None:
         counters = self._gateway.counters

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.proxy import replies
 from sidecar.proxy.account import Accounted, address_text
-from sidecar.proxy.body import UNTIL_CLOSE, BadMessageError, Body
+from sidecar.proxy.body import BadMessageError, Body
 from sidecar.proxy.destination import Destination
 from sidecar.proxy.message import RequestHead, ResponseHead
 from sidecar.proxy.pump import Pump
@@ -45,8 +45,8 @@ class Exchange(Accounted):
     """One request after the other; upstream connections answer to it."""
 
     __slots__ = (
-        "_body", "_buffer", "_choked", "_close", "_half_closed", "_last", "_paused", "_state", "_tried", "_upstream",
-        "_whole", "_wire",
+        "_body", "_buffer", "_choked", "_close", "_half_closed", "_last", "_looping", "_paused", "_state", "_tried",
+        "_upstream", "_whole", "_wire",
     )  # fmt: skip
 
     def __init__(self, gateway: "Gateway", wire: Wire, destination: Destination, client: Destination) -> None:
@@ -60,13 +60,13 @@ class Exchange(Accounted):
         # The whole request while it may be sent again, and to whom it was sent in vain.
         self._whole = b""
         self._tried: tuple[Host, ...] = ()
-        self._choked = self._close = self._half_closed = self._paused = False
+        self._choked = self._close = self._half_closed = self._looping = self._paused = False
 
     # What the upstream connection does.
 
     def request_complete(self) -> bool:
-        """Whether all of the request was passed on."""
-        return self._state is RESPONSE
+        """Whether all of the request was passed on; after one for a WebSocket the server may wait for more."""
+        return self._state is RESPONSE and not (self._head is not None and self._head.websocket)
 
     def request_drained(self) -> None:
         """Read more of the request."""
@@ -74,7 +74,7 @@ class Exchange(Accounted):
             self._resume()
 
     def responded(self, head: ResponseHead, body: bytes, *, complete: bool) -> None:
-        """Pass on a response's head and what came with it."""
+        """Pass on a response's head and what came with it; of interim ones, the first comes here."""
         gateway = self._gateway
         status = head.status
         if status < 200:
@@ -89,14 +89,13 @@ class Exchange(Accounted):
         request = self._head
         self._responding = True
         self._status = status
-        self._close = (
-            head.length == UNTIL_CLOSE
-            or gateway.draining
-            or (request is not None and request.close)
-            or (complete and self._state is BODY)
-        )
+        self._close = gateway.draining or (request is not None and request.close) or (complete and self._state is BODY)
         end = b"connection: close\r\n\r\n" if self._close else b"\r\n"
-        if gateway.own_fields:
+        if gateway.own_fields and (self._state is BODY or (request is not None and request.websocket)):
+            # How long the server took is counted from the end of the request.
+            self._responded_s = time.perf_counter()
+            end = gateway.local_fields + end
+        elif gateway.own_fields:
             self._responded_s = time.perf_counter()
             elapsed_ms = int((self._responded_s - self._started_s) * 1000)
             end = b"%b%d\r\n%b" % (gateway.own_fields, elapsed_ms, end)
@@ -134,7 +133,7 @@ class Exchange(Accounted):
         pump = Pump(self._wire, wire, _nothing)
         self._wire.redirect(pump.from_downstream)
         wire.redirect(pump.from_upstream)
-        pump.from_upstream.received(head.lines + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n" + data)
+        pump.from_upstream.received(head.lines + self._gateway.local_fields + b"\r\n" + data)
         self._resume()
         if early:
             pump.from_downstream.received(early)
@@ -162,7 +161,7 @@ class Exchange(Accounted):
         cluster = None if route is None else route.cluster
         if cluster is None:
             self._host = None
-            self._answer(replies.BLOCKED)
+            self._answer(replies.BLOCKED if head.routable else replies.NO_ROUTE)
             return
         host = self._host = cluster.find(self._destination, self._client[0], self._tried)
         if host is None:
@@ -206,13 +205,13 @@ class Exchange(Accounted):
     def _answer(self, verdict: Verdict) -> None:
         """Answer in the upstream's stead.
 
-        With part of a request still to come, or the next one already there, the connection ends with it.
+        With part of a request still to come, the connection ends with it.
         """
         gateway = self._gateway
         self._verdict = verdict
         self._status = verdict.status
         gateway.counters.answered(verdict.status)
-        self._close = self._close or self._state is not RESPONSE or bool(self._buffer) or gateway.draining
+        self._close = self._close or self._state is not RESPONSE or gateway.draining
         self._close = self._close or (self._head is not None and self._head.close)
         with_body = self._head is None or self._head.method != b"HEAD"
         self._sent = len(verdict.text) if with_body else 0

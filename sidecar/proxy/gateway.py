@@ -1,5 +1,6 @@
 """What the HTTP connections of one direction share: where requests go, what is counted, how patient it is."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from sidecar.proxy.cluster import Cluster, Settings
@@ -9,7 +10,10 @@ from sidecar.proxy.destination import Destination
 from sidecar.proxy.downstream import Downstream
 from sidecar.proxy.outcome import Observer
 from sidecar.proxy.routes import Route
-from sidecar.proxy.wire import Wire
+from sidecar.proxy.wire import Receiver, Wire
+
+PassOn = Callable[[Wire, Destination, Destination], Receiver | None]
+"""Called with a connection, where it was going, where it comes from; returns its next receiver, None: it is closed."""
 
 
 class Routes(Protocol):
@@ -22,7 +26,8 @@ class Routes(Protocol):
 class Gateway:
     """The HTTP side of a direction.
 
-    `server_name` is put into responses as `server`; None leaves the application's. Closing is by `drain`.
+    `server_name` is put into responses as `server`; None leaves the application's. `pass_on` takes a connection that
+    turns out to speak HTTP/2; without it such a connection is refused. Closing is by `drain`.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class Gateway:
         self.deadlines = deadlines
         self.draining = False
         self.connections: set[Downstream] = set()
+        self.pass_on: PassOn | None = None
         self.tell(None)
         self.change(routes, settings, server_name=server_name)
 

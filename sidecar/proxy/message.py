@@ -1,27 +1,51 @@
 """HTTP/1.1's heads as a proxy needs them: is this one well formed, how long is the body, what must not be passed on.
 
 Pure: bytes in, values out. A head is checked as a whole by one expression and then forwarded as the bytes it came
-as, without the fields that concern one connection only. Sources: RFC 9110 (fields, methods), RFC 9112 (framing).
+as, without the fields that concern one connection only; one that is written otherwise is first put into its strict
+form (see `lenient`). What is refused, and with which status, is what Envoy refuses. Sources: RFC 9110 (fields,
+methods), RFC 9112 (framing), and `tests/sidecar/differential`, which compares with Envoy.
 """
 
 import re
 
-from sidecar.proxy.body import CHUNKED, FIELD, TEXT, TOKEN, UNTIL_CLOSE, BadMessageError
-from sidecar.proxy.fields import NEVER_NOMINATED, collect, connection_options, declared_length, without_nominated
+from sidecar.proxy import lenient
+from sidecar.proxy.body import CHUNKED, FIELD, TEXT, UNTIL_CLOSE, BadMessageError
+from sidecar.proxy.fields import (
+    AUTHORITY,
+    METHODS,
+    NEVER_NOMINATED,
+    Fields,
+    collect,
+    connection_options,
+    declared_length,
+    keeps_trailers,
+    without_nominated,
+)
+from sidecar.proxy.path import normal
 
-# An empty line before a request is forgiven (RFC 9112 §2.2), and not passed on.
-_REQUEST = re.compile(rb"(?:\r\n)?(%b) ([\x21-\x7e\x80-\xff]++) HTTP/(\d\.\d)\r\n(?:%b)*+\r\n" % (TOKEN, FIELD))
-_RESPONSE = re.compile(rb"HTTP/(1\.[01]) ([1-5]\d\d)(?: %b)?\r\n(?:%b)*+\r\n" % (TEXT, FIELD))
-_BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
-_METHOD_BEGUN = re.compile(rb"(?:\r\n)?(?:%b(?: |\Z)|\Z)|\r\Z" % TOKEN)
-_STATUS_BEGUN = b"HTTP/1."
-_ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#@]+)", re.IGNORECASE)
-_HOST_LINE = re.compile(rb"\nhost:[^\r]*+", re.IGNORECASE)
+RESPONSE_HEAD_BYTES = 80 * 1024
+"""How large a response's head may be; Envoy's."""
+
+_REQUEST = re.compile(rb"([A-Z]++) ([\x21-\x7e]++) HTTP/(\d\.\d)\r\n(?:%b)*+\r\n" % FIELD)
+_RESPONSE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: %b)?\r\n(?:%b)*+\r\n" % (TEXT, FIELD))
+_ABSOLUTE = re.compile(
+    rb"https?://(?:[^/?#@]*@)?([A-Z0-9.-]+(?::\d{1,5})?|\[[0-9A-F:.]+\](?::\d{1,5})?)", re.IGNORECASE
+)
+_CONNECT_TARGET = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
+_HIGHEST_PORT = 65535
 
 # Field names are matched in any case; each name that changes framing or routing is looked at, the others pass.
+_INTERNAL = (
+    rb"x-(?:envoy-(?:external-address|downstream-service-(?:cluster|node)|retry-on|retry-grpc-on|max-retries|internal|"
+    rb"upstream-alt-stat-name|upstream-rq-timeout-ms|upstream-rq-per-try-timeout-ms|upstream-rq-timeout-alt-response|"
+    rb"expected-rq-timeout-ms|force-trace|ip-tags|original-url|hedge-on-per-try-timeout|retriable-status-codes|"
+    rb"retriable-header-names|is-timeout-retry)|forwarded-client-cert)"
+)
+"""Fields with which a client could steer an Envoy behind this one, which Envoy takes away."""
+
 _REQUEST_SPECIAL = re.compile(
-    rb"\n(host|content-length|transfer-encoding|connection|keep-alive|proxy-connection|te|upgrade|http2-settings)"
-    rb":[\t ]*+([^\r]*+)",
+    rb"\n(host|content-length|transfer-encoding|connection|keep-alive|proxy-connection|te|upgrade|"
+    rb"x-(?:envoy-[^:]*+|forwarded-client-cert)):[\t ]*+([^\r]*+)",
     re.IGNORECASE,
 )
 _RESPONSE_SPECIAL = re.compile(
@@ -30,36 +54,45 @@ _RESPONSE_SPECIAL = re.compile(
 )
 # These match from the end of the line before, because a literal first byte makes the search four times as fast.
 _REQUEST_HOP = re.compile(
-    rb"\n(?:connection|keep-alive|proxy-connection|te|upgrade|http2-settings):[^\n]*+", re.IGNORECASE
+    rb"\n(?:connection|keep-alive|proxy-connection|upgrade|%b):[^\n]*+" % _INTERNAL, re.IGNORECASE
+)
+_UPGRADING_HOP = re.compile(
+    rb"\n(?:keep-alive|proxy-connection|transfer-encoding|%b):[^\n]*+" % _INTERNAL, re.IGNORECASE
 )
 _RESPONSE_HOP = re.compile(rb"\n(?:connection|keep-alive|proxy-connection|upgrade):[^\n]*+", re.IGNORECASE)
 _RESPONSE_HOP_AND_SERVER = re.compile(
     rb"\n(?:connection|keep-alive|proxy-connection|upgrade|server|x-envoy-upstream-service-time):[^\n]*+",
     re.IGNORECASE,
 )
+_SWITCHING_HOP = re.compile(
+    rb"\n(?:keep-alive|proxy-connection|content-length|server|x-envoy-upstream-service-time):[^\n]*+", re.IGNORECASE
+)
+_HOST_LINE = re.compile(rb"\nhost:[^\n]*+", re.IGNORECASE)
+_TE_LINE = re.compile(rb"\nte:[^\n]*+", re.IGNORECASE)
+_LENGTH_LINE = re.compile(rb"\ncontent-length:[^\n]*+", re.IGNORECASE)
+_CODING_LINE = re.compile(rb"\ntransfer-encoding:[^\n]*+", re.IGNORECASE)
+_CODING = b"\ntransfer-encoding: chunked\r"
 
 
 class RequestHead:
     """A checked request head.
 
-    `raw` is what was received and `size` its length; `forward` what goes upstream in its stead; `host` what it says
-    it is for; `length` the body's length in bytes or `CHUNKED`; `close` that the client will send nothing further;
-    `websocket` that it asks for an upgrade to one.
+    `raw` is what was received and `size` its length; `forward` what goes upstream in its stead, with its path in normal
+    form; `host` what it says it is for; `length` the body's length in bytes or `CHUNKED`; `close` that the connection
+    cannot be used again; `websocket` that it asks for an upgrade to one; `routable` that its target is a path.
     """
 
-    __slots__ = ("close", "forward", "host", "length", "method", "raw", "size", "websocket")
+    __slots__ = ("close", "forward", "host", "length", "method", "raw", "routable", "size", "websocket")
 
-    def __init__(
-        self, method: bytes, raw: bytes, forward: bytes, host: bytes, *, length: int, close: bool, websocket: bool
-    ) -> None:
+    def __init__(self, method: bytes, raw: bytes, text: bytes) -> None:
         self.method = method
         self.raw = raw
         self.size = len(raw)
-        self.forward = forward
-        self.host = host
-        self.length = length
-        self.close = close
-        self.websocket = websocket
+        self.forward = text
+        self.host = b""
+        self.length = 0
+        self.close = self.websocket = False
+        self.routable = True
 
 
 class ResponseHead:
@@ -94,118 +127,228 @@ class Limits:
 def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
     """Return the head that `data` begins with, or None while it is incomplete.
 
-    Raises `BadMessageError`: 400 for what is malformed or ambiguous about its length, 426 for HTTP/1.0 (as Envoy
-    in Istio), 431 beyond `limits`, 501 for CONNECT and unknown transfer codings, 505 for other versions.
+    Raises `BadMessageError`: 400 for what is malformed or ambiguous about its length, 403 for an upgrade to what is not
+    served, 426 for other versions (as Envoy in Istio), 431 beyond `limits`, 501 for unknown transfer
+    codings.
     """
     match = _REQUEST.match(data)
+    size = match.end() if match is not None else 0
     if match is None:
-        _check_unfinished(data, limits, 431, _METHOD_BEGUN.match(data) is not None)
-        return None
-    size = match.end()
-    method, version = match.group(1, 3)
-    if size > limits.head_bytes:
-        raise _too_long(431, limits)
-    if data.count(b"\n", 0, size) - 2 > limits.headers:
-        raise _too_many(431, limits)
-    if version != b"1.1" or method == b"CONNECT":
-        raise _not_spoken(method, version)
-    special = _REQUEST_SPECIAL.findall(data, 0, size)
-    raw = data[:size]
-    forward = data[match.start(1) : size]
-    target = match.start(2)
-    if len(special) == 1 and special[0][0].lower() == b"host" and data[target] == 0x2F:
-        host = special[0][1].rstrip(b" \t")
-        return RequestHead(method, raw, forward, host, length=0, close=False, websocket=False)
-    fields = collect(special)
-    if len(fields.get(b"host", ())) != 1:
-        raise BadMessageError(400, "an HTTP/1.1 request has exactly one Host", "missing_host_header")
-    host = fields[b"host"][0]
-    if data[target] != 0x2F:
-        host, forward = _with_own_target(match[2], host, forward)
-    length = declared_length(fields, 400)
-    options = connection_options(fields)
-    websocket = b"upgrade" in options and length is None and fields.get(b"upgrade", [b""])[0].lower() == b"websocket"
-    if fields.keys() - NEVER_NOMINATED:
-        forward = without_nominated(_REQUEST_HOP.sub(b"", forward), options, 400)
-    if websocket:
-        forward = forward[:-2] + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
-    return RequestHead(method, raw, forward, host, length=length or 0, close=b"close" in options, websocket=websocket)
+        read = lenient.request_head(data)
+        if read is None:
+            if len(data) >= limits.head_bytes:
+                raise _too_long(431, limits.head_bytes)
+            return None
+        size, strict = read
+        match = _REQUEST.match(strict)
+        if match is None:
+            raise BadMessageError(400, "malformed head")
+    text, end = match.string, match.end()
+    if end > limits.head_bytes:
+        raise _too_long(431, limits.head_bytes)
+    if text.count(b"\n", 0, end) - 2 > limits.headers:
+        raise BadMessageError(431, f"more than {limits.headers} header fields", "http1.too_many_headers")
+    return _request(match, data[:size])
+
+
+def _request(match: re.Match[bytes], raw: bytes) -> RequestHead:
+    """Return the head that was received as `raw` and matched in its strict form; raises `BadMessageError`."""
+    text, end = match.string, match.end()
+    method, target, version = match.groups()
+    tells_length = METHODS.get(method)
+    if tells_length is None:
+        raise BadMessageError(400, f"{method[:32].decode()} is not a known method")
+    head = RequestHead(method, raw, text[:end])
+    special = _REQUEST_SPECIAL.findall(text, 0, end)
+    # The plain case, which is nearly every one: a path on the one host that is named.
+    plain = len(special) == 1 and special[0][0].lower() == b"host" and target[0] == 0x2F and version == b"1.1"
+    if plain and not tells_length:
+        head.host = special[0][1].rstrip(b" \t")
+    else:
+        fields = collect(special)
+        _aim(head, target, fields)
+        _understand(head, fields, tells_length=tells_length)
+        if version != b"1.1":
+            raise BadMessageError(426, f"HTTP/{version.decode()} is not spoken here", "low_version")
+        if b"host" not in fields and not head.host:
+            raise BadMessageError(400, "an HTTP/1.1 request has a Host", "missing_host_header")
+    if head.host.translate(None, AUTHORITY):
+        raise BadMessageError(400, "the Host field has bytes that no host's name has")
+    if head.routable:
+        path = target if target[0] == 0x2F else head.forward.split(b" ", 2)[1]
+        normalised = normal(path)
+        if normalised is not path:
+            head.forward = head.forward.replace(b" %b " % path, b" %b " % normalised, 1)
+    return head
 
 
 def parse_response(data: bytes, limits: Limits, method: bytes, *, own_server: bool) -> ResponseHead | None:
     """Return the head that `data`, an answer to a request by `method`, begins with, or None while it is incomplete.
 
-    `own_server` also leaves out `server`, for a proxy that puts its own name there. Raises `BadMessageError` 502.
+    `own_server` also leaves out `server`, for a proxy that puts its own name there. Of `limits` the number of fields
+    counts, and `RESPONSE_HEAD_BYTES`. Raises `BadMessageError` 502.
     """
     match = _RESPONSE.match(data)
+    size = match.end() if match is not None else 0
     if match is None:
-        prefix = data[: len(_STATUS_BEGUN)]
-        _check_unfinished(data, limits, 502, _STATUS_BEGUN.startswith(prefix))
-        return None
-    size = match.end()
-    if size > limits.head_bytes or data.count(b"\n", 0, size) - 2 > limits.headers:
+        read = lenient.response_head(data)
+        if read is None:
+            if len(data) > RESPONSE_HEAD_BYTES:
+                raise _too_long(502, RESPONSE_HEAD_BYTES)
+            return None
+        size, strict = read
+        match = _RESPONSE.match(strict)
+        if match is None:
+            raise BadMessageError(502, "malformed head")
+    text, end = match.string, match.end()
+    if end > RESPONSE_HEAD_BYTES or text.count(b"\n", 0, end) - 2 > limits.headers:
         raise BadMessageError(502, "the response's head is too large")
-    version, status_text = match.group(1, 2)
+    return _response(match, data[:size], method, own_server=own_server)
+
+
+def _response(match: re.Match[bytes], raw: bytes, method: bytes, *, own_server: bool) -> ResponseHead:
+    """Return the head that was received as `raw` and matched in its strict form; raises `BadMessageError`."""
+    text, end = match.string, match.end()
+    version, status_text = match.groups()
     status = int(status_text)
-    fields = collect(_RESPONSE_SPECIAL.findall(data, 0, size))
-    declared = declared_length(fields, 502)
-    lines = (_RESPONSE_HOP_AND_SERVER if own_server else _RESPONSE_HOP).sub(b"", data[: size - 2])
+    fields = collect(_RESPONSE_SPECIAL.findall(text, 0, end))
+    # An interim response says nothing of the proxy.
+    lines = (_RESPONSE_HOP_AND_SERVER if own_server and status >= 200 else _RESPONSE_HOP).sub(b"", text[: end - 2])
     options = connection_options(fields)
-    if options:
-        lines = without_nominated(lines, options, 502)
     close = b"close" in options
-    if version == b"1.0":
-        lines = b"HTTP/1.1" + lines[8:]
-        close = close or b"keep-alive" not in options
-        if declared == CHUNKED:
-            raise BadMessageError(502, "an HTTP/1.0 response has no transfer coding")
-    if method == b"HEAD" or status < 200 or status in (204, 304):
-        length = 0
-    elif declared is None:
-        length, close = UNTIL_CLOSE, True
-    else:
-        length = declared
-    return ResponseHead(status, data[:size], lines, length, close)
-
-
-def _with_own_target(target: bytes, host: bytes, forward: bytes) -> tuple[bytes, bytes]:
-    """Return host and head of a request whose target is no path.
-
-    An absolute one decides alone whom the request is for, and goes on as a path (RFC 9112 §3.2.2).
-    """
-    if target == b"*":
-        return host, forward
-    match = _ABSOLUTE.match(target)
-    if match is None:
-        raise BadMessageError(400, "the request's target is neither a path nor an http URL", "http1.invalid_url")
-    authority, path = match[1], target[match.end() :].partition(b"#")[0]
-    path = path if path.startswith(b"/") else b"/" + path
-    return authority, _HOST_LINE.sub(lambda _: b"\nhost: " + authority, forward.replace(target, path, 1), count=1)
-
-
-def _check_unfinished(data: bytes, limits: Limits, too_large: int, begun_well: bool) -> None:
-    """Raise `BadMessageError` if what did not parse as a head cannot become one by more bytes."""
-    malformed = 400 if too_large == 431 else too_large
-    end = data.find(b"\r\n\r\n", 2)
-    if not begun_well or end >= 0 or _BARE_LINE_END.search(data):
-        raise BadMessageError(malformed, "malformed head")
-    if len(data) >= limits.head_bytes:
-        raise _too_long(too_large, limits)
-    if data.count(b"\n") > limits.headers + 2:
-        raise _too_many(too_large, limits)
-
-
-def _not_spoken(method: bytes, version: bytes) -> BadMessageError:
-    if version == b"1.0":
-        return BadMessageError(426, "HTTP/1.0 is not spoken here", "low_version")
     if version != b"1.1":
-        return BadMessageError(505, f"HTTP/{version.decode()} is not spoken here")
-    return BadMessageError(501, f"{method.decode()} is not proxied")
+        lines = b"HTTP/1.1" + lines[8:]
+        close = b"keep-alive" not in options
+    if status == 101 and b"upgrade" in options:
+        if b"transfer-encoding" in fields:
+            raise BadMessageError(502, "a response 101 has no body")
+        lines = _SWITCHING_HOP.sub(b"", text[: end - 2])
+    elif status == 426 and b"upgrade" in fields:
+        # It says what the server would have spoken (RFC 9110 §15.5.22).
+        lines += b"upgrade: %b\r\n" % b", ".join(fields[b"upgrade"])
+    length, lines = _response_length(status, method, fields, lines)
+    return ResponseHead(status, raw, lines, length, close or length == UNTIL_CLOSE)
 
 
-def _too_long(status: int, limits: Limits) -> BadMessageError:
-    return BadMessageError(status, f"the head is longer than {limits.head_bytes} bytes", "http1.headers_too_large")
+def _response_length(status: int, method: bytes, fields: Fields, lines: bytes) -> tuple[int, bytes]:
+    """Return the length of a response's body, and `lines` saying so as Envoy does (RFC 9112 §6.3)."""
+    declared = declared_length(fields, 502)
+    if status == 204 or (status < 200 and status != 101):
+        if declared:
+            raise BadMessageError(502, f"a response {status} has no body")
+        return 0, lines if declared is None else _LENGTH_LINE.sub(b"", lines)
+    if declared == CHUNKED and fields[b"transfer-encoding"] != [b"chunked"]:
+        lines = _CODING_LINE.sub(_CODING, lines)
+    if status in (101, 304):
+        return 0, _CODING_LINE.sub(b"", lines) if declared == CHUNKED else lines
+    if declared is None:
+        lines += _CODING[1:] + b"\n"
+    if method == b"HEAD":
+        return 0, lines
+    return UNTIL_CLOSE if declared is None else declared, lines
 
 
-def _too_many(status: int, limits: Limits) -> BadMessageError:
-    return BadMessageError(status, f"more than {limits.headers} header fields", "http1.too_many_headers")
+def _understand(head: RequestHead, fields: Fields, *, tells_length: bool) -> None:
+    """Fill in what follows from a request's special fields; raises `BadMessageError`."""
+    length = declared_length(fields, 400)
+    if fields.keys() - NEVER_NOMINATED:
+        _leave_behind(head, fields)
+        if head.websocket:
+            return
+    if length is None:
+        if tells_length:
+            head.forward = head.forward[:-2] + b"content-length: 0\r\n\r\n"
+        return
+    if length == CHUNKED and fields[b"transfer-encoding"] != [b"chunked"]:
+        head.forward = _CODING_LINE.sub(_CODING, head.forward)
+    head.length = length
+
+
+def _leave_behind(head: RequestHead, fields: Fields) -> None:
+    """Take out what concerns this hop only, and do as it says; raises `BadMessageError`."""
+    options = connection_options(fields)
+    forward = head.forward
+    if b"upgrade" in fields:
+        head.websocket = _wants_websocket(options, fields)
+    if b"te" in fields:
+        kept = iter((b"\nte: trailers\r",) if keeps_trailers(fields) else ())
+        forward = _TE_LINE.sub(lambda _: next(kept, b""), forward)
+    if head.websocket:
+        # What comes after the head belongs to the WebSocket, whatever is said of a body, and waits for the server's
+        # consent. Refused, the connection ends: that data must not be taken for another request.
+        head.forward = _UPGRADING_HOP.sub(b"", forward)
+        head.close = True
+        return
+    head.forward = without_nominated(_REQUEST_HOP.sub(b"", forward), options, 400)
+    head.close = head.close or b"close" in options
+
+
+def _wants_websocket(options: set[bytes], fields: Fields) -> bool:
+    """Tell whether a request asks for a WebSocket; raises `BadMessageError` for an upgrade to anything else.
+
+    One to h2c is passed over: the server answers in HTTP/1.1 (RFC 9110 §7.8), as it does behind Envoy.
+    """
+    if b"upgrade" not in options or b"upgrade" not in fields:
+        return False
+    wanted = b",".join(fields[b"upgrade"]).lower()
+    if wanted == b"connect-udp":
+        raise BadMessageError(404, "connect-udp is not served here", "route_not_found")
+    if wanted not in (b"websocket", b"h2c"):
+        raise BadMessageError(403, "this upgrade is not served here", "upgrade_failed")
+    return wanted == b"websocket"
+
+
+def _aim(head: RequestHead, target: bytes, fields: Fields) -> None:
+    """Tell whom a request is for, by its target and its Host; raises `BadMessageError`.
+
+    Several Host fields are one with all of their values, as for Envoy. An absolute target decides alone, and goes on as
+    a path (RFC 9112 §3.2.2). CONNECT, `*`, and a query without a path belong to no route.
+    """
+    if head.method == b"CONNECT":
+        _check_connect(target, fields)
+        head.host, head.routable, head.close = target, False, True
+        return
+    hosts = fields.get(b"host", [])
+    head.host = hosts[0] if len(hosts) == 1 else b",".join(filter(None, hosts))
+    path = target
+    if target == b"*":
+        head.routable = False
+        if head.method != b"OPTIONS":
+            # An unknown length or coding is worse.
+            declared_length(fields, 400)
+            raise BadMessageError(400, "only OPTIONS has the target *", "http1.invalid_url")
+    elif target[0] != 0x2F:
+        head.host, path = _absolute(target)
+        head.routable = not path.startswith(b"?")
+        head.forward = head.forward.replace(target, path, 1)
+    if path is not target or len(hosts) > 1:
+        head.forward = _HOST_LINE.sub(b"", head.forward).replace(b"\r\n", b"\r\nhost: %b\r\n" % head.host, 1)
+
+
+def _absolute(target: bytes) -> tuple[bytes, bytes]:
+    """Return host and path of an absolute target; raises `BadMessageError` 400."""
+    match = _ABSOLUTE.match(target)
+    rest = target[match.end() :] if match else b""
+    if match is None or rest[:1] not in (b"", b"/", b"?", b"#") or not _possible(match[1]):
+        raise BadMessageError(400, "the request's target is neither a path nor an http URL", "http1.invalid_url")
+    return match[1], rest or b"/"
+
+
+def _possible(authority: bytes) -> bool:
+    """Tell whether the port of `authority` is one."""
+    _, colon, port = authority.rpartition(b":")
+    return not (colon and port.isdigit()) or int(port) <= _HIGHEST_PORT
+
+
+def _check_connect(target: bytes, fields: Fields) -> None:
+    """Raise `BadMessageError` for a CONNECT that is malformed; to any other no route leads."""
+    if fields.get(b"content-length", [b"0"]) != [b"0"]:
+        raise BadMessageError(400, "a CONNECT has no body")
+    if b"transfer-encoding" in fields:
+        raise BadMessageError(501, "a CONNECT has no body", "http1.transfer_encoding_not_allowed")
+    if not _CONNECT_TARGET.fullmatch(target) or not _possible(target):
+        raise BadMessageError(400, "malformed CONNECT")
+
+
+def _too_long(status: int, most_bytes: int) -> BadMessageError:
+    return BadMessageError(status, f"the head is longer than {most_bytes} bytes", "http1.headers_too_large")

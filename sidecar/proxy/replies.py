@@ -30,6 +30,9 @@ NO_HEALTHY_UPSTREAM = Verdict(503, "no healthy upstream", outcome.NO_HEALTHY_UPS
 BLOCKED = Verdict(502, "", outcome.OK, "direct_response")
 """What a route of REGISTRY_ONLY says to an unknown Host."""
 
+NO_ROUTE = Verdict(404, "", outcome.NO_ROUTE, "route_not_found")
+"""What becomes of a request whose target is no path."""
+
 HEADER_TIMEOUT = Verdict(408, "request header timeout", outcome.IDLE_TIMEOUT, "request_header_timeout")
 CLIENT_GONE = Verdict(0, "", outcome.DOWNSTREAM_ENDED, "downstream_remote_disconnect")
 

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from lab.errors import InputError
 from sidecar.intent import Intent, Protocol, ServicePort
 from sidecar.proxy.destination import Destination
+from sidecar.proxy.domains import Domains
 
 PASSTHROUGH = "PassthroughCluster"
 INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
@@ -63,6 +64,10 @@ class Inbound(Generic[C]):
         """Return what becomes of a connection that was going to `destination`."""
         return self._plans.get(destination[1], self._default)
 
+    def http2(self, destination: Destination) -> C | None:
+        """Return where a connection goes whose client speaks HTTP/2."""
+        return self.plan(destination).cluster
+
     def route(self, destination: Destination, host: bytes) -> Route[C]:  # noqa: ARG002 - see the class
         """Return where a request on such a connection goes."""
         return self._routes.get(destination[1], self._default_route)
@@ -84,18 +89,21 @@ class Outbound(Generic[C]):
         self._default: Plan[C] = Plan("http" if http_only else "tcp", way_out)
         self._on_http_port: Plan[C] = Plan("http" if http_only else "auto", way_out)
         self._plans: dict[Destination, Plan[C]] = {}
-        self._hosts: dict[int, dict[bytes, Route[C]]] = {}
+        self._addresses: dict[Destination, C] = {}
+        self._hosts: dict[int, Domains[Route[C]]] = {}
         ports = [(service, port) for service in intent.services for port in service.ports]
         by_host = {port.port for _, port in ports if _wanted(intent, port.protocol) == "http"}
         for service, port in ports:
             found, protocol = cluster(outbound_name(port.port, service.host)), _wanted(intent, port.protocol)
-            if protocol != "http":
-                for address, number in [(each, port.port) for each in service.addresses] or _endpoints(port):
+            for address, number in [(each, port.port) for each in service.addresses] or _endpoints(port):
+                if protocol == "http":
+                    self._addresses.setdefault((_canonical(address), number), found)
+                else:
                     self._plans.setdefault((_canonical(address), number), Plan(protocol, found))
             if protocol != "tcp" and port.port in by_host:
-                names = self._hosts.setdefault(port.port, {})
+                domains = self._hosts.setdefault(port.port, Domains())
                 for name in (*service.names(intent.workload.namespace), *map(_bracketed, service.addresses)):
-                    names.setdefault(name.lower().encode(), Route("default", found))
+                    domains.add(name, Route("default", found))
 
     def plan(self, destination: Destination) -> Plan[C]:
         """Return what becomes of a connection that was going to `destination`."""
@@ -104,15 +112,23 @@ class Outbound(Generic[C]):
             return found
         return self._on_http_port if destination[1] in self._hosts else self._default
 
+    def http2(self, destination: Destination) -> C | None:
+        """Return where a connection goes whose client speaks HTTP/2; None: nowhere, it is closed.
+
+        Its requests are not read, so the address that was dialled decides, not the authority that each of them names.
+        """
+        plan = self.plan(destination)
+        return plan.cluster if destination in self._plans else self._addresses.get(destination, plan.cluster)
+
     def route(self, destination: Destination, host: bytes) -> Route[C]:
         """Return where a request for `host` on such a connection goes."""
         plan = self._plans.get(destination)
         if plan is not None:
             return Route("default", plan.cluster)
-        names = self._hosts.get(destination[1])
-        if names is None:
+        domains = self._hosts.get(destination[1])
+        if domains is None:
             return self._unknown
-        return names.get(_without_port(host.lower()), self._unknown)
+        return domains.find(host) or self._unknown
 
 
 def _wanted(intent: Intent, protocol: Protocol) -> Protocol:
@@ -144,8 +160,3 @@ def _endpoints(port: ServicePort) -> list[tuple[str, int]]:
 
 def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
-
-
-def _without_port(host: bytes) -> bytes:
-    name, colon, port = host.rpartition(b":")
-    return name if colon and port.isdigit() else host

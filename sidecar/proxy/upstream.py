@@ -6,7 +6,7 @@ Knows how a response is framed; what becomes of it is the exchange's business.
 import errno
 from typing import TYPE_CHECKING, Protocol
 
-from sidecar.proxy.body import BadMessageError, Body, EndlessBody, body_of
+from sidecar.proxy.body import BadMessageError, Body, EndlessBody, body_of, forwarded
 from sidecar.proxy.message import ResponseHead, parse_response
 from sidecar.proxy.wire import Wire
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sidecar.proxy.host import Host
 
 SWITCHING_PROTOCOLS = 101
+_PASSED_ON = (100, 102, 103, 104)
+"""The interim responses that Envoy passes on, and of those to one request only the first."""
 
 
 class Requester(Protocol):
@@ -48,7 +50,19 @@ class Requester(Protocol):
 class Upstream:
     """The receiver of one upstream connection, used by one exchange after the other."""
 
-    __slots__ = ("_body", "_buffer", "_close", "_exchange", "_last", "_method", "_reused", "host", "sweeps", "wire")
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_close",
+        "_exchange",
+        "_interim",
+        "_last",
+        "_method",
+        "_reused",
+        "host",
+        "sweeps",
+        "wire",
+    )
 
     def __init__(self, host: "Host", wire: Wire) -> None:
         self._exchange: Requester | None = None
@@ -56,6 +70,7 @@ class Upstream:
         self._buffer = b""
         self._last: tuple[bytes, ResponseHead] | None = None
         self._body: Body | None = None
+        self._interim = False
         self._reused = False
         self._close = False
         self.host = host
@@ -95,7 +110,9 @@ class Upstream:
             self._exchange = None
             self.host.active -= 1
             self.wire.close()
-            exchange.continued(b"", complete=True)
+            exchange.continued(self._body.end, complete=True)
+        elif self._body is None and self._buffer:
+            self._break_off(BadMessageError(502, "closed within a head"))
         else:
             self._break_off(ConnectionResetError(errno.ECONNRESET, "closed before the response was complete"))
 
@@ -124,12 +141,15 @@ class Upstream:
                     exchange.switched(head, self.wire, data)
                     return
                 self._reused = False
-                exchange.responded(head, b"", complete=False)
+                if head.status in _PASSED_ON and not self._interim:
+                    self._interim = True
+                    exchange.responded(head, b"", complete=False)
                 head = self._parse(data) if data else None
             if head is None:
                 self._buffer = data
                 return
             self._buffer = b""
+            self._interim = False
             self._close = head.close
             rest = data[head.size :]
             if head.length == len(rest):
@@ -137,14 +157,19 @@ class Upstream:
                 self._finish(exchange, reusable=not head.close)
                 exchange.responded(head, rest, complete=True)
                 return
-            body = self._body = body_of(head.length, 502)
+        except BadMessageError as error:
+            self._break_off(error)
+            return
+        body = self._body = body_of(head.length, 502)
+        try:
             taken = body.feed(rest)
         except BadMessageError as error:
+            exchange.responded(head, error.before, complete=False)
             self._break_off(error)
             return
         if body.done:
             self._finish(exchange, reusable=not head.close and taken == len(rest))
-        exchange.responded(head, rest[:taken], complete=body.done)
+        exchange.responded(head, forwarded(body, rest, taken), complete=body.done)
 
     def _parse(self, data: bytes) -> ResponseHead | None:
         """Parse a head, unless it is the last one again: a server repeats itself on a connection."""
@@ -161,11 +186,12 @@ class Upstream:
         try:
             taken = body.feed(data)
         except BadMessageError as error:
+            exchange.continued(error.before, complete=False)
             self._break_off(error)
             return
         if body.done:
             self._finish(exchange, reusable=not self._close and taken == len(data))
-        exchange.continued(data if taken == len(data) else data[:taken], complete=body.done)
+        exchange.continued(forwarded(body, data, taken), complete=body.done)
 
     def _finish(self, exchange: Requester, *, reusable: bool) -> None:
         """End the exchange; before its last bytes are handed over, so that the next request finds the connection."""

@@ -47,13 +47,13 @@ def number(option: str, text: str, low: int, high: int, what: str) -> int:
 
 
 def port(option: str, text: str) -> int:
-    """Return a port number, 1 to 65535."""
-    return number(option, text, 1, 65535, "a port")
+    """Return a port number, 1 to 65535; blanks around it count for nothing, as for istiod and iptables."""
+    return number(option, text.strip(), 1, 65535, "a port")
 
 
 def user_id(option: str, text: str) -> int:
     """Return a numeric user or group id."""
-    return number(option, text, 0, ID_LIMIT - 1, "a numeric id")
+    return number(option, text.strip(), 0, ID_LIMIT - 1, "a numeric id")
 
 
 def mark(option: str, text: str) -> int:
@@ -84,19 +84,21 @@ def duration_s(option: str, text: str) -> float:
 
 
 def interface(option: str, text: str) -> str:
-    """Return the name of a network interface."""
-    if not _INTERFACE.fullmatch(text):
+    """Return the name of a network interface, without blanks around it, which iptables never sees either."""
+    name = text.strip()
+    if not _INTERFACE.fullmatch(name):
         raise refuse(option, text, "interface names (1 to 15 letters, digits, '_', '.', '@' or '-'), no patterns")
-    return text
+    return name
 
 
 def group(option: str, text: str) -> Group:
     """Return a group as its number, or its name, which only applying resolves."""
-    if text.isdigit():
-        return user_id(option, text)
-    if not _GROUP.fullmatch(text):
+    name = text.strip()
+    if name.isdigit():
+        return user_id(option, name)
+    if not _GROUP.fullmatch(name):
         raise refuse(option, text, "group names or numeric ids, or '*' alone")
-    return text
+    return name
 
 
 def cidr(option: str, text: str) -> Cidr:
@@ -134,6 +136,24 @@ def all_or_many(item: Callable[[str, str], T]) -> Callable[[str, str], Everythin
 
     def read(option: str, text: str) -> Everything | tuple[T, ...]:
         return EVERYTHING if text == EVERYTHING else many(item)(option, text)
+
+    return read
+
+
+def complete(item: Callable[[str, str], T]) -> Callable[[str, str], tuple[T, ...]]:
+    """Return the reader of a comma list of what `item` reads, none left empty: `80,` is refused."""
+
+    def read(option: str, text: str) -> tuple[T, ...]:
+        return tuple(item(option, part) for part in text.split(",")) if text.strip() else ()
+
+    return read
+
+
+def all_or_complete(item: Callable[[str, str], T]) -> Callable[[str, str], Everything | tuple[T, ...]]:
+    """Return the reader of `*` or what `complete` reads."""
+
+    def read(option: str, text: str) -> Everything | tuple[T, ...]:
+        return EVERYTHING if text == EVERYTHING else complete(item)(option, text)
 
     return read
 

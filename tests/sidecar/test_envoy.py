@@ -197,7 +197,14 @@ def test_http_services_share_the_listener_of_their_port() -> None:
     assert not listener["bind_to_port"]
     assert "PassthroughFilterChain" == listener["default_filter_chain"]["name"]
     hosts = routes(listener)
-    names = ["web.shop.svc.cluster.local", "web.shop", "web.shop.svc", "web.shop.svc.cluster", "web", "10.96.0.5"]
+    names = [
+        "web.shop.svc.cluster.local",
+        "web.shop.svc.cluster.local.",
+        "web.shop",
+        "web.shop.svc",
+        "web",
+        "10.96.0.5",
+    ]
     assert names == hosts["web.shop.svc.cluster.local:8080"]["domains"]
     route = hosts["web.shop.svc.cluster.local:8080"]["routes"][0]["route"]
     assert ("outbound|8080||web.shop.svc.cluster.local", "0s") == (route["cluster"], route["timeout"])

@@ -26,6 +26,11 @@ TRAFFIC = "traffic.sidecar.istio.io/"
         ("excludeOutboundPorts: '5432'", "-o", "5432"),
         ("excludeInterfaces: 'net1,net2'", "-c", "net1,net2"),
         ("kubevirtInterfaces: k6t-eth0", "-k", "k6t-eth0"),
+        ("includeInboundPorts: '80, 443'", "-b", "80, 443"),
+        ("excludeInboundPorts: ' 8080 ,15020 '", "-d", "15090,15021,8080,15020"),
+        ("excludeOutboundPorts: '5432, 6379'", "-o", "5432, 6379"),
+        ("excludeInboundPorts: ' '", "-d", "15090,15021,15020"),
+        ("excludeInterfaces: 'net1, net2'", "-c", "net1, net2"),
     ],
 )
 def test_traffic_annotations_become_options(annotation: str, flag: str, value: str) -> None:
@@ -46,6 +51,14 @@ def test_what_nobody_says_is_not_there() -> None:
     [
         (f"{TRAFFIC}excludeInboundPorts: '80,http'", "excludeInboundPorts: 'http' is not accepted here: give a port"),
         (f"{TRAFFIC}includeInboundPorts: '70000'", "includeInboundPorts: '70000'"),
+        (f"{TRAFFIC}includeInboundPorts: ' *'", "includeInboundPorts: '*' is not accepted here: give a port"),
+        (f"{TRAFFIC}includeInboundPorts: '80,*'", "includeInboundPorts: '*'"),
+        (f"{TRAFFIC}excludeInboundPorts: '*'", "excludeInboundPorts: '*'"),
+        (f"{TRAFFIC}excludeOutboundPorts: '80,'", "excludeOutboundPorts: ''"),
+        (f"{TRAFFIC}excludeOutboundPorts: '80,, 90'", "excludeOutboundPorts: ''"),
+        (f"{TRAFFIC}includeOutboundPorts: '80 90'", "includeOutboundPorts: '80 90'"),
+        (f"{TRAFFIC}includeOutboundIPRanges: '10.0.0.0/8, 10.1.0.0/16'", "includeOutboundIPRanges: ' 10.1.0.0/16'"),
+        (f"{TRAFFIC}includeOutboundIPRanges: '10.0.0.0/8,'", "includeOutboundIPRanges: ''"),
         (f"{TRAFFIC}excludeOutboundIPRanges: '*'", "excludeOutboundIPRanges: '*' is not accepted here: give IP ranges"),
         (f"{TRAFFIC}includeOutboundIPRanges: 10.0.0.1", "includeOutboundIPRanges: '10.0.0.1'"),
         (f"{TRAFFIC}excludeInterfaces: 'eth0;reboot'", "excludeInterfaces: 'eth0;reboot'"),

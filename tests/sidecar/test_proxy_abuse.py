@@ -71,16 +71,18 @@ def shared(request: pytest.FixtureRequest) -> Iterator[tuple[Rig, int]]:
         (501, "http1.invalid_transfer_encoding", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, \r\n\r\n"),
         (400, "http1.codec_error", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\x0bchunked\r\n\r\n"),
         (400, "http1.codec_error", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"),
-        (400, "http1.codec_error", b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n"),
-        (400, "http1.codec_error", b"GET / HTTP/1.1\r\nHost: a\r\nX: a\nContent-Length: 5\r\n\r\n"),
-        (400, "http1.codec_error", b"GET / HTTP/1.1\nHost: a\n\n"),
         (400, "http1.codec_error", b"GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n"),
         (400, "http1.codec_error", b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n"),
-        (400, "missing_host_header", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
         (400, "missing_host_header", b"GET / HTTP/1.1\r\n\r\n"),
         (400, "http1.connection_header_rejected", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: host\r\n\r\n"),
         (400, "http1.invalid_url", b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
         (400, "http1.invalid_url", b"GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (400, "http1.codec_error", b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
+        (400, "http1.codec_error", b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (403, "upgrade_failed", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: irc\r\n\r\n"),
+        (400, "http1.codec_error", b"CONNECT a HTTP/1.1\r\nHost: a:1\r\n\r\n"),
+        (426, "low_version", b"GET /\r\n"),
+        (426, "low_version", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
         (426, "low_version", b"GET / HTTP/1.0\r\n\r\n"),
         (431, "http1.headers_too_large", b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 1_000_000 + b"\r\n\r\n"),
         (431, "http1.too_many_headers", b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: x\r\n" * 200 + b"\r\n"),
@@ -91,11 +93,9 @@ def shared(request: pytest.FixtureRequest) -> Iterator[tuple[Rig, int]]:
                 b"-3\r\nabc\r\n0\r\n\r\n",
                 b" 3\r\nabc\r\n0\r\n\r\n",
                 b"3\nabc\r\n0\r\n\r\n",
-                b"3\r\nabcd\r\n0\r\n\r\n",
                 b"3\r\nabc0\r\n\r\n",
                 b"\r\nabc\r\n0\r\n\r\n",
                 b"1" + b"0" * 20 + b"\r\nabc",
-                b"3;" + b"x" * 5000 + b"\r\nabc\r\n0\r\n\r\n",
                 b"3;a\nb\r\nabc\r\n0\r\n\r\n",
                 b"0\r\nContent-Length : 3\r\n\r\n",
             )
@@ -114,19 +114,40 @@ def test_ambiguous_request_reaches_nobody(shared: tuple[Rig, int], status: int, 
 
 
 @pytest.mark.parametrize(
+    ("data", "closes"),
+    [
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", True),
+        (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", False),
+        (b"GET http://a?b HTTP/1.1\r\nHost: a\r\n\r\n", False),
+        (b"PUT http://a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na", True),
+    ],
+)
+def test_what_no_route_leads_to_is_not_found(shared: tuple[Rig, int], data: bytes, closes: bool) -> None:
+    """A target without a path is 404 with the flag NR; without a body the connection stays."""
+    proxy, port = shared
+    notes = proxy.watch()
+    got = proxy.ask(data + REQUEST, port)
+    assert (closes, True) == (b"HTTP/1.1 200 " not in got, got.startswith(b"HTTP/1.1 404 "))
+    outcome = notes.outcomes[0]
+    assert (404, "route_not_found", "NR") == (outcome.status, outcome.details, outcome.flags)
+
+
+@pytest.mark.parametrize(
     "response",
     [
         b"220 mail ESMTP\r\n",
         b"\x00\x01\x02",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nhi",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nhi",
-        b"HTTP/1.1 200 OK\r\nX: a\nContent-Length: 2\r\n\r\nhi",
         b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nhi",
         b"HTTP/1.1 2000 OK\r\n\r\n",
-        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 099 OK\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 103 Early Hints\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nContent-",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
     ],
 )
 @pytest.mark.parametrize("side", SIDES)
@@ -172,10 +193,9 @@ def test_response_that_is_too_long_is_nobodys() -> None:
         assert 3 == proxy.counters()["cluster.InboundPassthroughCluster.upstream_cx_total"]
 
 
-@pytest.mark.parametrize("pieces", [(), (b"HTTP/1.1 200 OK\r\nContent-",)])
-def test_application_that_closes_without_an_answer(pieces: tuple[bytes, ...]) -> None:
-    """An application that closes before its response is 503 with UC; what it had begun is not passed on."""
-    with rig("http", _says(*pieces)) as proxy:
+def test_application_that_closes_without_an_answer() -> None:
+    """An application that closes before its response is 503 with UC."""
+    with rig("http", _says()) as proxy:
         notes = proxy.watch()
         got = proxy.ask(REQUEST)
         assert got.startswith(b"HTTP/1.1 503 ")

@@ -92,14 +92,63 @@ def test_interim_response_passes(memory: MemoryGateway) -> None:
 
 
 def test_response_until_close(memory: MemoryGateway) -> None:
-    """A response without a length ends with the connection, on both sides."""
+    """A response that ends with the application's connection goes on in chunks, and the client's connection stays."""
     client = memory.connect()
     client.say(REQUEST)
     memory.upstream.say(b"HTTP/1.1 200 OK\r\n\r\npart")
     memory.upstream.say(b" and rest")
     memory.upstream.hang_up()
-    assert bytes(client.sent).endswith(b"connection: close\r\n\r\npart and rest")
+    head, _, body = bytes(client.sent).partition(b"\r\n\r\n")
+    assert (b"transfer-encoding: chunked", b"4\r\npart\r\n9\r\n and rest\r\n0\r\n\r\n") == (
+        head.split(b"\r\n")[1],
+        body,
+    )
+    assert client.open
+
+
+def test_endless_response_that_breaks_is_cut(memory: MemoryGateway) -> None:
+    """Where the application's connection fails instead of ending, the last chunk is missing, so the client can tell."""
+    client = memory.connect()
+    client.say(REQUEST)
+    memory.upstream.say(b"HTTP/1.1 200 OK\r\n\r\npart")
+    memory.upstream.break_down(ConnectionResetError(104, "Connection reset by peer"))
+    assert bytes(client.sent).endswith(b"\r\n\r\n4\r\npart\r\n")
     assert not client.open
+
+
+def test_interim_responses_fill_no_memory(memory: MemoryGateway) -> None:
+    """Of a server's interim responses the client gets the first, however many there are."""
+    client = memory.connect()
+    client.say(REQUEST)
+    for _ in range(1000):
+        memory.upstream.say(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100)
+    memory.upstream.say(RESPONSE)
+    assert (1, 1) == (client.sent.count(b"HTTP/1.1 103 "), client.sent.count(b"HTTP/1.1 200 "))
+
+
+def test_empty_lines_around_requests_are_nothing(memory: MemoryGateway) -> None:
+    """Empty lines before, between and after requests are dropped at once, and a connection with no others is idle."""
+    client = memory.connect()
+    client.say(b"\r\n" * 50_000)
+    assert 0 == len(memory.headers)
+    client.say(b"\n" + REQUEST + b"\r\n")
+    memory.upstream.say(RESPONSE)
+    client.say(b"\r\n")
+    client.hang_up()
+    assert (REQUEST, False) == (bytes(memory.upstream.sent), client.open)
+
+
+def test_what_is_framed_loosely_goes_on_strictly(memory: MemoryGateway) -> None:
+    """Bare LF, folded fields, padded sizes, extensions, bytes after a chunk and trailers: none of it goes upstream."""
+    client = memory.connect()
+    client.say(b"POST\t/  HTTP/1.1 \nHost: a\nX:  1\r\n\t2 \nTransfer-Encoding: Chunked\n\n")
+    client.say(b"3 ;x=y\r\nabcGET / HTTP/1.1\n0")
+    client.say(b"2\t\r\nde\r\n0;last\r\nX: 1\n 2\r\n\n")
+    memory.upstream.say(RESPONSE)
+    expected = (
+        b"POST / HTTP/1.1\r\nHost: a\r\nX: 1\t2\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    )
+    assert expected == bytes(memory.upstream.sent)
 
 
 def test_head_has_no_body(memory: MemoryGateway) -> None:
@@ -232,7 +281,7 @@ def test_broken_response_is_cut_short(memory: MemoryGateway) -> None:
 def test_malformed_request_reaches_nobody(memory: MemoryGateway) -> None:
     """A malformed request is answered with 400 and ends its connection; nothing goes upstream."""
     client = memory.connect()
-    client.say(b"GET / HTTP/1.1\nHost: a\n\n")
+    client.say(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n")
     assert bytes(client.sent).startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert (False, []) == (client.open, memory.cluster.dialled)
     assert 1 == memory.counters.downstream_cx_protocol_error
@@ -306,11 +355,23 @@ def test_websocket_becomes_a_pump(memory: MemoryGateway) -> None:
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00"
     )
     client.say(b"\x81\x01")
-    expected = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n\x81\x00"
+    switched = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    expected = switched + b"server: proxy\r\n\r\n\x81\x00"
     assert expected == bytes(client.sent)
     assert memory.upstream.sent.endswith(b"\r\n\r\n\x81\x01")
     client.hang_up()
     memory.upstream.hang_up()
+    assert (False, False) == (client.open, memory.upstream.open)
+
+
+def test_refused_websocket_ends_the_connection(memory: MemoryGateway) -> None:
+    """What a client sent for a WebSocket that the server refuses is taken for no request, and neither end goes on."""
+    client = memory.connect()
+    upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"
+    client.say(upgrade + b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n")
+    memory.upstream.say(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno")
+    expected = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nserver: proxy\r\nconnection: close\r\n\r\nno"
+    assert (expected, upgrade) == (bytes(client.sent), bytes(memory.upstream.sent))
     assert (False, False) == (client.open, memory.upstream.open)
 
 

@@ -46,12 +46,56 @@ CLOSED = _outbound(Intent(services=SHOPS, outbound_policy="REGISTRY_ONLY"))
         (b"cart", "PassthroughCluster"),
         (b"example.org", "PassthroughCluster"),
         (b"", "PassthroughCluster"),
-        (b"shop:", "PassthroughCluster"),
+        (b"shop:", SHOP),
+        (b"shop.default.svc.cluster.local.", SHOP),
+        (b"Shop.Default.svc.cluster.local.:80", SHOP),
+        (b"shop.default.svc.cluster.local..", "PassthroughCluster"),
+        (b"shop.", "PassthroughCluster"),
+        (b"shop.default.", "PassthroughCluster"),
+        (b"a.shop", "PassthroughCluster"),
     ],
 )
 def test_host_decides_on_a_services_port(host: bytes, cluster: str) -> None:
     """On a port that a Service serves HTTP on, Host alone says where a request goes, as Istio's routes do."""
     assert cluster == TABLE.route((FAR, 80), host).cluster
+
+
+HEADLESS = _outbound(
+    Intent(services=(_service("web.default.svc.cluster.local"), _service("web.other.svc.cluster.local")))
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "cluster"),
+    [
+        (b"web", "outbound|80||web.default.svc.cluster.local"),
+        (b"web-0.web", "outbound|80||web.default.svc.cluster.local"),
+        (b"WEB-0.Web:80", "outbound|80||web.default.svc.cluster.local"),
+        (b"web-0.web.default", "outbound|80||web.default.svc.cluster.local"),
+        (b"web-0.web.default.svc", "outbound|80||web.default.svc.cluster.local"),
+        (b"a.b.web.default.svc.cluster.local", "outbound|80||web.default.svc.cluster.local"),
+        (b"web-0.web.default.svc.cluster.local.", "outbound|80||web.default.svc.cluster.local"),
+        (b"web-0.web.other.svc.cluster.local.:80", "outbound|80||web.other.svc.cluster.local"),
+        (b"web-0.web.other", "outbound|80||web.other.svc.cluster.local"),
+        (b".web", "PassthroughCluster"),
+        (b"web-0web", "PassthroughCluster"),
+        (b"web-0.web.", "PassthroughCluster"),
+        (b"web-0.web.default.svc.cluster", "PassthroughCluster"),
+    ],
+)
+def test_names_of_pods_lead_to_their_headless_service(host: bytes, cluster: str) -> None:
+    """What ends with a dot and a name of a headless Service is one of its pods', as in istiod's wildcard domains."""
+    assert cluster == HEADLESS.route((FAR, 80), host).cluster
+
+
+def test_a_whole_name_goes_before_the_end_of_one() -> None:
+    """A Service whose name looks like that of a pod of a headless one is found, whichever comes first."""
+    services = (_service("web.shop.svc.cluster.local"), _service("a.web.svc.cluster.local", VIP))
+    workload = Workload(namespace="shop")
+    for order in (services, services[::-1]):
+        table = _outbound(Intent(services=order, workload=workload))
+        assert "outbound|80||a.web.svc.cluster.local" == table.route((FAR, 80), b"a.web").cluster
+        assert "outbound|80||web.shop.svc.cluster.local" == table.route((FAR, 80), b"b.web").cluster
 
 
 def test_unknown_host_of_registry_only_goes_nowhere() -> None:
@@ -107,6 +151,27 @@ def test_headless_service_is_known_by_its_endpoints() -> None:
     assert Plan("tcp", "outbound|8080||db.b.svc.cluster.local") == table.plan(("10.8.0.2", 8080))
 
 
+def test_http2_goes_by_its_destination() -> None:
+    """A connection of HTTP/2 goes to the Service whose address was dialled, on a port of any kind, else as bytes do."""
+    services = (
+        *SHOPS,
+        _service("web.default.svc.cluster.local"),
+        _service("a.b.svc.cluster.local", "10.96.0.9", protocol="auto"),
+    )
+    open_, closed = (
+        _outbound(Intent(services=services, outbound_policy=policy)) for policy in ("ALLOW_ANY", "REGISTRY_ONLY")
+    )
+    for address, cluster in (
+        ((VIP, 80), SHOP),
+        (("fd00:10:96::7", 80), SHOP),
+        (("10.8.0.2", 8080), "outbound|80||web.default.svc.cluster.local"),
+        (("10.96.0.9", 80), "outbound|80||a.b.svc.cluster.local"),
+    ):
+        assert (cluster, cluster) == (open_.http2(address), closed.http2(address))
+    for address in ((FAR, 80), (VIP, 81), (FAR, 443)):
+        assert ("PassthroughCluster", None) == (open_.http2(address), closed.http2(address))
+
+
 def test_inbound_is_by_port() -> None:
     """An inbound connection goes by its port, else to the cluster for the rest."""
     table = Inbound(Intent(protocol="tcp", inbound=(InboundPort(port=80, protocol="http"),)), str)
@@ -124,14 +189,22 @@ def test_inbound_is_by_port() -> None:
         (b"\r\nGET / HTTP/1.1\r\n", True),
         (b"GET /" + b"x" * 20_000, True),
         (b"GET http://a/ HT", True),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", False),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", True),
+        (b"PRI * HTTP/2.0\r\n", True),
+        (b"PRI * HTTP/2.1\r\n", True),
+        (b"GET / HTTP/2.0\r\n", True),
+        (b"get / HTTP/1.1\n", True),
+        (b"GET\t/  HTTP/1.1 \r\n", True),
+        (b"CONNECT a:1 HTTP/1.1\r\n", True),
+        (b"GET /\x80 HTTP/1.1\r\n", False),
+        (b"EHLO a HTTP/1.1\r\n", False),
         (b"\x16\x03\x01\x02\x00\x01", False),
         (b"EHLO client\r\n", False),
         (b"*1\r\n$4\r\nPING\r\n", False),
         (b"GET key\r\n", False),
         (b"SSH-2.0-OpenSSH_9.2\r\n", False),
         (b"\x00", False),
-        (b"A" * 30, False),
+        (b"A" * 30, None),
         (b"FOO " + b"x" * 9000, False),
         (b"", None),
         (b"G", None),
@@ -142,7 +215,7 @@ def test_inbound_is_by_port() -> None:
     ],
 )
 def test_first_bytes_tell_http(data: bytes, http: bool | None) -> None:
-    """HTTP/1.x is known by its first line, or by a known method and the beginning of a target."""
+    """HTTP is known by its first line, HTTP/1.x also by a known method and the beginning of a target."""
     assert http is speaks_http(data)
 
 

@@ -23,10 +23,12 @@ def test_the_tutorials_arguments_work_verbatim() -> None:
         ["--istio-inbound-ports=80,90"],
         ["-b", "1", "-b", "80,90"],
         ["-b", ",80,,90,"],
+        ["-b", " 80, 90 "],
+        ["-b", "80,\t90\n"],
     ],
 )
 def test_a_flag_can_be_spelt_in_every_way_of_pflag(argv: list[str]) -> None:
-    """Short, joined and long forms mean the same; the last one wins; empty list items are dropped."""
+    """Short, joined and long forms mean the same; the last one wins; empty items and blanks in a list are dropped."""
     assert Options(inbound_ports=(80, 90)) == Options.from_args(argv)
 
 
@@ -81,6 +83,8 @@ def test_dns_servers_add_up() -> None:
         ({"PROXY_UID": "3,4"}, "proxy_gids", (3, 4)),
         ({"ISTIO_OUTBOUND_OWNER_GROUPS": "java,202"}, "owner_groups", ("java", 202)),
         ({"ISTIO_OUTBOUND_OWNER_GROUPS": ""}, "owner_groups", ()),
+        ({"ISTIO_OUTBOUND_OWNER_GROUPS": "java, 202"}, "owner_groups", ("java", 202)),
+        ({"PROXY_UID": "1337, 1338"}, "proxy_uids", (1337, 1338)),
         ({"PROBE_TIMEOUT": "1m0.5s"}, "probe_timeout_s", 60.5),
         ({"PROFILE": "classic"}, "profile", "istio"),
     ],
@@ -104,6 +108,9 @@ def test_the_command_line_beats_the_environment() -> None:
         (["-x", "*"], {}, "--istio-service-exclude-cidr: '*'"),
         (["-i", "10.0.0.1"], {}, "--istio-service-cidr: '10.0.0.1'"),
         (["-i", "10.0.0.0/33"], {}, "--istio-service-cidr: '10.0.0.0/33'"),
+        (["-i", "10.0.0.0/8, 10.1.0.0/16"], {}, "--istio-service-cidr: ' 10.1.0.0/16'"),
+        (["-b", "80, ,90"], {}, "--istio-inbound-ports: ''"),
+        (["-b", "80 90"], {}, "--istio-inbound-ports: '80 90'"),
         (["-i", "fe80::1%eth0/64"], {}, "--istio-service-cidr"),
         (["-m", "NONE"], {}, "--istio-inbound-interception-mode: 'NONE'"),
         (["-u", "root"], {}, "--proxy-uid: 'root'"),

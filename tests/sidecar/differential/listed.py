@@ -1,0 +1,146 @@
+"""Where the bundled proxy does otherwise than Envoy on purpose, and why.
+
+The table is shown in docs/proxy-contract.md. An entry that no case needs is an error, so it cannot outlive its reason.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from compared import Behaviour, Message
+from lanes import Case
+
+_ODD_STATUS = re.compile(rb"HTTP/\d\.\d[ \t\r]+(?:\d{1,2}|0\d\d|\d{4,})(?!\d)")
+_NO_GAP = re.compile(rb"(?:\A|\n)[A-Z]+[ \t\r]+[^ \t\r\n]+HTTP/\d\.\d[ \t\r]*\n")
+_INTERIM = b"HTTP/1.1 1"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`what` differs, the bundled proxy's way second; `why`; `covers` tells whether that explains a disagreement."""
+
+    what: str
+    why: str
+    covers: Callable[[Case, Behaviour, Behaviour], bool]
+
+
+def _asks(*words: bytes) -> Callable[[Case, Behaviour, Behaviour], bool]:
+    return lambda case, _envoy, _bundled: any(word in b"".join(case.request) for word in words)
+
+
+def _statuses(found: Behaviour) -> list[bytes]:
+    return [message.start[9:] for message in found.answers]
+
+
+def _status_is_odd(case: Case, _envoy: Behaviour, bundled: Behaviour) -> bool:
+    return _ODD_STATUS.search(case.answer) is not None and b"502" in _statuses(bundled)
+
+
+def _switch_was_not_asked_for(case: Case, envoy: Behaviour, bundled: Behaviour) -> bool:
+    return b"upgrade" not in case.request[0] and _statuses(envoy)[:1] == [b"101"] and _statuses(bundled)[:1] == [b"502"]
+
+
+def _websocket_is_refused_mildly(case: Case, envoy: Behaviour, bundled: Behaviour) -> bool:
+    if b"upgrade: websocket" not in case.request[0] or len(envoy.answers) != 1 or len(bundled.answers) != 1:
+        return False
+    (theirs,), (ours,) = envoy.answers, bundled.answers
+    mild = theirs.start[9:10] in (b"2", b"3") and theirs.start == ours.start and not theirs.body and bool(ours.body)
+    return mild and replace(envoy, answers=()) == replace(bundled, answers=())
+
+
+def _upgrade_is_required(_case: Case, envoy: Behaviour, bundled: Behaviour) -> bool:
+    def without_connection(found: Behaviour) -> Behaviour:
+        answers = (
+            replace(each, fields=tuple(sorted(field for field in each.fields if field[0] != b"connection")))
+            for each in found.answers
+        )
+        return replace(found, answers=tuple(answers))
+
+    return _statuses(envoy)[:1] == [b"426"] and without_connection(envoy) == without_connection(bundled)
+
+
+def _switch_names_nothing(case: Case, envoy: Behaviour, bundled: Behaviour) -> bool:
+    silent = b"101" in case.answer and b"upgrade" not in case.answer.lower()
+    asked = b"upgrade: websocket" in case.request[0]
+    return silent and asked and _statuses(envoy) == [b"101"] and _statuses(bundled)[:1] == [b"101"] and not envoy.kept
+
+
+def _length_is_malformed(_case: Case, envoy: Behaviour, bundled: Behaviour) -> bool:
+    return b"304" in _statuses(envoy) and _statuses(bundled) == [
+        b"502" if each == b"304" else each for each in _statuses(envoy)
+    ]
+
+
+def _interim_is_shorter(_case: Case, envoy: Behaviour, bundled: Behaviour) -> bool:
+    def shortened(message: Message) -> Message:
+        if not message.start.startswith(_INTERIM):
+            return message
+        return replace(message, fields=tuple(field for field in message.fields if field[0] != b"keep-alive"))
+
+    return replace(envoy, answers=tuple(map(shortened, envoy.answers))) == bundled
+
+
+def _body_was_refused(_case: Case, envoy: Behaviour, bundled: Behaviour) -> bool:
+    def whole(found: Behaviour) -> list[Message]:
+        return [message for messages in found.requests for message in messages if message.whole]
+
+    same = (envoy.answers, envoy.kept, whole(envoy)) == (bundled.answers, bundled.kept, whole(bundled))
+    return same and _statuses(bundled)[-1:] in ([b"400"], [b"431"])
+
+
+def _runs_into_version(case: Case, _envoy: Behaviour, bundled: Behaviour) -> bool:
+    return _NO_GAP.search(b"".join(case.request)) is not None and _statuses(bundled)[-1:] == [b"426"]
+
+
+DIFFERENCES = (
+    Difference(
+        "A response whose status is not of three digits, from 100 on: passed on as it is; 502",
+        "RFC 9110 has no such status, and many clients take the response for something else than HTTP.",
+        _status_is_odd,
+    ),
+    Difference(
+        "A response 101 that nobody asked for: passed on, and the connection used again; 502",
+        "What follows it on the connection is another protocol, and would be read as the next response.",
+        _switch_was_not_asked_for,
+    ),
+    Difference(
+        "A malformed Content-Length in a response 304: passed on; 502",
+        "It is refused in every other response, by both.",
+        _length_is_malformed,
+    ),
+    Difference(
+        "Keep-Alive in an interim response: passed on; left out",
+        "It concerns one connection only, and both leave it out of all other responses.",
+        _interim_is_shorter,
+    ),
+    Difference(
+        "How much of a request has gone on when its body turns out to be malformed",
+        "Both answer 400 and break off the request upstream; Envoy sends the head at once where a connection is ready.",
+        _body_was_refused,
+    ),
+    Difference(
+        "A request line whose target runs into its version, as in GET /HTTP/1.1: 400, or as if there were a blank; 426",
+        "There is no version, and both refuse that in all other requests; Envoy looks at the line's last bytes only.",
+        _runs_into_version,
+    ),
+    Difference(
+        "Connection: content-length with a body: sent on in chunks; with its length",
+        "The body is the same. The field is needed, whoever asks to leave it out.",
+        _asks(b"\r\nconnection: content-length\r\n"),
+    ),
+    Difference(
+        "A websocket that the server refuses with 2xx or 3xx: passed on without its body; with it",
+        "Both end the connection, browsers take either for a refusal, and the reason is in the body.",
+        _websocket_is_refused_mildly,
+    ),
+    Difference(
+        "A response 426 that asks for an upgrade: its Connection field goes on; Connection: close",
+        "Both end the connection, and a client should know.",
+        _upgrade_is_required,
+    ),
+    Difference(
+        "A response 101 to a websocket's request that names no protocol: passed on, then the end; switched",
+        "The client asked for no other, and some servers leave it out.",
+        _switch_names_nothing,
+    ),
+)
