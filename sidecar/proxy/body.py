@@ -26,6 +26,10 @@ _LONGEST_TRAILER = {400: (60 * 1024, 431), 502: (80 * 1024, 502)}
 """By the status of what is malformed: how many bytes of trailers are read, and the status of more. Envoy's."""
 
 
+CODEC_ERROR = "http1.codec_error"
+"""What Envoy calls a message that is malformed in no way that has a name of its own."""
+
+
 class BadMessageError(Exception):
     """What arrived is no acceptable message: `status` is the answer to it, `str()` says what is wrong.
 
@@ -33,7 +37,7 @@ class BadMessageError(Exception):
     as it goes on.
     """
 
-    def __init__(self, status: int, reason: str, details: str = "http1.codec_error") -> None:
+    def __init__(self, status: int, reason: str, details: str = CODEC_ERROR) -> None:
         super().__init__(reason)
         self.status = status
         self.details = details
@@ -170,9 +174,7 @@ class ChunkedBody:
     def _check_trailer(self, more_bytes: int) -> None:
         most_bytes, status = _LONGEST_TRAILER[self._status]
         if self._trailer_bytes + more_bytes > most_bytes:
-            raise BadMessageError(
-                status, f"the trailers are longer than {most_bytes} bytes", "http1.trailers_too_large"
-            )
+            raise BadMessageError(status, f"the trailers are longer than {most_bytes} bytes", "http1.headers_too_large")
 
 
 Body = LengthBody | ChunkedBody | EndlessBody

@@ -9,7 +9,7 @@ methods), RFC 9112 (framing), and `tests/sidecar/differential`, which compares w
 import re
 
 from sidecar.proxy import lenient
-from sidecar.proxy.body import CHUNKED, FIELD, TEXT, UNTIL_CLOSE, BadMessageError
+from sidecar.proxy.body import CHUNKED, CODEC_ERROR, FIELD, TEXT, UNTIL_CLOSE, BadMessageError
 from sidecar.proxy.fields import (
     AUTHORITY,
     METHODS,
@@ -32,6 +32,8 @@ _ABSOLUTE = re.compile(
     rb"https?://(?:[^/?#@]*@)?([A-Z0-9.-]+(?::\d{1,5})?|\[[0-9A-F:.]+\](?::\d{1,5})?)", re.IGNORECASE
 )
 _CONNECT_TARGET = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
+_SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*+)://")
+_INVALID = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _HIGHEST_PORT = 65535
 
 # Field names are matched in any case; each name that changes framing or routing is looked at, the others pass.
@@ -142,7 +144,8 @@ def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
         size, strict = read
         match = _REQUEST.match(strict)
         if match is None:
-            raise BadMessageError(400, "malformed head")
+            invalid = _INVALID.search(strict) is not None
+            raise BadMessageError(400, "malformed head", "http1.invalid_characters" if invalid else CODEC_ERROR)
     text, end = match.string, match.end()
     if end > limits.head_bytes:
         raise _too_long(431, limits.head_bytes)
@@ -173,7 +176,7 @@ def _request(match: re.Match[bytes], raw: bytes) -> RequestHead:
         if b"host" not in fields and not head.host:
             raise BadMessageError(400, "an HTTP/1.1 request has a Host", "missing_host_header")
     if head.host.translate(None, AUTHORITY):
-        raise BadMessageError(400, "the Host field has bytes that no host's name has")
+        raise BadMessageError(400, "the Host field has bytes that no host's name has", "http.invalid_authority")
     if head.routable:
         path = target if target[0] == 0x2F else head.forward.split(b" ", 2)[1]
         normalised = normal(path)
@@ -330,7 +333,10 @@ def _absolute(target: bytes) -> tuple[bytes, bytes]:
     match = _ABSOLUTE.match(target)
     rest = target[match.end() :] if match else b""
     if match is None or rest[:1] not in (b"", b"/", b"?", b"#") or not _possible(match[1]):
-        raise BadMessageError(400, "the request's target is neither a path nor an http URL", "http1.invalid_url")
+        scheme = _SCHEME.match(target)
+        known = scheme is not None and scheme[1].lower() in (b"http", b"https")
+        details = CODEC_ERROR if scheme is None else "http1.invalid_url" if known else "http1.invalid_scheme"
+        raise BadMessageError(400, "the request's target is neither a path nor an http URL", details)
     return match[1], rest or b"/"
 
 
@@ -343,11 +349,11 @@ def _possible(authority: bytes) -> bool:
 def _check_connect(target: bytes, fields: Fields) -> None:
     """Raise `BadMessageError` for a CONNECT that is malformed; to any other no route leads."""
     if fields.get(b"content-length", [b"0"]) != [b"0"]:
-        raise BadMessageError(400, "a CONNECT has no body")
+        raise BadMessageError(400, "a CONNECT has no body", "http1.body_disallowed")
     if b"transfer-encoding" in fields:
-        raise BadMessageError(501, "a CONNECT has no body", "http1.transfer_encoding_not_allowed")
+        raise BadMessageError(501, "a CONNECT has no body", "http1.invalid_transfer_encoding")
     if not _CONNECT_TARGET.fullmatch(target) or not _possible(target):
-        raise BadMessageError(400, "malformed CONNECT")
+        raise BadMessageError(400, "malformed CONNECT", "http1.invalid_url" if b":" in target else CODEC_ERROR)
 
 
 def _too_long(status: int, most_bytes: int) -> BadMessageError:

@@ -33,13 +33,17 @@ BLOCKED = Verdict(502, "", outcome.OK, "direct_response")
 NO_ROUTE = Verdict(404, "", outcome.NO_ROUTE, "route_not_found")
 """What becomes of a request whose target is no path."""
 
+_WELL_FORMED = ("missing_host_header", "upgrade_failed")
+"""Details of what is refused though nothing is wrong with its form: Envoy logs no flag for it."""
+
 HEADER_TIMEOUT = Verdict(408, "request header timeout", outcome.IDLE_TIMEOUT, "request_header_timeout")
 CLIENT_GONE = Verdict(0, "", outcome.DOWNSTREAM_ENDED, "downstream_remote_disconnect")
 
 
 def refused(error: BadMessageError) -> Verdict:
     """Return the verdict on a client's message that is none."""
-    return Verdict(error.status, f"{error}\n", outcome.DOWNSTREAM_PROTOCOL_ERROR, error.details)
+    flags = outcome.OK if error.details in _WELL_FORMED else outcome.DOWNSTREAM_PROTOCOL_ERROR
+    return Verdict(error.status, f"{error}\n", flags, error.details)
 
 
 def unreachable(error: Exception, *, tried_again: bool) -> Verdict:

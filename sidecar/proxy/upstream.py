@@ -111,8 +111,8 @@ class Upstream:
             self.host.active -= 1
             self.wire.close()
             exchange.continued(self._body.end, complete=True)
-        elif self._body is None and self._buffer:
-            self._break_off(BadMessageError(502, "closed within a head"))
+        elif self._body is not None or self._buffer:
+            self._break_off(BadMessageError(502, "closed within a response"))
         else:
             self._break_off(ConnectionResetError(errno.ECONNRESET, "closed before the response was complete"))
 
