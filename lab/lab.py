@@ -15,10 +15,9 @@ import struct
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lab import errors, sandbox, wire
+from lab import errors, identity, meeting, sandbox, wire
 from lab.errors import InputError, PodError
 
 if TYPE_CHECKING:
@@ -47,13 +46,12 @@ class Lab:
     def __init__(self, name: str) -> None:
         """Connect; raises `InputError` when no lab of this user has that name."""
         self.name = name
-        self._link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._link = meeting.open_socket()
         try:
             self._link.connect(wire.name_of(name))
         except ConnectionRefusedError:
             self._link.close()
-            others = ", ".join(running()) or "none is running"
-            raise InputError(f"no lab named {name!r} is running; labs: {others} (`sidelab up` starts one)") from None
+            raise _not_found(name) from None
         credentials = self._link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         self.pid, uid, _ = struct.unpack("=iII", credentials)
         if uid != os.getuid():
@@ -190,6 +188,10 @@ class Lab:
 
     def stop(self) -> None:
         """End the lab; returns when its last process is gone. Raises `PodError` if it will not end."""
+        if not self.pid:
+            raise InputError(
+                f"lab {self.name!r} runs in another pid namespace, such as another container's: end it from there"
+            )
         try:
             pidfd = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -207,7 +209,18 @@ class Lab:
 
 def running() -> list[str]:
     """Return the names of this user's labs that are up or starting."""
-    return wire.labs_listed(Path("/proc/net/unix").read_text(), os.getuid())
+    return wire.labs_listed(meeting.sockets_listed(), os.getuid())
+
+
+def _not_found(name: str) -> InputError:
+    names = running()
+    if name in names:
+        return InputError(
+            f"lab {name!r} can't be reached from this network namespace: leave it (`ip netns exec`, `unshare -n`), or "
+            "try as root"
+        )
+    others = f"labs: {', '.join(names)}" if names else "nor is any other"
+    return InputError(f"no lab named {name!r} is running; {others} (`sidelab up` starts one)")
 
 
 def find(name: str | None) -> Lab:
@@ -280,6 +293,9 @@ def _started(
     cpus: Collection[int] | None,
     background: bool,
 ) -> Iterator[sandbox.Sandbox]:
+    _check_capabilities(blueprint)
+    if background:
+        meeting.refuse_unreachable()
     listener = _claim(name)
 
     def supervise(inside: sandbox.Inside) -> None:
@@ -297,12 +313,23 @@ def _started(
     yield box
 
 
+def _check_capabilities(blueprint: "Blueprint") -> None:
+    """Raise `MachineError` for a container that asks for a capability that this process can't give to it."""
+    from lab.blueprint import Process  # noqa: PLC0415  # whoever has a blueprint has it imported already
+
+    identity.decide(identity.read())
+    for pod in blueprint.pods:
+        for container in (*pod.init, *pod.containers):
+            if isinstance(container.run, Process) and container.run.capabilities:
+                identity.require(container.run.capabilities, f"by container {container.name} of pod {pod.key[1]}")
+
+
 def _claim(name: str) -> socket.socket:
     if not _NAME.fullmatch(name):
         raise InputError(
             f"a lab can't be named {name!r}: use up to 50 of a-z, 0-9 and -, which may not begin or end it"
         )
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = meeting.open_socket()
     try:
         listener.bind(wire.name_of(name))
     except OSError as error:

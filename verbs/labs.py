@@ -4,6 +4,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lab import identity
 from lab.errors import InputError, SidelabError
 from verbs.verb import (
     IMAGES,
@@ -80,6 +81,7 @@ def up(given: Given) -> None:
     from sidecar.images import IMAGES as MESH
     from sidecar.podrules import warnings
 
+    identity.decide(identity.read())
     manifest = _injected(given.manifests, given.rules)
     blueprint = draw(manifest, chosen(given.images) + MESH)
     if given.images != STANDIN:

@@ -15,6 +15,7 @@ from command_line import ROOT, CommandLine, nothing_left
 
 from lab import identity, syscalls
 from lab.errors import MachineError
+from lab.meeting import sockets_listed
 from lab.wire import labs_listed
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -39,7 +40,7 @@ def _line(line: CommandLine) -> Iterator[CommandLine]:
         try:
             yield line
         finally:
-            if line.name in labs_listed(Path("/proc/net/unix").read_text(), line.uid):
+            if line.name in labs_listed(sockets_listed(), line.uid):
                 line.run("down", line.name)
             line.close()
 

@@ -167,7 +167,7 @@ def test_down_of_an_unknown_lab_is_an_input_error(sidelab: CommandLine):
     """There is nothing to end, and the message says so."""
     done = sidelab.run("down", sidelab.name)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"sidelab: no lab named '{sidelab.name}' is running; labs: ")
+    assert done.stderr.startswith(f"sidelab: no lab named '{sidelab.name}' is running; ")
 
 
 def test_open_sockets_stay_in_their_pod(shared: CommandLine):
