@@ -214,6 +214,8 @@ def running() -> list[str]:
 
 def _not_found(name: str) -> InputError:
     names = running()
+    if name in names and meeting.reachable():
+        return InputError(f"lab {name!r} does not answer: it is still starting, or ends just now: try again")
     if name in names:
         return InputError(
             f"lab {name!r} can't be reached from this network namespace: leave it (`ip netns exec`, `unshare -n`), or "
@@ -223,8 +225,8 @@ def _not_found(name: str) -> InputError:
     return InputError(f"no lab named {name!r} is running; {others} (`sidelab up` starts one)")
 
 
-def find(name: str | None) -> Lab:
-    """Connect to the lab called `name`, or to the only one that runs.
+def find(name: str | None, choose: str = "--lab {}") -> Lab:
+    """Connect to the lab called `name`, or to the only one that runs; `choose` says how to name one of several.
 
     Raises `InputError` when there is no such lab, or several to choose from.
     """
@@ -235,7 +237,7 @@ def find(name: str | None) -> Lab:
         return Lab(names[0])
     if not names:
         raise InputError("no lab is running: `sidelab up MANIFEST` starts one")
-    raise InputError(f"several labs are running: choose one of {', '.join(names)} with --lab")
+    raise InputError(f"several labs are running ({', '.join(names)}): say which, as in {choose.format(names[0])}")
 
 
 def background(
