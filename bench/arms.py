@@ -16,6 +16,7 @@ from bench import explicit
 from bench.arm import Arm
 from bench.plan import Plan
 from lab.errors import InputError
+from lab.examples import example
 from lab.manifest import Container, EnvVar, Manifest, Pod, PodSpec, Port, Probe, TCPSocket
 from lab.programs.nginx import DELAY
 from sidecar import inject, podrules
@@ -51,9 +52,8 @@ class Target(NamedTuple):
 
 
 def default_manifest() -> Path:
-    """Return where the manifest of the default lab is: in the checkout, or where the installed package has it."""
-    installed = Path(__file__).parent / "examples" / "nginx.yaml"
-    return installed if installed.exists() else Path(__file__).parent.parent / "examples" / "nginx.yaml"
+    """Return the manifest of the default lab: a server and a client."""
+    return example("nginx.yaml")
 
 
 def build(

@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bench import arms
+from lab import examples
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -118,10 +119,10 @@ def test_the_wheel_ships_what_the_program_reads():
     assert {".css", ".toml"} == {Path(path).suffix for path in data}
 
 
-def test_the_wheel_ships_the_default_lab():
-    """The manifest that `bench` builds without being told is where an installed sidelab looks for it."""
-    default = arms.default_manifest()
-    assert "bench/examples/nginx.yaml" == WHEEL["force-include"][default.relative_to(ROOT).as_posix()]
+def test_the_wheel_ships_the_examples():
+    """The directory of the examples is shipped as a whole, to where an installed sidelab looks for it."""
+    assert {examples.directory().name: examples.SHIPPED} == WHEEL["force-include"]
+    assert ROOT / "examples" == arms.default_manifest().parent
 
 
 def test_help_needs_nothing_heavy():
