@@ -111,6 +111,11 @@ class Lab:
         problem = "several pods are called" if matches else "no pod is called"
         raise InputError(f"{problem} {name!r} in lab {self.name!r}: choose one of {shown}")
 
+    def addresses(self, pod: Key) -> tuple[str, ...]:
+        """Return the pod's addresses, IPv4 before IPv6."""
+        found = next(each for each in self.status()["pods"] if (each["namespace"], each["name"]) == pod)
+        return found["ipv4"], found["ipv6"]
+
     def manifest(self, pod: Key) -> "Manifest":
         """Return what the pod was built from, injected as it is, as a manifest of this one pod."""
         from lab.manifest import decode  # noqa: PLC0415  # few need it, and all would wait for it

@@ -202,8 +202,11 @@ def logs(given: Given) -> None:
     from lab.lab import find
     from lab.logs import copy
 
+    if given.tail is not None and given.tail < -1:
+        raise InputError(f"logs: --tail {given.tail}: give how many lines; -1 is all of them")
+    tail = None if given.tail == -1 else given.tail
     with find(given.lab) as found:
-        copy(found, found.pod(given.pod), given.container, sys.stdout.buffer, follow=given.follow)
+        copy(found, found.pod(given.pod), given.container, sys.stdout.buffer, follow=given.follow, tail=tail)
 
 
 def exec_(given: Given) -> None:
@@ -315,7 +318,11 @@ VERBS = (
         "logs",
         logs,
         "sidelab logs nginx -c istio-proxy -f",
-        (*_IN_POD, Argument("--follow", "-f", action="store_true", help="go on as the container writes")),
+        (
+            *_IN_POD,
+            Argument("--follow", "-f", action="store_true", help="go on as the container writes"),
+            Argument("--tail", type=int, metavar="N", help="only the last N lines (default: all)"),
+        ),
     ),
     Verb(
         "exec",
