@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lab.errors import InputError, SidelabError
-from verbs import labs, measuring, rules, words
+from verbs import demo, labs, measuring, rules, words
 from verbs.verb import Given, Verb
 
-VERBS = (*labs.VERBS, *rules.VERBS, *measuring.VERBS)
+VERBS = (*demo.VERBS, *labs.VERBS, *rules.VERBS, *measuring.VERBS)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -45,7 +45,7 @@ def test_what_is_behind_two_dashes_is_kept_whole():
     [
         (["stauts"], "'stauts' is not a verb: did you mean 'status'?"),
         (["rules", "shwo"], "'shwo' is not a verb: did you mean 'show'?"),
-        (["frobnicate"], "'frobnicate' is not a verb: there are doctor, "),
+        (["frobnicate"], "'frobnicate' is not a verb: there are demo, doctor, "),
         (["up", "--nmae", "x", "y"], "up has no option '--nmae': did you mean '--name'?"),
         (["rules", "show", "nginx", "-t", "nta"], "'nta' is not known to --table/-t: did you mean 'nat'?"),
         (["up"], "up: MANIFEST is missing: as in `sidelab up "),
