@@ -10,7 +10,7 @@ import errno
 from collections.abc import Collection
 
 from lab.errors import MachineError, NotPermittedError
-from lab.syscalls import CAPABILITIES
+from lab.syscalls import CAPABILITIES, CLONE_NEWUSER
 
 NOT_PERMITTED = frozenset({errno.EPERM, errno.EACCES})
 FORBIDDEN = (
@@ -85,7 +85,8 @@ def refuse_no_new_privileges(tool: str) -> None:
 def refused_namespaces(error: OSError) -> MachineError:
     """Return what unshare(2)'s refusal means for a process that has the capabilities for it."""
     if error.errno in NOT_PERMITTED:
-        return NotPermittedError(f"new namespaces are not permitted: {error}: {FORBIDDEN}")
+        chroot = "; in a chroot only root can make them" if f"unshare({CLONE_NEWUSER:#x})" in str(error) else ""
+        return NotPermittedError(f"new namespaces are not permitted: {error}: {FORBIDDEN}{chroot}")
     if error.errno in {errno.ENOSPC, errno.EUSERS}:
         return MachineError(
             f"this machine refuses new namespaces: {error}: the limits on them are reached: raise `sysctl "

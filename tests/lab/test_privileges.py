@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from lab import syscalls
 from lab.errors import MachineError, NotPermittedError
 from lab.privileges import refused_mount, refused_namespaces
 
@@ -26,6 +27,12 @@ def test_refused_namespaces_are_explained_by_the_kernels_reason(number: int, kin
     """Forbidden, too many, or not built into the kernel: each has a cure of its own."""
     error = refused_namespaces(_error(number, "unshare(0x4)"))
     assert (kind, 3, True) == (type(error), error.exit_status, cure in str(error))
+
+
+def test_a_chroot_is_named_where_a_user_namespace_is_refused():
+    """Of all namespaces only that one is refused in a chroot (user_namespaces(7), EPERM)."""
+    error = refused_namespaces(_error(errno.EPERM, f"unshare({syscalls.CLONE_NEWUSER:#x})"))
+    assert str(error).endswith("; in a chroot only root can make them")
 
 
 @pytest.mark.parametrize(
