@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from lab import errors, identity, meeting, sandbox, wire
+from lab import errors, identity, meeting, privileges, sandbox, wire
 from lab.errors import InputError, PodError
 
 if TYPE_CHECKING:
@@ -324,11 +324,17 @@ def _check_capabilities(blueprint: "Blueprint") -> None:
     """Raise `MachineError` for a container that asks for a capability that this process can't give to it."""
     from lab.blueprint import Process  # noqa: PLC0415  # whoever has a blueprint has it imported already
 
-    identity.decide(identity.read())
-    for pod in blueprint.pods:
-        for container in (*pod.init, *pod.containers):
-            if isinstance(container.run, Process) and container.run.capabilities:
-                identity.require(container.run.capabilities, f"by container {container.name} of pod {pod.key[1]}")
+    asking = [
+        (pod, container, container.run.capabilities)
+        for pod in blueprint.pods
+        for container in (*pod.init, *pod.containers)
+        if isinstance(container.run, Process) and container.run.capabilities
+    ]
+    if not asking or os.getuid() != 0:
+        return
+    own = identity.read().capabilities
+    for pod, container, names in asking:
+        privileges.refuse_missing(own, names, f"by container {container.name} of pod {pod.key[1]}")
 
 
 def _claim(name: str) -> socket.socket:
