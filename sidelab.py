@@ -12,40 +12,61 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lab.errors import InputError, SidelabError
-from verbs import labs, measuring, rules
-from verbs.verb import Given
+from verbs import demo, labs, measuring, rules, words
+from verbs.verb import Given, Verb
 
-VERBS = (*labs.VERBS, *rules.VERBS, *measuring.VERBS)
+VERBS = (*demo.VERBS, *labs.VERBS, *rules.VERBS, *measuring.VERBS)
 
 
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are ours: one line, with the cure, exit status 2."""
 
     def error(self, message: str) -> NoReturn:
+        what, _, missing = message.partition(" arguments are required: ")
+        if missing and what == "the following":
+            as_in = (self.epilog or "").removeprefix("example: ")
+            shown = f"as in `{as_in}`" if as_in else f"see `{self.prog} --help`"
+            raise InputError(f"{self.prog.removeprefix('sidelab').strip() or 'sidelab'}: {missing} is missing: {shown}")
         raise InputError(f"{message}: see `{self.prog} --help`")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(each) for each in action.choices]
+            what = "a verb" if action.metavar == "VERB" else f"known to {'/'.join(action.option_strings)}"
+            hint = words.meant(str(value), known) or ":"
+            raise InputError(f"{value!r} is not {what}{hint} there are {', '.join(known)}")
+
+
+class _Version(argparse.Action):
+    """Prints `sidelab 0.1.0`; the version is read when it is asked for, because that takes a while."""
+
+    def __call__(self, *_: object) -> NoReturn:
+        from verbs.verb import version  # noqa: PLC0415  # see above
+
+        sys.stdout.write(f"sidelab {version()}\n")
+        raise SystemExit(0)
 
 
 def parse(argv: Sequence[str]) -> Given:
     """Return what the command line says, `verb` being the verb; raises `InputError`."""
-    words, command = _split(list(argv))
-    given, rest = _parser().parse_known_args(words)
+    ours, command = words.split(next((verb for verb in VERBS if argv and verb.name == argv[0]), None), argv)
+    given, rest = _parser().parse_known_args(ours)
     if given.verb.takes_flags:
         given.flags = rest
     elif rest:
-        name = given.verb.name
-        raise InputError(f"{name}: {rest[0]!r} is not understood: see `sidelab {name} --help`")
+        raise _not_understood(given.verb, rest[0])
     if command and not given.verb.runs_command:
         raise InputError(f"{given.verb.name} runs no command: see `sidelab {given.verb.name} --help`")
     given.command = command
     return given
 
 
-def _split(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Return what stands before the first `--`, and what stands behind it."""
-    if "--" not in argv:
-        return argv, []
-    at = argv.index("--")
-    return argv[:at], argv[at + 1 :]
+def _not_understood(verb: Verb, word: str) -> InputError:
+    if not word.startswith("-"):
+        return InputError(f"{verb.name}: {word!r} is one word too many: as in `{verb.example}`")
+    known = [name for each in verb.arguments for name in each.names if name.startswith("-")]
+    hint = words.meant(word.partition("=")[0], known) or ":"
+    return InputError(f"{verb.name} has no option {word!r}{hint} see `sidelab {verb.name} --help`")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "that costs.",
         epilog="example: sidelab up examples/nginx-injected.yaml",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version, and end")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     groups: dict[str, Any] = {"": verbs}
     for verb in VERBS:

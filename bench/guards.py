@@ -22,7 +22,7 @@ def caveats(rounds: pd.DataFrame) -> list[Caveat]:
         found.append(
             Caveat(
                 f"in {int(stolen.sum())} of {len(rounds)} rounds the hypervisor took more than {_STOLEN_RATIO:.0%} of "
-                f"the CPU time (at most {worst:.0%})",
+                f"the CPU time (in the worst of them {worst:.1%})",
                 "use a machine with CPUs of its own",
             )
         )

@@ -18,7 +18,7 @@ from bench import arms, awake, environment, programs
 from bench.arms import ArmPods
 from bench.caveats import Caveat
 from bench.plan import Plan
-from lab import needs
+from lab import identity, needs
 from lab.blueprint import Blueprint, draw
 from lab.errors import InputError, MachineError
 from lab.lab import foreground
@@ -71,6 +71,8 @@ def prepare(
             raise MachineError(f"plan {asked.name} puts a load on its arms with wrk: {_NO_WRK}")
         doubts.append(Caveat(f"the loads of the plan were left out: {_NO_WRK}", _INSIST))
         asked = asked.without_loads()
+    if asked.idle_connections:
+        identity.require(("SYS_PTRACE",), "to read how much memory proxies hold (/proc/PID/smaps_rollup)")
     if asked.placement.awake and (hindrance := awake.hindrance()):
         raise MachineError(f"plan {asked.name} keeps the CPUs awake, and can't here: {hindrance}")
     client_cpu, lab_cpus = asked.placement.resolve(frozenset(os.sched_getaffinity(0)))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lab.errors import MachineError, PodError, SidelabError
+from lab.errors import MachineError, NotPermittedError, PodError, SidelabError
 from lab.nftables.attributes import INSIDE, U32, U64, Attribute, Description, Kind, number, read
 from lab.nftables.messages import GENERIC, HEADER, REQUEST, messages
 
@@ -209,7 +209,7 @@ def _ask(sock: socket.socket, kind: int, *, dumped: bool) -> list[bytes]:
 def _refusal(errno: int) -> SidelabError:
     why = f"{os.strerror(errno)} ({errors.errorcode.get(errno, errno)})"
     if errno == errors.EPERM:
-        return MachineError(f"conntrack: {why}: the capability NET_ADMIN in this network namespace is needed")
+        return NotPermittedError(f"conntrack: {why}: the capability NET_ADMIN in this network namespace is needed")
     if errno in {errors.EINVAL, errors.EOPNOTSUPP}:  # nobody serves the subsystem (nfnetlink.c)
         return MachineError(f"conntrack: {why}: this kernel tells no connections: it needs CONFIG_NF_CT_NETLINK")
     return PodError(f"conntrack: the kernel does not tell its connections: {why}")

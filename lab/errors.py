@@ -27,6 +27,10 @@ class MachineError(SidelabError):
     exit_status = 3
 
 
+class NotPermittedError(MachineError):
+    """The kernel may well be able to, and this process may not: a privilege is missing."""
+
+
 class PodError(SidelabError):
     """A pod, a container or an external tool failed."""
 

@@ -6,15 +6,14 @@ The decision is a pure function of `Readings`, so that every refusal can be test
 import os
 import pwd
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab import privileges
 from lab.errors import MachineError
-from lab.syscalls import CAPABILITIES
 
-IDS_NEEDED = 65_535  # 1…65535 inside, so that any uid of a manifest up to nobody's exists
-
-_CAP_SYS_ADMIN = 1 << CAPABILITIES.index("SYS_ADMIN")
+IDS_NEEDED = privileges.IDS_NEEDED  # 1…65535 inside, so that any uid of a manifest up to nobody's exists
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,10 @@ class IdRange:
 
 @dataclass(frozen=True)
 class Readings:
-    """What the machine says, each as read; `None` where the file does not exist."""
+    """What the machine says, each as read; `None` where the file does not exist.
+
+    `capabilities` are the effective ones, as a mask; `uid_map`, `gid_map` and `setgroups` are files of /proc/self.
+    """
 
     uid: int
     gid: int
@@ -40,11 +42,15 @@ class Readings:
     max_user_namespaces: str | None
     unprivileged_userns_clone: str | None
     apparmor_restricts_userns: str | None
+    no_new_privileges: bool = False
+    uid_map: str | None = None
+    gid_map: str | None = None
+    setgroups: str | None = None
 
 
 @dataclass(frozen=True)
 class Root:
-    """Root with CAP_SYS_ADMIN: no user namespace is needed."""
+    """Root with the capabilities that a lab needs (`lab.privileges`): no user namespace is needed."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,12 @@ def read() -> Readings:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:
         user = str(uid)
-    effective = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     return Readings(
         uid=uid,
         gid=os.getgid(),
         user=user,
-        capabilities=int(effective.split()[1], 16),
+        capabilities=int(status["CapEff"], 16),
         newuidmap=shutil.which("newuidmap"),
         newgidmap=shutil.which("newgidmap"),
         subuid=_text("/etc/subuid"),
@@ -80,6 +86,10 @@ def read() -> Readings:
         max_user_namespaces=_text("/proc/sys/user/max_user_namespaces"),
         unprivileged_userns_clone=_text("/proc/sys/kernel/unprivileged_userns_clone"),
         apparmor_restricts_userns=_text("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
+        no_new_privileges=status.get("NoNewPrivs", "0").strip() == "1",
+        uid_map=_text("/proc/self/uid_map"),
+        gid_map=_text("/proc/self/gid_map"),
+        setgroups=_text("/proc/self/setgroups"),
     )
 
 
@@ -88,13 +98,12 @@ def decide(readings: Readings) -> Identity:
 
     Raises `MachineError` with the reason and its cure where it can't.
     """
-    if readings.capabilities & _CAP_SYS_ADMIN and readings.uid == 0:
-        return Root()
     if readings.uid == 0:
-        raise MachineError(
-            "this root has no CAP_SYS_ADMIN, so it can make no namespaces: give the container that you are in "
-            "`--privileged`, or run as an ordinary user with subordinate ids"
-        )
+        privileges.refuse_missing(readings.capabilities)
+        if readings.uid_map is not None and readings.gid_map is not None:  # else the kernel has no user namespaces
+            privileges.refuse_few_ids(readings.uid_map, readings.gid_map)
+        privileges.refuse_setgroups(readings.setgroups)
+        return Root()
     _refuse_disabled(readings)
     for tool in (readings.newuidmap, readings.newgidmap):
         if tool is None:
@@ -102,12 +111,24 @@ def decide(readings: Readings) -> Identity:
                 "newuidmap and newgidmap are not installed, and an ordinary user's lab needs them to map uid 1337: "
                 "`sudo apt-get install uidmap` (Fedora: shadow-utils), or run as root"
             )
+    if readings.no_new_privileges:
+        privileges.refuse_no_new_privileges("newuidmap")
     return Subordinate(
         uid=readings.uid,
         gid=readings.gid,
         uids=_range(readings.subuid, "/etc/subuid", readings),
         gids=_range(readings.subgid, "/etc/subgid", readings),
     )
+
+
+def require(names: Collection[str], purpose: str) -> None:
+    """Raise `MachineError` where this process is root and lacks one of these capabilities (names without CAP_).
+
+    An ordinary user has all of them in the user namespace of its labs. `purpose` completes "needed …".
+    """
+    readings = read()
+    if readings.uid == 0:
+        privileges.refuse_missing(readings.capabilities, names, purpose)
 
 
 def apparmor_refusal() -> MachineError:

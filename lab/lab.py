@@ -15,10 +15,9 @@ import struct
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lab import errors, sandbox, wire
+from lab import errors, identity, meeting, privileges, sandbox, wire
 from lab.errors import InputError, PodError
 
 if TYPE_CHECKING:
@@ -47,13 +46,12 @@ class Lab:
     def __init__(self, name: str) -> None:
         """Connect; raises `InputError` when no lab of this user has that name."""
         self.name = name
-        self._link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._link = meeting.open_socket()
         try:
             self._link.connect(wire.name_of(name))
         except ConnectionRefusedError:
             self._link.close()
-            others = ", ".join(running()) or "none is running"
-            raise InputError(f"no lab named {name!r} is running; labs: {others} (`sidelab up` starts one)") from None
+            raise _not_found(name) from None
         credentials = self._link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         self.pid, uid, _ = struct.unpack("=iII", credentials)
         if uid != os.getuid():
@@ -112,6 +110,11 @@ class Lab:
         shown = ", ".join("/".join(key) for key in (matches or keys)[:20])
         problem = "several pods are called" if matches else "no pod is called"
         raise InputError(f"{problem} {name!r} in lab {self.name!r}: choose one of {shown}")
+
+    def addresses(self, pod: Key) -> tuple[str, ...]:
+        """Return the pod's addresses, IPv4 before IPv6."""
+        found = next(each for each in self.status()["pods"] if (each["namespace"], each["name"]) == pod)
+        return found["ipv4"], found["ipv6"]
 
     def manifest(self, pod: Key) -> "Manifest":
         """Return what the pod was built from, injected as it is, as a manifest of this one pod."""
@@ -190,6 +193,10 @@ class Lab:
 
     def stop(self) -> None:
         """End the lab; returns when its last process is gone. Raises `PodError` if it will not end."""
+        if not self.pid:
+            raise InputError(
+                f"lab {self.name!r} runs in another pid namespace, such as another container's: end it from there"
+            )
         try:
             pidfd = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -207,11 +214,24 @@ class Lab:
 
 def running() -> list[str]:
     """Return the names of this user's labs that are up or starting."""
-    return wire.labs_listed(Path("/proc/net/unix").read_text(), os.getuid())
+    return wire.labs_listed(meeting.sockets_listed(), os.getuid())
 
 
-def find(name: str | None) -> Lab:
-    """Connect to the lab called `name`, or to the only one that runs.
+def _not_found(name: str) -> InputError:
+    names = running()
+    if name in names and meeting.reachable():
+        return InputError(f"lab {name!r} does not answer: it is still starting, or ends just now: try again")
+    if name in names:
+        return InputError(
+            f"lab {name!r} can't be reached from this network namespace: leave it (`ip netns exec`, `unshare -n`), or "
+            "try as root"
+        )
+    others = f"labs: {', '.join(names)}" if names else "nor is any other"
+    return InputError(f"no lab named {name!r} is running; {others} (`sidelab up` starts one)")
+
+
+def find(name: str | None, choose: str = "--lab {}") -> Lab:
+    """Connect to the lab called `name`, or to the only one that runs; `choose` says how to name one of several.
 
     Raises `InputError` when there is no such lab, or several to choose from.
     """
@@ -222,7 +242,7 @@ def find(name: str | None) -> Lab:
         return Lab(names[0])
     if not names:
         raise InputError("no lab is running: `sidelab up MANIFEST` starts one")
-    raise InputError(f"several labs are running: choose one of {', '.join(names)} with --lab")
+    raise InputError(f"several labs are running ({', '.join(names)}): say which, as in {choose.format(names[0])}")
 
 
 def background(
@@ -283,6 +303,9 @@ def _started(
     from lab.needs import require  # noqa: PLC0415  # who only looks at a lab starts none
 
     view = require(blueprint)
+    _check_capabilities(blueprint)
+    if background:
+        meeting.refuse_unreachable()
     listener = _claim(name)
 
     def supervise(inside: sandbox.Inside) -> None:
@@ -300,12 +323,29 @@ def _started(
     yield box
 
 
+def _check_capabilities(blueprint: "Blueprint") -> None:
+    """Raise `MachineError` for a container that asks for a capability that this process can't give to it."""
+    from lab.blueprint import Process  # noqa: PLC0415  # whoever has a blueprint has it imported already
+
+    asking = [
+        (pod, container, container.run.capabilities)
+        for pod in blueprint.pods
+        for container in (*pod.init, *pod.containers)
+        if isinstance(container.run, Process) and container.run.capabilities
+    ]
+    if not asking or os.getuid() != 0:
+        return
+    own = identity.read().capabilities
+    for pod, container, names in asking:
+        privileges.refuse_missing(own, names, f"by container {container.name} of pod {pod.key[1]}")
+
+
 def _claim(name: str) -> socket.socket:
     if not _NAME.fullmatch(name):
         raise InputError(
             f"a lab can't be named {name!r}: use up to 50 of a-z, 0-9 and -, which may not begin or end it"
         )
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = meeting.open_socket()
     try:
         listener.bind(wire.name_of(name))
     except OSError as error:

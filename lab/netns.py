@@ -34,6 +34,8 @@ _NODE_SYSCTLS = {
     # Dead pods' entries must not be looked for by broadcast: there is no broadcast domain.
     "net/ipv4/conf/default/rp_filter": "0",
     "net/ipv6/conf/default/addr_gen_mode": "1",
+    # The name server's port 53, for a root without CAP_NET_BIND_SERVICE.
+    "net/ipv4/ip_unprivileged_port_start": "0",
 }
 # A server of an ordinary uid listens on port 80, as container runtimes allow.
 _POD_SYSCTLS = {"net/ipv4/ip_unprivileged_port_start": "0"}

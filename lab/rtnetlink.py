@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lab.errors import MachineError, PodError
+from lab.errors import MachineError, NotPermittedError, PodError
 from lab.light import light
+from lab.privileges import FORBIDDEN, NOT_PERMITTED
 
 fibmsg = light("pyroute2.netlink.rtnl.fibmsg").fibmsg
 ifaddrmsg = light("pyroute2.netlink.rtnl.ifaddrmsg").ifaddrmsg
@@ -232,6 +233,8 @@ def _raise(refused: tuple[Message, int] | None) -> None:
             raise MachineError(
                 f"the kernel can't {message.name}: {os.strerror(errno)} ({code}): it needs {message.needs}"
             )
+        if errno in NOT_PERMITTED:
+            raise NotPermittedError(f"this process may not {message.name}: {os.strerror(errno)} ({code}): {FORBIDDEN}")
         raise PodError(f"the kernel refused to {message.name}: {os.strerror(errno)} ({code})")
 
 

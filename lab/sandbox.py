@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from lab import errors, identity, syscalls
+from lab import errors, identity, privileges, syscalls
 from lab.errors import MachineError, PodError
 from lab.steps import reached
 
@@ -230,8 +230,7 @@ def _enter_user_namespace(channel: socket.socket) -> None:
 def _refusal(error: OSError, rootless: bool) -> MachineError:
     if rootless and identity.read().apparmor_restricts_userns == "1\n":
         return identity.apparmor_refusal()
-    limits = "sysctl user.max_net_namespaces, user.max_pid_namespaces and their like may be too low"
-    return MachineError(f"this machine refuses new namespaces: {error}: a seccomp filter or {limits}")
+    return privileges.refused_namespaces(error)
 
 
 def _supervise(main: Callable[[Inside], None], inside: Inside) -> None:
@@ -288,10 +287,7 @@ def make_mounts() -> None:
         _make_devices()
         syscalls.mount("tmpfs", "/run", "tmpfs", flags, f"mode=755,size={RUN_SIZE}")
     except OSError as error:
-        raise MachineError(
-            f"the sandbox's file system can't be made: {error}: inside a container, /proc must not be masked "
-            "(`--security-opt systempaths=unconfined`); the kernel must be 5.12 or newer"
-        ) from error
+        raise privileges.refused_mount(error) from error
     os.mkdir(RUN, 0o755)  # noqa: PTH102  # a Path is made nowhere else here
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lab import conntrack, nftables, rtnetlink
 from lab.doctor import Finding
-from lab.errors import PodError, SidelabError
+from lab.errors import NotPermittedError, PodError, SidelabError
 from lab.netns import Network
 from lab.nftables import Chain, Operation, Rule, Table
 from lab.nftables.attributes import TEXT, attribute
@@ -33,6 +33,7 @@ from lab.nftables.objects import (
     Redirect,
     Tproxy,
 )
+from lab.privileges import FORBIDDEN, NOT_PERMITTED
 from lab.sandbox import make_mounts
 from lab.topology import PodAddress
 
@@ -95,10 +96,14 @@ def _finding(name: str, attempt: _Try, cure: str, needed: bool) -> Finding:
     try:
         attempt()
     except SidelabError as error:
-        return Finding(name, False, str(error), cure, needed)
+        found, forbidden = str(error), isinstance(error, NotPermittedError)
     except OSError as error:
-        return Finding(name, False, error.strerror or str(error), cure, needed)
-    return Finding(name, True, "works", needed=needed)
+        found, forbidden = error.strerror or str(error), error.errno in NOT_PERMITTED
+    else:
+        return Finding(name, True, "works", needed=needed)
+    if forbidden:
+        cure = FORBIDDEN  # what is not permitted may well be there
+    return Finding(name, False, found, cure, needed)
 
 
 def _owner_exists() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lab import errors, syscalls
+from lab import errors, identity, syscalls
 from lab.errors import PodError
 from lab.lab import Key, Lab
 
@@ -23,6 +23,7 @@ def in_pod(lab: Lab, pod: Key, uid: int, gid: int, work: Callable[[], Any]) -> A
     Called by a process of one thread. Raises what `work` raises, if that is a `SidelabError` (anything else is a bug,
     told with its traceback), and `PodError` if something kills the child.
     """
+    identity.require(("SYS_ADMIN", "SETUID", "SETGID"), "to send from inside a pod as its users")
     namespaces = lab.namespaces([pod])
 
     def visit() -> Any:

@@ -2,8 +2,11 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lab import identity
 from lab.errors import InputError, SidelabError
 from verbs.verb import (
     IMAGES,
@@ -80,6 +83,9 @@ def up(given: Given) -> None:
     from sidecar.images import IMAGES as MESH
     from sidecar.podrules import warnings
 
+    if not 0 < given.timeout < float("inf"):
+        raise InputError(f"up: --timeout {given.timeout:g}: give seconds, more than 0")
+    identity.decide(identity.read())
     manifest = _injected(given.manifests, given.rules)
     blueprint = draw(manifest, chosen(given.images) + MESH)
     if given.images != STANDIN:
@@ -87,7 +93,9 @@ def up(given: Given) -> None:
         blueprint = replace(blueprint, caveats=(*blueprint.caveats, *caveats))
     for warning in warnings(manifest.expanded().pods):
         sys.stderr.write(f"warning: {warning}\n")
-    with background(blueprint, given.name, timeout_s=given.timeout, progress=_progress) as lab:
+    with _progress() as show:
+        lab = background(blueprint, given.name, timeout_s=given.timeout, progress=show)
+    with lab:
         _print_status(lab, as_json=given.json)
 
 
@@ -101,11 +109,25 @@ def _injected(paths: list[str], rules: str | None = None) -> "Manifest":
     return manifest
 
 
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        ending = "\n" if done == total else ""
-        sys.stderr.write(f"\r{done} of {total} pods ready{ending}")
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Show at a terminal how many pods are ready, for the length of the block; then the line is empty again."""
+    shown = ""
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        shown = f"{done} of {total} pods ready"
+        sys.stderr.write(f"\r{shown}")
         sys.stderr.flush()
+
+    def stay_quiet(_done: int, _total: int) -> None: ...
+
+    try:
+        yield show if sys.stderr.isatty() else stay_quiet
+    finally:
+        if shown:
+            sys.stderr.write(f"\r{'':{len(shown)}}\r")
+            sys.stderr.flush()
 
 
 def list_(given: Given) -> None:
@@ -132,8 +154,16 @@ def status(given: Given) -> None:
     """Show a lab's pods, their addresses and their containers."""
     from lab.lab import find
 
-    with find(given.which) as found:
+    with find(_which(given), choose="`sidelab status {}`") as found:
         _print_status(found, as_json=given.json)
+
+
+def _which(given: Given) -> str | None:
+    """Return which lab is meant where its name is the whole argument; --lab says it as elsewhere."""
+    if given.which is not None and given.lab is not None:
+        raise InputError("give a lab's name once, as a word of its own or behind --lab")
+    which: str | None = given.lab if given.which is None else given.which
+    return which
 
 
 def _print_status(lab: "Lab", *, as_json: bool) -> None:
@@ -172,8 +202,11 @@ def logs(given: Given) -> None:
     from lab.lab import find
     from lab.logs import copy
 
+    if given.tail is not None and given.tail < -1:
+        raise InputError(f"logs: --tail {given.tail}: give how many lines; -1 is all of them")
+    tail = None if given.tail == -1 else given.tail
     with find(given.lab) as found:
-        copy(found, found.pod(given.pod), given.container, sys.stdout.buffer, follow=given.follow)
+        copy(found, found.pod(given.pod), given.container, sys.stdout.buffer, follow=given.follow, tail=tail)
 
 
 def exec_(given: Given) -> None:
@@ -181,9 +214,20 @@ def exec_(given: Given) -> None:
     from lab.lab import find
 
     if not given.command:
-        raise InputError("exec: no command given: put it behind `--`, as in `sidelab exec client -- curl -s URL`")
+        raise InputError(
+            f"exec: no command is given: what shall run in pod {given.pod}? As in `sidelab exec {given.pod} -- ls -l`; "
+            f"`sidelab shell {given.pod}` opens a shell"
+        )
+    terminal = given.tty and sys.stdin.isatty()
+    if given.tty and not terminal:
+        sys.stderr.write("warning: -t: standard input is not a terminal, so the command gets none either\n")
     with find(given.lab) as found:
-        leave_as(found.execute(found.pod(given.pod), given.command, (0, 1, 2), given.container))
+        pod = found.pod(given.pod)
+        if terminal:
+            from lab.attach import attach
+
+            leave_as(attach(found, pod, given.command, given.container))
+        leave_as(found.execute(pod, given.command, (0, 1, 2), given.container))
 
 
 def shell(given: Given) -> None:
@@ -215,10 +259,11 @@ def down(given: Given) -> None:
     """End a lab; returns when its last process is gone."""
     from lab.lab import find, running
 
-    if given.all and given.which is not None:
+    which = _which(given)
+    if given.all and which is not None:
         raise InputError("give either a lab's name or --all, not both")
-    for name in running() if given.all else [given.which]:
-        find(name).stop()
+    for name in running() if given.all else [which]:
+        find(name, choose="`sidelab down {}`, or end all of them with --all").stop()
 
 
 def inject(given: Given) -> None:
@@ -268,14 +313,28 @@ VERBS = (
         ),
     ),
     Verb("list", list_, "sidelab list --json", (JSON,)),
-    Verb("status", status, "sidelab status", (WHICH, JSON)),
+    Verb("status", status, "sidelab status", (WHICH, LAB, JSON)),
     Verb(
         "logs",
         logs,
         "sidelab logs nginx -c istio-proxy -f",
-        (*_IN_POD, Argument("--follow", "-f", action="store_true", help="go on as the container writes")),
+        (
+            *_IN_POD,
+            Argument("--follow", "-f", action="store_true", help="go on as the container writes"),
+            Argument("--tail", type=int, metavar="N", help="only the last N lines (default: all)"),
+        ),
     ),
-    Verb("exec", exec_, "sidelab exec client -- curl -s http://10.244.0.2/", _IN_POD, runs_command=True),
+    Verb(
+        "exec",
+        exec_,
+        "sidelab exec client -- curl -s http://10.244.0.2/",
+        (
+            *_IN_POD,
+            Argument("--stdin", "-i", action="store_true", help="pass standard input on, which is done in any case"),
+            Argument("--tty", "-t", action="store_true", help="give the command a terminal of its own"),
+        ),
+        runs_command=True,
+    ),
     Verb("shell", shell, "sidelab shell nginx", _IN_POD),
     Verb(
         "apply",
@@ -288,6 +347,8 @@ VERBS = (
             _RULES,
         ),
     ),
-    Verb("down", down, "sidelab down", (WHICH, Argument("--all", action="store_true", help="end all of your labs"))),
+    Verb(
+        "down", down, "sidelab down", (WHICH, LAB, Argument("--all", action="store_true", help="end all of your labs"))
+    ),
     Verb("inject", inject, "sidelab inject examples/tutorial.yaml", (_MANIFESTS,)),
 )

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from lab import identity
 from lab.errors import InputError
 from verbs.verb import IMAGES, JSON, Argument, Given, Verb, leave_as, reader_may_leave
 
@@ -15,6 +16,7 @@ def bench(given: Given) -> None:
     from bench.plan import load
     from bench.run import run
 
+    identity.decide(identity.read())  # before numpy and pandas are imported, and long before anything starts
     compared = given.head is not None or given.base is not None
     plan = load(given.plan or ("compare" if compared else "overhead"))
     if compared:
@@ -36,6 +38,7 @@ def selftest(given: Given) -> None:
     """Test the harness with known delays: it has to find what was put in, and nothing where there is nothing."""
     from bench.selftest import selftest as test
 
+    identity.decide(identity.read())
     leave_as(test(rebuilds=given.rebuilds, seed=given.seed, results=given.results, as_json=given.json))
 
 

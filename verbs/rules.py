@@ -10,7 +10,7 @@ from verbs.verb import JSON, LAB, POD, Argument, Given, Verb, print_json, reader
 def rules_show(given: Given) -> None:
     """Show a pod's rules as the kernel has them and counts them, in the form of `iptables -t nat -L -v`."""
     from lab.lab import find
-    from sidecar import liverules
+    from sidecar import liverules, origins
     from sidecar.rules import listing
 
     family: Any = 6 if given.ipv6 else 4
@@ -21,6 +21,10 @@ def rules_show(given: Given) -> None:
         return
     text = listing.listing(tables, given.table, family, numeric=given.numeric)
     sys.stdout.write(text or f"pod {given.pod} has no rules in table {given.table}\n")
+    sentence = origins.probes_sentence([each for each in tables if each.name == given.table], family)
+    if sentence:
+        sys.stdout.flush()
+        sys.stderr.write(f"note: {sentence}; `sidelab rules conntrack {given.pod}` has the connections\n")
 
 
 def rules_check(given: Given) -> None:
@@ -58,24 +62,29 @@ def rules_clean(given: Given) -> None:
 
 
 def rules_conntrack(given: Given) -> None:
-    """Show the connections that a pod's kernel tracks, both tuples of each, in the form of `conntrack -L`."""
+    """Show the connections that a pod's kernel tracks, as `conntrack -L` does, and behind # what each is for."""
     import socket
     from dataclasses import asdict
 
     from lab import conntrack
     from lab.lab import find
     from lab.nftables import NETLINK_NETFILTER
+    from sidecar.origins import purpose
 
     with find(given.lab) as found:
-        link = found.open_socket(found.pod(given.pod), socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        pod = found.pod(given.pod)
+        own = found.addresses(pod)
+        link = found.open_socket(pod, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
     with link:
         entries, statistics = conntrack.dump(link), conntrack.statistics(link)
     if given.json:
-        print_json({"entries": [each.to_json() for each in entries], "statistics": asdict(statistics)})
+        told = [{**each.to_json(), "purpose": purpose(each, own)} for each in entries]
+        print_json({"entries": told, "statistics": asdict(statistics)})
     elif given.statistics:
         sys.stdout.write(f"{statistics}\n")
     else:
-        sys.stdout.write("".join(f"{each}\n" for each in entries) or f"pod {given.pod} tracks no connection now\n")
+        lines = (f"{each}{f'  # {why}' if (why := purpose(each, own)) else ''}\n" for each in entries)
+        sys.stdout.write("".join(lines) or f"pod {given.pod} tracks no connection now\n")
 
 
 def rules_render(given: Given) -> None:

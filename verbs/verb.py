@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 Given = argparse.Namespace
@@ -44,6 +45,18 @@ IMAGES = Argument(
     metavar="CHOICE",
     help="real: this machine's nginx in the place of the stand-in; or for each image, as nginx=real (default: standin)",
 )
+
+
+def version() -> str:
+    """Return sidelab's version: of what is installed, or of the checkout that runs without being installed."""
+    import tomllib  # one verb needs it
+    from importlib import metadata  # the same
+
+    try:
+        return metadata.version("sidelab")
+    except metadata.PackageNotFoundError:
+        with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
+            return str(tomllib.load(file)["project"]["version"])
 
 
 def print_json(value: object) -> None:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lab.errors import PodError
+from lab.errors import NotPermittedError, PodError
 from lab.nftables import messages
 from lab.nftables.attributes import contents, pack, read
 from lab.nftables.forms import SetReference
@@ -93,6 +93,11 @@ def _answers(sock: socket.socket) -> Iterator[tuple[int, bytes]]:
             if kind == _ERROR:
                 (number,) = struct.unpack_from("=i", body)
                 name = errors.errorcode.get(-number, str(-number))
+                if number == -errors.EPERM:
+                    raise NotPermittedError(
+                        f"nftables: {os.strerror(-number)} ({name}): the capability NET_ADMIN in this network "
+                        "namespace is needed to read its rules"
+                    )
                 raise PodError(f"nftables: the kernel does not tell its rules: {os.strerror(-number)} ({name})")
             yield flags, body
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lab.errors import MachineError, PodError, SidelabError
+from lab.errors import MachineError, NotPermittedError, PodError, SidelabError
 from lab.nftables import expressions, messages
 from lab.nftables.attributes import attributes, contents, name
 
@@ -123,7 +123,7 @@ def explain(batch: bytes, refusal: Refusal) -> SidelabError:
     why = f"{os.strerror(refusal.errno)} ({errors.errorcode.get(refusal.errno, refusal.errno)})"
     why += f": {refusal.sentence}" if refusal.sentence else ""
     if refusal.errno == errors.EPERM:
-        return MachineError(f"nftables: {why}: the capability NET_ADMIN in this network namespace is needed")
+        return NotPermittedError(f"nftables: {why}: the capability NET_ADMIN in this network namespace is needed")
     if refusal.sequence == 0:
         if refusal.errno in _MISSING | {errors.EINVAL}:
             return MachineError(f"nftables: {why}: this kernel has no nftables: it needs CONFIG_NF_TABLES")

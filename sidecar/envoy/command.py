@@ -24,6 +24,6 @@ def command(
         config = ("-c", config_path)
     return (
         *(envoy, "--concurrency", str(intent.concurrency), "--disable-hot-restart", "--log-level", "warning"),
-        *("--drain-time-s", str(DRAIN_S), "--drain-strategy", "immediate", "--file-flush-interval-msec", "1000"),
+        *("--drain-time-s", str(DRAIN_S), "--drain-strategy", "immediate", "--file-flush-interval-msec", "100"),
         *config,
     )

@@ -1,4 +1,4 @@
-"""Lines to standard output, gathered, without ever waiting for whoever reads it.
+"""Lines to standard output, gathered while there are many, without ever waiting for whoever reads it.
 
 A reader that is too slow, or gone, costs lines, which are counted; it costs no connection its turn. Knows nothing of
 what the lines say.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FLUSH_S = 1.0
 FLUSH_BYTES = 64 * 1024
-"""What is written at once when it has gathered; less waits `FLUSH_S` at most."""
+"""A line after `FLUSH_S` without one is written at once, and so is this much; the rest waits that long at most."""
 
 WAITING_BYTES = 1024 * 1024
 """How much is kept for a reader that does not read."""
@@ -53,9 +53,10 @@ class LogWriter:
             self.lines_dropped += 1
             return
         waiting += line
-        if self._timer is None:
+        if self._timer is None:  # nothing was written for that long, so somebody may be looking
             self._timer = self._loop.call_later(self._flush_s, self._due)
-        if len(waiting) >= self._enough_bytes:
+            self.flush()
+        elif len(waiting) >= self._enough_bytes:
             self.flush()
 
     def flush(self) -> None:

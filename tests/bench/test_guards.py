@@ -26,7 +26,7 @@ def test_each_doubt_is_told_once_with_its_size():
     """Stolen time, a client that had to share its CPU, and ports held are told once each, whatever number of rounds."""
     loud = QUIET._replace(stolen_ratio=0.25, preempted=900, time_wait=20_000)
     assert [
-        "in 2 of 3 rounds the hypervisor took more than 2% of the CPU time (at most 25%)",
+        "in 2 of 3 rounds the hypervisor took more than 2% of the CPU time (in the worst of them 25.0%)",
         "in 2 of 3 rounds the measuring client had to share its CPU (stopped up to 900 times in one)",
         "up to 20,000 closed connections held their port in a client's pod, and connect slows from there",
     ] == said(loud, QUIET, loud)

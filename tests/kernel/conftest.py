@@ -14,6 +14,7 @@ from tools import tool
 
 from lab import identity, syscalls
 from lab.errors import MachineError
+from lab.meeting import sockets_listed
 from lab.wire import labs_listed
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -38,7 +39,7 @@ def _line(line: CommandLine) -> Iterator[CommandLine]:
         try:
             yield line
         finally:
-            if line.name in labs_listed(Path("/proc/net/unix").read_text(), line.uid):
+            if line.name in labs_listed(sockets_listed(), line.uid):
                 line.run("down", line.name)
             line.close()
 

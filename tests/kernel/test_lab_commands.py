@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -167,7 +168,7 @@ def test_down_of_an_unknown_lab_is_an_input_error(sidelab: CommandLine):
     """There is nothing to end, and the message says so."""
     done = sidelab.run("down", sidelab.name)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"sidelab: no lab named '{sidelab.name}' is running; labs: ")
+    assert done.stderr.startswith(f"sidelab: no lab named '{sidelab.name}' is running; ")
 
 
 def test_open_sockets_stay_in_their_pod(shared: CommandLine):
@@ -226,6 +227,41 @@ def test_a_shell_has_a_real_terminal(shared: CommandLine):
         os.write(near, b"stty size; exit 9\n")
         assert "44 88\r\n" in _read_until(near, "44 88\r\n")
         assert process.wait(timeout=10) == 9
+
+
+def test_a_command_gets_a_terminal_where_it_is_asked_for(shared: CommandLine):
+    """`exec -it` is `kubectl exec -it`: a terminal of its own, its size, and the command's status."""
+    with _terminal(shared, "exec", "-it", "--lab", shared.name, "tool", "sh") as (near, process):
+        os.write(near, b"stty size; tty < /dev/tty; exit 9\n")
+        assert "33 77\r\n" in _read_until(near, "33 77\r\n")
+        assert process.wait(timeout=10) == 9
+    done = shared.run("exec", "-it", "--lab", shared.name, "tool", "sh", "-c", "echo $0-$1", "a", "-b", input="")
+    assert (done.returncode, done.stdout) == (0, "a--b\n")
+    assert "standard input is not a terminal" in done.stderr
+
+
+_NEVER_READY = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  containers:
+    - name: nginx
+      image: nginx
+      readinessProbe: {tcpSocket: {port: 1}}
+"""
+
+
+def test_progress_leaves_an_empty_line_behind(sidelab: CommandLine):
+    """What follows at the terminal, a table or an error, has a line of its own."""
+    with _terminal(sidelab, "up", EXAMPLE, "--name", sidelab.name) as (near, process):
+        assert re.search(r"(^|\r)NAMESPACE  POD", _read_until(near, "NAMESPACE  POD"))
+        assert process.wait(timeout=10) == 0
+    never = ("up", sidelab.manifest(_NEVER_READY), "--name", f"{sidelab.name}-2", "--timeout", "1")
+    with _terminal(sidelab, *never) as (near, process):
+        seen = _read_until(near, "not ready within 1 s")
+        assert process.wait(timeout=10) == 5
+    assert re.search(r"0 of 1 pods ready\r +\rsidelab: not ready", seen)
 
 
 def test_a_shell_needs_a_terminal(shared: CommandLine):

@@ -4,6 +4,8 @@ import pytest
 
 from lab.errors import MachineError
 from lab.identity import IdRange, Readings, Root, Subordinate, decide
+from lab.privileges import NEEDED
+from lab.syscalls import CAPABILITIES
 
 USER = Readings(
     uid=1000,
@@ -18,13 +20,35 @@ USER = Readings(
     unprivileged_userns_clone=None,
     apparmor_restricts_userns=None,
 )
-ROOT = replace(USER, uid=0, gid=0, user="root", capabilities=(1 << 41) - 1)
+WHOLE = "0 0 4294967295\n"
+ROOT = replace(
+    USER, uid=0, gid=0, user="root", capabilities=(1 << 41) - 1, uid_map=WHOLE, gid_map=WHOLE, setgroups="allow\n"
+)
 
 
 def test_root_needs_nothing_else():
     """Root with CAP_SYS_ADMIN makes namespaces without a user namespace, whatever else the machine says."""
     bare = replace(ROOT, newuidmap=None, subuid=None, subgid=None, max_user_namespaces="0\n")
     assert decide(bare) == Root()
+
+
+@pytest.mark.parametrize("name", CAPABILITIES)
+def test_of_roots_capabilities_each_is_either_not_needed_or_named(name: str):
+    """Without one that a lab needs root is refused, by its name and how to get it; without another nothing changes."""
+    readings = replace(ROOT, capabilities=ROOT.capabilities & ~(1 << CAPABILITIES.index(name)))
+    if name not in NEEDED:
+        assert decide(readings) == Root()
+        return
+    with pytest.raises(MachineError) as refusal:
+        decide(readings)
+    assert str(refusal.value).startswith(f"this root lacks CAP_{name}, which is needed {NEEDED[name]}: ")
+    assert f"--cap-add {name}`" in str(refusal.value)
+
+
+def test_a_container_whose_ids_are_mapped_in_pieces_has_them():
+    """Rootless podman maps 0 to the user and the rest to its subordinate ids."""
+    pieces = "1 100000 65536\n0 1000 1\n"
+    assert decide(replace(ROOT, uid_map=pieces, gid_map=pieces)) == Root()
 
 
 def test_a_user_takes_the_ranges_that_are_theirs():
@@ -41,7 +65,11 @@ def test_a_range_that_is_too_small_is_passed_over():
 @pytest.mark.parametrize(
     ("readings", "reason", "cure"),
     [
-        (replace(ROOT, capabilities=0x00000000A80425FB), "this root has no CAP_SYS_ADMIN", "--privileged"),
+        (replace(ROOT, capabilities=0x00000000A80425FB), "lacks CAP_SYS_ADMIN and CAP_NET_ADMIN", "--privileged"),
+        (replace(ROOT, uid_map="0 1000 1\n"), "only 1 of the ids", "--map-auto"),
+        (replace(ROOT, gid_map="0 0 1000\n1001 1001 90000\n"), "only 1000 of the ids", "--map-auto"),
+        (replace(ROOT, setgroups="deny\n"), "forbids setgroups", "--map-auto"),
+        (replace(USER, no_new_privileges=True), "no_new_privs is set", "NoNewPrivileges=no"),
         (replace(USER, newuidmap=None), "newuidmap and newgidmap are not installed", "apt-get install uidmap"),
         (replace(USER, newgidmap=None), "newuidmap and newgidmap are not installed", "apt-get install uidmap"),
         (replace(USER, subuid=None), "/etc/subuid gives user anna no range", "usermod --add-subuids"),

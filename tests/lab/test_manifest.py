@@ -371,11 +371,12 @@ def test_the_examples_are_valid_without_caveats(name: str) -> None:
     assert manifest.caveats == ()
 
 
-def test_the_injected_example_is_the_plain_one_with_a_label() -> None:
+def test_the_injected_example_is_the_plain_one_with_a_label_and_a_log() -> None:
     """The two examples differ in nothing else."""
     plain, labelled = (load([EXAMPLES / name]).pods[0] for name in ("nginx.yaml", "nginx-injected.yaml"))
     labels = {**plain.metadata.labels, "sidecar.istio.io/inject": "true"}
-    assert labelled == replace(plain, metadata=replace(plain.metadata, labels=labels))
+    annotations = {**plain.metadata.annotations, "sidelab.io/access-log": "text"}
+    assert labelled == replace(plain, metadata=replace(plain.metadata, labels=labels, annotations=annotations))
 
 
 def test_values_made_by_code_are_checked_too() -> None:

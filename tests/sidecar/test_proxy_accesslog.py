@@ -196,24 +196,27 @@ def _read(reader: FileIO) -> bytes:
 
 
 def test_lines_wait_until_flushed() -> None:
-    """Lines are gathered; a flush writes them in order, and counts them."""
+    """The first line is written at once, those after it are gathered; a flush writes them in order, and counts them."""
     with _pipe() as (loop, reader, descriptor):
         writer = LogWriter(loop, descriptor)
         writer.write(b"one\n")
+        assert b"one\n" == _read(reader)
         writer.write(b"two\n")
+        writer.write(b"three\n")
         assert b"" == _read(reader)
         writer.flush()
-        assert b"one\ntwo\n" == _read(reader)
-        assert (2, 0) == (writer.lines_written, writer.lines_dropped)
+        assert b"two\nthree\n" == _read(reader)
+        assert (3, 0) == (writer.lines_written, writer.lines_dropped)
 
 
 def test_loop_flushes_by_itself() -> None:
-    """What was written once comes out by the loop's timer, and the timer ends with it."""
+    """What was gathered comes out by the loop's timer, and the timer ends with it."""
     with _pipe() as (loop, reader, descriptor):
         writer = LogWriter(loop, descriptor, flush_s=0)
         writer.write(b"one\n")
+        writer.write(b"two\n")
         loop.turn()
-        assert b"one\n" == _read(reader)
+        assert b"one\ntwo\n" == _read(reader)
         assert not loop._timers
 
 
@@ -223,7 +226,7 @@ def test_much_is_written_at_once(tmp_path: Path) -> None:
     line = b"x" * 999 + b"\n"
     with (tmp_path / "log").open("wb") as file:
         writer = LogWriter(loop, file.fileno())
-        for _ in range(FLUSH_BYTES // len(line) + 1):
+        for _ in range(FLUSH_BYTES // len(line) + 2):  # the first is not gathered
             writer.write(line)
         assert FLUSH_BYTES < (tmp_path / "log").stat().st_size
     loop.close()
@@ -251,8 +254,8 @@ def test_reader_that_is_gone_raises_nothing() -> None:
     """Writing to a pipe that nobody reads any more drops and counts."""
     with _pipe() as (loop, reader, descriptor):
         writer = LogWriter(loop, descriptor)
-        writer.write(b"one\n")
         reader.close()
+        writer.write(b"one\n")
         writer.flush()
         writer.write(b"two\n")
         writer.close()
