@@ -26,7 +26,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     paths[0].write_text(drawn, encoding="utf-8")
     dark = _HEX.sub(lambda found: style.DARK.get(found[0], found[0]), drawn)
     stem.with_name(f"{stem.name}-dark.svg").write_text(dark, encoding="utf-8")
-    figure.savefig(paths[1], dpi=_DPI, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    figure.savefig(paths[1], dpi=_DPI, metadata={"Software": None}, pil_kwargs={"compress_level": 6})
     return paths
 
 

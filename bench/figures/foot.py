@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+import pandas as pd
+
 from bench import statistics
 from bench.caveats import Caveat
+from bench.figures.once import once
 from bench.figures.sheet import Foot
 from bench.plan import Plan
 from bench.reader import Run
@@ -29,7 +32,17 @@ def identity(run: Run) -> str:
 
 def closed_loop(run: Run) -> str:
     """Say how the samples were made, how many there are, and that none is left out."""
-    rows = statistics.measured(run.samples)
+    payload, counted = _counted(run.samples)
+    return (
+        f"Closed loop, one client, one request in flight; GET {run.plan.path} ({payload}); all arms alive at once, "
+        f"requests in random order; {counted}"
+    )
+
+
+@once
+def _counted(samples: pd.DataFrame) -> tuple[str, str]:
+    """Return the sizes of the answers, and how many requests there are of which kind, in words."""
+    rows = statistics.measured(samples)
     per_cell = rows.groupby(["arm", "connection"], observed=True).size()
     low, high = int(per_cell.min()), int(per_cell.max())
     count = f"{low:,}" if low == high else f"{low:,} to {high:,}"
@@ -38,10 +51,9 @@ def closed_loop(run: Run) -> str:
     builds = rows["rebuild"].nunique()
     unanswered = int(rows["total_us"].isna().sum())
     lost = f"{unanswered:,} without an answer" if unanswered else "none dropped"
-    return (
-        f"Closed loop, one client, one request in flight; GET {run.plan.path} ({payload}); all arms alive at once, "
-        f"requests in random order; n = {count} per arm and connection in {builds} lab build{'s' * (builds != 1)}; "
-        f"{lost}; {len(run.samples) - len(rows):,} warm-up requests before them recorded, not counted."
+    return payload, (
+        f"n = {count} per arm and connection in {builds} lab build{'s' * (builds != 1)}; "
+        f"{lost}; {len(samples) - len(rows):,} warm-up requests before them recorded, not counted."
     )
 
 

@@ -22,6 +22,8 @@ _LEAST_US: Final = 10.0
 _FEW: Final = 40
 """With more runs than these, every run has a dot, and no marker of its arm."""
 
+_MOST_CHANGES: Final = 12
+
 Table = Mapping[tuple[str, str, str], Row]
 
 

@@ -4,7 +4,8 @@ All panels have one linear axis, so that lengths compare. Where that leaves the 
 same is drawn again close to 0.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from bench import statistics
 from bench.caveats import Caveat
 from bench.figures import scales, style
 from bench.figures.foot import captured_client_note, footer
+from bench.figures.once import once
 from bench.figures.rows import Cell, Panel, arm_labels, interval, panels, whisker
 from bench.figures.sheet import Handle, Medium, Sheet, floor_handle, headed
 from bench.plan import Plan
@@ -44,8 +46,7 @@ def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium:
     plan = run.plan
     quantities = [each for each in style.OVERHEADS if each[0] in plan.connections]
     names = [arm.name for arm in plan.arms if arm.name != plan.reference]
-    by_build = statistics.rebuild_medians(run.samples, plan.reference)
-    data = Data(rows(summary), dict(zip(by_build.index, by_build.to_numpy(dtype=float), strict=True)))
+    data = Data(rows(summary), builds(run))
     sheet = headed(
         medium,
         run,
@@ -63,6 +64,20 @@ def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium:
         sheet.text(f"The same, close to 0: \N{PLUS-MINUS SIGN}{near_us:g} µs", size=12, bold=True)
         _block(sheet, run.plan, near, quantities, data, (-near_us, near_us), numbers=False)
     return sheet.finish(footer(run, caveats, captured_client_note(plan), _verdict_note(plan)))
+
+
+def builds(run: Run) -> dict[Key, Floats]:
+    """Return the median difference to the reference in each lab build, by arm, connection and phase."""
+    return _builds(run.plan.reference)(run.samples)
+
+
+@cache
+def _builds(reference: str) -> Callable[[pd.DataFrame], dict[Key, Floats]]:
+    def compute(samples: pd.DataFrame) -> dict[Key, Floats]:
+        found = statistics.rebuild_medians(samples, reference)
+        return dict(zip(found.index, found.to_numpy(dtype=float), strict=True))
+
+    return once(compute)
 
 
 def close_to_zero(twins: Sequence[Row], whole: tuple[float, float]) -> float:

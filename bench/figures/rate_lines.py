@@ -19,7 +19,7 @@ from bench.reader import Run
 _LINES: Final = (
     Quantity("p50_us", "half of the requests", "p50 in µs"),
     Quantity("p99_us", "99 of 100 requests", "p99 in µs"),
-    Quantity("cpu_s_per_1000", "CPU of the proxies", "ms per 1000 requests", 1e-3),
+    Quantity("cpu_s_per_1000", "proxies' CPU", "ms per 1000", 1e-3),
 )
 
 

@@ -66,11 +66,16 @@ def figure(run: Run, rates: pd.DataFrame, caveats: tuple[Caveat, ...], medium: M
         for quantity in _SPENT
         if (rates[quantity.column] > 0).any()
     ]
-    shown = [Panel("latency", "µs (logarithmic)", [*map(_latency_cell, latency), *(Cell("") for _ in beside)])]
+    shown = [
+        Panel(
+            "latency", "µs (logarithmic)", [*map(_latency_cell, latency), *(Cell("", "not published") for _ in beside)]
+        )
+    ]
     for quantity, found in bars:
         nothing = run.plan.reference if quantity == _ADDED else ""
         own = [
-            Cell("") if name == nothing else _bar_cell(mean) for name, (mean, _, _) in zip(names, found, strict=True)
+            Cell("", "reference") if name == nothing else _bar_cell(mean)
+            for name, (mean, _, _) in zip(names, found, strict=True)
         ]
         cells = [*own, *(_published_cell(_published(each, quantity)) for each in beside)]
         shown.append(Panel(quantity.title, quantity.label, cells))
@@ -127,7 +132,7 @@ def _latency_cell(found: dict[str, Estimate]) -> Cell:
 
 
 def _published_cell(value: float) -> Cell:
-    return Cell("") if np.isnan(value) else Cell(microseconds(value))
+    return Cell("", "not published") if np.isnan(value) else Cell(microseconds(value))
 
 
 def _bar_cell(value: float) -> Cell:

@@ -40,11 +40,8 @@ def figure(run: Run, compared: Sequence[Row], caveats: tuple[Caveat, ...], mediu
     )
     sheet.key(_key(compared))
     labels = [Label(row.what, f"{row.arm} / {row.against}") for row in compared]
-    # On a narrow sheet a row has one line, so the arms join the name.
-    if medium.stacked:
-        labels = [Label(f"{label.name}: {label.said}") for label in labels]
     cells = [_cell(row, stacked=medium.stacked) for row in compared]
-    ((axes, width_in),) = panels(sheet, labels, [Panel("", "ratio (logarithmic)", cells)])
+    ((axes, width_in),) = panels(sheet, labels, [Panel("", "ratio (logarithmic)", cells)], said_below=True)
     shown = [edge for row in compared for edge in (row.low, row.high, row.ratio) if math.isfinite(edge) and edge > 0]
     low, high = max(min([0.5, *shown]) / 1.3, _LEAST), min(max([2.0, *shown]) * 1.3, _MOST)
     scales.logarithmic(axes, "x", (low, high), width_in)

@@ -24,6 +24,14 @@ _MORE_SIZE: Final = 8
 _MOST_NAME_IN: Final = 3.2
 _SWATCH_IN: Final = 0.2
 _PAD_IN: Final = 0.12
+_OVER_LINES: Final[dict[str, Any]] = {
+    "xycoords": ("axes fraction", "data"),
+    "textcoords": "offset points",
+    "annotation_clip": False,
+    "zorder": 6,
+    "bbox": {"facecolor": style.WHITE, "edgecolor": "none", "pad": 0.6},
+}
+"""A text inside a panel stands on the ground's colour, so that no line of the panel runs through its letters."""
 _ABOVE: Final = 0.34
 """Where on a narrow sheet the line of text stands, in rows above the middle of what is drawn."""
 
@@ -68,13 +76,18 @@ def interval(mean_us: float, low_us: float, high_us: float) -> Cell:
 
 
 def panels(
-    sheet: Sheet, labels: Sequence[Label], shown: Sequence[Panel], row_in: float = 0.5
+    sheet: Sheet, labels: Sequence[Label], shown: Sequence[Panel], row_in: float = 0.5, *, said_below: bool = False
 ) -> list[tuple[Axes, float]]:
     """Make the panels of these rows, first row on top, and return each with its width in inches.
 
-    The first row's middle is at y = 0, the second's at 1. The sheet's depth moves below them.
+    On a narrow sheet only the name of a row has a place, and with `said_below` what is said of it as well. The first
+    row's middle is at y = 0, the second's at 1. The sheet's depth moves below them.
     """
-    made = _stacked(sheet, labels, shown) if sheet.medium.stacked else _beside(sheet, labels, shown, row_in)
+    made = (
+        _stacked(sheet, labels, shown, said_below=said_below)
+        if sheet.medium.stacked
+        else _beside(sheet, labels, shown, row_in)
+    )
     for axes, _ in made:
         axes.tick_params(axis="y", length=0)
         axes.set_yticks([])
@@ -96,7 +109,7 @@ def _beside(sheet: Sheet, labels: Sequence[Label], shown: Sequence[Panel], row_i
     for panel, room_in, gap_in in zip(shown, numbers_in, gaps_in, strict=True):
         axes = sheet.panel(place_in, width_in, height_in, top_in=top_in)
         axes.set_ylim(len(labels) - 0.5 + 0.05 / row_in, -0.5 - 0.05 / row_in)
-        sheet.entitle(axes, panel.title, panel.unit, width_in + room_in)
+        sheet.entitle(axes, panel.title, panel.unit, width_in + room_in + gap_in - 0.1)
         for row, cell in enumerate(panel.cells):
             _numbers(axes, row, cell, room_in)
         made.append((axes, width_in))
@@ -118,6 +131,10 @@ def _numbers(axes: Axes, row: int, cell: Cell, room_in: float) -> None:
     across = room_in * measure.POINTS_PER_INCH
     place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
     place["annotation_clip"] = False
+    if not cell.main:
+        text: dict[str, Any] = {"fontsize": _MORE_SIZE, "color": style.GREY, "va": "center_baseline"}
+        axes.annotate(cell.more, (1, row), (across, 0), **text, **place)
+        return
     low = "baseline" if cell.more else "center_baseline"
     axes.annotate(cell.main, (1, row), (across, 2 if cell.more else 0), fontsize=_MAIN_SIZE, va=low, **_bold(), **place)
     if cell.more:
@@ -148,33 +165,37 @@ def _swatch(axes: Axes, y: float, look: Look, shift: ScaledTranslation) -> None:
     axes.plot([0], [y], marker=look.marker, color=look.colour, markersize=5.5, transform=where, clip_on=False, zorder=6)
 
 
-def _stacked(sheet: Sheet, labels: Sequence[Label], shown: Sequence[Panel]) -> list[tuple[Axes, float]]:
+def _stacked(
+    sheet: Sheet, labels: Sequence[Label], shown: Sequence[Panel], *, said_below: bool
+) -> list[tuple[Axes, float]]:
     made = []
-    width_in, pitch_in = sheet.inside_in - 0.2, 0.52
+    width_in, pitch_in = sheet.inside_in - 0.2, 0.68 if said_below else 0.52
+    above = 0.5 if said_below else _ABOVE
     for number, panel in enumerate(shown):
         height_in = pitch_in * len(labels) + 0.12
         top_in = sheet.down_in + (0.36 if number == 0 else 0.28)
         axes = sheet.panel(EDGE_IN + 0.1, width_in, height_in, top_in=top_in)
-        axes.set_ylim(len(labels) - 0.5 + 0.06, -0.5 - 0.17)
+        axes.set_ylim(len(labels) - 0.5 + 0.06, -above - 0.33)
         sheet.entitle(axes, panel.title, panel.unit, width_in)
         for row, label in enumerate(labels):
-            _above(axes, row, label, panel.cells[row] if panel.cells else Cell(""), width_in)
+            _above(axes, row - above, label, panel.cells[row] if panel.cells else Cell(""), width_in)
+            if said_below:
+                said = measure.fitted(label.said, width_in, _SAID_SIZE)
+                under: dict[str, Any] = {"fontsize": _SAID_SIZE, "color": style.GREY, "va": "top", **_OVER_LINES}
+                axes.annotate(said, (0, row - above), (0, -3), **under)
         made.append((axes, width_in))
         sheet.down_in = top_in + height_in + 0.52
     return made
 
 
-def _above(axes: Axes, row: int, label: Label, cell: Cell, width_in: float) -> None:
+def _above(axes: Axes, y: float, label: Label, cell: Cell, width_in: float) -> None:
     """Write name and numbers of a row on one line above what is drawn."""
-    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "baseline"}
-    # On the ground's colour, so that no line of the panel runs through the letters.
-    place |= {"annotation_clip": False, "zorder": 6}
-    place["bbox"] = {"facecolor": style.WHITE, "edgecolor": "none", "pad": 0.6}
+    place: dict[str, Any] = {"va": "baseline", **_OVER_LINES}
     more_in = measure.width_in(cell.more, _MORE_SIZE) + 0.08 if cell.more else 0.0
     main_in = measure.width_in(cell.main, _MAIN_SIZE, bold=True)
     swatch_in = _SWATCH_IN * bool(label.look)
     name = measure.fitted(label.name, width_in - swatch_in - more_in - main_in - 0.1, _MAIN_SIZE, bold=True)
-    y, away = row - _ABOVE, measure.POINTS_PER_INCH
+    away = measure.POINTS_PER_INCH
     axes.annotate(name, (0, y), (swatch_in * away, 0), fontsize=_MAIN_SIZE, **_bold(), **place)
     if label.look:
         _swatch(axes, y, label.look, ScaledTranslation(0.06, 0.045, axes.figure.dpi_scale_trans))

@@ -11,11 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from msgspec import structs
 
-from bench import statistics
 from bench.arm import Arm
 from bench.caveats import Caveat
 from bench.figures import scales, style
 from bench.figures.foot import captured_client_note, footer
+from bench.figures.overhead import builds
 from bench.figures.sheet import Handle, Medium, across, floor_handle, headed
 from bench.figures.style import Look
 from bench.plan import Plan
@@ -54,11 +54,10 @@ def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium:
     plan = run.plan
     quantities = [each for each in style.OVERHEADS if each[0] in plan.connections]
     groups = series(plan)
-    looks = {name: style.looks(plan)[arms[0].name] for name, arms in groups.items()}
+    looks = dict(zip(groups, style.in_turn(len(groups)), strict=True))  # a line is a group of arms, none of them itself
     counts = sorted({arm.extra_rules for arms in groups.values() for arm in arms})
     table = rows(summary)
-    by_build = statistics.rebuild_medians(run.samples, plan.reference)
-    medians = dict(zip(by_build.index, by_build.to_numpy(dtype=float), strict=True))
+    medians = builds(run)
     sheet = headed(
         medium,
         run,

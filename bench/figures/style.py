@@ -29,7 +29,7 @@ ON_LIGHT: Final = "#010101"
 ON_BLUE: Final = "#fefefe"
 
 _DEEP_ORANGE: Final = "#b87d00"
-_DEEP_SKY: Final = "#3d9fd6"
+_DEEP_SKY: Final = "#3898d0"
 _DEEP_PURPLE: Final = "#b85c8e"
 """The three palest of that palette, a shade darker: a line on white wants a contrast of 3:1 (WCAG 2, 1.4.11)."""
 
@@ -57,7 +57,7 @@ CONNECTION_TITLE: Final[dict[Connection, str]] = {
 OVERHEADS: Final = {
     ("new", "connect"): "new connection: connect",
     ("new", "total"): "new connection: total",
-    ("keep-alive", "total"): "kept-alive connection: total",
+    ("keep-alive", "total"): "kept alive: total",
 }
 """The overheads that have a panel of their own, by connection and phase, with their titles."""
 
@@ -107,9 +107,16 @@ def looks(plan: Plan) -> dict[str, Look]:
     """Give every arm the look that it has in all figures: the reference black, its twin grey and dashed."""
     fixed = {plan.reference: Look(BLACK, "-", "o"), plan.twin: Look(GREY, "--", "o")}
     others = [arm.name for arm in plan.arms if arm.name not in fixed]
-    for number, name in enumerate(others):
+    fixed |= zip(others, in_turn(len(others)), strict=True)
+    return {arm.name: fixed[arm.name] for arm in plan.arms}
+
+
+def in_turn(count: int) -> list[Look]:
+    """Return so many looks; up to 24 differ in colour or dash, and up to 84 if the marker counts as well."""
+    found = []
+    for number in range(count):
         # Six colours and four dashes have a common divisor: a shift after 12 arms makes 24 different pairs of them.
         dash = _ARM_DASHES[(number + number // 12) % len(_ARM_DASHES)]
         colour, marker = ARM_COLOURS[number % len(ARM_COLOURS)], _ARM_MARKERS[number % len(_ARM_MARKERS)]
-        fixed[name] = Look(colour, dash, marker)
-    return {arm.name: fixed[arm.name] for arm in plan.arms}
+        found.append(Look(colour, dash, marker))
+    return found

@@ -31,6 +31,7 @@ from bench.samples import COLUMNS, PHASES, Sample, column
 from bench.schedule import Slot
 from bench.setup import Setup, prepare
 from bench.statistics import Floats
+from bench.summary import microseconds
 
 REBUILDS = 10
 REQUESTS = 50
@@ -184,10 +185,19 @@ def figure(table: pd.DataFrame, machine: str) -> Figure:
             [
                 f"Total time of a request on a new connection, no sidecar. Closed loop, both designs in turns, {size}.",
                 left_and_right,
-                f"{machine}.",
+                f"{_beyond(table['difference_us'], limit_us)}{machine}.",
             ]
         )
     )
+
+
+def _beyond(differences_us: pd.Series, limit_us: float) -> str:
+    """Say how far the arrows go."""
+    low, high = differences_us.min(), differences_us.max()
+    if max(-low, high) <= limit_us:
+        return ""
+    ends = " and ".join(microseconds(end, sign=True) for end in (low, high))
+    return f"Arrows: beyond the scale, as far as {ends} µs. "
 
 
 def _design(axes: Axes, own: pd.DataFrame, limit_us: float) -> None:
