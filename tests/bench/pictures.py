@@ -62,7 +62,7 @@ def everything() -> dict[str, Make]:
     made |= _all_of("two arms", run, summary)
     made |= _main_of("strange caveats", run._replace(caveats=STRANGE), summary)
     made |= _main_of("interrupted", run._replace(facts={**run.facts, "state": "interrupted"}), summary)
-    made |= _all_of("huge intervals", run, with_intervals(summary, 5e4))
+    made |= _main_of("huge intervals", run, with_intervals(summary, 5e4))
     made |= _main_of("tiny intervals", run, with_intervals(summary, 0.0))
     made |= _main_of("savings", run, with_intervals(summary, 1.0, -180.0))
     unsure = summary.assign(
@@ -74,7 +74,7 @@ def everything() -> dict[str, Make]:
     none, of_none = drawn.run(drawn.plan([]), {})
     made |= _main_of("no arm but the twins", none, of_none)
     once = run.samples[run.samples["rebuild"] == 1]
-    made |= _all_of("one build", run._replace(samples=once), summarise(once, run.plan))
+    made |= _main_of("one build", run._replace(samples=once), summarise(once, run.plan))
     odd, of_odd = drawn.run(
         drawn.plan([{"name": name, "server": "rules-only"} for name in ODD]), dict.fromkeys(ODD, 5.0)
     )
@@ -145,7 +145,7 @@ def _history(run: Run, summary: pd.DataFrame) -> dict[str, Make]:
     def past(count: int) -> list[history.Past]:
         return [history.Past(run, summary, "kernel 6.1 → 6.2" if number % 7 == 2 else "") for number in range(count)]
 
-    of = {count: past(count) for count in (1, 2, 4, 200)}
+    of = {count: past(count) for count in (1, 4, 200)}
     wild = [history.Past(run, with_intervals(summary, 1e4), "")] * 3
     return {
         f"history of {count}": lambda medium, runs=runs: history.figure(runs, ["Left out: 1 not complete."], medium)

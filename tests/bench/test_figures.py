@@ -1,6 +1,6 @@
 import re
 from collections.abc import Iterator
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import drawn
@@ -56,14 +56,12 @@ def faults(figure: object) -> list[str]:
     cut = [
         f"cut: {said}" for said, box in found if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1
     ]
-    return cut + [f"over: {one} / {other}" for (one, a), (other, b) in combinations(found, 2) if _overlap(a, b)]
-
-
-def _overlap(one: Bbox, other: Bbox) -> bool:
-    """Tell whether two boxes share more than their edges; a line of text has a point of air above and below it."""
-    across = min(one.x1, other.x1) - max(one.x0, other.x0)
-    down = min(one.y1, other.y1) - max(one.y0, other.y0)
-    return across > 1 and down > 2.5
+    corners = np.array([box.extents for _, box in found])
+    # A line of text has a point of air above and below it.
+    across = np.minimum.outer(corners[:, 2], corners[:, 2]) - np.maximum.outer(corners[:, 0], corners[:, 0])
+    down = np.minimum.outer(corners[:, 3], corners[:, 3]) - np.maximum.outer(corners[:, 1], corners[:, 1])
+    pairs = np.argwhere(np.triu((across > 1) & (down > 2.5), 1))
+    return cut + [f"over: {found[one][0]} / {found[other][0]}" for one, other in pairs]
 
 
 @pytest.fixture(scope="module")
