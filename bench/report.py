@@ -68,8 +68,9 @@ def _written(run: Run, summary: pd.DataFrame, answer: str, caveats: tuple[Caveat
     drawn = figures.draw(run, summary, compared, terms, caveats, directory)
     whole = directory / PAGE
     content = Content(run, summary, answer, caveats, drawn, compared, terms)
+    pictures = [path for each in drawn for path in each.paths]
     whole.write_text(page.render(content), encoding="utf-8")
-    return Report(run, summary, answer, caveats, compared, terms, (*paths, *drawn, whole))
+    return Report(run, summary, answer, caveats, compared, terms, (*paths, *pictures, whole))
 
 
 def _write(table: pd.DataFrame, path: Path) -> Path:

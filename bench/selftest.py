@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import msgspec
 import numpy as np
 import pandas as pd
@@ -28,6 +27,7 @@ from bench.calibration import Check, Outcome, Row
 from bench.environment import Environment
 from bench.figures import calibration as picture
 from bench.figures import style
+from bench.figures.files import save
 from bench.plan import Plan, from_dict
 from bench.progress import Progress
 from bench.records import new_directory, write_whole, writing
@@ -182,8 +182,8 @@ def _draw(rows: Sequence[Row], rebuilds: int, machine: Environment, stem: Path) 
         "The server spins for a known time before each answer; what an arm takes longer than one without is recovered.",
         f"Total time: the mean over {builds} of the median paired difference. {rest}; {machine_said}.",
     )
-    with mpl.rc_context(style.RC):
-        style.save(picture.figure(rows, "A known delay, and what is found of it", foot), stem)
+    with style.drawing():
+        save(picture.figure(rows, "A known delay, and what is found of it", foot), stem)
 
 
 def _print(rows: Sequence[Row], checks: Sequence[Check], directory: Path) -> None:

@@ -5,20 +5,30 @@ Only matplotlib's objects are used, never pyplot: no state, no display, no windo
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import matplotlib as mpl
 import pandas as pd
 
 from bench.caveats import Caveat
 from bench.decomposition import Term
 from bench.figures import ecdf, history, overhead, phases, rates, ratios, scaling, waterfall
-from bench.figures.style import RC, save
+from bench.figures.files import adaptive, save
+from bench.figures.sheet import FILE, NARROW, WIDE, Medium
+from bench.figures.style import drawing
 from bench.ratios import Row
 from bench.reader import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+class Drawn(NamedTuple):
+    """One figure: its files, and the SVGs that the page shows on a wide screen and on a narrow one."""
+
+    name: str
+    paths: Sequence[Path]
+    wide: str
+    narrow: str
 
 
 def draw(
@@ -28,28 +38,33 @@ def draw(
     terms: Sequence[Term],
     caveats: tuple[Caveat, ...],
     directory: Path,
-) -> list[Path]:
-    """Draw every figure that the run has data for into `directory`, and return the paths, the main figure first.
+) -> list[Drawn]:
+    """Draw every figure that the run has data for into `directory`, and return them, the main figure first.
 
-    Each is written as SVG and as PNG: `overhead`, `waterfall` (of `terms`), `scaling`, `phases`, `ecdf`, `ratios` (of
-    what is `compared`) and `rates`.
+    Each is written as SVG, on light and on dark ground, and as PNG: `overhead`, `waterfall` (of `terms`), `scaling`,
+    `phases`, `ecdf`, `ratios` (of what is `compared`) and `rates`.
     """
-    figures: dict[str, Callable[[], Figure]] = {"overhead": lambda: overhead.figure(run, summary, caveats)}
+    figures: dict[str, Callable[[Medium], Figure]] = {
+        "overhead": lambda medium: overhead.figure(run, summary, caveats, medium)
+    }
     if terms:
-        figures["waterfall"] = lambda: waterfall.figure(run, terms, summary, caveats)
+        figures["waterfall"] = lambda medium: waterfall.figure(run, terms, summary, caveats, medium)
     if scaling.series(run.plan):
-        figures["scaling"] = lambda: scaling.figure(run, summary, caveats)
-    figures["phases"] = lambda: phases.figure(run, summary, caveats)
-    figures["ecdf"] = lambda: ecdf.figure(run, caveats)
+        figures["scaling"] = lambda medium: scaling.figure(run, summary, caveats, medium)
+    figures["phases"] = lambda medium: phases.figure(run, summary, caveats, medium)
+    figures["ecdf"] = lambda medium: ecdf.figure(run, caveats, medium)
     if compared:
-        figures["ratios"] = lambda: ratios.figure(run, compared, caveats)
+        figures["ratios"] = lambda medium: ratios.figure(run, compared, caveats, medium)
     if len(run.rates):
-        figures["rates"] = lambda: rates.figure(run, run.rates, caveats)
-    with mpl.rc_context(RC):
-        return [path for name, make in figures.items() for path in save(make(), directory / name)]
+        figures["rates"] = lambda medium: rates.figure(run, run.rates, caveats, medium)
+    with drawing():
+        return [
+            Drawn(name, save(make(FILE), directory / name), adaptive(make(WIDE)), adaptive(make(NARROW)))
+            for name, make in figures.items()
+        ]
 
 
 def draw_history(runs: Sequence[history.Past], left_out: Sequence[str], stem: Path) -> list[Path]:
     """Draw runs of one plan over time into `stem`.svg and `stem`.png, and return the paths."""
-    with mpl.rc_context(RC):
-        return save(history.figure(runs, left_out), stem)
+    with drawing():
+        return save(history.figure(runs, left_out, FILE), stem)

@@ -1,140 +1,166 @@
-"""The main figure: what each arm adds to a request, with its interval, every rebuild, and the band of the A/A noise."""
+"""The main figure: what each arm adds to a request, with its interval, every lab build, and the band of the A/A noise.
 
-from typing import Any, Final
+All panels have one linear axis, so that lengths compare. Where that leaves the rules no more than a hair's breadth, the
+same is drawn again close to 0.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import NullLocator
 
 from bench import statistics
 from bench.caveats import Caveat
-from bench.figures import style
+from bench.figures import scales, style
+from bench.figures.foot import captured_client_note, footer
+from bench.figures.once import once
+from bench.figures.rows import Cell, Panel, arm_labels, interval, panels, whisker
+from bench.figures.sheet import Handle, Medium, Sheet, floor_handle, headed
 from bench.plan import Plan
 from bench.reader import Run
 from bench.statistics import Floats
-from bench.summary import Row, microseconds, rows
+from bench.summary import Row, rows
 from bench.verdict import Verdict
 
-_PANELS: Final = (("new", "connect"), ("new", "total"), ("keep-alive", "total"))
-_TITLES: Final = {
-    ("new", "connect"): "new connection: connect",
-    ("new", "total"): "new connection: total",
-    ("keep-alive", "total"): "kept-alive connection: total",
-}
+Key = tuple[str, str, str]
 
-_LOOK: Final = {
-    Verdict.CHANGED: (style.VERMILION, "D", style.VERMILION),
-    Verdict.EQUIVALENT: (style.BLUE, "o", "white"),
-    Verdict.INCONCLUSIVE: (style.GREY, "s", "white"),
-}
-"""Colour, marker and fill of each verdict: told apart by shape as well."""
-
-_LINEAR_US: Final = 5.0
-"""The axis is linear up to here and logarithmic beyond: rules cost about one µs and proxies a hundred."""
-
-_TICKS_US: Final = (5, 20, 100, 500, 2_000, 10_000, 50_000)
+_JUDGED: Final = (Verdict.CHANGED, Verdict.EQUIVALENT, Verdict.INCONCLUSIVE)
+_DECADES: Final = 5
+"""The axis is drawn a second time, close to 0, if it is this many times as long as what matters there."""
 
 
-def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...]) -> Figure:
+class Data(NamedTuple):
+    """What is drawn: rows of the summary, and the median difference of each lab build, by arm, connection, phase."""
+
+    table: Mapping[Key, Row]
+    builds: Mapping[Key, Floats]
+
+
+def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium: Medium) -> Figure:
     """Draw the paired differences to the reference: a panel per quantity, a row per arm."""
     plan = run.plan
-    panels = [panel for panel in _PANELS if panel[0] in plan.connections]
+    quantities = [each for each in style.OVERHEADS if each[0] in plan.connections]
     names = [arm.name for arm in plan.arms if arm.name != plan.reference]
-    by_rebuild = statistics.rebuild_medians(run.samples, plan.reference)
-    medians = dict(zip(by_rebuild.index, by_rebuild.to_numpy(dtype=float), strict=True))
-    table = rows(summary)
-    foot = style.footer(run, caveats, style.captured_client_note(plan), _verdict_note(plan))
-    result, grid = style.canvas(run, len(panels), 2.0 + 0.62 * len(names), foot, share_y=True)
-    shown = [(name, *panel) for name in names for panel in panels if table[(name, *panel)].verdict in _LOOK]
-    ends = [(table[key].low_us, table[key].high_us) for key in shown]
-    limits = _limits(np.concatenate([np.ravel(ends), *(medians[key] for key in shown)]))
-    for axes, panel in zip(grid, panels, strict=True):
-        _axis(axes, limits, panel)
-        for number, name in enumerate(names):
-            row = table[name, *panel]
-            if (name, *panel) in shown:  # an arm that was never measured has nothing to draw
-                _arm(axes, number, row, medians[name, *panel])
-        floor_us = table[plan.twin, *panel].floor_us
-        axes.axvspan(-floor_us, floor_us, color=style.SKY, alpha=0.45, linewidth=0, zorder=0)
-    style.name_arms(grid[0], plan, names)
-    style.headline(
-        result,
+    data = Data(rows(summary), builds(run))
+    sheet = headed(
+        medium,
         run,
         "What interception adds to a request",
-        f"median difference to {plan.reference} in µs, request by request; mean and 95 % interval over lab builds",
+        f"median difference to {plan.reference}, request by request, in µs; mean and 95 % interval over lab builds",
     )
-    _legend(result)
-    return result
+    sheet.key(_key())
+    shown = [(name, *each) for name in names for each in quantities if data.table[name, *each].verdict in _JUDGED]
+    whole = _limits(data, shown)
+    _block(sheet, run.plan, names, quantities, data, whole)
+    near_us = close_to_zero([data.table[plan.twin, *each] for each in quantities], whole)
+    near = [name for name in names if any(abs(data.table[name, *each].overhead_us) < near_us for each in quantities)]
+    if near:
+        sheet.down_in += 0.12
+        sheet.text(f"The same, close to 0: \N{PLUS-MINUS SIGN}{near_us:g} µs", size=12, bold=True)
+        _block(sheet, run.plan, near, quantities, data, (-near_us, near_us), numbers=False)
+    return sheet.finish(footer(run, caveats, captured_client_note(plan), _verdict_note(plan)))
+
+
+def builds(run: Run) -> dict[Key, Floats]:
+    """Return the median difference to the reference in each lab build, by arm, connection and phase."""
+    return _builds(run.plan.reference)(run.samples)
+
+
+@cache
+def _builds(reference: str) -> Callable[[pd.DataFrame], dict[Key, Floats]]:
+    def compute(samples: pd.DataFrame) -> dict[Key, Floats]:
+        found = statistics.rebuild_medians(samples, reference)
+        return dict(zip(found.index, found.to_numpy(dtype=float), strict=True))
+
+    return once(compute)
+
+
+def close_to_zero(twins: Sequence[Row], whole: tuple[float, float]) -> float:
+    """Return how far from 0 a closer look reaches, in µs: what floors and margins ask for; 0 if none is needed."""
+    known = [us for row in twins for us in (row.floor_us, row.margin_us) if np.isfinite(us)]
+    near_us = scales.round_up(3 * max(known, default=1.0))
+    return near_us if max(map(abs, whole)) > _DECADES * near_us else 0.0
+
+
+def _block(
+    sheet: Sheet,
+    plan: Plan,
+    names: Sequence[str],
+    quantities: Sequence[tuple[str, str]],
+    data: Data,
+    limits: tuple[float, float],
+    *,
+    numbers: bool = True,
+) -> None:
+    """Draw a panel per quantity, all with one axis."""
+    shown = []
+    for each in quantities:
+        cells = [_cell(data.table[name, *each]) for name in names] if numbers else ()
+        shown.append(Panel(style.OVERHEADS[each], f"µs more than {plan.reference}", cells))
+    looks = style.looks(plan)
+    sheet_panels = panels(sheet, arm_labels(plan, names), shown)
+    for (axes, width_in), each in zip(sheet_panels, quantities, strict=True):
+        scales.linear(axes, "x", limits, width_in, sign=True)
+        twin = data.table[plan.twin, *each]
+        axes.axvspan(-twin.floor_us, twin.floor_us, color=style.FLOOR, linewidth=0, zorder=0)
+        for side in (-1, 1):
+            axes.axvline(side * twin.margin_us, color=style.GREY, linewidth=0.8, linestyle=":", zorder=1)
+        axes.axvline(0, color=style.BLACK, linewidth=0.9, zorder=1)
+        for number, name in enumerate(names):
+            if (name, *each) in data.builds and data.table[name, *each].verdict in _JUDGED:
+                _arm(axes, number, data.table[name, *each], data.builds[name, *each], looks[name].colour)
+
+
+def _cell(row: Row) -> Cell:
+    """Write the numbers of an arm; one that was never measured has none."""
+    return interval(row.overhead_us, row.low_us, row.high_us) if row.verdict in _JUDGED else Cell("not measured")
+
+
+def _limits(data: Data, shown: Sequence[Key]) -> tuple[float, float]:
+    """Give all panels one range, so that lengths compare: every build, and of intervals what leaves those room."""
+    points = [float(us) for key in shown for us in (*data.builds[key], data.table[key].overhead_us)]
+    ends = [us for key in shown for us in (data.table[key].low_us, data.table[key].high_us)]
+    return scales.around(scales.clipped(points, ends), least=10.0)
+
+
+def _arm(axes: Axes, number: int, row: Row, builds: Floats, colour: str) -> None:
+    low, high = axes.get_xlim()
+    # Builds alternate between three heights, for dots that would hide each other.
+    dots = [(us, number + 0.09 * (k % 3 - 1)) for k, us in enumerate(builds) if low <= us <= high]
+    axes.scatter([us for us, _ in dots], [y for _, y in dots], s=11, color=colour, alpha=0.3, linewidth=0, zorder=2)
+    mean_us = row.overhead_us
+    axes.barh(number, mean_us, height=0.14, color=colour, alpha=0.35, linewidth=0, zorder=1.5)
+    interval_us = (mean_us, mean_us) if np.isnan(row.low_us) else (row.low_us, row.high_us)
+    whisker(axes, number, interval_us, colour=colour, width=3.5)
+    if low <= mean_us <= high:
+        look = _verdict_look(Verdict(row.verdict), colour)
+        axes.plot([mean_us], [number], zorder=5, linestyle="", **look)
+
+
+def _verdict_look(verdict: Verdict, colour: str) -> dict[str, Any]:
+    """Tell verdicts apart by shape and filling; the colour is the arm's."""
+    marker = {Verdict.CHANGED: "D", Verdict.EQUIVALENT: "o", Verdict.INCONCLUSIVE: "s"}[verdict]
+    fill = colour if verdict == Verdict.CHANGED else style.WHITE
+    return {"marker": marker, "color": colour, "markerfacecolor": fill, "markersize": 6.5, "mew": 1.5}
 
 
 def _verdict_note(plan: Plan) -> str:
     return (
-        f"Equivalent: the interval lies within the margin, \N{PLUS-MINUS SIGN}{plan.margin_us:g} µs or "
-        f"{100 * plan.margin_ratio:g} % of {plan.reference}'s median if that is more. "
-        "Changed: the interval excludes 0, and the difference is over margin and floor."
+        f"Equivalent: the interval lies within the margin (dotted), \N{PLUS-MINUS SIGN}{plan.margin_us:g} µs or "
+        f"{100 * plan.margin_ratio:g} % of {plan.reference}'s median if that is more. Changed: the interval excludes "
+        "0, and the difference is over margin and floor. An arrow: it goes on beyond the axis."
     )
 
 
-def _limits(shown: Floats) -> tuple[float, float]:
-    """Give all panels one range, so that lengths compare; at least the linear part, and room for the labels."""
-    return min(-_LINEAR_US, 1.3 * float(np.nanmin(shown))), max(2 * _LINEAR_US, 1.6 * float(np.nanmax(shown)))
-
-
-def _axis(axes: Axes, limits: tuple[float, float], panel: tuple[str, str]) -> None:
-    axes.set_xscale("symlog", linthresh=_LINEAR_US, linscale=0.8)
-    axes.set_xlim(*limits)
-    shown = [t for t in (*(-t for t in reversed(_TICKS_US)), 0, *_TICKS_US) if limits[0] <= t <= limits[1]]
-    axes.set_xticks(shown, [microseconds(t, sign=t != 0).removesuffix(".0") for t in shown])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.grid(axis="x", color=style.PALE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.axvline(0, color=style.BLACK, linewidth=0.9, zorder=1)
-    axes.spines["left"].set_visible(False)
-    axes.set_title(_TITLES[panel])
-    axes.set_xlabel(f"µs (linear to \N{PLUS-MINUS SIGN}{_LINEAR_US:.0f}, then logarithmic)", fontsize=9)
-
-
-def _arm(axes: Axes, number: int, row: Row, medians: Floats) -> None:
-    colour, marker, fill = _LOOK[Verdict(row.verdict)]
-    # Rebuilds alternate between three heights, for dots that would hide each other.
-    heights = [number + 0.07 * (k % 3 - 1) for k in range(len(medians))]
-    axes.scatter(medians, heights, s=11, color=colour, alpha=0.3, linewidth=0, zorder=2)
-    mean_us, low_us, high_us = row.overhead_us, row.low_us, row.high_us
-    axes.plot([low_us, high_us], [number, number], color=colour, linewidth=3.5, solid_capstyle="butt", zorder=3)
-    axes.plot([mean_us], [number], marker=marker, color=colour, markerfacecolor=fill, markersize=7, mew=1.6, zorder=4)
-    interval = f"[{microseconds(low_us)}, {microseconds(high_us)}]"
-    text = f"{microseconds(mean_us, sign=True)} µs  {'no interval' if np.isnan(low_us) else interval}"
-    right = axes.transScale.transform((mean_us, 0))[0] > axes.transScale.transform((4 * _LINEAR_US, 0))[0]
-    place: dict[str, Any] = {"ha": "right" if right else "left", "xytext": (14 if right else 5, 8)}
-    axes.annotate(
-        text,
-        (mean_us if right else max(mean_us, 0.0), number),
-        textcoords="offset points",
-        fontsize=9,
-        color=colour,
-        **place,
-    )
-
-
-def _legend(figure: Figure) -> None:
-    handles: list[Line2D | Patch] = []
-    for verdict, (colour, marker, fill) in _LOOK.items():
-        look: dict[str, Any] = {"color": colour, "marker": marker, "markerfacecolor": fill, "linewidth": 3}
-        handles.append(Line2D([], [], label=str(verdict), markersize=6.5, **look))
-    handles.append(
-        Line2D([], [], color=style.GREY, marker="o", alpha=0.4, linestyle="", markersize=4, label="one lab build")
-    )
-    handles.append(Patch(color=style.SKY, alpha=0.45, linewidth=0, label="A/A noise floor"))
-    height = figure.get_figheight()
-    figure.legend(
-        handles=handles,
-        loc="upper right",
-        bbox_to_anchor=(0.985, 1 - 0.12 / height),
-        ncols=5,
-        frameon=False,
-        fontsize=9,
-    )
+def _key() -> list[Handle]:
+    handles: list[Handle] = [
+        Line2D([], [], label=str(verdict), linewidth=3, **_verdict_look(verdict, style.GREY)) for verdict in _JUDGED
+    ]
+    dot: dict[str, Any] = {"color": style.GREY, "marker": "o", "alpha": 0.4, "linestyle": "", "markersize": 4}
+    margin = Line2D([], [], color=style.GREY, linewidth=0.8, linestyle=":", label="margin")
+    return [*handles, Line2D([], [], label="one lab build", **dot), floor_handle(), margin]

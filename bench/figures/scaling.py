@@ -1,33 +1,38 @@
 """How the cost of the rules grows with their number: overhead against extra rules, a line per kind of arm."""
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 from msgspec import structs
 
-from bench import statistics
 from bench.arm import Arm
 from bench.caveats import Caveat
-from bench.figures import style
+from bench.figures import scales, style
+from bench.figures.foot import captured_client_note, footer
+from bench.figures.overhead import builds
+from bench.figures.sheet import Handle, Medium, across, floor_handle, headed
+from bench.figures.style import Look
 from bench.plan import Plan
 from bench.reader import Run
 from bench.statistics import Floats
 from bench.summary import Row, rows
 
-_PANELS: Final = (("new", "connect"), ("new", "total"), ("keep-alive", "total"))
-_TITLES: Final = {
-    ("new", "connect"): "new connection: connect",
-    ("new", "total"): "new connection: total",
-    ("keep-alive", "total"): "kept-alive connection: total",
-}
-_COLOURS: Final = (style.VERMILION, style.BLUE, style.GREEN, style.PURPLE, style.ORANGE)
-_MARKERS: Final = ("o", "s", "D", "^", "v")
+_LEAST_US: Final = 10.0
+"""A panel in which nothing happens is not blown up until its noise looks like a slope."""
+
+
+class Point(NamedTuple):
+    """One arm: its number of rules, its row of the summary, and the median difference of each lab build."""
+
+    rules: int
+    row: Row
+    builds: Floats
 
 
 def series(plan: Plan) -> dict[str, list[Arm]]:
@@ -44,68 +49,73 @@ def series(plan: Plan) -> dict[str, list[Arm]]:
     return {arms[0].name.rstrip("0123456789").rstrip("-"): arms for arms in long if arms[-1].extra_rules}
 
 
-def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...]) -> Figure:
+def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium: Medium) -> Figure:
     """Draw a panel per quantity: the overhead with its interval and every lab build, on a logarithmic axis of rules."""
     plan = run.plan
-    panels = [panel for panel in _PANELS if panel[0] in plan.connections]
+    quantities = [each for each in style.OVERHEADS if each[0] in plan.connections]
     groups = series(plan)
+    looks = dict(zip(groups, style.in_turn(len(groups)), strict=True))  # a line is a group of arms, none of them itself
     counts = sorted({arm.extra_rules for arms in groups.values() for arm in arms})
     table = rows(summary)
-    by_rebuild = statistics.rebuild_medians(run.samples, plan.reference)
-    medians = dict(zip(by_rebuild.index, by_rebuild.to_numpy(dtype=float), strict=True))
-    foot = style.footer(run, caveats, style.captured_client_note(plan))
-    result, grid = style.canvas(run, len(panels), 5.2, foot)
-    result.subplots_adjust(left=0.06, right=0.975, wspace=0.17)
-    for axes, panel in zip(grid, panels, strict=True):
-        for number, arms in enumerate(groups.values()):
-            _line(axes, number, [(arm, table[arm.name, *panel], medians.get((arm.name, *panel))) for arm in arms])
-        floor_us = table[plan.twin, *panel].floor_us
-        axes.axhspan(-floor_us, floor_us, color=style.SKY, alpha=0.45, linewidth=0, zorder=0)
-        axes.axhline(0, color=style.BLACK, linewidth=0.9, zorder=1)
-        _axis(axes, counts, panel)
-    grid[0].set_ylabel(f"µs more than {plan.reference}")
-    style.headline(
-        result,
+    medians = builds(run)
+    sheet = headed(
+        medium,
         run,
         "What more rules cost",
-        f"median difference to {plan.reference}, request by request; mean and 95 % interval over lab builds",
+        f"µs more than {plan.reference}, median difference request by request; mean and 95 % interval over lab builds",
     )
-    handles: list[Line2D | Patch] = [
-        Line2D([], [], color=_COLOURS[number % 5], marker=_MARKERS[number % 5], label=name)
-        for number, name in enumerate(groups)
+    sheet.key(_key(looks))
+    titles = [style.OVERHEADS[each] for each in quantities]
+    height_in = 2.6 if medium.stacked else 3.6
+    made = across(sheet, titles, height_in=height_in, below="extra rules in the pod (logarithmic)")
+    for (axes, width_in), each in zip(made, quantities, strict=True):
+        lines = [
+            [
+                Point(arm.extra_rules, table[arm.name, *each], medians.get((arm.name, *each), np.array([])))
+                for arm in arms
+            ]
+            for arms in groups.values()
+        ]
+        points = [us for line in lines for point in line for us in (*point.builds, point.row.overhead_us)]
+        ends = [us for line in lines for point in line for us in (point.row.low_us, point.row.high_us)]
+        scales.linear(axes, "y", scales.around(scales.clipped(points, ends), least=_LEAST_US), height_in, sign=True)
+        for number, (line, look) in enumerate(zip(lines, looks.values(), strict=True)):
+            _line(axes, number, line, look)
+        floor_us = table[plan.twin, *each].floor_us
+        axes.axhspan(-floor_us, floor_us, color=style.FLOOR, linewidth=0, zorder=0)
+        axes.axhline(0, color=style.BLACK, linewidth=0.9, zorder=1)
+        _counts(axes, counts, width_in)
+    return sheet.finish(footer(run, caveats, captured_client_note(plan)))
+
+
+def _key(looks: dict[str, Look]) -> list[Handle]:
+    return [
+        *(Line2D([], [], color=look.colour, marker=look.marker, label=name) for name, look in looks.items()),
+        floor_handle(),
     ]
-    handles.append(Patch(color=style.SKY, alpha=0.45, linewidth=0, label="A/A noise floor"))
-    place: dict[str, Any] = {"loc": "upper right", "bbox_to_anchor": (0.985, 1 - 0.12 / result.get_figheight())}
-    result.legend(handles=handles, ncols=len(handles), frameon=False, **place)
-    return result
 
 
-def _line(axes: Axes, number: int, points: list[tuple[Arm, Row, Floats | None]]) -> None:
+def _line(axes: Axes, number: int, points: Sequence[Point], look: Look) -> None:
     """Draw one group; groups stand a little beside each other, so that none hides another's intervals."""
-    colour, marker = _COLOURS[number % 5], _MARKERS[number % 5]
     # In the symlog axis' own scale: a tenth of the step from 0 to 1 rule, or 4 % of a larger number.
-    places = [arm.extra_rules * (1 + 0.04 * number) if arm.extra_rules else 0.1 * number for arm, _, _ in points]
-    for place, (_, row, medians) in zip(places, points, strict=True):
-        if medians is not None:
-            axes.scatter([place] * len(medians), medians, s=11, color=colour, alpha=0.25, linewidth=0, zorder=2)
-        axes.plot([place] * 2, [row.low_us, row.high_us], color=colour, linewidth=2.5, zorder=3)
-    means = [row.overhead_us for _, row, _ in points]
-    look: dict[str, Any] = {"marker": marker, "markerfacecolor": "white", "markersize": 7, "mew": 1.6}
-    axes.plot(places, means, color=colour, linewidth=1.6, zorder=4, **look)
+    places = [point.rules * (1 + 0.04 * number) if point.rules else 0.1 * number for point in points]
+    for place, point in zip(places, points, strict=True):
+        builds: dict[str, Any] = {"s": 11, "color": look.colour, "alpha": 0.25, "linewidth": 0, "zorder": 2}
+        axes.scatter([place] * len(point.builds), point.builds, **builds)
+        axes.plot([place] * 2, [point.row.low_us, point.row.high_us], color=look.colour, linewidth=2.5, zorder=3)
+    means = [point.row.overhead_us for point in points]
+    shape: dict[str, Any] = {"marker": look.marker, "markerfacecolor": style.WHITE, "markersize": 6.5, "mew": 1.6}
+    axes.plot(places, means, color=look.colour, linewidth=1.6, zorder=4, **shape)
 
 
-def _axis(axes: Axes, counts: list[int], panel: tuple[str, str]) -> None:
+def _counts(axes: Axes, counts: list[int], width_in: float) -> None:
+    low, high = -0.4 if counts[0] == 0 else 0.7 * counts[0], 1.6 * counts[-1]
     axes.set_xscale("symlog", linthresh=1, linscale=0.4)
-    axes.set_xlim(-0.4 if counts[0] == 0 else 0.7 * counts[0], 1.6 * counts[-1])
-    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.set_xlim(low, high)
+    at = axes.get_xaxis().get_transform().transform
+    start, end = at([low, high])
+    places_in = [float(width_in * (place - start) / (end - start)) for place in at(counts)]
+    labels = [f"{count:,}" for count in counts]
+    kept = scales.thinned(places_in, labels, width_in)
+    axes.set_xticks([counts[each] for each in kept], [labels[each] for each in kept], fontsize=scales.TICK_SIZE)
     axes.xaxis.set_minor_locator(NullLocator())
-    # A panel in which nothing happens is not blown up until its noise looks like a slope.
-    low_us, high_us = axes.get_ylim()
-    missing_us = max(0.0, 10.0 - (high_us - low_us))
-    axes.set_ylim(low_us - missing_us / 2, high_us + missing_us / 2)
-    axes.grid(color=style.PALE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.set_title(_TITLES[panel])
-    axes.set_xlabel("extra rules in the pod (logarithmic)")
-    if not np.isfinite(axes.get_ylim()).all():
-        axes.set_ylim(-10, 10)

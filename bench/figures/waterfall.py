@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,14 @@ from matplotlib.patches import Patch
 
 from bench.caveats import Caveat
 from bench.decomposition import Term
-from bench.figures import style
+from bench.figures import scales, style
+from bench.figures.foot import captured_client_note, footer
+from bench.figures.rows import Cell, Label, Panel, interval, panels, whisker
+from bench.figures.sheet import Handle, Medium, headed
 from bench.plan import Plan
 from bench.reader import Run
-from bench.summary import Row, microseconds, rows
+from bench.summary import Row, rows
 
-_PANELS: Final = (("new", "connect"), ("new", "starttransfer"), ("new", "total"), ("keep-alive", "total"))
 _TITLES: Final = {
     ("new", "connect"): "new: connect",
     ("new", "starttransfer"): "new: first byte",
@@ -28,32 +30,63 @@ _TITLES: Final = {
 _ADDS, _SAVES, _DOUBTFUL, _WHOLE = style.ORANGE, style.SKY, style.PALE, style.GREY
 
 
-def figure(run: Run, terms: Sequence[Term], summary: pd.DataFrame, caveats: tuple[Caveat, ...]) -> Figure:
+class Bar(NamedTuple):
+    """A length in a panel: where it starts, and its estimate with the interval, all in µs."""
+
+    start_us: float
+    mean_us: float
+    low_us: float
+    high_us: float
+
+
+def figure(
+    run: Run, terms: Sequence[Term], summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium: Medium
+) -> Figure:
     """Draw a panel per connection and phase, each to its own scale, with a bar per term.
 
     Where the plan's terms add up to one arm, a bar starts where the last one ended, and below them stands that arm's
     own overhead. Where they do not, every bar starts at 0.
     """
     known = {(each.term, each.connection, each.phase): each for each in terms}
-    panels = [panel for panel in _PANELS if any(key[1:] == panel for key in known)]
+    quantities = [each for each in _TITLES if any(key[1:] == each for key in known)]
     names = list(dict.fromkeys(each.term for each in terms))
     whole = adds_up_to(run.plan)
-    foot = style.footer(run, caveats, _how_to_read(whole), style.captured_client_note(run.plan))
-    result, grid = style.canvas(run, len(panels), 2.0 + 0.5 * (len(names) + bool(whole)), foot, share_y=True)
-    labels = [*names, f"{whole}, by itself"] if whole else names
-    result.subplots_adjust(left=(0.4 + 0.1 * max(map(len, labels))) / result.get_figwidth())
-    table = rows(summary)
-    for axes, panel in zip(grid, panels, strict=True):
-        total = table[whole, *panel] if whole else None
-        _panel(axes, [known.get((name, *panel)) for name in names], total, len(panels))
-        axes.set_title(_TITLES[panel])
-        axes.set_xlabel(f"µs added to {run.plan.reference}" if whole else "µs", fontsize=9)
-    grid[0].set_ylim(len(labels) - 0.4, -0.75)
-    grid[0].set_yticks(range(len(labels)), labels, fontsize=11)
     title = "What interception costs, step by step" if whole else "What each part costs"
-    style.headline(result, run, title, "µs that each part adds, mean and 95 % interval over lab builds")
-    _legend(result, whole)
-    return result
+    sheet = headed(medium, run, title, "µs that each part adds, mean and 95 % interval over lab builds; own scales")
+    sheet.key(_key(whole))
+    labels = [Label(name) for name in names]
+    table = rows(summary)
+    if whole:
+        labels.append(Label(f"{whole}, by itself", look=style.looks(run.plan)[whole]))
+    bars = {
+        each: _bars([known.get((name, *each)) for name in names], table[whole, *each] if whole else None)
+        for each in quantities
+    }
+    unit = f"µs added to {run.plan.reference}" if whole else "µs"
+    shown = [Panel(_TITLES[each], unit, [_cell(bar) for bar in bars[each]]) for each in quantities]
+    for (axes, width_in), each in zip(panels(sheet, labels, shown, 0.46), quantities, strict=True):
+        _panel(axes, bars[each], width_in, whole=bool(whole), thick=0.34 if medium.stacked else 0.56)
+    return sheet.finish(footer(run, caveats, _how_to_read(whole), captured_client_note(run.plan)))
+
+
+def _cell(bar: Bar | None) -> Cell:
+    return Cell("n/a") if bar is None else interval(bar.mean_us, bar.low_us, bar.high_us)
+
+
+def _bars(terms: Sequence[Term | None], whole: Row | None) -> list[Bar | None]:
+    """Place the terms, and below them the whole; what is not known has no bar."""
+    placed: list[Bar | None] = []
+    start_us = 0.0
+    for term in terms:
+        if term is None or np.isnan(term.mean_us):
+            placed.append(None)
+            continue
+        placed.append(Bar(start_us, term.mean_us, term.low_us, term.high_us))
+        start_us += term.mean_us if whole is not None else 0.0
+    if whole is not None:
+        known = not np.isnan(whole.overhead_us)
+        placed.append(Bar(0.0, whole.overhead_us, whole.low_us, whole.high_us) if known else None)
+    return placed
 
 
 def adds_up_to(plan: Plan) -> str:
@@ -79,8 +112,8 @@ def _how_to_read(whole: str) -> str:
     )
 
 
-def _legend(result: Figure, whole: str) -> None:
-    handles: list[Patch | Line2D] = [
+def _key(whole: str) -> list[Handle]:
+    handles: list[Handle] = [
         Patch(facecolor=_ADDS, label="adds"),
         Patch(facecolor=_SAVES, label="saves"),
         Patch(facecolor=_DOUBTFUL, edgecolor=style.GREY, hatch="////", label="interval holds 0"),
@@ -88,59 +121,27 @@ def _legend(result: Figure, whole: str) -> None:
     ]
     if whole:
         handles.insert(3, Patch(facecolor=_WHOLE, label="everything together"))
-    place: dict[str, Any] = {"loc": "upper right", "bbox_to_anchor": (0.985, 1 - 0.12 / result.get_figheight())}
-    result.legend(handles=handles, ncols=len(handles), frameon=False, fontsize=9, **place)
+    return handles
 
 
-def _panel(axes: Axes, terms: Sequence[Term | None], whole: Row | None, panels: int) -> None:
-    start_us = 0.0
-    reached = [0.0]
-    for number, term in enumerate(terms):
-        if term is None or np.isnan(term.mean_us):
-            axes.annotate("n/a", (start_us, number), (4, 0), textcoords="offset points", va="center", color=style.GREY)
-            continue
-        end_us = start_us + term.mean_us
-        colour = _ADDS if term.mean_us > 0 else _SAVES
-        reached += _bar(axes, number, start_us, (term.mean_us, term.low_us, term.high_us), colour)
-        if whole is not None:
-            axes.plot([end_us] * 2, [number - 0.28, number + 1.28], color=style.GREY, linewidth=0.8, zorder=1)
-            start_us = end_us
-    if whole is not None and not np.isnan(whole.overhead_us):
-        found = (whole.overhead_us, whole.low_us, whole.high_us)
-        reached += _bar(axes, len(terms), 0.0, found, _WHOLE)
-    low_us, high_us = min(reached), max(reached)
-    # Room at the right for the label of the longest bar, which is as wide in a narrow panel as in a wide one.
-    room = 0.31 * panels
-    axes.set_xlim(low_us - 0.06 * (high_us - low_us), high_us + room * (high_us - low_us))
+def _panel(axes: Axes, bars: Sequence[Bar | None], width_in: float, *, whole: bool, thick: float) -> None:
+    known = [bar for bar in bars if bar is not None]
+    points = [us for bar in known for us in (bar.start_us, bar.start_us + bar.mean_us)]
+    ends = [bar.start_us + us for bar in known for us in (bar.low_us, bar.high_us)]
+    scales.linear(axes, "x", scales.around(scales.clipped(points, ends), least=2.0), width_in)
     axes.axvline(0, color=style.BLACK, linewidth=0.9, zorder=1)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x", color=style.PALE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.locator_params(axis="x", nbins=4)
-
-
-def _bar(axes: Axes, number: int, start_us: float, found: tuple[float, float, float], colour: str) -> list[float]:
-    """Draw a length from `start_us` with its interval and its numbers; return how far they reach."""
-    mean_us, low_us, high_us = found
-    doubtful = not (low_us > 0 or high_us < 0)
-    look: dict[str, Any] = {"color": _DOUBTFUL, "edgecolor": style.GREY, "hatch": "////", "linewidth": 0.6}
-    axes.barh(
-        number,
-        mean_us,
-        left=start_us,
-        height=0.56,
-        zorder=2,
-        **(look if doubtful else {"color": colour, "linewidth": 0}),
-    )
-    ends = [start_us, start_us + mean_us]
-    interval = "[?]"
-    if not np.isnan(low_us):
-        whisker = [start_us + low_us, start_us + high_us]
-        axes.plot(whisker, [number] * 2, color=style.BLACK, marker="|", markersize=7, linewidth=1.3, zorder=3)
-        ends += whisker
-        interval = f"[{microseconds(low_us)}, {microseconds(high_us)}]"
-    place: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
-    weight = "bold" if colour == _WHOLE else "normal"
-    text = f"{microseconds(mean_us, sign=True)} {interval}"
-    axes.annotate(text, (max(ends), number), fontsize=8.5, fontweight=weight, zorder=5, **place)
-    return ends
+    for number, bar in enumerate(bars):
+        if bar is None:
+            continue
+        last = whole and number == len(bars) - 1
+        colour = _WHOLE if last else (_ADDS if bar.mean_us > 0 else _SAVES)
+        doubtful = not (bar.low_us > 0 or bar.high_us < 0)
+        look: dict[str, Any] = {"color": colour, "linewidth": 0}
+        if doubtful:
+            look = {"facecolor": _DOUBTFUL, "edgecolor": style.GREY, "hatch": "////", "linewidth": 0.6}
+        axes.barh(number, bar.mean_us, left=bar.start_us, height=thick, zorder=2, **look)
+        interval_us = (bar.start_us + bar.low_us, bar.start_us + bar.high_us)
+        whisker(axes, number, interval_us, colour=style.BLACK, width=1.3)
+        if whole and not last:
+            end_us = bar.start_us + bar.mean_us
+            axes.plot([end_us] * 2, [number - 0.28, number + 1.28], color=style.GREY, linewidth=0.8, zorder=1)

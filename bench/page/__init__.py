@@ -12,6 +12,8 @@ import pandas as pd
 
 from bench.caveats import Caveat
 from bench.decomposition import Term
+from bench.figures import Drawn
+from bench.figures.foot import closed_loop, identity
 from bench.page import about, answer, tables
 from bench.page.html import Markup, element, join, section
 from bench.page.pictures import pictures
@@ -20,16 +22,26 @@ from bench.reader import Run
 
 _STYLE: Final = Path(__file__).with_name("style.css")
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_SECTIONS: Final = {
+    "verdicts": "Verdicts",
+    "figures": "Figures",
+    "numbers": "Numbers",
+    "caveats": "Caveats",
+    "method": "How it was measured",
+    "environment": "Environment",
+    "repeat": "How to repeat it",
+}
+_CAVEATS_LINK: Final = element("a", "Caveats", href="#caveats")
 
 
 class Content(NamedTuple):
-    """What a page is made of: `answer` is the long sentence, `figures` are paths of which the SVGs are embedded."""
+    """What a page is made of: `answer` is the long sentence, `figures` are embedded, the main one first."""
 
     run: Run
     summary: pd.DataFrame
     answer: str
     caveats: Sequence[Caveat]
-    figures: Sequence[Path]
+    figures: Sequence[Drawn]
     ratios: Sequence[Ratio] = ()
     terms: Sequence[Term] = ()
 
@@ -57,14 +69,15 @@ def _body(content: Content) -> Iterator[Markup]:
         answer.cards(summary, run.plan),
         element("details", element("summary", "The same in words"), element("p", content.answer)),
     )
+    yield _contents(content.figures)
     sections = [
-        section("verdicts", "Verdicts", *verdicts),
-        section("figures", "Figures", pictures(content.figures, said)),
-        section("numbers", "Numbers", *_numbers(content)),
-        section("caveats", "Caveats", about.caveats(content.caveats)),
-        section("method", "How it was measured", *about.method(run, summary)),
-        section("environment", "Environment", about.environment(run.facts)),
-        section("repeat", "How to repeat it", *about.repeat(run)),
+        _section("verdicts", *verdicts),
+        _section("figures", pictures(content.figures, said), _under_figures(run)),
+        _section("numbers", *_numbers(content)),
+        _section("caveats", about.caveats(content.caveats)),
+        _section("method", *about.method(run, summary)),
+        _section("environment", about.environment(run.facts)),
+        _section("repeat", *about.repeat(run)),
     ]
     yield element("main", Markup("\n"), *(join((each, Markup("\n"))) for each in sections))
     yield element("footer", element("p", f"Made by sidelab from the files of {run.directory.name} alone."))
@@ -85,6 +98,33 @@ def _header(content: Content, said: str) -> Iterator[Markup]:
     count = f"{len(content.caveats)} caveat{'s' if len(content.caveats) != 1 else ''}"
     facts = f"{started} UTC · {machine} · {builds} lab builds · {len(run.samples):,} requests · "
     yield element("p", facts, element("a", count, href="#caveats"), class_="facts")
+
+
+def _section(name: str, *children: str) -> Markup:
+    return section(name, _SECTIONS[name], *children)
+
+
+def _contents(figures: Sequence[Drawn]) -> Markup:
+    """List the sections, and within them the figures."""
+    items = []
+    for name, title in _SECTIONS.items():
+        parts = [element("a", title, href=f"#{name}")]
+        if name == "figures":
+            links = [element("a", each.name, href=f"#figure-{each.name}") for each in figures]
+            parts.append(element("span", " (", join(_between(links, ", ")), ")", class_="what"))
+        items.append(element("li", *parts))
+    return element("nav", element("ul", *items), aria_label="Contents")
+
+
+def _between(parts: Sequence[Markup], comma: str) -> Iterator[str]:
+    for number, part in enumerate(parts):
+        yield comma if number else ""
+        yield part
+
+
+def _under_figures(run: Run) -> Markup:
+    """Say once what stands under every figure's file."""
+    return element("p", f"Of all figures: {closed_loop(run)} {identity(run)} ", _CAVEATS_LINK, class_="what under")
 
 
 def _numbers(content: Content) -> Iterator[Markup]:

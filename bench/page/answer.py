@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from bench.page import bars
 from bench.page.html import Markup, element, join
 from bench.plan import Plan
 from bench.reader import Run
@@ -98,7 +99,7 @@ def cards(summary: pd.DataFrame, plan: Plan) -> Markup:
     table = rows(summary)
     last = (plan.reference, plan.twin)
     names = [arm.name for arm in plan.arms if arm.name not in last] + list(last)
-    scale = _scale([row for row in table.values() if row.phase == "total"])
+    scale = bars.scale([row for row in table.values() if row.phase == "total"])
     made = []
     for name in names:
         parts = [element("h3", name), element("p", plan.arm(name).describe(), class_="what")]
@@ -106,10 +107,10 @@ def cards(summary: pd.DataFrame, plan: Plan) -> Markup:
         if name == plan.twin:
             parts.append(element("p", f"Built exactly like {plan.reference}: its difference is noise.", class_="what"))
         made.append(element("article", *parts, class_="card"))
-    return element("div", *made, class_="cards")
+    return join((bars.legend(), element("div", *made, class_="cards")))
 
 
-def _cost(row: Row, scale: tuple[float, float]) -> Markup:
+def _cost(row: Row, scale: bars.Scale) -> Markup:
     verdict = Verdict(row.verdict)
     top = element("p", element("span", TITLE[row.connection], class_="connection"), chip(verdict), class_="top")
     unit = element("small", " \N{MICRO SIGN}s")
@@ -120,40 +121,8 @@ def _cost(row: Row, scale: tuple[float, float]) -> Markup:
         return element("div", top, value, class_="cost")
     interval = "no interval" if np.isnan(row.low_us) else f"[{microseconds(row.low_us)}, {microseconds(row.high_us)}]"
     value = element("p", element("b", microseconds(row.overhead_us, sign=True), unit), f" {interval}", class_="value")
-    parts = [top, value, _bar(row, scale)]
+    parts = [top, value, bars.bar(row, scale), bars.axis(scale)]
     if verdict == Verdict.INCONCLUSIVE and not np.isnan(row.smallest_visible_us):
         seen = f"this run could have seen {microseconds(row.smallest_visible_us)} \N{MICRO SIGN}s"
         parts.append(element("p", seen, class_="what"))
     return element("div", *parts, class_="cost")
-
-
-def _scale(found: Sequence[Row]) -> tuple[float, float]:
-    """Give all bars one linear scale, so that their lengths compare; it holds 0, every interval and the floor."""
-    ends = [end for row in found for end in (row.overhead_us, row.low_us, row.high_us, row.floor_us, -row.floor_us)]
-    known = [0.0, *(end for end in ends if np.isfinite(end))]
-    low, high = min(known), max(known)
-    room = 0.03 * (high - low) or 1.0
-    return low - room, high + room
-
-
-def _bar(row: Row, scale: tuple[float, float]) -> Markup:
-    """Draw one overhead to scale: from 0 to the estimate, its interval, and the noise floor behind them."""
-    low, high = scale
-
-    def place(us: float) -> float:
-        return 100 * (us - low) / (high - low)
-
-    shapes = []
-    if np.isfinite(row.floor_us):
-        left, right = place(-row.floor_us), place(row.floor_us)
-        shapes.append(f'<rect class="floor" x="{left:.2f}" width="{right - left:.2f}" height="10"/>')
-    if np.isfinite(row.overhead_us):
-        left, right = sorted((place(0), place(row.overhead_us)))
-        shapes.append(f'<rect class="mean" x="{left:.2f}" y="3" width="{right - left:.2f}" height="4"/>')
-    if np.isfinite(row.low_us):
-        left, right = place(row.low_us), place(row.high_us)
-        shapes.append(f'<rect class="interval" x="{left:.2f}" y="1" width="{max(right - left, 0.4):.2f}" height="8"/>')
-    shapes.append(f'<rect class="zero" x="{place(0) - 0.15:.2f}" width="0.3" height="10"/>')
-    drawn = join(map(Markup, shapes))
-    look = f"bar {row.verdict}"
-    return element("svg", drawn, class_=look, viewBox="0 0 100 10", preserveAspectRatio="none", aria_hidden="true")

@@ -3,7 +3,7 @@
 import html
 from collections.abc import Iterable, Mapping
 
-_VOID = ("img", "meta")
+_VOID = ("img", "meta", "source")
 
 
 class Markup(str):

@@ -3,10 +3,10 @@
 import base64
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.page.html import Markup, element, join, scrolling
+from bench.figures import Drawn
+from bench.page.html import Markup, element, join
 
 
 class Words(NamedTuple):
@@ -20,7 +20,7 @@ _WORDS: Final = {
     "overhead": Words(
         "Overhead of each arm over the reference, with intervals, every lab build and the noise band",
         "The main figure: what each arm adds. A bar is the 95 % interval, a pale dot one lab build, the band the "
-        "difference between two identical arms. The axis is linear up to 5 \N{MICRO SIGN}s and logarithmic beyond.",
+        "difference between two identical arms. The axis is linear; what is small is drawn again close to 0.",
     ),
     "waterfall": Words(
         "Waterfall of what each part of interception adds, from none to all",
@@ -48,20 +48,32 @@ _WORDS: Final = {
     ),
 }
 _VIEW_BOX: Final = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
+_NARROW: Final = "screen and (max-width: 52rem)"
+"""Below this width the panels of a figure stand below each other; paper is wide enough for the other one."""
 
 
-def pictures(paths: Sequence[Path], answer: str) -> Markup:
-    """Embed each SVG among `paths`; `answer` is what the main figure says, in words."""
-    return join([_picture(path, answer) for path in paths if path.suffix == ".svg"])
+def pictures(drawn: Sequence[Drawn], answer: str) -> Markup:
+    """Embed each figure, for wide and for narrow screens; `answer` is what the main figure says, in words."""
+    return join([_picture(each, answer) for each in drawn])
 
 
-def _picture(path: Path, answer: str) -> Markup:
-    drawn = path.read_bytes()
-    shows, reading = _WORDS[path.stem]
-    box = _VIEW_BOX.search(drawn[:2000].decode("utf-8", errors="replace"))
-    width, height = (str(round(float(each))) for each in box.groups()) if box else (None, None)
-    alt = f"{shows}. {answer}" if path.stem == "overhead" else f"{shows}. The tables below have its numbers."
-    source = f"data:image/svg+xml;base64,{base64.b64encode(drawn).decode('ascii')}"
-    image = element("img", src=source, alt=alt, width=width, height=height)
+def _picture(drawn: Drawn, answer: str) -> Markup:
+    shows, reading = _WORDS[drawn.name]
+    alt = f"{shows}. {answer}" if drawn.name == "overhead" else f"{shows}. The tables below have its numbers."
+    narrow, wide = (_size(svg) for svg in (drawn.narrow, drawn.wide))
+    source = element("source", media=_NARROW, srcset=_data(drawn.narrow), **narrow)
+    image = element("img", src=_data(drawn.wide), alt=alt, **wide)
     caption = element("figcaption", reading)
-    return element("figure", scrolling(shows, image, kind="picture"), caption, id=f"figure-{path.stem}")
+    return element("figure", element("picture", source, image), caption, id=f"figure-{drawn.name}")
+
+
+def _size(svg: str) -> dict[str, str]:
+    """Return a picture's size, so that the page keeps its place before it is decoded."""
+    box = _VIEW_BOX.search(svg[:2000])
+    return (
+        dict(zip(("width", "height"), (str(round(float(each))) for each in box.groups()), strict=True)) if box else {}
+    )
+
+
+def _data(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode('ascii')}"

@@ -102,8 +102,8 @@ def rates(found: pd.DataFrame, plan: Plan) -> Markup:
     for rate in sorted(found["rate_per_s"].unique()):
         for arm in (each.name for each in plan.arms if (rate, each.name) in means.index):
             values = [float(value) for value in means.loc[(rate, arm)]]
-            lines.append([f"{rate:,.0f}", arm, *("n/a" if np.isnan(value) else _plain(value) for value in values)])
-    return table("Open loop: latency from the intended start", ["rate per s", "arm", *shown.values()], lines)
+            lines.append([arm, f"{rate:,.0f}", *("n/a" if np.isnan(value) else _plain(value) for value in values)])
+    return table("Open loop: latency from the intended start", ["arm", "rate per s", *shown.values()], lines)
 
 
 def _plain(value: float) -> str:

@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -23,13 +22,16 @@ from matplotlib.lines import Line2D
 from scipy.stats import binomtest, mannwhitneyu, norm, ttest_ind
 
 from bench import environment, statistics
-from bench.figures import style
+from bench.figures import scales, style
+from bench.figures.files import save
+from bench.figures.sheet import FILE, Foot, Sheet, across
 from bench.plan import from_dict
 from bench.run import CHECKOUT, built, measure_build, measuring_client
 from bench.samples import COLUMNS, PHASES, Sample, column
 from bench.schedule import Slot
 from bench.setup import Setup, prepare
 from bench.statistics import Floats
+from bench.summary import microseconds
 
 REBUILDS = 10
 REQUESTS = 50
@@ -121,8 +123,8 @@ def main() -> None:
         table.to_csv(given.figure.with_suffix(".csv"), index=False, float_format="%.4f", lineterminator="\n")
         machine = environment.read(checkout=CHECKOUT)
         foot = f"{machine.cpu_model}, {len(machine.cpus)} CPUs, Linux {machine.kernel}, Python {machine.python}"
-        with mpl.rc_context(style.RC):
-            style.save(figure(table, foot), given.figure)
+        with style.drawing():
+            save(figure(table, foot), given.figure)
     alarms = int((table.loc[table["design"] == "interleaved", "p_value"] < LEVEL).sum())
     raise SystemExit(int(binomtest(alarms, given.repetitions, LEVEL, alternative="greater").pvalue < 0.01))
 
@@ -145,75 +147,71 @@ def lines(table: pd.DataFrame) -> list[str]:
     return said
 
 
-_DESIGNS = {
-    "sequential": ("One after the other", "block A, then block B; Mann-Whitney on single requests"),
-    "interleaved": ("Interleaved", "random order, all alive at once; Student's t over rebuilds"),
-}
-_LOOK = {False: (style.SKY, "o", "no difference claimed"), True: (style.VERMILION, "D", "false alarm (p < 0.05)")}
+_DESIGNS = {"sequential": "One after the other", "interleaved": "Interleaved"}
+_LOOK = {False: (style.BLUE, "o", "no difference claimed"), True: (style.VERMILION, "D", "false alarm (p < 0.05)")}
 
 
 _SHOWN = 0.9
-"""So much of the sequential design's estimates fit the scale; the others stand at its edge, with their number."""
+"""So much of the sequential design's estimates fit the scale; the others are arrows at its edge."""
 
 
 def figure(table: pd.DataFrame, machine: str) -> Figure:
     """Draw each repetition's estimate with its interval, both designs on one scale; false alarms stand out."""
-    result = Figure(figsize=(12, 6.2))
-    result.subplots_adjust(left=0.075, right=0.985, top=0.72, bottom=0.2, wspace=0.06)
-    grid = list(result.subplots(1, 2, sharey=True))
-    repetitions = int(table["repetition"].max())
-    limit_us = 1.25 * float(table.loc[table["design"] == "sequential", "difference_us"].abs().quantile(_SHOWN))
-    for axes, (design, (title, how)) in zip(grid, _DESIGNS.items(), strict=True):
-        own = table[table["design"] == design]
-        alarms = own["p_value"] < LEVEL
-        for alarmed, (colour, marker, _) in _LOOK.items():
-            rows = own[alarms == alarmed]
-            axes.vlines(rows["repetition"], rows["low_us"], rows["high_us"], color=colour, linewidth=1.4, zorder=2)
-            shape: dict[str, Any] = {"linestyle": "", "marker": marker, "markersize": 4.5, "color": colour}
-            axes.plot(rows["repetition"], rows["difference_us"], zorder=3, **shape)
-            beyond = rows[rows["difference_us"].abs() > limit_us]
-            for repetition, difference_us in zip(beyond["repetition"], beyond["difference_us"], strict=True):
-                _outside(axes, repetition, difference_us, limit_us, colour)
-        axes.set_ylim(-limit_us, limit_us)
-        axes.axhline(0, color=style.BLACK, linewidth=1)
-        axes.grid(axis="y", color=style.PALE, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.set_xlim(0, repetitions + 1)
-        axes.set_xlabel("repetition")
-        place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
-        axes.annotate(title, (0, 1), (0, 44), fontsize=13, fontweight="bold", **place)
-        axes.annotate(how, (0, 1), (0, 28), fontsize=9, color=style.GREY, **place)
-        count = f"{int(alarms.sum())} of {len(own)} see a difference"
-        colour = style.VERMILION if alarms.mean() > 2 * LEVEL else style.BLUE
-        axes.annotate(count, (0, 1), (0, 8), fontsize=12, fontweight="bold", color=colour, **place)
-    grid[0].set_ylabel("difference found, µs (95 % interval)")
     title = "The same thing compared with itself: the true difference is 0"
-    result.text(0.012, 0.945, title, fontsize=15, fontweight="bold")
-    handles = [
-        Line2D([], [], color=colour, marker=marker, markersize=5, linewidth=1.4, label=word)
-        for colour, marker, word in _LOOK.values()
+    subtitle = "each repetition's difference in \N{MICRO SIGN}s, with its 95 % interval"
+    sheet = Sheet(FILE, title, subtitle)
+    look: dict[str, Any] = {"markersize": 5, "linewidth": 1.4}
+    sheet.key([Line2D([], [], color=c, marker=marker, label=word, **look) for c, marker, word in _LOOK.values()])
+    limit_us = 1.25 * float(table.loc[table["design"] == "sequential", "difference_us"].abs().quantile(_SHOWN))
+    alarms = {design: table.loc[table["design"] == design, "p_value"] < LEVEL for design in _DESIGNS}
+    titles = [
+        f"{title}: {int(alarms[design].sum())} of {len(alarms[design])} see a difference"
+        for design, title in _DESIGNS.items()
     ]
-    where: dict[str, Any] = {"loc": "upper right", "bbox_to_anchor": (0.985, 0.99)}
-    result.legend(handles=handles, ncols=2, frameon=False, fontsize=10, **where)
+    made = across(sheet, titles, height_in=3.8, below="repetition")
+    for (axes, width_in), design in zip(made, _DESIGNS, strict=True):
+        scales.linear(axes, "x", (0.0, float(table["repetition"].max()) + 1.0), width_in)
+        scales.linear(axes, "y", (-limit_us, limit_us), 3.8, sign=True)
+        axes.axhline(0, color=style.BLACK, linewidth=1)
+        axes.grid(visible=False, axis="x")
+        _design(axes, table[table["design"] == design], limit_us)
+    left_and_right = (
+        "Left: block A, then block B on the same pods, back to back; Mann-Whitney on single requests. Right: random "
+        f"order, twin arms alive at once, {REBUILDS} lab builds; Student's t over them."
+    )
     size = f"{REBUILDS * REQUESTS} requests to each side of each comparison"
-    foot = (
-        f"Total time of a request on a new connection, no sidecar. Closed loop, both designs in turns, {size}.",
-        f"Left: both blocks on the same pods, back to back. Right: twin arms, {REBUILDS} lab builds. {machine}.",
+    return sheet.finish(
+        Foot(
+            [
+                f"Total time of a request on a new connection, no sidecar. Closed loop, both designs in turns, {size}.",
+                left_and_right,
+                f"{_beyond(table['difference_us'], limit_us)}{machine}.",
+            ]
+        )
     )
-    for number, line in enumerate(reversed(foot)):
-        result.text(0.012, 0.025 + 0.03 * number, line, fontsize=8, color=style.GREY)
-    return result
 
 
-def _outside(axes: Axes, repetition: int, difference_us: float, limit_us: float, colour: str) -> None:
-    """Mark an estimate beyond the scale at its edge."""
-    side = 1 if difference_us > 0 else -1
-    left = repetition % 2 == 0
-    place: dict[str, Any] = {"textcoords": "offset points", "ha": "right" if left else "left", "va": "center"}
-    axes.plot([repetition], [0.985 * side * limit_us], marker="^" if side > 0 else "v", color=colour, markersize=5)
-    axes.annotate(
-        f"{difference_us:+.0f}", (repetition, 0.985 * side * limit_us), (-6 if left else 6, 0), fontsize=7.5, **place
-    )
+def _beyond(differences_us: pd.Series, limit_us: float) -> str:
+    """Say how far the arrows go."""
+    low, high = differences_us.min(), differences_us.max()
+    if max(-low, high) <= limit_us:
+        return ""
+    ends = " and ".join(microseconds(end, sign=True) for end in (low, high))
+    return f"Arrows: beyond the scale, as far as {ends} µs. "
+
+
+def _design(axes: Axes, own: pd.DataFrame, limit_us: float) -> None:
+    """Draw the repetitions of one design."""
+    alarms = own["p_value"] < LEVEL
+    for alarmed, (colour, marker, _) in _LOOK.items():
+        rows = own[alarms == alarmed]
+        axes.vlines(rows["repetition"], rows["low_us"], rows["high_us"], color=colour, linewidth=1.4, zorder=2)
+        shape: dict[str, Any] = {"linestyle": "", "marker": marker, "markersize": 4.5, "color": colour}
+        axes.plot(rows["repetition"], rows["difference_us"], zorder=3, **shape)
+        for side, marker_beyond in ((1, "^"), (-1, "v")):
+            beyond = rows[side * rows["difference_us"] > limit_us]["repetition"]
+            edge = [0.985 * side * limit_us] * len(beyond)
+            axes.plot(beyond, edge, marker=marker_beyond, color=colour, markersize=6, linestyle="", zorder=4)
 
 
 if __name__ == "__main__":

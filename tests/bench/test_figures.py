@@ -1,27 +1,34 @@
+import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import drawn
 import matplotlib as mpl
+import numpy as np
+import pictures
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.transforms import Bbox
 
 from bench import figures
 from bench import plan as plans
 from bench.caveats import Caveat
-from bench.figures import ecdf, history, overhead, rates, ratios, scaling, style, waterfall
+from bench.figures import history, openloop, overhead, rates, ratios, scales, scaling, style, waterfall
+from bench.figures.files import adaptive, save
+from bench.figures.measure import fitted, width_in, wrapped
+from bench.figures.sheet import FILE, NARROW, WIDE
 
-TWO = [{"name": name, "server": "injected", "proxy": "bundled", "protocol": name} for name in ("tcp", "http")]
-MANY = [
-    {"name": f"rather-long-name-of-an-arm-{count}", "server": "rules-only", "extra_rules": count} for count in range(12)
-]
-BASE_US = {"direct": 60.0, "direct-twin": 61.0, "tcp": 180.0, "http": 140.0}
-CAPACITY = {"direct": 60_000, "direct-twin": 60_000, "tcp": 14_000, "http": 20_000}
+FOOT = ("µs", "n = ", "AMD EPYC", "Caveats: simulated")
+COLOUR = re.compile("#[0-9a-f]{6}")
+MEDIA = {"file": FILE, "phone": NARROW}
 
 
 @pytest.fixture(autouse=True)
 def _style() -> Iterator[None]:
     """Draw as the program does."""
-    with mpl.rc_context(style.RC):
+    with style.drawing():
         yield
 
 
@@ -30,69 +37,87 @@ def texts(figure: object) -> list[str]:
     return [text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()]
 
 
-def outside(figure: object) -> list[str]:
-    """Return the texts that a figure cuts off at its edges."""
+def boxes(figure: object) -> list[tuple[str, Bbox]]:
+    """Lay a figure out, and return every text that it shows with its place."""
     figure.draw_without_rendering()
-    width, height = figure.bbox.size
     unseen = set()  # matplotlib keeps a label beyond each end of an axis, and does not draw it
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())
-        unseen |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
-    cut = []
-    for text in figure.findobj(mpl.text.Text):
-        if text.get_text().strip() and text.get_visible() and text not in unseen:
-            box = text.get_window_extent()
-            if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1:
-                cut.append(text.get_text())
-    return cut
+        room = 1e-9 * (high - low)
+        unseen |= {tick.label1 for tick in axis.get_major_ticks() if not low - room <= tick.get_loc() <= high + room}
+    shown = [text for text in figure.findobj(mpl.text.Text) if text.get_text().strip() and text.get_visible()]
+    return [(text.get_text(), text.get_window_extent()) for text in shown if text not in unseen]
+
+
+def faults(figure: object) -> list[str]:
+    """Return the texts that a figure cuts off at its edges, and the pairs that it prints over each other."""
+    found = boxes(figure)
+    width, height = figure.bbox.size
+    cut = [
+        f"cut: {said}" for said, box in found if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1
+    ]
+    corners = np.array([box.extents for _, box in found])
+    # A line of text has a point of air above and below it.
+    across = np.minimum.outer(corners[:, 2], corners[:, 2]) - np.maximum.outer(corners[:, 0], corners[:, 0])
+    down = np.minimum.outer(corners[:, 3], corners[:, 3]) - np.maximum.outer(corners[:, 1], corners[:, 1])
+    pairs = np.argwhere(np.triu((across > 1) & (down > 2.5), 1))
+    return cut + [f"over: {found[one][0]} / {found[other][0]}" for one, other in pairs]
 
 
 @pytest.fixture(scope="module")
-def everything() -> dict[str, object]:
-    """Draw each kind of figure from simulated data."""
-    with mpl.rc_context(style.RC):
-        return _everything()
+def everything() -> dict[str, pictures.Make]:
+    """Find runs for each kind of figure, as they are and at their worst."""
+    return pictures.everything()
 
 
-def _everything() -> dict[str, object]:
-    run, summary = drawn.run(drawn.plan(TWO), {"tcp": 120.0, "http": 60.0})
-    many, of_many = drawn.run(drawn.plan(MANY), {arm["name"]: 30.0 * k for k, arm in enumerate(MANY)})
-    ladder, terms, of_ladder = drawn.ladder()
-    scaled, of_scaled = drawn.scaling()
-    runs = [history.Past(run, summary, "kernel 6.1 → 6.2" if number == 2 else "") for number in range(4)]
-    return {
-        "overhead": overhead.figure(run, summary, run.caveats),
-        "overhead of many": overhead.figure(many, of_many, many.caveats),
-        "ecdf": ecdf.figure(run, run.caveats),
-        "ecdf of many": ecdf.figure(many, many.caveats),
-        "waterfall": waterfall.figure(ladder, terms, of_ladder, ladder.caveats),
-        "scaling": scaling.figure(scaled, of_scaled, scaled.caveats),
-        "rates": rates.figure(run, drawn.rates((1000, 2000, 16_000), BASE_US, CAPACITY), run.caveats),
-        "one rate": rates.figure(run, drawn.rates((1000,), BASE_US, CAPACITY), run.caveats),
-        "history": history.figure(runs, ["Left out: 1 not complete."]),
-    }
+@pytest.fixture(scope="module", params=MEDIA)
+def made(request: pytest.FixtureRequest, everything: dict[str, pictures.Make]) -> dict[str, object]:
+    """Draw all of them, for a file or for a phone."""
+    with style.drawing():
+        return {name: make(MEDIA[request.param]) for name, make in everything.items()}
 
 
-def test_no_figure_cuts_a_word_off(everything: dict[str, object]):
-    """With few arms and with many, with short names and with long ones, every text is inside its figure."""
-    assert {} == {name: cut for name, figure in everything.items() if (cut := outside(figure))}
+def test_no_figure_cuts_a_word_off_or_prints_over_another(made: dict[str, object]):
+    """With few arms and many, intervals of any size, unknown values and strange names, every text can be read."""
+    assert {} == {name: found for name, figure in made.items() if (found := faults(figure))}
 
 
-def test_every_figure_says_where_it_comes_from(everything: dict[str, object]):
+def test_what_is_not_known_is_no_number(made: dict[str, object]):
+    """No figure shows what Python calls an unknown value, unless somebody named an arm so."""
+    unknown = re.compile(r"\b(nan|inf|None)\b")
+    found = {name: [said for said in texts(figure) if unknown.search(said)] for name, figure in made.items()}
+    assert {"odd names"} == {name for name, said in found.items() if said}
+
+
+def test_a_checker_that_finds_faults():
+    """A text beyond the edge and two at one place are found."""
+    figure = mpl.figure.Figure(figsize=(2, 1))
+    for place, said in (((0.9, 0.5), "beyond the edge"), ((0.1, 0.2), "one"), ((0.1, 0.2), "other")):
+        figure.text(*place, said)
+    assert ["cut: beyond the edge", "over: one / other"] == faults(figure)
+
+
+def test_every_file_says_where_it_comes_from(everything: dict[str, pictures.Make]):
     """Units, n, machine and caveats, or for a history the plan and what is left out, stand under each figure."""
-    for name, figure in everything.items():
-        said = " ".join(texts(figure))
-        wanted = ("runs of plan", "Left out") if name == "history" else ("n = ", "AMD EPYC", "Caveats: simulated")
-        assert [] == [each for each in (*wanted, "µs") if each not in said], name
+    wanted = dict.fromkeys(("two arms: overhead", "terms", "rules", "rates", "Istio's rate", "ratios"), FOOT)
+    for name, each in (wanted | {"history of 4": ("µs", "runs of plan", "Left out")}).items():
+        said = " ".join(texts(everything[name](FILE)))
+        assert [] == [part for part in each if part not in said], name
 
 
-def test_same_bytes_from_same_data(tmp_path: Path):
-    """A figure is the same byte for byte when it is drawn again."""
-    run, _ = drawn.run(drawn.plan(TWO), {"tcp": 120.0, "http": 60.0})
-    table = drawn.rates((1000, 2000), BASE_US, CAPACITY)
+def test_the_page_says_once_what_all_figures_have_in_common(everything: dict[str, pictures.Make]):
+    """On the page a figure has its own notes, and neither machine nor caveats."""
+    said = " ".join(texts(everything["reference run: overhead"](WIDE)))
+    assert "the client's connect is the handshake with its own proxy" in said
+    assert [] == [each for each in ("Machine:", "Caveats:", "n = ") if each in said]
+
+
+def test_same_bytes_from_same_data(tmp_path: Path, everything: dict[str, pictures.Make]):
+    """A figure is the same byte for byte when it is drawn again, in its files and on the page."""
 
     def drawn_once() -> list[bytes]:
-        return [path.read_bytes() for path in style.save(rates.figure(run, table, run.caveats), tmp_path / "rates")]
+        kept = [path.read_bytes() for path in save(everything["rates"](FILE), tmp_path / "rates")]
+        return [*kept, adaptive(everything["rates"](NARROW)).encode()]
 
     assert drawn_once() == drawn_once()
 
@@ -100,24 +125,63 @@ def test_same_bytes_from_same_data(tmp_path: Path):
 def test_the_figures_are_those_that_the_run_has_data_for(tmp_path: Path):
     """A plan that scales its rules gets that figure after the main one; one without terms has no waterfall."""
     run, summary = drawn.scaling()
-    paths = figures.draw(run, summary, (), (), run.caveats, tmp_path)
-    assert ["overhead", "scaling", "phases", "ecdf"] == [path.stem for path in paths if path.suffix == ".svg"]
+    found = figures.draw(run, summary, (), (), run.caveats, tmp_path)
+    assert ["overhead", "scaling", "phases", "ecdf"] == [each.name for each in found]
+
+
+def test_a_dark_ground_has_colours_of_its_own(tmp_path: Path, everything: dict[str, pictures.Make]):
+    """Beside each SVG stands one for a dark ground: the same picture without the colours that would not be seen."""
+    path, _ = save(everything["two arms: overhead"](FILE), tmp_path / "overhead")
+    light, dark = path.read_text(), (tmp_path / "overhead-dark.svg").read_text()
+    assert len(light) == len(dark)
+    assert set(COLOUR.findall(light)) & set(style.DARK)
+    assert not set(COLOUR.findall(dark)) & set(style.DARK)
+
+
+def test_on_the_page_colours_follow_the_reader(everything: dict[str, pictures.Make]):
+    """The page's SVGs name no colour that has a dark counterpart: a rule chooses, and paper is light."""
+    drawn_svg = adaptive(everything["two arms: overhead"](NARROW))
+    rules, _, rest = drawn_svg.partition("</style>")
+    assert "@media screen and (prefers-color-scheme:dark)" in rules
+    assert set() == set(COLOUR.findall(rest)) & set(style.DARK)
+
+
+def luminance(colour: str) -> float:
+    """Compute WCAG 2's relative luminance."""
+    parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+def contrast(one: str, other: str) -> float:
+    """Compute WCAG 2's contrast of two colours."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("ground", [style.WHITE, style.DARK[style.WHITE]])
+def test_colours_are_seen_on_their_ground(ground: str):
+    """Text has the contrast of WCAG's level AA, 4.5, and an arm's line 3, on light and on dark ground."""
+    shown = style.DARK if ground != style.WHITE else {}
+    found = {each: contrast(shown.get(each, each), ground) for each in (*style.ARM_COLOURS, style.BLACK, style.GREY)}
+    least = dict.fromkeys(style.ARM_COLOURS, 3.0) | {style.BLACK: 4.5, style.GREY: 4.5}
+    assert {} == {each: ratio for each, ratio in found.items() if ratio < least[each]}
 
 
 def test_a_ladder_ends_at_the_arm_that_it_adds_up_to():
     """Steps from the reference to an arm, an interaction among them, have that arm's own overhead as their last bar."""
     assert "both" == waterfall.adds_up_to(plans.load("ladder"))
     run, terms, summary = drawn.ladder()
-    assert "both, by itself" in texts(waterfall.figure(run, terms, summary, ()))
+    assert "both, by itself" in texts(waterfall.figure(run, terms, summary, (), FILE))
 
 
 def test_terms_that_are_no_steps_stand_side_by_side():
     """Terms that do not add up to an arm are drawn from 0 each, and no sum is claimed."""
     terms = [{"name": "TCP", "arm": "tcp"}, {"name": "HTTP", "arm": "http"}]
-    of = drawn.plan(TWO, terms=terms)
+    of = drawn.plan(pictures.TWO, terms=terms)
     assert "" == waterfall.adds_up_to(of)
     run, summary = drawn.run(of, {"tcp": 120.0, "http": 60.0})
-    said = texts(waterfall.figure(run, drawn.decompose(of, run.samples), summary, ()))
+    said = texts(waterfall.figure(run, drawn.decompose(of, run.samples), summary, (), FILE))
     assert "What each part costs" in said
     assert "everything together" not in said
 
@@ -126,7 +190,7 @@ def test_a_term_that_a_panel_lacks_is_not_applicable():
     """A term without a value in a panel that others have one in says n/a, and the next starts where it stood."""
     run, terms, summary = drawn.ladder()
     less = [term for term in terms if (term.term, term.connection) != ("HTTP", "keep-alive")]
-    assert 1 == texts(waterfall.figure(run, less, summary, ())).count("n/a")
+    assert 1 == texts(waterfall.figure(run, less, summary, (), FILE)).count("n/a")
 
 
 def test_arms_are_one_line_when_only_their_number_of_rules_differs():
@@ -134,34 +198,60 @@ def test_arms_are_one_line_when_only_their_number_of_rules_differs():
     groups = scaling.series(drawn.scaling()[0].plan)
     assert ["nft", "iptables"] == list(groups)
     assert [0, 10, 100, 1000, 10_000] == [arm.extra_rules for arm in groups["nft"]]
-    assert {} == scaling.series(drawn.plan(TWO))
+    assert {} == scaling.series(drawn.plan(pictures.TWO))
 
 
 @pytest.mark.parametrize(
-    ("high", "expected"),
-    [(900.0, ["10", "20", "50", "100", "200", "500"]), (20_000.0, ["10", "100", "1,000", "10,000"])],
+    ("limits", "expected"),
+    [
+        ((9.0, 900.0), ["10", "20", "50", "100", "200", "500"]),
+        ((9.0, 20_000.0), ["10", "100", "1,000", "10,000"]),
+        ((3.0, 7.0), ["3", "3.5", "4", "4.5", "5", "5.5", "6", "6.5", "7"]),
+        ((21.0, 24.0), ["21", "21.5", "22", "22.5", "23", "23.5", "24"]),
+        ((1e-3, 1e9), ["1", "1,000", "1,000,000"]),
+    ],
 )
-def test_a_long_logarithmic_axis_has_few_numbers(high: float, expected: list[str]):
-    """Ticks stand at 1, 2 and 5 of each power of ten, or at the powers alone where the others would overlap."""
+def test_a_logarithmic_axis_has_as_many_numbers_as_there_is_room_for(limits: tuple[float, float], expected: list[str]):
+    """Ticks stand at 1, 2 and 5 of each power of ten, or at fewer of them, and at round numbers within one power."""
     axes = mpl.figure.Figure().subplots()
-    axes.set_xlim(9.0, high)
-    style.logarithmic(axes, "x", most=6)
+    scales.logarithmic(axes, "x", limits, 3.2)
     assert expected == [label.get_text() for label in axes.get_xticklabels()]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(-1e7, 1e7), st.floats(1e-3, 1e7), st.floats(0.8, 11), st.booleans())
+def test_numbers_of_an_axis_never_touch(low: float, span: float, length_in: float, sign: bool):
+    """Whatever the ends of a linear axis, it has a number or more, and each has room beside the next."""
+    axes = mpl.figure.Figure().subplots()
+    scales.linear(axes, "x", (low, low + span), length_in, sign=sign)
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    places = [length_in * (tick - low) / span for tick in axes.get_xticks()]
+    halves = [width_in(label, scales.TICK_SIZE) / 2 for label in labels]
+    ends = [(place - half, place + half) for place, half in zip(places, halves, strict=True)]
+    assert [] == [pair for pair in pairwise(ends) if pair[0][1] >= pair[1][0]]
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(codec="utf-8"), max_size=60), st.floats(0.3, 5))
+def test_a_shortened_text_fits(said: str, room_in: float):
+    """A text is shortened in its middle until it fits, and a wrapped one has no line that does not."""
+    assert width_in(fitted(said, room_in, 9), 9) <= room_in
+    assert [] == [line for line in wrapped(said, room_in, 9) if width_in(line, 9) > room_in]
 
 
 def test_an_arm_looks_the_same_in_every_figure():
     """The reference is black, its twin grey and dashed, and no two other arms look alike, even if there are many."""
-    looks = style.looks(drawn.plan(MANY))
+    looks = style.looks(drawn.plan(pictures.MANY))
     assert (style.BLACK, style.GREY) == (looks["direct"].colour, looks["direct-twin"].colour)
     assert len(looks) == len(set(looks.values()))
 
 
 def test_a_history_shows_every_point():
     """All panels of a history have one axis of overheads, which holds the largest of them, whichever panel it is in."""
-    run, summary = drawn.run(drawn.plan(TWO), {"tcp": 120.0, "http": 60.0})
+    run, summary = drawn.run(drawn.plan(pictures.TWO), {"tcp": 120.0, "http": 60.0})
     most = summary["connection"] == "new"
     summary.loc[most, ["overhead_us", "low_us", "high_us"]] *= 5
-    figure = history.figure([history.Past(run, summary, "")] * 2, ())
+    figure = history.figure([history.Past(run, summary, "")] * 2, (), FILE)
     totals = summary[(summary["phase"] == "total") & ~summary["arm"].isin(["direct", "direct-twin"])]
     low, high = figure.axes[0].get_ylim()
     assert low < totals["low_us"].min() < totals["high_us"].max() < high
@@ -169,21 +259,32 @@ def test_a_history_shows_every_point():
 
 def test_published_figures_stand_beside_their_own_rate_only():
     """At the rate that Istio publishes for, its figures are rows of their own, labelled as another machine's."""
-    run, _ = drawn.run(drawn.plan(TWO), {"tcp": 120.0, "http": 60.0})
-    said = texts(rates.figure(run, drawn.rates((1000,), BASE_US, CAPACITY), ()))
+    run, _ = drawn.run(drawn.plan(pictures.TWO), {"tcp": 120.0, "http": 60.0})
+    said = texts(rates.figure(run, drawn.rates((1000,), pictures.BASE_US, pictures.CAPACITY), (), FILE))
     assert 2 == said.count("published, other machine")
-    assert "published, other machine" not in texts(rates.figure(run, drawn.rates((500,), BASE_US, CAPACITY), ()))
+    assert "published, other machine" not in texts(
+        rates.figure(run, drawn.rates((500,), pictures.BASE_US, pictures.CAPACITY), (), FILE)
+    )
 
 
 def test_unknown_values_of_the_open_loop_are_left_out():
     """A negative CPU time or memory is unknown: neither averaged nor drawn."""
-    table = drawn.rates((1000,), BASE_US, CAPACITY)
-    assert all(each != each for each in rates.spread(table, "direct", 1000, "memory_kib"))  # noqa: PLR0124 - NaN
-    assert 7000.0 == rates.spread(table, "tcp", 1000, "memory_kib")[0]
+    table = drawn.rates((1000,), pictures.BASE_US, pictures.CAPACITY)
+    assert all(each != each for each in openloop.spread(table, "direct", 1000, "memory_kib"))  # noqa: PLR0124 - NaN
+    assert 7000.0 == openloop.spread(table, "tcp", 1000, "memory_kib")[0]
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(0.8136, "0.81"), (1.0, "1.00"), (0.0218, "0.022"), (float("nan"), "?")]
+    ("value", "expected"),
+    [
+        (0.8136, "0.81"),
+        (1.0, "1.00"),
+        (0.0218, "0.022"),
+        (float("nan"), "?"),
+        (130.6, "131"),
+        (1e5, ">1000"),
+        (4e-7, "<0.001"),
+    ],
 )
 def test_a_small_ratio_keeps_its_digits(value: float, expected: str):
     """Two decimals, two significant digits for a small one, and a question mark for the unknown."""
@@ -192,6 +293,6 @@ def test_a_small_ratio_keeps_its_digits(value: float, expected: str):
 
 def test_caveats_are_under_the_figure_whole():
     """A long caveat is wrapped, not cut."""
-    run, summary = drawn.run(drawn.plan(TWO), {"tcp": 120.0, "http": 60.0})
-    said = " ".join(texts(overhead.figure(run, summary, (Caveat(" ".join(["doubt"] * 90), "cure"),))))
+    run, summary = drawn.run(drawn.plan(pictures.TWO), {"tcp": 120.0, "http": 60.0})
+    said = " ".join(texts(overhead.figure(run, summary, (Caveat(" ".join(["doubt"] * 90), "cure"),), FILE)))
     assert 90 == said.count("doubt")

@@ -1,8 +1,10 @@
+import base64
 import html
 import os
 import re
 import subprocess
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import drawn
@@ -89,7 +91,8 @@ def test_nothing_in_a_value_becomes_markup(rendered: str):
     """A caveat and a recorded fact that look like HTML arrive as text."""
     found = seen(rendered)
     assert [] == [tag for tag, _ in found.tags if tag == "script"]
-    assert {"data"} == {(given["src"] or "").partition(":")[0] for tag, given in found.tags if tag == "img"}
+    sources = [given.get("src") or given.get("srcset") for tag, given in found.tags if tag in ("img", "source")]
+    assert {"data"} == {(source or "").partition(":")[0] for source in sources}
     assert HOSTILE in found.text
 
 
@@ -109,12 +112,45 @@ def test_the_page_is_alone(rendered: str):
 
 
 def test_every_figure_is_shown_with_words(content: Content, rendered: str):
-    """Each SVG is embedded once, with a text for whoever cannot see it and one on how to read it."""
+    """Each figure is embedded for wide and narrow screens, with a text in its place and one on how to read it."""
     found = seen(rendered)
     images = [given for tag, given in found.tags if tag == "img"]
-    assert len([path for path in content.figures if path.suffix == ".svg"]) == len(images)
+    assert len(content.figures) == len(images) == len([tag for tag, _ in found.tags if tag == "source"])
     assert all(len(given["alt"] or "") > 40 for given in images)
     assert len(images) == len([tag for tag, _ in found.tags if tag == "figcaption"])
+
+
+def test_every_link_leads_somewhere(content: Content, rendered: str):
+    """The table of contents names every section and figure, and what a link names exists, once."""
+    tags = seen(rendered).tags
+    names = [given["id"] for _, given in tags if "id" in given]
+    links = [(given["href"] or "").removeprefix("#") for tag, given in tags if tag == "a"]
+    assert [] == [link for link in links if names.count(link) != 1]
+    sections = re.findall(r'<section id="(\w+)"', rendered)
+    assert set() == {*sections, *(f"figure-{each.name}" for each in content.figures)} - set(links)
+
+
+def test_headings_are_in_order(rendered: str):
+    """There is one first heading, and none skips a level."""
+    levels = [int(tag[1]) for tag, _ in seen(rendered).tags if re.fullmatch("h[1-6]", tag)]
+    assert 1 == levels.count(1)
+    assert [] == [pair for pair in pairwise(levels) if pair[1] > pair[0] + 1]
+
+
+def test_what_all_figures_have_in_common_is_said_once(rendered: str):
+    """The machine and how the load was made stand under the figures, not in each of them."""
+    inside = [base64.b64decode(each).decode() for each in re.findall("base64,([A-Za-z0-9+/=]+)", rendered)]
+    assert [] == [each[:80] for each in inside if "AMD EPYC" in each or "Closed loop" in each]
+    assert 1 == rendered.count("Of all figures: Closed loop")
+
+
+def test_bars_have_a_scale(rendered: str):
+    """Below each bar stand the numbers of its scale, 0 among them, and all bars have the same."""
+    bars = re.findall(r'<svg class="bar', rendered)
+    axes = re.findall(r'<p class="axis" aria-hidden="true">(.*?)</p>', rendered)
+    assert len(bars) == len(axes) > 0
+    assert 1 == len(set(axes))
+    assert ">0</span>" in axes[0]
 
 
 def test_the_answer_stands_before_everything_else(content: Content, rendered: str):
@@ -178,7 +214,7 @@ def test_the_answer_counts_what_it_cannot_name(overheads: dict[str, tuple[str, f
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=missing("chromium"))
-@pytest.mark.parametrize("width_px", [360, 1200])
+@pytest.mark.parametrize("width_px", [360, 390, 760, 1200])
 def test_a_browser_shows_it_whole(rendered: str, tmp_path: Path, width_px: int):
     """In Chromium the page is not wider than a phone, all figures load, and nothing is asked for or complained about.
 

@@ -1,0 +1,153 @@
+"""Material for figures: the reference run, every kind of simulated run, and axes and names at their worst."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import drawn
+import numpy as np
+import pandas as pd
+
+from bench.caveats import Caveat
+from bench.figures import ecdf, history, overhead, phases, rates, ratios, scaling, waterfall
+from bench.figures.sheet import Medium
+from bench.ratios import MET, MISSED, NO_TARGET, OPEN
+from bench.ratios import Row as Ratio
+from bench.reader import Run, read_run
+from bench.summary import summarise
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+TWO = [{"name": name, "server": "injected", "proxy": "bundled", "protocol": name} for name in ("tcp", "http")]
+MANY = [
+    {"name": f"name-as-long-as-names-are-allowed-to-x{count:02}", "server": "rules-only", "extra_rules": count}
+    for count in range(18)
+]
+BASE_US = {"direct": 60.0, "direct-twin": 61.0, "tcp": 180.0, "http": 140.0}
+CAPACITY = {"direct": 60_000, "direct-twin": 60_000, "tcp": 14_000, "http": 20_000}
+ODD = ["nan", "null", "none", "inf", "true"]
+STRANGE = (Caveat("$HOME and $x^2$, <b>, 手 and \N{SNOWMAN} " + "x" * 300, "cure"), *[Caveat("a doubt " * 30, "cure")])
+
+Make = Callable[[Medium], Any]
+
+
+def _all_of(name: str, run: Run, summary: pd.DataFrame) -> dict[str, Make]:
+    """Draw what every plan has."""
+    return {
+        f"{name}: overhead": lambda medium: overhead.figure(run, summary, run.caveats, medium),
+        f"{name}: phases": lambda medium: phases.figure(run, summary, run.caveats, medium),
+        f"{name}: ecdf": lambda medium: ecdf.figure(run, run.caveats, medium),
+    }
+
+
+def _main_of(name: str, run: Run, summary: pd.DataFrame) -> dict[str, Make]:
+    """Draw the main figure alone."""
+    return {name: lambda medium: overhead.figure(run, summary, run.caveats, medium)}
+
+
+def with_intervals(summary: pd.DataFrame, factor: float, shift_us: float = 0.0) -> pd.DataFrame:
+    """Return a summary whose overheads are moved, and whose intervals are so many times as wide."""
+    table = summary.copy()
+    half = factor * (table["high_us"] - table["low_us"]) / 2
+    table["overhead_us"] += shift_us
+    table["low_us"], table["high_us"] = table["overhead_us"] - half, table["overhead_us"] + half
+    return table
+
+
+def everything() -> dict[str, Make]:
+    """Return each figure of the material by what is odd about it."""
+    made: dict[str, Make] = {}
+    reference = read_run(REFERENCE)
+    made |= _all_of("reference run", reference, summarise(reference.samples, reference.plan))
+    run, summary = drawn.run(drawn.plan(TWO), {"tcp": 120.0, "http": 60.0})
+    made |= _all_of("two arms", run, summary)
+    made |= _main_of("strange caveats", run._replace(caveats=STRANGE), summary)
+    made |= _main_of("interrupted", run._replace(facts={**run.facts, "state": "interrupted"}), summary)
+    made |= _main_of("huge intervals", run, with_intervals(summary, 5e4))
+    made |= _main_of("tiny intervals", run, with_intervals(summary, 0.0))
+    made |= _main_of("savings", run, with_intervals(summary, 1.0, -180.0))
+    unsure = summary.assign(
+        verdict=summary["verdict"].replace({"changed": "inconclusive", "equivalent": "inconclusive"})
+    )
+    made |= _main_of("inconclusive", run, unsure)
+    many, of_many = drawn.run(drawn.plan(MANY), {arm["name"]: 700.0 * k for k, arm in enumerate(MANY)})
+    made |= _all_of("20 arms", many, of_many)
+    none, of_none = drawn.run(drawn.plan([]), {})
+    made |= _main_of("no arm but the twins", none, of_none)
+    once = run.samples[run.samples["rebuild"] == 1]
+    made |= _main_of("one build", run._replace(samples=once), summarise(once, run.plan))
+    odd, of_odd = drawn.run(
+        drawn.plan([{"name": name, "server": "rules-only"} for name in ODD]), dict.fromkeys(ODD, 5.0)
+    )
+    made |= _main_of("odd names", odd, of_odd)
+    missing = run.samples[run.samples["arm"] != "tcp"]
+    made |= _all_of("an arm without requests", run._replace(samples=missing), summarise(missing, run.plan))
+    return made | _terms() | _rules() | _open_loop(run) | _ratios(run) | _history(run, summary)
+
+
+def _terms() -> dict[str, Make]:
+    ladder, terms, summary = drawn.ladder()
+    wild = [term._replace(low_us=-1e4 * abs(term.mean_us), high_us=1e5) for term in terms]
+    unknown = [term._replace(low_us=np.nan, high_us=np.nan) for term in terms]
+    foreign = [term._replace(term=f"手 <b>$x$ \N{SNOWMAN} {term.term} " + "w" * 20) for term in terms]
+    whole = {"terms": terms, "wild terms": wild, "terms of one build": unknown, "foreign terms": foreign}
+    return {
+        name: lambda medium, found=found: waterfall.figure(ladder, found, summary, ladder.caveats, medium)
+        for name, found in whole.items()
+    } | {"three terms less": lambda medium: waterfall.figure(ladder, terms[3:], summary, ladder.caveats, medium)}
+
+
+def _rules() -> dict[str, Make]:
+    run, summary = drawn.scaling()
+    wild = with_intervals(summary, 1e4)
+    return {
+        "rules": lambda medium: scaling.figure(run, summary, run.caveats, medium),
+        "rules, huge intervals": lambda medium: scaling.figure(run, wild, run.caveats, medium),
+    }
+
+
+def _open_loop(run: Run) -> dict[str, Make]:
+    tables = {
+        "rates": drawn.rates((1000, 2000, 16_000), BASE_US, CAPACITY),
+        "many rates": drawn.rates(tuple(range(1000, 20_000, 500)), BASE_US, CAPACITY),
+        "Istio's rate": drawn.rates((1000,), BASE_US, CAPACITY),
+        "one rate": drawn.rates((40_000,), BASE_US, CAPACITY),
+        "one slow rate": drawn.rates((7,), {name: 1e5 * us for name, us in BASE_US.items()}, CAPACITY),
+    }
+    tables["no arm finished"] = tables["one rate"].assign(
+        **dict.fromkeys(("p50_us", "p90_us", "p99_us", "p999_us"), np.nan)
+    )
+    tables["no arm finished any rate"] = tables["rates"].assign(p50_us=np.nan, p99_us=np.nan, cpu_s_per_1000=-1.0)
+    tables["without the reference"] = tables["one rate"][tables["one rate"]["arm"] != "direct"]
+    tables["one build of rates"] = tables["rates"][tables["rates"]["rebuild"] == 1]
+    return {
+        name: lambda medium, table=table: rates.figure(run, table, run.caveats, medium)
+        for name, table in tables.items()
+    }
+
+
+def _ratios(run: Run) -> dict[str, Make]:
+    rows = [
+        Ratio("new connection: added p50", "tcp", "http", "µs", 128.0, 173.6, 0.74, 0.06, 9.0, 6, "≤ 1", OPEN),
+        Ratio("32 connections: added p99", "tcp", "http", "µs", 5278.0, 24099.0, 0.22, 3.7e-7, 1.3e5, 6, "≤ 0.7", OPEN),
+        Ratio("1,000 idle connections: memory", "tcp", "http", "MiB", 6.3, 37.1, 0.17, 0.16, 0.18, 6, "≤ 0.5", MET),
+        Ratio("throughput", "tcp", "http", "requests/s", 4e6, 1727.0, 2400.0, 2000.0, 2800.0, 6, "≥ 1.5", MISSED),
+        Ratio("one build", "tcp", "http", "µs", 1.0, 1.0, 1.0, np.nan, np.nan, 6, "", NO_TARGET),
+        Ratio("never measured", "tcp", "http", "µs", np.nan, np.nan, np.nan, np.nan, np.nan, 6, "≥ 1 and ≤ 2", OPEN),
+    ]
+    return {
+        "ratios": lambda medium: ratios.figure(run, rows, run.caveats, medium),
+        "one ratio": lambda medium: ratios.figure(run, rows[:1], run.caveats, medium),
+        "no ratio measured": lambda medium: ratios.figure(run, rows[-1:], run.caveats, medium),
+    }
+
+
+def _history(run: Run, summary: pd.DataFrame) -> dict[str, Make]:
+    def past(count: int) -> list[history.Past]:
+        return [history.Past(run, summary, "kernel 6.1 → 6.2" if number % 7 == 2 else "") for number in range(count)]
+
+    of = {count: past(count) for count in (1, 4, 200)}
+    wild = [history.Past(run, with_intervals(summary, 1e4), "")] * 3
+    return {
+        f"history of {count}": lambda medium, runs=runs: history.figure(runs, ["Left out: 1 not complete."], medium)
+        for count, runs in of.items()
+    } | {"history, huge intervals": lambda medium: history.figure(wild, [], medium)}
