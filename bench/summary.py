@@ -99,25 +99,6 @@ def twin_alarm(summary: pd.DataFrame, plan: Plan) -> bool:
     return bool(((summary["arm"] == plan.twin) & (summary["verdict"] == Verdict.CHANGED)).any())
 
 
-def sentence(summary: pd.DataFrame, plan: Plan) -> str:
-    """Answer in one sentence what every arm does to the total time of a request, with intervals and noise floor."""
-    table = rows(summary)
-    clauses = []
-    for arm in plan.arms:
-        if arm.name in (plan.reference, plan.twin):
-            continue
-        first, *others = [_effect(table[arm.name, connection, "total"]) for connection in plan.connections]
-        verb = first.partition(" ")[0] + " "
-        effects = [first, *(other.removeprefix(verb) for other in others)]
-        clauses.append(f"{arm.name} ({arm.describe()}) {' and '.join(effects)}")
-    twins = [table[plan.twin, connection, "total"] for connection in plan.connections]
-    floors = [f"{microseconds(row.floor_us)} µs for {_NOUNS[row.connection]}" for row in twins]
-    clauses.append(f"two identical arms differ by {' and '.join(floors)} (the noise floor)")
-    if twin_alarm(summary, plan):
-        clauses.append("but in this run they differ by more than chance explains, so distrust all of it")
-    return f"Against {plan.reference}, {'; '.join(clauses)}."
-
-
 def caveats(samples: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> list[Caveat]:
     """List the doubts that the samples themselves raise: failures, few rebuilds, drift in a build, a restless twin."""
     found = []
@@ -146,9 +127,6 @@ def caveats(samples: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> list[Ca
             )
         )
     return found
-
-
-_NOUNS = {"new": "a new connection", "keep-alive": "a keep-alive request"}
 
 
 def _percentiles(samples: pd.DataFrame) -> pd.DataFrame:
@@ -191,23 +169,6 @@ def _drift(samples: pd.DataFrame) -> str:
         f"connect drifted within {int((growth >= _DRIFT_RATIO).sum())} of {len(growth)} builds of an arm, "
         f"most in rebuild {rebuild} of {arm}: {microseconds(first_us)} to {microseconds(last_us)} µs"
     )
-
-
-def _effect(row: Row) -> str:
-    """Put one row into words; a difference is never stated without its interval, doubt never without its size."""
-    noun = _NOUNS[row.connection]
-    signed = f"{microseconds(row.overhead_us, sign=True)} µs [{microseconds(row.low_us)}, {microseconds(row.high_us)}]"
-    if row.verdict == Verdict.CHANGED:
-        low_us, high_us = sorted((abs(row.low_us), abs(row.high_us)))
-        size = f"{microseconds(abs(row.overhead_us))} µs [{microseconds(low_us)}, {microseconds(high_us)}]"
-        return f"adds {size} to {noun}" if row.overhead_us > 0 else f"saves {size} on {noun}"
-    if row.verdict == Verdict.EQUIVALENT:
-        return f"makes no difference over {microseconds(row.margin_us)} µs to {noun} ({signed})"
-    if row.verdict == Verdict.NOT_APPLICABLE:
-        return f"has no figure for {noun}"
-    if np.isnan(row.low_us):
-        return f"is inconclusive for {noun} (too few rebuilds for an interval)"
-    return f"is inconclusive for {noun} ({signed}; {microseconds(row.smallest_visible_us)} µs would have shown)"
 
 
 def microseconds(value: float, *, sign: bool = False) -> str:

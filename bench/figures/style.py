@@ -1,5 +1,6 @@
 """What all figures share: colours, type, the foot with units, n, environment and caveats, and bytes that repeat."""
 
+import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from bench import statistics
 from bench.caveats import Caveat
 from bench.plan import Connection, Plan
 from bench.reader import Run
+from bench.records import write_whole
 
 Dash = Literal["-", "--", "-.", ":"]
 
@@ -257,8 +259,11 @@ def name_rows(axes: Axes, rows: Sequence[tuple[str, str]]) -> None:
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `stem`.svg and `stem`.png without dates or versions, so that equal files give equal bytes."""
     paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
-    figure.savefig(paths[0], metadata={"Date": None, "Creator": None})
-    figure.savefig(paths[1], dpi=_DPI, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    drawn = [io.BytesIO(), io.BytesIO()]  # half a picture never stands in the place of a whole one
+    figure.savefig(drawn[0], format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(drawn[1], format="png", dpi=_DPI, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    for path, each in zip(paths, drawn, strict=True):
+        write_whole(path, each.getvalue())
     return paths
 
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import pandas as pd
 
+from bench.answer import Answer
 from bench.caveats import Caveat
 from bench.decomposition import Term
 from bench.page import about, answer, tables
@@ -23,11 +24,11 @@ _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 class Content(NamedTuple):
-    """What a page is made of: `answer` is the long sentence, `figures` are paths of which the SVGs are embedded."""
+    """What a page is made of; `figures` are paths of which the SVGs are embedded."""
 
     run: Run
     summary: pd.DataFrame
-    answer: str
+    answer: Answer
     caveats: Sequence[Caveat]
     figures: Sequence[Path]
     ratios: Sequence[Ratio] = ()
@@ -51,15 +52,10 @@ def render(content: Content) -> str:
 
 def _body(content: Content) -> Iterator[Markup]:
     run, summary = content.run, content.summary
-    said = answer.headline(summary, run.plan)
-    yield element("header", *_header(content, said))
-    verdicts = (
-        answer.cards(summary, run.plan),
-        element("details", element("summary", "The same in words"), element("p", content.answer)),
-    )
+    yield element("header", *_header(content))
     sections = [
-        section("verdicts", "Verdicts", *verdicts),
-        section("figures", "Figures", pictures(content.figures, said)),
+        section("verdicts", "Verdicts", answer.cards(summary, run.plan)),
+        section("figures", "Figures", pictures(content.figures, content.answer.headline)),
         section("numbers", "Numbers", *_numbers(content)),
         section("caveats", "Caveats", about.caveats(content.caveats)),
         section("method", "How it was measured", *about.method(run, summary)),
@@ -70,15 +66,17 @@ def _body(content: Content) -> Iterator[Markup]:
     yield element("footer", element("p", f"Made by sidelab from the files of {run.directory.name} alone."))
 
 
-def _header(content: Content, said: str) -> Iterator[Markup]:
+def _header(content: Content) -> Iterator[Markup]:
     run = content.run
     yield element("p", f"sidelab · plan {run.plan.name}", class_="kicker")
     title, _, more = (run.plan.description or "What interception costs").partition(": ")
     yield element("h1", title.removesuffix("."))
     if more:
         yield element("p", f"{more[0].upper()}{more[1:]}", class_="what")
-    yield from answer.alerts(run, content.summary)
-    yield element("p", said, class_="answer")
+    for warning in content.answer.warnings:
+        yield element("p", warning, class_="alert", role="alert")
+    yield element("p", content.answer.headline, class_="answer")
+    yield element("ul", *(element("li", each) for each in content.answer.bullets), class_="answer-more")
     machine = (run.facts.get("environment") or {}).get("cpu_model", "machine not recorded")
     started = str(run.facts.get("started", ""))[:16].replace("T", " ")
     builds = run.samples["rebuild"].nunique()

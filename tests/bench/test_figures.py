@@ -5,7 +5,7 @@ import drawn
 import matplotlib as mpl
 import pytest
 
-from bench import figures
+from bench import decomposition, figures
 from bench import plan as plans
 from bench.caveats import Caveat
 from bench.figures import ecdf, history, overhead, rates, ratios, scaling, style, waterfall
@@ -106,7 +106,7 @@ def test_the_figures_are_those_that_the_run_has_data_for(tmp_path: Path):
 
 def test_a_ladder_ends_at_the_arm_that_it_adds_up_to():
     """Steps from the reference to an arm, an interaction among them, have that arm's own overhead as their last bar."""
-    assert "both" == waterfall.adds_up_to(plans.load("ladder"))
+    assert "both" == decomposition.adds_up_to(plans.load("ladder"))
     run, terms, summary = drawn.ladder()
     assert "both, by itself" in texts(waterfall.figure(run, terms, summary, ()))
 
@@ -115,7 +115,7 @@ def test_terms_that_are_no_steps_stand_side_by_side():
     """Terms that do not add up to an arm are drawn from 0 each, and no sum is claimed."""
     terms = [{"name": "TCP", "arm": "tcp"}, {"name": "HTTP", "arm": "http"}]
     of = drawn.plan(TWO, terms=terms)
-    assert "" == waterfall.adds_up_to(of)
+    assert "" == decomposition.adds_up_to(of)
     run, summary = drawn.run(of, {"tcp": 120.0, "http": 60.0})
     said = texts(waterfall.figure(run, drawn.decompose(of, run.samples), summary, ()))
     assert "What each part costs" in said

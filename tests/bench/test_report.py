@@ -80,7 +80,7 @@ def test_summary_csv_is_the_summary(tmp_path: Path):
 def test_interrupted_runs_are_drawn_and_labelled(tmp_path: Path, rounds: int):
     """A run cut after its first measured round, or in a later warm-up, is drawn and says that it is interrupted."""
     done = report(record(tmp_path, ROUNDS[:rounds]))
-    assert done.answer.startswith("This run is interrupted after ")
+    assert done.answer.warnings[0].startswith("This run is interrupted: it ended in build ")
     assert "this run is interrupted" in " ".join(caveat.what for caveat in done.caveats)
     assert WRITTEN == [path.name for path in done.paths]
 
