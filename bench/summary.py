@@ -102,15 +102,8 @@ def twin_alarm(summary: pd.DataFrame, plan: Plan) -> bool:
 def caveats(samples: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> list[Caveat]:
     """List the doubts that the samples themselves raise: failures, few rebuilds, drift in a build, a restless twin."""
     found = []
-    failed = statistics.unanswered(samples)
-    if len(failed):
-        arms = ", ".join(f"{arm}: {count}" for arm, count in failed["arm"].value_counts().sort_index().items() if count)
-        found.append(
-            Caveat(
-                f"{len(failed)} of {len(samples)} requests were not answered 2xx ({arms})",
-                "read that pod's log; measure again",
-            )
-        )
+    if len(statistics.unanswered(samples)):
+        found.append(failures(samples))
     rebuilds = int(statistics.measured(samples)["rebuild"].nunique())
     if rebuilds < _LEAST_REBUILDS:
         found.append(
@@ -120,13 +113,26 @@ def caveats(samples: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> list[Ca
     if drift:
         found.append(Caveat(drift, "fewer new connections per build, more rebuilds; look for TIME_WAIT with ss -s"))
     if twin_alarm(summary, plan):
-        found.append(
-            Caveat(
-                f"{plan.twin} differs from {plan.reference}, its exact copy (expected in 1 of 20 quiet runs)",
-                "pin client and lab, stop what else runs, measure again",
-            )
-        )
+        found.append(restless(plan))
     return found
+
+
+def failures(samples: pd.DataFrame) -> Caveat:
+    """Say how many requests were not answered 2xx, by arm."""
+    failed = statistics.unanswered(samples)
+    arms = ", ".join(f"{arm}: {count}" for arm, count in failed["arm"].value_counts().sort_index().items() if count)
+    return Caveat(
+        f"{len(failed)} of {len(samples)} requests were not answered 2xx ({arms})",
+        "read that pod's log; measure again",
+    )
+
+
+def restless(plan: Plan) -> Caveat:
+    """Say that the twins differ."""
+    return Caveat(
+        f"{plan.twin} differs from {plan.reference}, its exact copy (expected in 1 of 20 quiet runs)",
+        "pin client and lab, stop what else runs, measure again",
+    )
 
 
 def _percentiles(samples: pd.DataFrame) -> pd.DataFrame:
