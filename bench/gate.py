@@ -141,7 +141,7 @@ def against_budget(run: Run, limits: tuple[Limit, ...], where: str) -> Result:
     limit_us = found.limits_us(cells)
     judged = {name for cell in cells for name in (cell.arm, cell.against)}
     return Result(
-        run=run.directory.name,
+        run=run.name,
         standard=where,
         rows=_rows(
             cells,
@@ -159,14 +159,14 @@ def against_budget(run: Run, limits: tuple[Limit, ...], where: str) -> Result:
 
 def against_base(run: Run, base: Run) -> Result:
     """Compare each arm's overhead in two runs of one plan; where they measured different things, say only that."""
-    where, plan = base.directory.name, run.plan
+    where, plan = base.name, run.plan
     ours = Measured(run)
     unlike = identity.differences(run, base)
     if unlike:
         cure = "compare runs of the same thing: measure the base again"
         doubts = tuple(Caveat(f"{where} measured something else: {each}", cure) for each in unlike)
         return Result(
-            run.directory.name, where, (), ours.overheads, (*doubts, *ours.doubts(set())), ours.caveats(set())
+            run.name, where, (), ours.overheads, (*doubts, *ours.doubts(set())), ours.caveats(set())
         )
     arms = [arm.name for arm in plan.arms if arm.name not in (plan.reference, plan.twin)]
     if not arms:
@@ -177,7 +177,7 @@ def against_base(run: Run, base: Run) -> Result:
     differences, others = ours.differences(cells), theirs.differences(cells)
     in_base = tuple(cell._replace(against=cell.arm) for cell in cells)
     return Result(
-        run=run.directory.name,
+        run=run.name,
         standard=where,
         rows=_rows(
             tuple(cell._replace(against=f"{cell.arm} in {where}") for cell in cells),

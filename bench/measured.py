@@ -86,13 +86,13 @@ class Measured:
         recorded = len(run.samples)
         if not run.complete or recorded != run.requests:
             state = run.facts["state"] if not run.complete else "torn"
-            found.append(unfinished(run.directory.name, state, recorded, run.requests))
+            found.append(unfinished(run.name, state, recorded, run.requests))
         if self._alarm:
-            what = f"in {run.directory.name} two identical arms differ by more than chance explains"
+            what = f"in {run.name} two identical arms differ by more than chance explains"
             found.append(Caveat(what, "stop what else runs on the machine, measure again"))
         failed = int(statistics.unanswered(run.samples)["arm"].isin(arms).sum())
         if failed:
-            what = f"in {run.directory.name} {failed} requests of the arms that are judged were not answered 2xx"
+            what = f"in {run.name} {failed} requests of the arms that are judged were not answered 2xx"
             found.append(Caveat(what, "read the pods' logs, measure again"))
         return tuple(found)
 

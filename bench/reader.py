@@ -54,6 +54,11 @@ class Run(NamedTuple):
     rates: pd.DataFrame = pd.DataFrame(columns=list(RATE_COLUMNS))
 
     @property
+    def name(self) -> str:
+        """The directory's name as text, for figures and pages: where its bytes are none, question marks."""
+        return self.directory.name.encode("utf-8", errors="replace").decode("utf-8")
+
+    @property
     def rebuilds(self) -> int:
         """How many rebuilds a whole run has."""
         return _rebuilds(self.facts, self.plan)

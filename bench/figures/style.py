@@ -183,7 +183,7 @@ def footer(run: Run, caveats: Sequence[Caveat], *notes: str, load: str = "") -> 
 
     `load` is said of data that are not the run's samples.
     """
-    identity = f"Run {run.directory.name}, plan {run.plan.digest[:12]}."
+    identity = f"Run {run.name}, plan {run.plan.digest[:12]}."
     environment = run.facts.get("environment")
     machine = f" Machine: {_machine(environment, run.facts.get('placement'))}." if environment else ""
     lines = [*notes, load or closed_loop(run), identity + machine]

@@ -37,7 +37,7 @@ class Content(NamedTuple):
 
 def render(content: Content) -> str:
     """Return the whole page."""
-    title = f"sidelab: {content.run.plan.name}, {content.run.directory.name}"
+    title = f"sidelab: {content.run.plan.name}, {content.run.name}"
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -63,7 +63,7 @@ def _body(content: Content) -> Iterator[Markup]:
         section("repeat", "How to repeat it", *about.repeat(run)),
     ]
     yield element("main", Markup("\n"), *(join((each, Markup("\n"))) for each in sections))
-    yield element("footer", element("p", f"Made by sidelab from the files of {run.directory.name} alone."))
+    yield element("footer", element("p", f"Made by sidelab from the files of {run.name} alone."))
 
 
 def _header(content: Content) -> Iterator[Markup]:
