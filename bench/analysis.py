@@ -46,8 +46,12 @@ def analyse(directory: Path) -> Analysis:
     Raises `InputError` if it is no run, or was cut before its first measured round.
     """
     run = read_run(directory)
-    if measured(run.samples).empty:
+    counted = measured(run.samples)
+    if counted.empty:
         raise InputError(f"{directory} was cut during its first warm-up, so there is nothing to report; measure again")
+    if not (counted["arm"] == run.plan.reference).any():
+        missing = f"{directory} holds no measured request of {run.plan.reference}, which all others are compared with"
+        raise InputError(f"{missing}; restore the files as they were written, or measure again")
     summary = summarise(run.samples, run.plan)
     compared = tuple(ratios.compare(run.plan, run.samples, run.loads))
     terms = tuple(decomposition.decompose(run.plan, run.samples))

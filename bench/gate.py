@@ -165,9 +165,7 @@ def against_base(run: Run, base: Run) -> Result:
     if unlike:
         cure = "compare runs of the same thing: measure the base again"
         doubts = tuple(Caveat(f"{where} measured something else: {each}", cure) for each in unlike)
-        return Result(
-            run.name, where, (), ours.overheads, (*doubts, *ours.doubts(set())), ours.caveats(set())
-        )
+        return Result(run.name, where, (), ours.overheads, (*doubts, *ours.doubts(set())), ours.caveats(set()))
     arms = [arm.name for arm in plan.arms if arm.name not in (plan.reference, plan.twin)]
     if not arms:
         raise InputError(f"plan {plan.name} has no arm but {plan.reference} and its twin: there is nothing to compare")

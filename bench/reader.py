@@ -134,7 +134,7 @@ def read_samples(directory: Path) -> tuple[pd.DataFrame, list[Caveat]]:
     try:
         dtypes = {name: kinds.get(name, "int64") for name in COLUMNS}
         samples = pd.read_csv(text, dtype=dtypes, keep_default_na=False, na_values=_UNKNOWN)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(
             f"{path} has a cell that is not a number: {error}; restore the file as it was written"
         ) from None
@@ -163,7 +163,10 @@ def read_rates(directory: Path) -> pd.DataFrame:
 
 def _read_lines(path: Path, row: type[LoadSample | RateSample | RoundSample]) -> pd.DataFrame:
     columns = row._fields
-    text = path.read_text(encoding="ascii", errors="replace") if path.exists() else ""
+    try:
+        text = path.read_text(encoding="ascii", errors="replace") if path.exists() else ""
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; restore the file as it was written") from None
     whole = text[: text.rfind("\n") + 1]
     if not whole:  # nothing was measured, or the run died while it wrote the head
         return pd.DataFrame(columns=list(columns))
@@ -172,14 +175,15 @@ def _read_lines(path: Path, row: type[LoadSample | RateSample | RoundSample]) ->
     try:
         dtypes = {name: _KINDS[kind] for name, kind in get_type_hints(row).items()}
         return pd.read_csv(io.StringIO(whole), dtype=dtypes, keep_default_na=False, na_values=_UNKNOWN)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{path} cannot be read: {error}; restore the file as it was written") from None
 
 
 def _rebuilds(facts: dict[str, Any], plan: Plan) -> int:
     """Return how many rebuilds the run was to have; a stop rule may have ended it before the plan's last one."""
-    stopped = facts.get("stopped") or {}
-    return int(stopped.get("rebuilds", plan.rebuilds))
+    stopped = facts.get("stopped")
+    rebuilds = stopped.get("rebuilds") if isinstance(stopped, dict) else None
+    return rebuilds if isinstance(rebuilds, int) else plan.rebuilds
 
 
 class _Member(NamedTuple):

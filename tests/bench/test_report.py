@@ -91,6 +91,13 @@ def test_cut_in_its_first_warmup(tmp_path: Path):
         report(record(tmp_path, ROUNDS[:1]))
 
 
+def test_without_its_reference_a_run_says_nothing(tmp_path: Path):
+    """Samples from which the arm is missing that all are compared with are refused, with the cure."""
+    rounds = [[row for row in rows if row.arm != "direct"] for rows in ROUNDS]
+    with pytest.raises(InputError, match="holds no measured request of direct, which all others are compared with"):
+        report(record(tmp_path, rounds))
+
+
 def test_a_directory_that_cannot_be_written_to(tmp_path: Path):
     """What the disk says is one message with the file and the cure."""
     directory = record(tmp_path, ROUNDS)
