@@ -109,13 +109,20 @@ class Result:
         if self.verdict is Outcome.PASS:
             return f"Pass: all {len(self.rows)} rows keep to {self.standard}."
         if self.doubts:
-            many = f"are {len(self.doubts)} reasons" if len(self.doubts) > 1 else "is a reason"
-            return f"Inconclusive against {self.standard}: there {many} to distrust the comparison."
+            return f"Inconclusive against {self.standard}: {'; '.join(doubt.what for doubt in self.doubts)}."
         blind = max((row.smallest_visible_us for row in open_), default=float("nan"))
         return (
             f"Inconclusive: {len(open_)} of {len(self.rows)} rows are neither proven to keep to {self.standard} nor to "
             f"exceed it; an excess of {microseconds(blind)} µs would have shown."
         )
+
+    @property
+    def heading(self) -> str:
+        """The sentence for where the doubts are listed below it: it leaves the reasons to them."""
+        if self.verdict is not Outcome.INCONCLUSIVE or not self.doubts:
+            return self.sentence
+        many = f"are {len(self.doubts)} reasons" if len(self.doubts) > 1 else "is a reason"
+        return f"Inconclusive against {self.standard}: there {many} to distrust the comparison."
 
 
 def judge(directory: Path, *, limits: Path | None = None, base: Path | None = None) -> Result:

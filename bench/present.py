@@ -1,6 +1,7 @@
 """What a person sees at the end of a run, and a program as JSON: the answer, the tables, the reasons to doubt it."""
 
 import math
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from bench.summary import Row, microseconds, rows
 from bench.tables import console, titled
 
 SCHEMA: Final = 1
+
+_TOGETHER: Final = re.compile(r"(?<=\d) (?=µs|%|MiB)|(?<=µs) (?=\[)|(?<=,) (?=\S+\])")
+"""The spaces of a number with its unit and of an interval, at which no line ends."""
 
 # What a person compares; summary.csv has every phase, each with its own overhead and verdict.
 _SHOWN = ("namelookup", "connect", "appconnect", "starttransfer", "total")
@@ -46,10 +50,12 @@ def present(found: Analysis) -> None:
 def _say(printer: Console, text: str, begin: str = "") -> None:
     """Print a sentence: on a terminal folded between words and indented, elsewhere as one line, for other programs."""
     width = printer.width if printer.is_terminal else sys.maxsize
+    kept = _TOGETHER.sub("\N{NO-BREAK SPACE}", begin + text)
     lines = textwrap.wrap(
-        begin + text, width, subsequent_indent=" " * len(begin), break_long_words=False, break_on_hyphens=False
+        kept, width, subsequent_indent=" " * len(begin), break_long_words=False, break_on_hyphens=False
     )
-    printer.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    said = "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+    printer.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 def document(found: Analysis) -> dict[str, Any]:
@@ -126,7 +132,7 @@ def _ratios(found: Sequence[Ratio]) -> Table:
 
 
 def _median(row: Row | None) -> str:
-    return "n/a" if row is None or not row.n else f"{row.p50_us:.1f}"
+    return "n/a" if row is None or not row.n else "?" if math.isnan(row.p50_us) else f"{row.p50_us:.1f}"
 
 
 def _overhead(row: Row) -> str:

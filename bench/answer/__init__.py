@@ -11,11 +11,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from bench.answer import arms, openrates, pairs, parts, programs
-from bench.answer.words import NOUNS
+from bench.answer.words import NOUNS, short
 from bench.decomposition import Term, adds_up_to
 from bench.plan import Plan
 from bench.ratios import Row as Ratio
-from bench.summary import Row, microseconds, rows, twin_alarm
+from bench.summary import Row, rows, twin_alarm
 
 
 class Answer(NamedTuple):
@@ -71,7 +71,5 @@ def _noise(plan: Plan, summary: pd.DataFrame, table: dict[tuple[str, str, str], 
 
 
 def _floors(plan: Plan, table: dict[tuple[str, str, str], Row]) -> str:
-    floors = [
-        f"{microseconds(table[plan.twin, each, 'total'].floor_us)} µs on {NOUNS[each]}" for each in plan.connections
-    ]
+    floors = [f"{short(table[plan.twin, each, 'total'].floor_us)} µs on {NOUNS[each]}" for each in plan.connections]
     return " and ".join(floors)

@@ -1,5 +1,7 @@
 """What each arm adds to a request: the answer of a plan without ratios and terms; pure."""
 
+import numpy as np
+
 from bench.answer.words import NOUNS, Table, effect, of_arm, sentence, short, through
 from bench.plan import Plan
 
@@ -34,9 +36,16 @@ def listed(plan: Plan, table: Table, names: list[str], connection: str, *, descr
         clauses.append(f"{said}: {effect(of_arm(table, plan, name, connection))}")
     if len(names) > _MOST:
         clauses.append(f"and {len(names) - _MOST} more, see the table")
+    return f"On {NOUNS[connection]}{_base(plan, table, connection, described=described)} – {'; '.join(clauses)}."
+
+
+def _base(plan: Plan, table: Table, connection: str, *, described: bool) -> str:
+    """Say in brackets what the reference takes; '' where there are too few requests for a median."""
     base_us = table[plan.reference, connection, "total"].p50_us
-    base = f"{plan.reference}: {plan.arm(plan.reference).describe()}" if described else plan.reference
-    return f"On {NOUNS[connection]} ({short(base_us)} µs in {base}) – {'; '.join(clauses)}."
+    if np.isnan(base_us):
+        return ""
+    what = f": {plan.arm(plan.reference).describe()}" if described else ""
+    return f" ({short(base_us)} µs in {plan.reference}{what})"
 
 
 def _chief(plan: Plan, names: list[str]) -> str:
