@@ -147,10 +147,10 @@ def _become_sidelab(session: nox.Session, *args: str) -> NoReturn:
     made_for = location / "made-for"
     this = _state(sys.version, str(ROOT))
     with _lock():  # two labs may be started at the same moment
-        if not (made_for.is_file() and made_for.read_text() == this):
+        if not (made_for.is_file() and made_for.read_text(encoding="utf-8") == this):
             session.log("installing sidelab and what it needs into .nox/sidelab: once, half a minute to a minute")
             session.run(sys.executable, "-m", "virtualenv", "--clear", str(location), external=True, silent=True)
-            made_for.write_text(this)
+            made_for.write_text(this, encoding="utf-8")
         _once(session, location, "installed", "-e", ".")
         if _mentions_envoy(args):
             _install_envoy(session, location)
@@ -175,7 +175,7 @@ def _once(session: nox.Session, location: Path, stamp: str, *what: str, required
     Returns whether it is there; a `required` one that pip can't install ends the session, with what pip wrote.
     """
     state, done = _state(*what), location / stamp
-    if done.is_file() and done.read_text() == state:
+    if done.is_file() and done.read_text(encoding="utf-8") == state:
         return True
     pip = [str(location / "bin" / "python"), "-m", "pip", "install", "--constraint", "constraints.txt", *what]
     session.log(f"pip install --constraint constraints.txt {' '.join(what)}")
@@ -184,7 +184,7 @@ def _once(session: nox.Session, location: Path, stamp: str, *what: str, required
     ) as process:
         output = _shown(process.stdout or ())
     if process.returncode == 0:
-        done.write_text(state)
+        done.write_text(state, encoding="utf-8")
     elif required:
         session.error(f"pip ended with status {process.returncode}:\n{output}")
     return process.returncode == 0
@@ -217,5 +217,5 @@ def _lock() -> Iterator[None]:
 
 def _state(*more: str) -> str:
     """Return a fingerprint of what an installation depends on."""
-    files = [(ROOT / name).read_text() for name in ("pyproject.toml", "constraints.txt")]
+    files = [(ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "constraints.txt")]
     return hashlib.sha256("\0".join((*files, *more)).encode()).hexdigest()

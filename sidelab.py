@@ -5,14 +5,13 @@ That is also why it is argparse: typer would take 0.09 s (it imports pydantic).
 """
 
 import argparse
-import os
 import sys
 import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lab.errors import InputError, SidelabError
-from verbs import demo, labs, measuring, rules, words
+from verbs import demo, labs, measuring, output, rules, words
 from verbs.verb import Given, Verb
 
 VERBS = (*demo.VERBS, *labs.VERBS, *rules.VERBS, *measuring.VERBS)
@@ -94,32 +93,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _open_standard() -> None:
-    """Open what we were started without: the next socket would become some program's input."""
-    for fd, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            while os.open(os.devnull, os.O_RDWR) < fd:
-                pass
-            setattr(sys, name, os.fdopen(fd, "w" if fd else "r"))
-
-
 def main() -> None:
     """Run the command line; the exit status says whose fault a failure is (see `lab.errors`)."""
-    _open_standard()
+    output.open_standard()
+    raise SystemExit(output.flushed(_run(sys.argv[1:] or ["--help"])))
+
+
+def _run(argv: Sequence[str]) -> int:
+    """Do what the command line says and return the exit status."""
     try:
-        given = parse(sys.argv[1:] or ["--help"])
+        given = parse(argv)
         given.verb.call(given)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
     except SidelabError as error:
         sys.stderr.write(f"sidelab: {error}\n")
-        raise SystemExit(error.exit_status) from None
+        return error.exit_status
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has had enough of it
-        raise SystemExit(0) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        output.discard()  # whoever read our output has had enough of it
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"sidelab: {stop}\n" if str(stop) else "")
+        return getattr(stop, "exit_status", 130)
     except Exception:  # noqa: BLE001  # a bug: whatever it is, its status is not that of a failed check
         traceback.print_exc()
-        raise SystemExit(70) from None
+        return 70
+    return 0
 
 
 if __name__ == "__main__":

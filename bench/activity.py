@@ -21,7 +21,7 @@ class Activity(NamedTuple):
 
 def read(text: str | None = None) -> Activity:
     """Read /proc/stat (proc_stat(5)), or its `text`."""
-    lines = (text if text is not None else Path("/proc/stat").read_text()).splitlines()
+    lines = (text if text is not None else Path("/proc/stat").read_text(encoding="ascii")).splitlines()
     fields = {words[0]: words[1:] for words in map(str.split, lines) if words}
     ticks = [int(word) for word in fields.get("cpu", [])[:8]]
     switches = fields.get("ctxt", ["0"])

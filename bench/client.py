@@ -176,7 +176,7 @@ def run_round(slots: Sequence[tuple[int, bool]], pods: Sequence[int], measure: M
 def _time_wait(pod: int) -> int:
     """Return how many closed connections still hold their port in a pod (net/ipv4/proc.c: `TCP: … tw N …`)."""
     syscalls.setns(pod, syscalls.CLONE_NEWNET)
-    words = Path("/proc/thread-self/net/sockstat").read_text().split()
+    words = Path("/proc/thread-self/net/sockstat").read_text(encoding="ascii").split()
     return int(words[words.index("tw") + 1])
 
 

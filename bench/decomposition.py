@@ -5,6 +5,7 @@ interaction is what an arm adds beyond what its parts add alone: the terms of a 
 remainder is a figure of its own instead of a rounding of the others.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -52,6 +53,19 @@ def decompose(plan: Plan, samples: pd.DataFrame) -> list[Term]:
                 center, low, high = (float(each) for each in (over.mean, over.low, over.high))
                 found.append(Term(term.name, connection, phase, center, low, high, int((~np.isnan(values)).sum())))
     return found
+
+
+def adds_up_to(plan: Plan) -> str:
+    """Name the arm whose overhead the plan's terms make together; '' if they are no steps from the reference to one."""
+    shares: Counter[str] = Counter()
+    for term in plan.terms:
+        shares[term.arm] += 1
+        shares[term.against or plan.reference] -= 1
+        for part in term.parts:
+            shares[part] -= 1
+            shares[plan.reference] += 1
+    left = {arm: share for arm, share in shares.items() if share and arm != plan.reference}
+    return next(iter(left)) if list(left.values()) == [1] and len(plan.terms) > 1 else ""
 
 
 def laid_out(found: Sequence[Term]) -> tuple[list[tuple[str, str]], dict[str, list[Term | None]]]:

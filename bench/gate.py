@@ -116,6 +116,14 @@ class Result:
             f"exceed it; an excess of {microseconds(blind)} µs would have shown."
         )
 
+    @property
+    def heading(self) -> str:
+        """The sentence for where the doubts are listed below it: it leaves the reasons to them."""
+        if self.verdict is not Outcome.INCONCLUSIVE or not self.doubts:
+            return self.sentence
+        many = f"are {len(self.doubts)} reasons" if len(self.doubts) > 1 else "is a reason"
+        return f"Inconclusive against {self.standard}: there {many} to distrust the comparison."
+
 
 def judge(directory: Path, *, limits: Path | None = None, base: Path | None = None) -> Result:
     """Hold the run in `directory` against a budget file or another run's directory: exactly one of the two.
@@ -138,8 +146,9 @@ def against_budget(run: Run, limits: tuple[Limit, ...], where: str) -> Result:
     differences = found.differences(cells)
     _check_phases(cells, differences, run, where)
     limit_us = found.limits_us(cells)
+    judged = {name for cell in cells for name in (cell.arm, cell.against)}
     return Result(
-        run=run.directory.name,
+        run=run.name,
         standard=where,
         rows=_rows(
             cells,
@@ -150,30 +159,30 @@ def against_budget(run: Run, limits: tuple[Limit, ...], where: str) -> Result:
             count(differences),
         ),
         overheads=found.overheads,
-        doubts=found.doubts({name for cell in cells for name in (cell.arm, cell.against)}),
-        caveats=found.caveats,
+        doubts=found.doubts(judged),
+        caveats=found.caveats(judged),
     )
 
 
 def against_base(run: Run, base: Run) -> Result:
     """Compare each arm's overhead in two runs of one plan; where they measured different things, say only that."""
-    where, plan = base.directory.name, run.plan
+    where, plan = base.name, run.plan
     ours = Measured(run)
     unlike = identity.differences(run, base)
     if unlike:
         cure = "compare runs of the same thing: measure the base again"
         doubts = tuple(Caveat(f"{where} measured something else: {each}", cure) for each in unlike)
-        return Result(run.directory.name, where, (), ours.overheads, doubts, ours.caveats)
+        return Result(run.name, where, (), ours.overheads, (*doubts, *ours.doubts(set())), ours.caveats(set()))
     arms = [arm.name for arm in plan.arms if arm.name not in (plan.reference, plan.twin)]
     if not arms:
         raise InputError(f"plan {plan.name} has no arm but {plan.reference} and its twin: there is nothing to compare")
     kinds = [kind for kind in GATED if kind[0] in plan.connections]
     cells = tuple(Cell(arm, plan.reference, *kind) for arm in arms for kind in kinds)
-    theirs = Measured(base)
+    theirs, judged = Measured(base), {*arms, plan.reference}
     differences, others = ours.differences(cells), theirs.differences(cells)
     in_base = tuple(cell._replace(against=cell.arm) for cell in cells)
     return Result(
-        run=run.directory.name,
+        run=run.name,
         standard=where,
         rows=_rows(
             tuple(cell._replace(against=f"{cell.arm} in {where}") for cell in cells),
@@ -184,8 +193,8 @@ def against_base(run: Run, base: Run) -> Result:
             np.minimum(count(differences), count(others)),
         ),
         overheads=ours.overheads,
-        doubts=(*ours.doubts({*arms, plan.reference}), *theirs.doubts({*arms, plan.reference})),
-        caveats=(*ours.caveats, *identity.caveats(run, base)),
+        doubts=(*ours.doubts(judged), *theirs.doubts(judged)),
+        caveats=(*ours.caveats(judged), *identity.caveats(run, base)),
     )
 
 

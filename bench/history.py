@@ -49,7 +49,7 @@ def _read(results: Path) -> tuple[list[Run], int]:
             runs.append(read_run(path.parent))
         except InputError:
             unread += 1
-    return sorted(runs, key=lambda run: (str(run.facts.get("started")), run.directory.name)), unread
+    return sorted(runs, key=lambda run: (str(run.facts.get("started")), run.name)), unread
 
 
 def _past(runs: list[Run]) -> list[Past]:

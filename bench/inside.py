@@ -38,6 +38,7 @@ def started(module: str, lab: "Lab", pods: "Sequence[Key]", order: Mapping[str, 
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             cwd=_CHECKOUT,
+            process_group=0,  # a terminal's Ctrl-C is for us; this one ends with its socket
         )
         theirs.close()
         try:

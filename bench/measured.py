@@ -12,7 +12,7 @@ import pandas as pd
 from bench import statistics, summary
 from bench.budget import Cell
 from bench.caveats import Caveat
-from bench.reader import Run
+from bench.reader import Run, unfinished
 from bench.statistics import Floats
 from bench.verdict import margin_us
 from lab.errors import InputError
@@ -37,8 +37,7 @@ class Measured:
         table = summary.summarise(run.samples, run.plan)
         self._summary = summary.rows(table)
         self._alarm = summary.twin_alarm(table, run.plan)
-        own = summary.caveats(run.samples, table, run.plan)
-        self.caveats = (*run.caveats, *own)
+        self._caveats = (*run.caveats, *summary.caveats(run.samples, table, run.plan))
         named = (run.plan.reference, run.plan.twin)
         self.overheads = tuple(row for row in self._summary.values() if row.gated and row.n and row.arm not in named)
 
@@ -87,16 +86,26 @@ class Measured:
         recorded = len(run.samples)
         if not run.complete or recorded != run.requests:
             state = run.facts["state"] if not run.complete else "torn"
-            what = f"{run.directory.name} is {state}: {recorded} of {run.requests} planned requests are recorded"
-            found.append(Caveat(what, "let it finish, or measure again"))
+            found.append(unfinished(run.name, state, recorded, run.requests))
         if self._alarm:
-            what = f"in {run.directory.name} two identical arms differ by more than chance explains"
+            what = f"in {run.name} two identical arms differ by more than chance explains"
             found.append(Caveat(what, "stop what else runs on the machine, measure again"))
         failed = int(statistics.unanswered(run.samples)["arm"].isin(arms).sum())
         if failed:
-            what = f"in {run.directory.name} {failed} requests of the arms that are judged were not answered 2xx"
+            what = f"in {run.name} {failed} requests of the arms that are judged were not answered 2xx"
             found.append(Caveat(what, "read the pods' logs, measure again"))
         return tuple(found)
+
+    def caveats(self, arms: set[str]) -> tuple[Caveat, ...]:
+        """List what else casts doubt on this run: what is not among the `doubts` for these arms already."""
+        run = self._run
+        said = [unfinished("this run", str(run.facts["state"]), len(run.samples), run.requests)]
+        if self._alarm:
+            said.append(summary.restless(run.plan))
+        failed = statistics.unanswered(run.samples)
+        if len(failed) and set(failed["arm"].unique()) <= arms:
+            said.append(summary.failures(run.samples))
+        return tuple(each for each in self._caveats if each not in said)
 
 
 def count(medians: Floats) -> npt.NDArray[np.int_]:

@@ -303,8 +303,9 @@ def load(name_or_path: str) -> Plan:
     try:
         table = tomllib.loads(decoded(f"plan {path}", path.read_bytes()))
     except FileNotFoundError:
+        kind = "file" if path.suffix or path.parent.name else "plan"
         raise InputError(
-            f"there is no plan {name_or_path!r}; give a TOML file or one of {', '.join(shipped())}"
+            f"there is no {kind} {name_or_path!r}; give a TOML file or one of {', '.join(shipped())}"
         ) from None
     except OSError as error:
         raise InputError(f"cannot read plan {path}: {error.strerror}; give a readable TOML file") from None

@@ -1,43 +1,83 @@
-"""What a person sees at the end of a run: the table, the answer in a sentence, the doubts, and where the files are."""
+"""What a person sees at the end of a run, and a program as JSON: the answer, the tables, the reasons to doubt it."""
 
 import math
+import re
 import sys
+import textwrap
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.analysis import Analysis
 from bench.decomposition import Term, laid_out
 from bench.openloop.table import table as openrates
 from bench.ratios import Row as Ratio
-from bench.report import report
 from bench.summary import Row, microseconds, rows
-from bench.tables import titled
+from bench.tables import console, titled
+
+SCHEMA: Final = 1
+
+_TOGETHER: Final = re.compile(r"(?<=\d) (?=µs|%|MiB)|(?<=µs) (?=\[)|(?<=,) (?=\S+\])")
+"""The spaces of a number with its unit and of an interval, at which no line ends."""
 
 # What a person compares; summary.csv has every phase, each with its own overhead and verdict.
 _SHOWN = ("namelookup", "connect", "appconnect", "starttransfer", "total")
 
 
-def present(directory: Path) -> None:
-    """Make the tables, the figures and the page of a run and print them; raises what `bench.report.report` raises."""
-    found = report(directory)
-    table = rows(found.summary)
-    console = Console(file=sys.stdout)
-    for connection in found.run.plan.connections:
-        console.print(_table(connection, [row for row in table.values() if row.connection == connection]))
+def present(found: Analysis) -> None:
+    """Print what a run says: warnings, the answer, the tables, and every reason to doubt it."""
+    table, plan = rows(found.summary), found.run.plan
+    printer = console()
+    for line in (*found.answer.warnings, found.answer.headline):
+        _say(printer, line)
+    for bullet in found.answer.bullets:
+        _say(printer, bullet, "- ")
+    printer.print()
+    for connection in plan.connections:
+        printer.print(_table(connection, [row for row in table.values() if row.connection == connection]))
     if found.terms:
-        console.print(_terms(found.terms))
+        printer.print(_terms(found.terms))
     if found.ratios:
-        console.print(_ratios(found.ratios))
+        printer.print(_ratios(found.ratios))
     if len(found.run.rates):
-        console.print(openrates(found.run.rates, found.run.plan))
-    console.print(found.answer, highlight=False)
+        printer.print(openrates(found.run.rates, plan))
     for caveat in found.caveats:
-        console.print(f"note: {caveat}", highlight=False, markup=False)
-    console.print(f"\n{directory}/", highlight=False, soft_wrap=True)
-    for path in found.paths:
-        console.print(f"  {path.name}", highlight=False)
+        _say(printer, str(caveat), "note: ")
+
+
+def _say(printer: Console, text: str, begin: str = "") -> None:
+    """Print a sentence: on a terminal folded between words and indented, elsewhere as one line, for other programs."""
+    width = printer.width if printer.is_terminal else sys.maxsize
+    kept = _TOGETHER.sub("\N{NO-BREAK SPACE}", begin + text)
+    lines = textwrap.wrap(
+        kept, width, subsequent_indent=" " * len(begin), break_long_words=False, break_on_hyphens=False
+    )
+    said = "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+    printer.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+def document(found: Analysis) -> dict[str, Any]:
+    """Return the same as JSON values; null is the unknown."""
+    facts = found.run.facts
+    return {
+        "schema": SCHEMA,
+        "run": str(found.run.directory),
+        "plan": found.run.plan.name,
+        "state": facts["state"],
+        "answer": found.answer._asdict(),
+        "rows": [_known(row._asdict()) for row in rows(found.summary).values()],
+        "terms": [_known(term._asdict()) for term in found.terms],
+        "ratios": [_known(ratio._asdict()) for ratio in found.ratios],
+        "caveats": [{"what": each.what, "cure": each.cure} for each in found.caveats],
+        "page": str(found.page) if found.page.exists() else None,
+        "paths": [str(path) for path in found.paths],
+    }
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if isinstance(each, float) and math.isnan(each) else each for key, each in values.items()}
 
 
 def _table(connection: str, found: list[Row]) -> Table:
@@ -92,7 +132,7 @@ def _ratios(found: Sequence[Ratio]) -> Table:
 
 
 def _median(row: Row | None) -> str:
-    return "n/a" if row is None or not row.n else f"{row.p50_us:.1f}"
+    return "n/a" if row is None or not row.n else "?" if math.isnan(row.p50_us) else f"{row.p50_us:.1f}"
 
 
 def _overhead(row: Row) -> str:

@@ -37,7 +37,9 @@ def of_proxy(lab: Lab, pod: Key) -> list[int]:
 
 def cpu_s(pids: Sequence[int]) -> float:
     """Return the CPU seconds that processes have spent so far, all threads, in user and kernel mode."""
-    return sum(_ticks(Path("/proc", str(pid), "stat").read_text()) for pid in pids) / os.sysconf("SC_CLK_TCK")
+    return sum(
+        _ticks(Path("/proc", str(pid), "stat").read_text(encoding="utf-8", errors="replace")) for pid in pids
+    ) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_kib(pids: Sequence[int]) -> int:
@@ -51,7 +53,11 @@ def peak_kib(pids: Sequence[int]) -> int:
 
 def private_kib(pids: Sequence[int]) -> int:
     """Return what processes hold for themselves alone, in KiB."""
-    lines = [line for pid in pids for line in Path("/proc", str(pid), "smaps_rollup").read_text().splitlines()]
+    lines = [
+        line
+        for pid in pids
+        for line in Path("/proc", str(pid), "smaps_rollup").read_text(encoding="utf-8", errors="replace").splitlines()
+    ]
     return sum(int(line.split()[1]) for line in lines if line.startswith(_PRIVATE))
 
 
@@ -80,5 +86,5 @@ def _innermost_pid(pid: int) -> int:
 
 
 def _status(pid: int, name: str) -> str:
-    lines = Path("/proc", str(pid), "status").read_text().splitlines()
+    lines = Path("/proc", str(pid), "status").read_text(encoding="utf-8", errors="replace").splitlines()
     return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:"))

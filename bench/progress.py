@@ -1,43 +1,65 @@
-"""A progress bar on standard error while a run is measured; drawn between rounds only, never during one."""
+"""How far a run is, on standard error: a bar on a terminal, else a line at most every ten seconds.
+
+Drawn between rounds only, never during one.
+"""
 
 import sys
+from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from bench.plan import Plan
 
+_LINE_EVERY_S: Final = 10.0
+
 
 class Progress:
-    """Counts requests of `plan`, by its name and `what` is added to it; silent where standard error is no terminal."""
+    """Counts the requests of `plan`, with its name and `what` in front."""
 
     def __init__(self, plan: Plan, what: str = "") -> None:
-        # No refresh thread: it would wake up while requests are timed, and processes are forked meanwhile.
-        self._bar = Bar(
-            TextColumn(f"measuring {plan.name} {what}".rstrip()),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("requests"),
-            TimeRemainingColumn(),
-            console=Console(file=sys.stderr),
-            auto_refresh=False,
-            disable=not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task("requests", total=plan.requests)
+        self._plan = plan
+        self._title = f"measuring {plan.name} {what}".rstrip()
+        self._done = 0
+        self._shown_s = monotonic()
+        self._bar: Bar | None = None
+        if sys.stderr.isatty():
+            # No refresh thread: it would wake up while requests are timed, and processes are forked meanwhile.
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TimeRemainingColumn(),
+                console=Console(file=sys.stderr),
+                auto_refresh=False,
+            )
+            self._task = self._bar.add_task(self._describe(), total=plan.requests)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if self._bar is not None:
+            self._bar.start()
+        else:
+            sys.stderr.write(f"{self._title}: {self._plan.rebuilds} builds of a lab of {len(self._plan.arms)} arms\n")
         return self
 
     def advance(self, requests: int) -> None:
         """Count requests that were measured and recorded."""
-        self._bar.advance(self._task, requests)
-        self._bar.refresh()
+        self._done += requests
+        if self._bar is not None:
+            self._bar.update(self._task, advance=requests, description=self._describe())
+            self._bar.refresh()
+        elif monotonic() - self._shown_s >= _LINE_EVERY_S:
+            self._shown_s = monotonic()
+            sys.stderr.write(f"{self._describe()}\n")
+
+    def _describe(self) -> str:
+        build = min(self._done * self._plan.rebuilds // self._plan.requests + 1, self._plan.rebuilds)
+        return f"{self._title}: build {build} of {self._plan.rebuilds}"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._bar is not None:
+            self._bar.stop()

@@ -17,6 +17,7 @@ from bench.plan import Plan, from_dict
 from bench.records import COMPLETE, INTERRUPTED, LOADS, RATES, ROUNDS, RUN_JSON, RUNNING, SAMPLES, SCHEMA
 from bench.samples import (
     COLUMNS,
+    LOAD_COLUMNS,
     PHASES,
     RATE_COLUMNS,
     ROUND_COLUMNS,
@@ -28,6 +29,10 @@ from bench.samples import (
 from lab.errors import InputError
 
 _CHUNK = 1 << 16
+_NUMBERS = {*map(column, PHASES), *RATE_COLUMNS, *LOAD_COLUMNS, *ROUND_COLUMNS} - {"arm"}
+_UNKNOWN = {name: ["", "nan"] for name in _NUMBERS}
+"""What stands for no value, by column: an arm may be called `nan` or `null`, which pandas would take for none."""
+
 _KINDS = {int: "int64", float: "float64", str: "str"}
 
 
@@ -47,6 +52,11 @@ class Run(NamedTuple):
     caveats: tuple[Caveat, ...]
     rounds: pd.DataFrame = pd.DataFrame(columns=list(ROUND_COLUMNS))
     rates: pd.DataFrame = pd.DataFrame(columns=list(RATE_COLUMNS))
+
+    @property
+    def name(self) -> str:
+        """The directory's name as text, for figures and pages: where its bytes are none, question marks."""
+        return self.directory.name.encode("utf-8", errors="replace").decode("utf-8")
 
     @property
     def rebuilds(self) -> int:
@@ -73,13 +83,7 @@ def read_run(directory: Path) -> Run:
     caveats = _caveats(facts, directory / RUN_JSON) + torn
     caveats += guards.caveats(rounds) + guards.load_caveats(loads) + doubts.caveats(rates)
     if facts["state"] != COMPLETE:
-        planned = plan.requests_in(_rebuilds(facts, plan))
-        caveats.append(
-            Caveat(
-                f"this run is {facts['state']}: {len(samples)} of {planned} planned requests are recorded",
-                "let it finish, or measure again",
-            )
-        )
+        caveats.append(unfinished("this run", facts["state"], len(samples), plan.requests_in(_rebuilds(facts, plan))))
     unknown = sorted(set(samples["arm"].unique()) - {arm.name for arm in plan.arms})
     if unknown:
         raise InputError(
@@ -87,6 +91,13 @@ def read_run(directory: Path) -> Run:
             f"keep {SAMPLES} and {RUN_JSON} of the same run together"
         )
     return Run(directory, plan, facts, samples, loads, tuple(caveats), rounds, rates)
+
+
+def unfinished(run: str, state: str, recorded: int, planned: int) -> Caveat:
+    """Say that a run is not whole; `run` is what to call it."""
+    return Caveat(
+        f"{run} is {state}: {recorded} of {planned} planned requests are recorded", "let it finish, or measure again"
+    )
 
 
 def read_samples(directory: Path) -> tuple[pd.DataFrame, list[Caveat]]:
@@ -121,8 +132,9 @@ def read_samples(directory: Path) -> tuple[pd.DataFrame, list[Caveat]]:
     times = dict.fromkeys(map(column, PHASES), "float64")
     kinds = {"arm": "category", "connection": "category", **times}
     try:
-        samples = pd.read_csv(text, dtype={name: kinds.get(name, "int64") for name in COLUMNS})
-    except ValueError as error:
+        dtypes = {name: kinds.get(name, "int64") for name in COLUMNS}
+        samples = pd.read_csv(text, dtype=dtypes, keep_default_na=False, na_values=_UNKNOWN)
+    except (ValueError, OverflowError) as error:
         raise InputError(
             f"{path} has a cell that is not a number: {error}; restore the file as it was written"
         ) from None
@@ -151,22 +163,27 @@ def read_rates(directory: Path) -> pd.DataFrame:
 
 def _read_lines(path: Path, row: type[LoadSample | RateSample | RoundSample]) -> pd.DataFrame:
     columns = row._fields
-    text = path.read_text(encoding="ascii", errors="replace") if path.exists() else ""
+    try:
+        text = path.read_text(encoding="ascii", errors="replace") if path.exists() else ""
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; restore the file as it was written") from None
     whole = text[: text.rfind("\n") + 1]
     if not whole:  # nothing was measured, or the run died while it wrote the head
         return pd.DataFrame(columns=list(columns))
     if tuple(whole.split("\n", 1)[0].split(",")) != columns:
         raise InputError(f"{path} has other columns than {','.join(columns)}; read it with the version that wrote it")
     try:
-        return pd.read_csv(io.StringIO(whole), dtype={name: _KINDS[kind] for name, kind in get_type_hints(row).items()})
-    except ValueError as error:
+        dtypes = {name: _KINDS[kind] for name, kind in get_type_hints(row).items()}
+        return pd.read_csv(io.StringIO(whole), dtype=dtypes, keep_default_na=False, na_values=_UNKNOWN)
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{path} cannot be read: {error}; restore the file as it was written") from None
 
 
 def _rebuilds(facts: dict[str, Any], plan: Plan) -> int:
     """Return how many rebuilds the run was to have; a stop rule may have ended it before the plan's last one."""
-    stopped = facts.get("stopped") or {}
-    return int(stopped.get("rebuilds", plan.rebuilds))
+    stopped = facts.get("stopped")
+    rebuilds = stopped.get("rebuilds") if isinstance(stopped, dict) else None
+    return rebuilds if isinstance(rebuilds, int) else plan.rebuilds
 
 
 class _Member(NamedTuple):

@@ -1,13 +1,15 @@
 """What a run leaves on disk while it is being measured: `run.json`, `samples.csv.gz`, `rounds.csv`, `loads.csv`.
 
 Every round is one gzip member, appended and flushed to the disk, so that a kill -9 loses the round in flight and
-nothing else. `run.json` is replaced by rename, so it is always whole. Reading is `bench.reader`'s; this file stays free
-of pandas because it is imported while measuring.
+nothing else. `run.json` is replaced by rename, so it is always whole. A signal waits until a
+file is whole (`bench.interruption`). Reading is `bench.reader`'s; this file stays free of pandas because it is imported
+while measuring.
 """
 
 import gzip
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from bench.interruption import held
 from bench.plan import Plan, as_dict
 from bench.samples import (
     HEADER,
@@ -45,8 +48,9 @@ class RunWriter:
     """A run being recorded; a context manager.
 
     Entered, the directory exists and says `running`. Left after every planned round, or after those that the stop
-    rule let it have, it says `complete`; left early, by
-    an exception or not, `interrupted`. A process that is killed leaves `running`, which a reader treats as interrupted.
+    rule let it have, it says `complete`; left early, by an exception or not, `interrupted`. A process that is killed
+    leaves `running`, which a reader treats as interrupted. `measured_rounds` counts all rounds but the warm-ups;
+    `builds` is for its user to count whole builds.
     """
 
     def __init__(self, results: Path, plan: Plan, seed: int, started: datetime) -> None:
@@ -54,6 +58,7 @@ class RunWriter:
         self.directory = new_directory(results, f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{plan.name}")
         self._plan = plan
         self._rounds = 0
+        self.measured_rounds = self.builds = 0
         self._rebuilds = plan.rebuilds
         self._run: dict[str, Any] = {
             "schema": SCHEMA,
@@ -70,9 +75,13 @@ class RunWriter:
         }
 
     def __enter__(self) -> Self:
-        # Opened before the first measurement: a full or read-only disk shows now, not after it.
-        self._samples = (self.directory / SAMPLES).open("xb", buffering=0)
-        self._write_json()
+        try:
+            # Opened before the first measurement: a full or read-only disk shows now, not after it.
+            self._samples = (self.directory / SAMPLES).open("xb", buffering=0)
+            self._write_json()
+        except BaseException:
+            self.discard()
+            raise
         return self
 
     def describe(self, **facts: Any) -> None:
@@ -85,13 +94,14 @@ class RunWriter:
         rows = list(samples)
         text = encode(rows) if self._rounds else HEADER + encode(rows)
         data = memoryview(gzip.compress(text.encode("ascii"), mtime=0))
-        with writing(self.directory):
+        with writing(self.directory), held():
             while data:  # an unbuffered file may take a part
                 data = data[self._samples.write(data) :]
             os.fsync(self._samples.fileno())
-        self._rounds += 1
-        self._run["rounds_recorded"] = self._rounds
-        self._run["requests_recorded"] += len(rows)
+            self._rounds += 1
+            self.measured_rounds += any(row.round != WARMUP_ROUND for row in rows)
+            self._run["rounds_recorded"] = self._rounds
+            self._run["requests_recorded"] += len(rows)
 
     def append_loads(self, loads: Iterable[LoadSample]) -> None:
         """Record one rebuild's loads, on the disk when this returns; latencies and rates with one decimal."""
@@ -110,6 +120,11 @@ class RunWriter:
         self._rebuilds = rebuilds
         self.describe(stopped={"reason": reason, "rebuilds": rebuilds})
 
+    def discard(self) -> None:
+        """Remove the directory: nothing in it is worth a report."""
+        with writing(self.directory), held():
+            shutil.rmtree(self.directory, ignore_errors=True)
+
     def _add_lines(
         self, name: str, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], *, decimals: int
     ) -> None:
@@ -118,7 +133,7 @@ class RunWriter:
         lines = (
             ",".join(f"{each:.{decimals}f}" if isinstance(each, float) else str(each) for each in row) for row in rows
         )
-        with writing(path), path.open("a", encoding="ascii") as file:
+        with writing(path), held(), path.open("a", encoding="ascii") as file:
             file.write(header + "".join(f"{line}\n" for line in lines))
             file.flush()
             os.fsync(file.fileno())
@@ -132,18 +147,28 @@ class RunWriter:
         self.describe(state=state, finished=datetime.now(UTC).isoformat(timespec="seconds"))
 
     def _write_json(self) -> None:
-        with writing(self.directory):
+        with writing(self.directory), held():
             write_whole(self.directory / RUN_JSON, json.dumps(self._run, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file in one step: written beside it, flushed, renamed, and the rename flushed."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replace a file in one step: written beside it, flushed, renamed, and the rename flushed.
+
+    Text becomes UTF-8, whatever the locale; what isn't text (a directory's name may be any bytes) a question mark.
+    """
+    data = content if isinstance(content, bytes) else content.encode("utf-8", errors="replace")
     draft = path.with_name(f"{path.name}.new")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with held(), draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            draft.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        if draft.is_file():
+            draft.unlink()
+        raise
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

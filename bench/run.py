@@ -1,4 +1,4 @@
-"""One run of a plan: build the lab, measure a round, record it, prove the path, do it all again, report.
+"""One run of a plan: build the lab, measure a round, record it, prove the path, do it all again.
 
 It reads like that, too: `run` is the list of steps.
 """
@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from bench import activity, arms, awake, environment, inside, loads, revisions, schedule
 from bench.arm import Arm
+from bench.interruption import Interrupted
 from bench.openloop import measure as openloop
 from bench.plan import Plan
 from bench.progress import Progress
@@ -39,6 +40,15 @@ class Round(NamedTuple):
     facts: RoundSample
 
 
+class Recorded(NamedTuple):
+    """Where a run was recorded, how many whole builds of the lab it has, and the signal that ended it early."""
+
+    directory: Path
+    builds: int
+    planned: int
+    stopped: Interrupted | None = None
+
+
 def run(
     asked: Plan,
     *,
@@ -49,8 +59,8 @@ def run(
     manifest: Path | None = None,
     budget_s: float | None = None,
     require_all: bool = False,
-) -> Path:
-    """Measure a plan into a new directory below `results`, print the answer, and return the directory.
+) -> Recorded:
+    """Measure a plan into a new directory below `results`.
 
     `images` chooses between stand-ins and real programs (see `lab.images.chosen`); `budget_s` counts instead of the
     plan's. Arms that this machine can't run are left out with a caveat, unless `require_all`, or unless nothing were
@@ -58,7 +68,8 @@ def run(
 
     Raises `InputError` for an unknown client or revision or another manifest before anything is started,
     `MachineError` where no lab can be built, an arm is missing or the question can't be answered, `PodError` when a pod
-    fails or an arm's traffic did not take its path.
+    fails or an arm's traffic did not take its path, and `Interrupted` where that was before the first round that counts:
+    then nothing is kept.
     """
     if budget_s is not None and not 0 < budget_s < math.inf:
         raise InputError(f"--budget-s {budget_s:g}: give seconds, more than 0")
@@ -74,13 +85,18 @@ def run(
             require_all=require_all,
         )
         require_question(asked, setup)
-        with RunWriter(results, setup.plan, setup.seed, datetime.now(UTC)) as writer, Progress(setup.plan) as progress:
-            writer.describe(**facts(setup, machine), revisions={word: each.commit for word, each in proxies.items()})
-            _measure(setup, writer, progress, budget_s)
-    from bench.present import present  # noqa: PLC0415  # matplotlib is imported after the measuring
-
-    present(writer.directory)
-    return writer.directory
+        recorder = RunWriter(results, setup.plan, setup.seed, datetime.now(UTC))
+        try:
+            with recorder as writer, Progress(setup.plan) as progress:
+                revised = {word: each.commit for word, each in proxies.items()}
+                writer.describe(**facts(setup, machine), revisions=revised)
+                _measure(setup, writer, progress, budget_s)
+        except Interrupted as stop:
+            if not recorder.measured_rounds:
+                recorder.discard()
+                raise Interrupted(stop.number, "stopped before anything was measured; nothing is kept") from None
+            return Recorded(recorder.directory, recorder.builds, setup.plan.rebuilds, stop)
+    return Recorded(recorder.directory, recorder.builds, setup.plan.rebuilds)
 
 
 def _measure(setup: Setup, writer: RunWriter, progress: Progress, budget_s: float | None) -> None:
@@ -102,6 +118,7 @@ def _measure(setup: Setup, writer: RunWriter, progress: Progress, budget_s: floa
                 writer.append_loads(_proven(setup, lab, loads.measure, rebuild, loads.opened))
             if setup.plan.rates:
                 writer.append_rates(_proven(setup, lab, openloop.measure, rebuild, openloop.opened))
+            writer.builds = rebuild
         now_s = monotonic()
         longest_s = max(longest_s, now_s - since_s)
         reason = rule.reason(rebuild, samples, now_s - begun_s, longest_s)

@@ -8,19 +8,15 @@ delay is wrong. The steps read in `selftest`; what the numbers mean is `bench.ca
 import json
 import secrets
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import pandas as pd
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from bench import awake, calibration, environment, loads, statistics
 from bench.calibration import Check, Outcome, Row
@@ -34,6 +30,7 @@ from bench.records import new_directory, write_whole, writing
 from bench.run import CHECKOUT, built, measure_build, measure_requests
 from bench.samples import COLUMNS, PHASES, Sample, column
 from bench.setup import prepare
+from bench.tables import console, titled
 from lab.errors import InputError, PodError
 
 DELAYS_US = (5.0, 20.0, 50.0)
@@ -65,8 +62,22 @@ def measure(asked: Plan, *, seed: int | None, client: str, what: str = "") -> pd
     return _frame(samples)
 
 
-def selftest(*, rebuilds: int, seed: int | None, results: Path, as_json: bool) -> int:
-    """Measure, judge, print a table, draw into a new directory below `results`; return the exit status.
+class Selftest(NamedTuple):
+    """What was found, and the directory that has it: `record` is `selftest.json`."""
+
+    directory: Path
+    rows: list[Row]
+    checks: list[Check]
+    record: dict[str, Any]
+
+    @property
+    def exit_status(self) -> int:
+        """As `bench.calibration.status`."""
+        return calibration.status(self.checks)
+
+
+def selftest(*, rebuilds: int, seed: int | None, results: Path) -> Selftest:
+    """Measure, judge, and draw into a new directory below `results`, which is gone again where that has failed.
 
     Raises `InputError` for too few rebuilds, and what `bench.setup.prepare` and a lab raise.
     """
@@ -82,23 +93,18 @@ def selftest(*, rebuilds: int, seed: int | None, results: Path, as_json: bool) -
         for name, frame in frames.items():
             frame.to_csv(directory / f"samples-{name}.csv.gz", index=False, float_format="%.1f")
         write_whole(directory / "selftest.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    if as_json:
-        json.dump(record | {"directory": str(directory)}, sys.stdout, indent=2)
-        sys.stdout.write("\n")
-    else:
-        _print(rows, checks, directory)
-    return calibration.status(checks)
+    return Selftest(directory, rows, checks, record)
 
 
 @contextmanager
 def _directory(results: Path) -> Iterator[Path]:
-    """Make the directory for what is found, before half a minute is spent on it; gone again where nothing was."""
+    """Make the directory for what is found, before half a minute is spent on it; gone again if that fails."""
     directory = new_directory(results, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-selftest")
     try:
         yield directory
-    finally:
-        if not any(directory.iterdir()):
-            directory.rmdir()
+    except BaseException:
+        shutil.rmtree(directory)
+        raise
 
 
 def _judged(rebuilds: int, seed: int) -> tuple[list[Row], list[Check], dict[str, pd.DataFrame]]:
@@ -186,21 +192,22 @@ def _draw(rows: Sequence[Row], rebuilds: int, machine: Environment, stem: Path) 
         save(picture.figure(rows, "A known delay, and what is found of it", foot), stem)
 
 
-def _print(rows: Sequence[Row], checks: Sequence[Check], directory: Path) -> None:
-    console = Console(file=sys.stdout)
-    table = Table(title="calibration, µs", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+def show(found: Selftest) -> None:
+    """Print what was found: the calibration, the checks, and the files."""
+    printer = console()
+    table = titled("calibration, µs")
     for heading in ("client", "connection"):
         table.add_column(heading)
     for heading in ("injected", "recovered", "95 % interval", "holds it"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
+    for row in found.rows:
         interval = f"[{row.low_us:.2f}, {row.high_us:.2f}]"
         numbers = (f"{row.injected_us:g}", f"{row.recovered_us:.2f}", interval, "yes" if row.covered else "no")
         table.add_row(row.client, row.connection, *numbers)
-    console.print(table)
-    for check in checks:
+    printer.print(table)
+    for check in found.checks:
         line = f"{check.outcome:<12} {check.name}: {check.detail}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"\n{directory}/", highlight=False, soft_wrap=True)
-    for path in sorted(directory.iterdir()):
-        console.print(f"  {path.name}", highlight=False)
+        printer.print(line, highlight=False, markup=False, soft_wrap=True)
+    printer.print(f"\n{found.directory}/", highlight=False, markup=False, soft_wrap=True)
+    for path in sorted(found.directory.iterdir()):
+        printer.print(f"  {path.name}", highlight=False)

@@ -174,7 +174,7 @@ def facts(setup: Setup, machine: environment.Environment) -> dict[str, Any]:
             "awake": setup.plan.placement.awake,
         },
         "client": setup.client,
-        "client_digest": _client_digest(),
+        "client_digest": client_digest(),
         "images": dict(setup.images),
         "versions": machine.packages,
         "envoys": programs.envoys(setup.plan),
@@ -185,7 +185,7 @@ def facts(setup: Setup, machine: environment.Environment) -> dict[str, Any]:
     }
 
 
-def _client_digest() -> str:
+def client_digest() -> str:
     """Identify what stamps the requests (sha256, hex): another client's times are other times."""
     here = Path(__file__).parent
     digest = hashlib.sha256()

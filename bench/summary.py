@@ -99,37 +99,11 @@ def twin_alarm(summary: pd.DataFrame, plan: Plan) -> bool:
     return bool(((summary["arm"] == plan.twin) & (summary["verdict"] == Verdict.CHANGED)).any())
 
 
-def sentence(summary: pd.DataFrame, plan: Plan) -> str:
-    """Answer in one sentence what every arm does to the total time of a request, with intervals and noise floor."""
-    table = rows(summary)
-    clauses = []
-    for arm in plan.arms:
-        if arm.name in (plan.reference, plan.twin):
-            continue
-        first, *others = [_effect(table[arm.name, connection, "total"]) for connection in plan.connections]
-        verb = first.partition(" ")[0] + " "
-        effects = [first, *(other.removeprefix(verb) for other in others)]
-        clauses.append(f"{arm.name} ({arm.describe()}) {' and '.join(effects)}")
-    twins = [table[plan.twin, connection, "total"] for connection in plan.connections]
-    floors = [f"{microseconds(row.floor_us)} µs for {_NOUNS[row.connection]}" for row in twins]
-    clauses.append(f"two identical arms differ by {' and '.join(floors)} (the noise floor)")
-    if twin_alarm(summary, plan):
-        clauses.append("but in this run they differ by more than chance explains, so distrust all of it")
-    return f"Against {plan.reference}, {'; '.join(clauses)}."
-
-
 def caveats(samples: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> list[Caveat]:
     """List the doubts that the samples themselves raise: failures, few rebuilds, drift in a build, a restless twin."""
     found = []
-    failed = statistics.unanswered(samples)
-    if len(failed):
-        arms = ", ".join(f"{arm}: {count}" for arm, count in failed["arm"].value_counts().sort_index().items() if count)
-        found.append(
-            Caveat(
-                f"{len(failed)} of {len(samples)} requests were not answered 2xx ({arms})",
-                "read that pod's log; measure again",
-            )
-        )
+    if len(statistics.unanswered(samples)):
+        found.append(failures(samples))
     rebuilds = int(statistics.measured(samples)["rebuild"].nunique())
     if rebuilds < _LEAST_REBUILDS:
         found.append(
@@ -139,16 +113,26 @@ def caveats(samples: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> list[Ca
     if drift:
         found.append(Caveat(drift, "fewer new connections per build, more rebuilds; look for TIME_WAIT with ss -s"))
     if twin_alarm(summary, plan):
-        found.append(
-            Caveat(
-                f"{plan.twin} differs from {plan.reference}, its exact copy (expected in 1 of 20 quiet runs)",
-                "pin client and lab, stop what else runs, measure again",
-            )
-        )
+        found.append(restless(plan))
     return found
 
 
-_NOUNS = {"new": "a new connection", "keep-alive": "a keep-alive request"}
+def failures(samples: pd.DataFrame) -> Caveat:
+    """Say how many requests were not answered 2xx, by arm."""
+    failed = statistics.unanswered(samples)
+    arms = ", ".join(f"{arm}: {count}" for arm, count in failed["arm"].value_counts().sort_index().items() if count)
+    return Caveat(
+        f"{len(failed)} of {len(samples)} requests were not answered 2xx ({arms})",
+        "read that pod's log; measure again",
+    )
+
+
+def restless(plan: Plan) -> Caveat:
+    """Say that the twins differ."""
+    return Caveat(
+        f"{plan.twin} differs from {plan.reference}, its exact copy (expected in 1 of 20 quiet runs)",
+        "pin client and lab, stop what else runs, measure again",
+    )
 
 
 def _percentiles(samples: pd.DataFrame) -> pd.DataFrame:
@@ -191,23 +175,6 @@ def _drift(samples: pd.DataFrame) -> str:
         f"connect drifted within {int((growth >= _DRIFT_RATIO).sum())} of {len(growth)} builds of an arm, "
         f"most in rebuild {rebuild} of {arm}: {microseconds(first_us)} to {microseconds(last_us)} µs"
     )
-
-
-def _effect(row: Row) -> str:
-    """Put one row into words; a difference is never stated without its interval, doubt never without its size."""
-    noun = _NOUNS[row.connection]
-    signed = f"{microseconds(row.overhead_us, sign=True)} µs [{microseconds(row.low_us)}, {microseconds(row.high_us)}]"
-    if row.verdict == Verdict.CHANGED:
-        low_us, high_us = sorted((abs(row.low_us), abs(row.high_us)))
-        size = f"{microseconds(abs(row.overhead_us))} µs [{microseconds(low_us)}, {microseconds(high_us)}]"
-        return f"adds {size} to {noun}" if row.overhead_us > 0 else f"saves {size} on {noun}"
-    if row.verdict == Verdict.EQUIVALENT:
-        return f"makes no difference over {microseconds(row.margin_us)} µs to {noun} ({signed})"
-    if row.verdict == Verdict.NOT_APPLICABLE:
-        return f"has no figure for {noun}"
-    if np.isnan(row.low_us):
-        return f"is inconclusive for {noun} (too few rebuilds for an interval)"
-    return f"is inconclusive for {noun} ({signed}; {microseconds(row.smallest_visible_us)} µs would have shown)"
 
 
 def microseconds(value: float, *, sign: bool = False) -> str:

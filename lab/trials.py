@@ -155,7 +155,14 @@ def _qdisc(kind: str) -> None:
 def _tool(name: str, path: str) -> None:
     arguments = ["list", "ruleset"] if name == "nft" else ["-t", "nat", "-S"]
     try:
-        done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False, timeout=_TOOL_TIMEOUT_S)
+        done = subprocess.run(
+            [path, *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=_TOOL_TIMEOUT_S,
+        )
     except subprocess.TimeoutExpired:
         raise PodError(f"no answer within {_TOOL_TIMEOUT_S:g} s") from None
     if done.returncode:

@@ -5,7 +5,16 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("lab", "sidecar", "bench", "verbs", "sidelab")  # each may import those before it
 # What turns files of a run into figures and answers; all that these import is meant too.
 REPORTING = (
-    *("bench.report", "bench.statistics", "bench.figures", "bench.page", "bench.history", "bench.summary"),
+    *(
+        "bench.report",
+        "bench.analysis",
+        "bench.answer",
+        "bench.statistics",
+        "bench.figures",
+        "bench.page",
+        "bench.history",
+        "bench.summary",
+    ),
     *("bench.verdict", "bench.present", "bench.gate", "bench.exports"),
 )
 SPEAK_NETLINK = ("lab.rtnetlink", "lab.nftables")

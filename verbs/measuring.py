@@ -3,81 +3,149 @@
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab import identity
 from lab.errors import InputError
-from verbs.verb import IMAGES, JSON, Argument, Given, Verb, leave_as, reader_may_leave
+from verbs.verb import IMAGES, JSON, Argument, Given, Verb, leave_as, print_json, reader_may_leave
 
 
 def bench(given: Given) -> None:
     """Measure what interception costs: every arm at once, request by request in random order."""
-    from bench import builds
-    from bench.plan import load
-    from bench.run import run
+    with _interruptible("stopped before anything was measured; nothing is kept"):
+        identity.decide(identity.read())  # before numpy and pandas are imported, and long before anything starts
+        from bench import builds
+        from bench.plan import load
+        from bench.run import run
 
-    identity.decide(identity.read())  # before numpy and pandas are imported, and long before anything starts
-    compared = given.head is not None or given.base is not None
-    plan = load(given.plan or ("compare" if compared else "overhead"))
-    if compared:
-        if given.head is None or given.base is None:
-            raise InputError("bench: --head and --base go together: give both builds")
-        plan = builds.compare(plan, given.head, given.base)
-    run(
-        plan,
-        results=given.results,
-        seed=given.seed,
-        client=given.client,
-        images=given.images,
-        budget_s=given.budget_s,
-        require_all=given.require_all,
-    )
+        compared = given.head is not None or given.base is not None
+        plan = load(given.plan or ("compare" if compared else "overhead"))
+        if compared:
+            if given.head is None or given.base is None:
+                raise InputError("bench: --head and --base go together: give both builds")
+            plan = builds.compare(plan, given.head, given.base)
+        found = run(
+            plan,
+            results=given.results,
+            seed=given.seed,
+            client=given.client,
+            images=given.images,
+            budget_s=given.budget_s,
+            require_all=given.require_all,
+        )
+        if found.stopped is not None:
+            done = f"after {found.builds} of {found.planned} builds" if found.builds else "in the first build"
+            _say(f"stopped {done}; what was measured is drawn in {found.directory} (Ctrl-C again leaves at once)")
+        _present(found.directory, as_json=given.json, draw=True)
+    if found.stopped is not None:
+        leave_as(found.stopped.exit_status)
+
+
+def show(given: Given) -> None:
+    """Print what a run has found, from its files: the answer, the tables, the reasons to doubt it; draws nothing."""
+    with _interruptible("stopped"):
+        _present(given.run, as_json=given.json, draw=False)
+
+
+def _present(directory: Path, *, as_json: bool, draw: bool) -> None:
+    """Print a run's answer and tables, at once, then draw it, and name the page last; or print all as JSON."""
+    from bench.analysis import analyse
+    from bench.present import document, present
+
+    found = analyse(directory)
+    if not as_json:
+        with reader_may_leave():
+            present(found)
+    if draw:
+        with _interruptible(f"stopped while drawing: `sidelab report {directory}` draws what was measured"):
+            from bench.report import draw as drawn
+
+            _say("drawing tables, figures and page", leading=False)
+            found = drawn(found)
+    with reader_may_leave():
+        if as_json:
+            print_json(document(found))
+        elif found.page.exists():
+            sys.stdout.write(f"\nthe page with all figures, its tables beside it: {found.page}\n")
+        else:
+            sys.stdout.write(f"\nnot drawn yet: sidelab report {directory}\n")
 
 
 def selftest(given: Given) -> None:
     """Test the harness with known delays: it has to find what was put in, and nothing where there is nothing."""
-    from bench.selftest import selftest as test
+    with _interruptible("stopped; of a selftest that is not whole nothing is kept"):
+        identity.decide(identity.read())
+        from bench.selftest import selftest as test
+        from bench.selftest import show
 
-    identity.decide(identity.read())
-    leave_as(test(rebuilds=given.rebuilds, seed=given.seed, results=given.results, as_json=given.json))
+        found = test(rebuilds=given.rebuilds, seed=given.seed, results=given.results)
+        with reader_may_leave():
+            if given.json:
+                print_json(found.record | {"directory": str(found.directory)})
+            else:
+                show(found)
+    leave_as(found.exit_status)
 
 
 def report(given: Given) -> None:
     """Draw a run's tables, figures and page again from its files, or the history of several runs."""
     if (given.run is None) == (given.history is None):
         raise InputError("report: give a RUN, or --history with the directory of several")
-    if given.history is not None:
-        from bench.history import history
+    with _interruptible("stopped; every file is the old one or the new one"):
+        _say(f"drawing {given.run or given.history}", leading=False)
+        if given.history is not None:
+            from bench.history import history
 
-        paths = tuple(history(given.history))
-    else:
-        from bench.report import report as redraw
+            paths = tuple(history(given.history))
+        else:
+            from bench.report import report as redraw
 
-        paths = redraw(given.run).paths
-    for path in paths:
-        sys.stdout.write(f"{path}\n")
+            paths = redraw(given.run).paths
+        with reader_may_leave():
+            for path in paths:
+                sys.stdout.write(f"{path}\n")
 
 
 def gate(given: Given) -> None:
     """Judge a run for CI by a budget or another run: 0 passed, 1 a regression is proven, 4 inconclusive."""
-    from bench.exports import Files, annotations, text, write
-    from bench.gate import judge
+    with _interruptible("stopped before a verdict"):
+        from bench.exports import Files, annotations, text, write
+        from bench.gate import judge
 
-    result = judge(given.run, limits=given.budget, base=given.against)
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    files = Files(
-        junit=given.junit,
-        markdown=given.markdown,
-        action_benchmark=given.action_benchmark,
-        step_summary=Path(summary) if summary and given.markdown is None else None,
-    )
-    write(result, files)
-    with reader_may_leave():
-        sys.stdout.write(text.as_json(result) if given.json else text.render(result))
-        if given.annotations:
-            # GitHub reads both streams; JSON has the first for itself.
-            (sys.stderr if given.json else sys.stdout).write(annotations.render(result))
+        result = judge(given.run, limits=given.budget, base=given.against)
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        files = Files(
+            junit=given.junit,
+            markdown=given.markdown,
+            action_benchmark=given.action_benchmark,
+            step_summary=Path(summary) if summary and given.markdown is None else None,
+        )
+        write(result, files)
+        with reader_may_leave():
+            sys.stdout.write(text.as_json(result) if given.json else text.render(result))
+            if given.annotations:
+                # GitHub reads both streams; JSON has the first for itself.
+                (sys.stderr if given.json else sys.stdout).write(annotations.render(result))
     leave_as(result.exit_status)
+
+
+@contextmanager
+def _interruptible(line: str) -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and SIGHUP end the block with one line, `line` unless there is one already."""
+    from bench.interruption import Interrupted, raised
+
+    with raised():
+        try:
+            yield
+        except Interrupted as stop:
+            raise Interrupted(stop.number, str(stop) or line) from None
+
+
+def _say(line: str, *, leading: bool = True) -> None:
+    """Tell on standard error what happens; `leading` with our name, as an error has it."""
+    sys.stderr.write(f"{'sidelab: ' if leading else ''}{line}\n")
 
 
 # Looked for here, because `bench.plan` takes 30 ms to import and every verb's help would wait for it.
@@ -104,7 +172,8 @@ VERBS = (
                 help="measure this build against --base (plan: compare): a proxy's path, git:REVISION, envoy:VERSION, "
                 "profile:istio|classic or bundled",
             ),
-            Argument("--base", metavar="BUILD", help="the build that --head is held against"),
+            Argument("--base", metavar="BUILD", help="the build that --head is compared with"),
+            Argument("--json", action="store_true", help="print answer, tables and paths as one JSON document"),
         ),
     ),
     Verb(
@@ -128,6 +197,12 @@ VERBS = (
             Argument("run", nargs="?", type=Path, metavar="RUN", help="a directory that `sidelab bench` wrote"),
             Argument("--history", type=Path, metavar="DIR", help="draw every plan's runs below DIR over time instead"),
         ),
+    ),
+    Verb(
+        "show",
+        show,
+        "sidelab show results/reference",
+        (Argument("run", type=Path, metavar="RUN", help="a directory that `sidelab bench` wrote"), JSON),
     ),
     Verb(
         "gate",

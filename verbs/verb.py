@@ -2,12 +2,13 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
+
+from verbs import output
 
 Given = argparse.Namespace
 
@@ -74,12 +75,18 @@ def print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Print in the block what comes before a verdict: the exit status is that verdict, whoever stops reading."""
+    """Print in the block what comes before a verdict: the exit status is that verdict, whoever stops reading.
+
+    Nor does a full disk change it; then a line on standard error says that the output is not whole.
+    """
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        output.discard()
+    except output.OutputError as error:
+        output.discard()
+        sys.stderr.write(f"sidelab: {error}\n")
 
 
 def leave_as(status: int) -> NoReturn:

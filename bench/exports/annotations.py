@@ -14,7 +14,7 @@ _LEVEL = {Outcome.PASS: "notice", Outcome.REGRESSION: "error", Outcome.INCONCLUS
 
 def render(result: Result) -> str:
     """Write the sentence as an annotation of the verdict's level, then one for each row that did not pass."""
-    lines = [_command(_LEVEL[result.verdict], _TITLE, result.sentence)]
+    lines = [_command(_LEVEL[result.verdict], _TITLE, result.heading)]
     for outcome in (Outcome.REGRESSION, Outcome.INCONCLUSIVE):
         lines += [_command(_LEVEL[outcome], f"{_TITLE}: {outcome}", _message(row)) for row in result.of(outcome)]
     lines += [_command("warning", f"{_TITLE}: doubt", str(doubt)) for doubt in result.doubts]

@@ -12,7 +12,7 @@ _HEADINGS = ("", "arm", "against", "connection", "phase", "difference [95 %]", "
 
 def render(result: Result) -> str:
     """Write a heading, the sentence, a table of the rows, and doubts and caveats as lists."""
-    lines = [f"### {_SIGN[result.verdict]} Interception gate: {result.verdict}", "", _plain(result.sentence), ""]
+    lines = [f"### {_SIGN[result.verdict]} Interception gate: {result.verdict}", "", _plain(result.heading), ""]
     if result.rows:
         lines += [_line(_HEADINGS), _line(["---"] * len(_HEADINGS)), *(_line(_cells(row)) for row in result.rows), ""]
     for title, said in (("Doubts", result.doubts), ("Caveats", result.caveats)):

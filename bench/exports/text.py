@@ -17,7 +17,7 @@ def render(result: Result) -> str:
     widths = [max(map(len, each)) for each in zip(*lines, strict=True)]
     table = ["  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     notes = [f"doubt: {each}" for each in result.doubts] + [f"note: {each}" for each in result.caveats]
-    return "\n".join([*table, *([""] if table else []), result.sentence, *notes]) + "\n"
+    return "\n".join([*table, *([""] if table else []), result.heading, *notes]) + "\n"
 
 
 def data(result: Result) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The overhead taken apart: what each step of interception adds, from none to all, with an interval on every step."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bench.caveats import Caveat
-from bench.decomposition import Term
+from bench.decomposition import Term, adds_up_to
 from bench.figures import scales, style
 from bench.figures.foot import captured_client_note, footer
 from bench.figures.rows import Cell, Label, Panel, interval, panels, whisker
@@ -87,19 +86,6 @@ def _bars(terms: Sequence[Term | None], whole: Row | None) -> list[Bar | None]:
         known = not np.isnan(whole.overhead_us)
         placed.append(Bar(0.0, whole.overhead_us, whole.low_us, whole.high_us) if known else None)
     return placed
-
-
-def adds_up_to(plan: Plan) -> str:
-    """Name the arm whose overhead the plan's terms make together; '' if they are no steps from the reference to one."""
-    shares: Counter[str] = Counter()
-    for term in plan.terms:
-        shares[term.arm] += 1
-        shares[term.against or plan.reference] -= 1
-        for part in term.parts:
-            shares[part] -= 1
-            shares[plan.reference] += 1
-    left = {arm: share for arm, share in shares.items() if share and arm != plan.reference}
-    return next(iter(left)) if list(left.values()) == [1] and len(plan.terms) > 1 else ""
 
 
 def _how_to_read(whole: str) -> str:

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from bench import published, statistics
+from bench import published
+from bench.openloop.added import added_us
 from bench.plan import Plan
 from bench.tables import titled
 
@@ -29,12 +30,6 @@ def table(rates: pd.DataFrame, plan: Plan) -> Table:
             for each in published.ISTIO:
                 found.add_row(f"{label}:\n  {each.what}", *_published(each), style="dim")
     return found
-
-
-def added_us(rates: pd.DataFrame, arm: str, reference: str, column: str) -> statistics.Estimate:
-    """Estimate what a percentile of `arm` has more than the reference's at one rate, rebuild by rebuild."""
-    by_arm = rates.pivot_table(index="rebuild", columns="arm", values=column, dropna=False)
-    return statistics.estimate((by_arm[arm] - by_arm[reference]).to_numpy(dtype=float))
 
 
 def _cells(asked: pd.DataFrame, arm: str, reference: str) -> list[str]:

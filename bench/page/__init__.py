@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import pandas as pd
 
+from bench.answer import Answer
 from bench.caveats import Caveat
 from bench.decomposition import Term
 from bench.figures import Drawn
@@ -35,11 +36,11 @@ _CAVEATS_LINK: Final = element("a", "Caveats", href="#caveats")
 
 
 class Content(NamedTuple):
-    """What a page is made of: `answer` is the long sentence, `figures` are embedded, the main one first."""
+    """What a page is made of; `figures` are embedded, the main one first."""
 
     run: Run
     summary: pd.DataFrame
-    answer: str
+    answer: Answer
     caveats: Sequence[Caveat]
     figures: Sequence[Drawn]
     ratios: Sequence[Ratio] = ()
@@ -48,7 +49,7 @@ class Content(NamedTuple):
 
 def render(content: Content) -> str:
     """Return the whole page."""
-    title = f"sidelab: {content.run.plan.name}, {content.run.directory.name}"
+    title = f"sidelab: {content.run.plan.name}, {content.run.name}"
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -63,16 +64,11 @@ def render(content: Content) -> str:
 
 def _body(content: Content) -> Iterator[Markup]:
     run, summary = content.run, content.summary
-    said = answer.headline(summary, run.plan)
-    yield element("header", *_header(content, said))
-    verdicts = (
-        answer.cards(summary, run.plan),
-        element("details", element("summary", "The same in words"), element("p", content.answer)),
-    )
+    yield element("header", *_header(content))
     yield _contents(content.figures)
     sections = [
-        _section("verdicts", *verdicts),
-        _section("figures", pictures(content.figures, said), _under_figures(run)),
+        _section("verdicts", answer.cards(summary, run.plan)),
+        _section("figures", pictures(content.figures, content.answer.headline), _under_figures(run)),
         _section("numbers", *_numbers(content)),
         _section("caveats", about.caveats(content.caveats)),
         _section("method", *about.method(run, summary)),
@@ -80,18 +76,20 @@ def _body(content: Content) -> Iterator[Markup]:
         _section("repeat", *about.repeat(run)),
     ]
     yield element("main", Markup("\n"), *(join((each, Markup("\n"))) for each in sections))
-    yield element("footer", element("p", f"Made by sidelab from the files of {run.directory.name} alone."))
+    yield element("footer", element("p", f"Made by sidelab from the files of {run.name} alone."))
 
 
-def _header(content: Content, said: str) -> Iterator[Markup]:
+def _header(content: Content) -> Iterator[Markup]:
     run = content.run
     yield element("p", f"sidelab · plan {run.plan.name}", class_="kicker")
     title, _, more = (run.plan.description or "What interception costs").partition(": ")
     yield element("h1", title.removesuffix("."))
     if more:
         yield element("p", f"{more[0].upper()}{more[1:]}", class_="what")
-    yield from answer.alerts(run, content.summary)
-    yield element("p", said, class_="answer")
+    for warning in content.answer.warnings:
+        yield element("p", warning, class_="alert", role="alert")
+    yield element("p", content.answer.headline, class_="answer")
+    yield element("ul", *(element("li", each) for each in content.answer.bullets), class_="answer-more")
     machine = (run.facts.get("environment") or {}).get("cpu_model", "machine not recorded")
     started = str(run.facts.get("started", ""))[:16].replace("T", " ")
     builds = run.samples["rebuild"].nunique()

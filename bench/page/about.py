@@ -123,7 +123,7 @@ def repeat(run: Run) -> Iterator[Markup]:
         f"sidelab bench {run.plan.name if own else 'PLAN.toml'} --seed {run.facts.get('seed', '?')}"
         + (f" --client {client}" if client != "own" else "")
     )
-    lines.append(f"sidelab report results/{run.directory.name}")
+    lines.append(f"sidelab report results/{run.name}")
     yield element("pre", element("code", "\n".join(lines)))
     if not own:
         yield element(

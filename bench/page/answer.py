@@ -1,6 +1,6 @@
-"""The page's first screen: the answer in one sentence, what casts doubt on all of it, and a card per arm."""
+"""The verdicts on the page: a card per arm, and the sign of a verdict. The answer in words is `bench.answer`'s."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -9,11 +9,9 @@ import pandas as pd
 from bench.page import bars
 from bench.page.html import Markup, element, join
 from bench.plan import Plan
-from bench.reader import Run
-from bench.summary import Row, microseconds, rows, twin_alarm
+from bench.summary import Row, microseconds, rows
 from bench.verdict import Verdict
 
-_NOUN: Final = {"new": "a new connection", "keep-alive": "a kept-alive one"}
 TITLE: Final = {"new": "new connection", "keep-alive": "kept-alive"}
 
 _SHAPES: Final = {
@@ -30,68 +28,6 @@ def chip(verdict: Verdict) -> Markup:
     """Say a verdict in word, colour and shape."""
     shape = Markup(f'<svg viewBox="0 0 16 16" aria-hidden="true">{_SHAPES[verdict]}</svg>')
     return element("span", shape, str(verdict), class_=f"chip {str(verdict).replace(' ', '-')}")
-
-
-def headline(summary: pd.DataFrame, plan: Plan) -> str:
-    """Answer in one sentence, however many arms there are: how many add what, and the noise floor."""
-    table = rows(summary)
-    others = [arm.name for arm in plan.arms if arm.name not in (plan.reference, plan.twin)]
-    clauses = [
-        f"on {_NOUN[connection]} {_counted([table[name, connection, 'total'] for name in others])}"
-        for connection in plan.connections
-    ]
-    floors = " and ".join(
-        f"{microseconds(table[plan.twin, each, 'total'].floor_us)} \N{MICRO SIGN}s" for each in plan.connections
-    )
-    said = "; ".join([*clauses, f"two identical arms differ by {floors} (the noise floor)"])
-    return f"{said[0].upper()}{said[1:]}."
-
-
-def _counted(found: Sequence[Row]) -> str:
-    groups = {
-        "add": [row for row in found if row.verdict == Verdict.CHANGED and row.overhead_us > 0],
-        "save": [row for row in found if row.verdict == Verdict.CHANGED and row.overhead_us <= 0],
-        "equivalent": [row for row in found if row.verdict == Verdict.EQUIVALENT],
-        "inconclusive": [row for row in found if row.verdict == Verdict.INCONCLUSIVE],
-    }
-    parts: list[str] = []
-    for kind, members in groups.items():
-        if not members:
-            continue
-        who = _who(members, len(found), last=not parts)
-        many = len(members) > 1
-        if kind in ("add", "save"):
-            parts.append(f"{who} {kind if many else kind + 's'} {_range(members)}")
-        elif kind == "equivalent":
-            parts.append(f"{who} {'make' if many else 'makes'} no difference that matters")
-        else:
-            parts.append(f"{who} {'are' if many else 'is'} inconclusive")
-    *most, final = parts or ["there is nothing to compare"]
-    return f"{', '.join(most)} and {final}" if most else final
-
-
-def _who(members: Sequence[Row], total: int, *, last: bool) -> str:
-    """Name a single arm, count several."""
-    if len(members) == 1:
-        return members[0].arm
-    return f"all {total} arms" if len(members) == total and last else f"{len(members)} of {total} arms"
-
-
-def _range(members: Sequence[Row]) -> str:
-    sizes = sorted(abs(row.overhead_us) for row in members)
-    ends = list(dict.fromkeys((microseconds(sizes[0]), microseconds(sizes[-1]))))
-    return f"{' to '.join(ends)} \N{MICRO SIGN}s"
-
-
-def alerts(run: Run, summary: pd.DataFrame) -> Iterator[Markup]:
-    """Yield what has to be read before any number: a run that is not whole, twins that differ."""
-    if not run.complete:
-        builds = run.samples["rebuild"].nunique()
-        said = f"This run is {run.facts['state']}: it ended in lab build {builds} of {run.rebuilds}."
-        yield element("p", said, class_="alert", role="alert")
-    if twin_alarm(summary, run.plan):
-        said = "Two identical arms differ in this run by more than chance explains: distrust all of it."
-        yield element("p", said, class_="alert", role="alert")
 
 
 def cards(summary: pd.DataFrame, plan: Plan) -> Markup:

@@ -68,7 +68,7 @@ def find() -> str:
 @cache
 def version() -> str:
     """Return nginx's version, such as 1.22.1; raises `MachineError` where there is none."""
-    done = subprocess.run([find(), "-v"], capture_output=True, text=True, check=False)
+    done = subprocess.run([find(), "-v"], capture_output=True, encoding="utf-8", errors="replace", check=False)
     found = re.search(r"nginx/(\S+)", done.stderr)
     if found is None:
         raise MachineError(f"{find()} -v does not tell its version: {(done.stderr or done.stdout).strip()[:200]}")

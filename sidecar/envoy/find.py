@@ -80,7 +80,14 @@ def envoy_version(binary: Path) -> str:
 @cache
 def _ask(binary: Path, _changed_ns: int) -> str:
     try:
-        asked = subprocess.run((binary, "--version"), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        asked = subprocess.run(
+            (binary, "--version"),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MachineError(f"{binary} --version: {error}: name a working Envoy binary") from error
     # version: <commit>/<version>/<state>/<kind>/<library for TLS>

@@ -56,7 +56,15 @@ Runner = Callable[[Sequence[str], str, dict[str, str]], Done]
 
 def run_here(argv: Sequence[str], text: str, env: dict[str, str]) -> Done:
     """Run a tool in the namespaces of the calling process, with `text` as its input."""
-    done = subprocess.run(argv, input=text, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        argv,
+        input=text,
+        env={**os.environ, **env},
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
     return Done(done.returncode, done.stdout, done.stderr)
 
 

@@ -116,7 +116,8 @@ def test_text_has_table_sentence_and_doubts():
     assert lines[0].index("VERDICT") == lines[2].index("regression")
     assert lines[5].startswith("Regression: 1 of 3 rows")
     assert (
-        text.render(Result("a", "b", (), (), (Caveat("x", "y"),), ())) == "Inconclusive against b: x.\ndoubt: x (y)\n"
+        text.render(Result("a", "b", (), (), (Caveat("x", "y"),), ()))
+        == "Inconclusive against b: there is a reason to distrust the comparison.\ndoubt: x (y)\n"
     )
 
 

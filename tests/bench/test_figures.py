@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.transforms import Bbox
 
-from bench import figures
+from bench import decomposition, figures
 from bench import plan as plans
 from bench.caveats import Caveat
 from bench.figures import history, openloop, overhead, rates, ratios, scales, scaling, style, waterfall
@@ -170,7 +170,7 @@ def test_colours_are_seen_on_their_ground(ground: str):
 
 def test_a_ladder_ends_at_the_arm_that_it_adds_up_to():
     """Steps from the reference to an arm, an interaction among them, have that arm's own overhead as their last bar."""
-    assert "both" == waterfall.adds_up_to(plans.load("ladder"))
+    assert "both" == decomposition.adds_up_to(plans.load("ladder"))
     run, terms, summary = drawn.ladder()
     assert "both, by itself" in texts(waterfall.figure(run, terms, summary, (), FILE))
 
@@ -179,7 +179,7 @@ def test_terms_that_are_no_steps_stand_side_by_side():
     """Terms that do not add up to an arm are drawn from 0 each, and no sum is claimed."""
     terms = [{"name": "TCP", "arm": "tcp"}, {"name": "HTTP", "arm": "http"}]
     of = drawn.plan(pictures.TWO, terms=terms)
-    assert "" == waterfall.adds_up_to(of)
+    assert "" == decomposition.adds_up_to(of)
     run, summary = drawn.run(of, {"tcp": 120.0, "http": 60.0})
     said = texts(waterfall.figure(run, drawn.decompose(of, run.samples), summary, (), FILE))
     assert "What each part costs" in said

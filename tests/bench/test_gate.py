@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench import budget, statistics
 from bench import plan as plans
+from bench.exports import text
 from bench.gate import Result, against_base, against_budget, judge
 from bench.statistics import Estimate
 from bench.verdict import ALPHA, GATED, Outcome, outcomes
@@ -325,3 +326,14 @@ def test_overheads_are_the_runs_own():
     assert {("base", *kind) for kind in GATED} | {("head", *kind) for kind in GATED} == {
         (row.arm, row.connection, row.phase) for row in result.overheads
     }
+
+
+@pytest.mark.parametrize("state", ["interrupted", "complete"])
+def test_a_reason_is_given_once(state: str):
+    """What keeps a run from passing stands in one line of the text, not in the verdict, a doubt and a note."""
+    run = gating.run(7, direct_twin=3.0) if state == "complete" else RUN._replace(facts=RUN.facts | {"state": state})
+    result = held(run, {"arm": "head", "against": "base", "connection": "keep-alive"})
+    said = text.render(result)
+    words = "planned requests are recorded" if state == "interrupted" else "identical"
+    assert (1, 1) == (said.count(words), len(result.doubts))
+    assert [] == [each for each in result.caveats if "its exact copy" in each.what or "this run is" in each.what]

@@ -8,16 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import drawn
-import pandas as pd
 import pytest
 from tools import missing, path_of
 
 from bench import figures, page
+from bench.answer import answer
 from bench.caveats import Caveat
 from bench.page import Content
-from bench.page.answer import headline
 from bench.page.html import Markup, element, table
-from bench.summary import sentence
 
 ARMS = [
     {"name": "tcp", "server": "injected", "proxy": "bundled", "protocol": "tcp"},
@@ -41,7 +39,7 @@ def content(tmp_path_factory: pytest.TempPathFactory):
     rates = drawn.rates((1000, 10_000), BASE_US, CAPACITY)
     run = run._replace(rates=rates)
     paths = figures.draw(run, summary, (), terms, caveats, tmp_path_factory.mktemp("figures"))
-    return Content(run, summary, sentence(summary, of), caveats, paths, (), terms)
+    return Content(run, summary, answer(of, summary, terms=terms), caveats, paths, (), terms)
 
 
 @pytest.fixture(scope="module")
@@ -154,11 +152,13 @@ def test_bars_have_a_scale(rendered: str):
 
 
 def test_the_answer_stands_before_everything_else(content: Content, rendered: str):
-    """The one-sentence answer comes first, then the verdicts, then figures, numbers, caveats and the rest."""
+    """Headline and bullets come first, then the verdicts, then figures, numbers, caveats and the rest."""
     order = re.findall(r'<section id="(\w+)"', rendered)
     assert ["verdicts", "figures", "numbers", "caveats", "method", "environment", "repeat"] == order
-    said = headline(content.summary, content.run.plan)
-    assert rendered.index(said) < rendered.index("<section")
+    said = [content.answer.headline, *content.answer.bullets]
+    places = [rendered.index(html.escape(each)) for each in said]
+    assert sorted(places) == places
+    assert max(places) < rendered.index("<section")
 
 
 def test_a_verdict_is_a_word_a_colour_and_a_shape(rendered: str):
@@ -176,11 +176,10 @@ def test_every_caveat_has_its_cure(content: Content, rendered: str):
     assert all(f"Cure: {caveat.cure}" in text for caveat in content.caveats)
 
 
-def test_an_interrupted_run_says_so_first(content: Content):
-    """A run that is not whole carries its state above the answer."""
-    run = content.run._replace(facts={**content.run.facts, "state": "interrupted"})
-    text = page.render(content._replace(run=run))
-    assert text.index("This run is interrupted: it ended in lab build 6 of 6.") < text.index('class="answer"')
+def test_a_warning_stands_above_the_answer(content: Content):
+    """What forbids to trust a run is read before the answer."""
+    text = page.render(content._replace(answer=content.answer._replace(warnings=("It was interrupted.",))))
+    assert text.index("It was interrupted.") < text.index('class="answer"')
 
 
 def test_bare_facts_are_enough(content: Content):
@@ -192,25 +191,6 @@ def test_bare_facts_are_enough(content: Content):
 def test_equal_content_gives_equal_bytes(content: Content, rendered: str):
     """Rendered twice, the page is the same."""
     assert rendered == page.render(content)
-
-
-@pytest.mark.parametrize(
-    ("overheads", "expected"),
-    [
-        ({"a": ("changed", 5.0), "b": ("changed", 50.0)}, "all 2 arms add 5.0 to 50.0 µs"),
-        ({"a": ("changed", 5.0), "b": ("equivalent", 0.1)}, "a adds 5.0 µs and b makes no difference that matters"),
-        ({"a": ("changed", -5.0), "b": ("inconclusive", 1.0)}, "a saves 5.0 µs and b is inconclusive"),
-        ({"a": ("not applicable", float("nan")), "b": ("not applicable", float("nan"))}, "there is nothing to compare"),
-    ],
-)
-def test_the_answer_counts_what_it_cannot_name(overheads: dict[str, tuple[str, float]], expected: str):
-    """One arm is named, several are counted, and what each group does stands beside it."""
-    of = drawn.plan([{"name": name, "server": "rules-only"} for name in overheads], connections=["new"])
-    _, summary = drawn.run(of, dict.fromkeys(overheads, 0.0))
-    for name, (verdict, us) in overheads.items():
-        summary.loc[(summary["arm"] == name) & (summary["phase"] == "total"), ["verdict", "overhead_us"]] = verdict, us
-    said = headline(pd.DataFrame(summary), of)
-    assert said.startswith(f"On a new connection {expected}; two identical arms differ by ")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=missing("chromium"))

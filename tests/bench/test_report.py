@@ -80,7 +80,7 @@ def test_summary_csv_is_the_summary(tmp_path: Path):
 def test_interrupted_runs_are_drawn_and_labelled(tmp_path: Path, rounds: int):
     """A run cut after its first measured round, or in a later warm-up, is drawn and says that it is interrupted."""
     done = report(record(tmp_path, ROUNDS[:rounds]))
-    assert done.answer.startswith("This run is interrupted after ")
+    assert done.answer.warnings[0].startswith("This run is interrupted: it ended in build ")
     assert "this run is interrupted" in " ".join(caveat.what for caveat in done.caveats)
     assert WRITTEN == [path.name for path in done.paths]
 
@@ -89,6 +89,13 @@ def test_cut_in_its_first_warmup(tmp_path: Path):
     """A run that never got to a measured round has nothing to report, and says so in one message."""
     with pytest.raises(InputError, match="cut during its first warm-up"):
         report(record(tmp_path, ROUNDS[:1]))
+
+
+def test_without_its_reference_a_run_says_nothing(tmp_path: Path):
+    """Samples from which the arm is missing that all are compared with are refused, with the cure."""
+    rounds = [[row for row in rows if row.arm != "direct"] for rows in ROUNDS]
+    with pytest.raises(InputError, match="holds no measured request of direct, which all others are compared with"):
+        report(record(tmp_path, rounds))
 
 
 def test_a_directory_that_cannot_be_written_to(tmp_path: Path):
