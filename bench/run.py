@@ -68,8 +68,8 @@ def run(
 
     Raises `InputError` for an unknown client or revision or another manifest before anything is started,
     `MachineError` where no lab can be built, an arm is missing or the question can't be answered, `PodError` when a pod
-    fails or an arm's traffic did not take its path, and `Interrupted` where that was before the first round that counts:
-    then nothing is kept.
+    fails or an arm's traffic did not take its path, and `Interrupted` where that was before the first round that
+    counts: then nothing is kept.
     """
     if budget_s is not None and not 0 < budget_s < math.inf:
         raise InputError(f"--budget-s {budget_s:g}: give seconds, more than 0")

@@ -16,7 +16,6 @@ from bench.figures import scales, style
 from bench.figures.foot import captured_client_note, footer
 from bench.figures.rows import Cell, Label, Panel, interval, panels, whisker
 from bench.figures.sheet import Handle, Medium, headed
-from bench.plan import Plan
 from bench.reader import Run
 from bench.summary import Row, rows
 

@@ -1,6 +1,5 @@
 """The verdicts on the page: a card per arm, and the sign of a verdict. The answer in words is `bench.answer`'s."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
