@@ -53,7 +53,7 @@ def port(option: str, text: str) -> int:
 
 def user_id(option: str, text: str) -> int:
     """Return a numeric user or group id."""
-    return number(option, text, 0, ID_LIMIT - 1, "a numeric id")
+    return number(option, text.strip(), 0, ID_LIMIT - 1, "a numeric id")
 
 
 def mark(option: str, text: str) -> int:
@@ -93,11 +93,12 @@ def interface(option: str, text: str) -> str:
 
 def group(option: str, text: str) -> Group:
     """Return a group as its number, or its name, which only applying resolves."""
-    if text.isdigit():
-        return user_id(option, text)
-    if not _GROUP.fullmatch(text):
+    name = text.strip()
+    if name.isdigit():
+        return user_id(option, name)
+    if not _GROUP.fullmatch(name):
         raise refuse(option, text, "group names or numeric ids, or '*' alone")
-    return text
+    return name
 
 
 def cidr(option: str, text: str) -> Cidr:

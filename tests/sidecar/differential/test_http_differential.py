@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from canned import CASES, named
 from compared import Behaviour, Message, behaviour
+from expectations import EXPECTATIONS
 from generated import generated
 from lanes import OK, Case, Driver, Seen
 from listed import DIFFERENCES
@@ -42,7 +43,7 @@ def shown(found: Behaviour) -> str:
 
 def test_bundled_does_as_envoy_does(tmp_path: Path) -> None:
     """Every request and answer is decided and sent on as by Envoy, but for what is listed, and all of that occurs."""
-    cases = list(named([*CASES, *UPGRADES, *paths(PATHS), *generated(GENERATED)]).values())
+    cases = list(named([*CASES, *UPGRADES, *EXPECTATIONS, *paths(PATHS), *generated(GENERATED)]).values())
     with envoy(tmp_path) as lanes:
         theirs = run(lanes, cases)
     with bundled() as lanes:
