@@ -12,6 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from bench.figures import style
+from bench.records import write_whole
 
 _DPI: Final = 150
 _HEX: Final = re.compile("#[0-9a-f]{6}")
@@ -23,10 +24,12 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `stem`.svg and `stem`.png, and `stem`-dark.svg for a dark ground; return the first two."""
     paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
     drawn = _svg(figure)
-    paths[0].write_text(drawn, encoding="utf-8")
     dark = _HEX.sub(lambda found: style.DARK.get(found[0], found[0]), drawn)
-    stem.with_name(f"{stem.name}-dark.svg").write_text(dark, encoding="utf-8")
-    figure.savefig(paths[1], dpi=_DPI, metadata={"Software": None}, pil_kwargs={"compress_level": 6})
+    png = io.BytesIO()  # half a picture never stands in the place of a whole one
+    figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None}, pil_kwargs={"compress_level": 6})
+    write_whole(paths[0], drawn)
+    write_whole(stem.with_name(f"{stem.name}-dark.svg"), dark)
+    write_whole(paths[1], png.getvalue())
     return paths
 
 

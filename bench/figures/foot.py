@@ -25,7 +25,7 @@ def footer(run: Run, caveats: Sequence[Caveat], *notes: str, load: str = "") -> 
 
 def identity(run: Run) -> str:
     """Name the run, its plan and the machine."""
-    said = f"Run {run.directory.name}, plan {run.plan.digest[:12]}."
+    said = f"Run {run.name}, plan {run.plan.digest[:12]}."
     environment = run.facts.get("environment")
     return f"{said} Machine: {_machine(environment, run.facts.get('placement'))}." if environment else said
 
