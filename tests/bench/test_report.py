@@ -48,12 +48,12 @@ def digests(paths: Iterable[Path]):
 
 
 def test_needs_neither_lab_nor_sidecar():
-    """Reporting imports nothing of lab but its errors, nothing of sidecar, and no pyplot: it works on any laptop."""
+    """Reporting imports of lab its errors and how a text is read, nothing of sidecar, and no pyplot: it works on any laptop."""
     program = "import sys, bench.report; print(*sorted(sys.modules))"
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True)
     loaded = [name for name in ran.stdout.split() if name.split(".")[0] in ("lab", "sidecar", "pyroute2")]
-    assert ["lab", "lab.errors"] == loaded
+    assert ["lab", "lab.errors", "lab.textfile"] == loaded
     assert "matplotlib.pyplot" not in ran.stdout.split()
 
 
