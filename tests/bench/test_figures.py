@@ -20,6 +20,8 @@ from bench.figures.files import adaptive, save
 from bench.figures.measure import fitted, width_in, wrapped
 from bench.figures.sheet import FILE, NARROW, WIDE
 
+pytestmark = pytest.mark.slow
+
 FOOT = ("µs", "n = ", "AMD EPYC", "Caveats: simulated")
 COLOUR = re.compile("#[0-9a-f]{6}")
 MEDIA = {"file": FILE, "phone": NARROW}

@@ -17,6 +17,8 @@ from bench.statistics import Estimate
 from bench.verdict import ALPHA, GATED, Outcome, outcomes
 from lab.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 RUN = gating.run(7)
 SLOW = gating.run(8, head=30.0)
 BASE = gating.run(9, name="base-run")

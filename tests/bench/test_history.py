@@ -10,6 +10,8 @@ from bench.plan import Plan
 from bench.records import RunWriter
 from lab.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 PLAN = plans.from_dict(
     plans.as_dict(plans.load("smoke")) | {"rebuilds": 2, "requests_per_round": 8, "warmup_requests": 1}, "here"
 )

@@ -17,6 +17,8 @@ from bench.records import RunWriter
 from bench.report import report
 from bench.samples import LoadSample, RateSample
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("null", "nan", "na", "none", "true", "off", "1e5", "007", "inf")
 ARMS = [{"name": name} for name in ("direct", "direct-twin")] + [
     {"name": name, "server": "rules-only"} for name in NAMES

@@ -17,6 +17,8 @@ from bench.caveats import Caveat
 from bench.page import Content
 from bench.page.html import Markup, element, table
 
+pytestmark = pytest.mark.slow
+
 ARMS = [
     {"name": "tcp", "server": "injected", "proxy": "bundled", "protocol": "tcp"},
     {"name": "http", "server": "injected", "proxy": "bundled", "protocol": "http"},

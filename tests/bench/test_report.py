@@ -20,6 +20,8 @@ from bench.samples import Sample
 from bench.summary import SUMMARY_COLUMNS
 from lab.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 PLAN = plans.from_dict(
     plans.as_dict(plans.load("smoke")) | {"rebuilds": 4, "requests_per_round": 8, "warmup_requests": 1}, "here"
 )
@@ -48,7 +50,7 @@ def digests(paths: Iterable[Path]):
 
 
 def test_needs_neither_lab_nor_sidecar():
-    """Reporting imports of lab its errors and how a text is read, nothing of sidecar, and no pyplot: it works on any laptop."""
+    """Reporting needs of lab its errors and how a text is read, nothing of sidecar, and no pyplot: any laptop does."""
     program = "import sys, bench.report; print(*sorted(sys.modules))"
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True)

@@ -6,6 +6,7 @@ from functools import reduce
 from operator import getitem
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -42,6 +43,8 @@ from lab.manifest import (
     encode,
 )
 from lab.manifest.text import read_documents, write_documents
+
+pytestmark = pytest.mark.slow
 
 VALID = {
     "apiVersion": "v1",

@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +39,8 @@ from lab.manifest import (
 from sidecar.inject import INJECT, NAMESPACE_LABEL, PROXY_NAME, inject, warnings
 from sidecar.inject.annotations import KNOWN
 from sidecar.podrules import of_pod
+
+pytestmark = pytest.mark.slow
 
 PATH = re.compile(r"/(app-health|app-lifecycle)/[^/]+/(livez|readyz|startupz|prestopz|poststartz)")  # the agent's own
 NAMES = st.sampled_from(["a", "b-1", "main", "istio-proxy", "x" * 63])

@@ -3,9 +3,12 @@
 import re
 from contextlib import closing
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from proxy_rig import MemoryGateway, MemoryWire
+
+pytestmark = pytest.mark.slow
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: nginx\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"

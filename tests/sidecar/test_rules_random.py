@@ -1,5 +1,6 @@
 from ipaddress import ip_address, ip_interface
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ from sidecar.rules.counters import from_ruleset
 from sidecar.rules.lift import lift
 from sidecar.rules.lower import lower
 from sidecar.rules.nft import model_chain, model_table
+
+pytestmark = pytest.mark.slow
 
 PORT = st.integers(1, 65535)
 PORTS = st.lists(PORT, max_size=3).map(tuple)
