@@ -56,7 +56,7 @@ def require(blueprint: Blueprint) -> View:
 
 
 def _named(arguments: Sequence[str]) -> Iterator[Path]:
-    """Yield what to show for the files that a command line names, as `python3 /srv/app/server.py` does.
+    """Yield what to show for the files that a command line names, as `python3 /opt/mine/server.py` does.
 
     Of a hidden directory, where programs keep secrets, it is the file alone.
     """

@@ -120,10 +120,10 @@ def test_a_stand_in_that_crashes_at_its_start_is_told_with_its_log(sidelab: Comm
     assert "Address already in use" in done.stderr
 
 
-def test_a_program_that_is_removed_meanwhile_is_told_in_time(sidelab: CommandLine):
-    """A container's command that can't be executed after all fails the lab in time, with the reason."""
-    makes = "{name: makes, image: any, command: [sh, -c, sleep 1000]}"
-    text = _pod(f"{makes}, {{name: main, image: any, command: [/tmp/no/such]}}")
+def test_a_program_that_no_container_made_never_counts_as_ready(sidelab: CommandLine):
+    """In the pod's /tmp another container could have put it; if none did, the lab fails in time, with the reason."""
+    other = "{name: other, image: any, command: [sleep, '1000']}"
+    text = _pod(f"{other}, {{name: main, image: any, command: [/tmp/no/such]}}")
     done = sidelab.up(sidelab.manifest(text), "--timeout", "0.5")
     assert (done.returncode, done.stdout) == (5, "")
     assert "container main: /tmp/no/such: No such file or directory" in done.stderr
