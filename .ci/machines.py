@@ -1,7 +1,8 @@
 """The machines that `.ci/run` makes, what is run on each, and what came of it.
 
-Two machines are at work at a time, one with root's labs and one with a user's: labs are known by their user's id and
-their name, and the machines share this one's network namespace, because they install from the network.
+Three machines are at work at a time: one with root's labs, one with a user's, and the one with all tools. Labs are
+known by their user's id and their name, and machines share this one's network namespace while they install from the
+network; the third runs its labs in one of its own.
 """
 
 import os
@@ -61,19 +62,26 @@ class Machine:
     def commands(self) -> tuple[str, ...]:
         """Return what is run in the checkout first: as the README has it, its two commands."""
         if self.tooled:
-            results = "/ci/results"
-            return (
-                "nox -s lint types tests",
-                "nox -s wheel",
-                f"nox -s bench -- smoke --results {results}",
-                f"nox -s report -- {results}/*",
-            )
+            return ("nox -s lint types", "nox -s tests --install-only", "nox -s wheel", "nox -s lab -- --version")
         return tuple(readme.commands("Two commands", "nox"))
 
     @property
-    def tour(self) -> tuple[str, ...]:
-        """Return what is run then, away from labs of others: the README's tour."""
-        return () if self.tooled else tuple(readme.commands("Five minutes", "nox"))
+    def alone(self) -> tuple[str, ...]:
+        """Return what is run then, without a network and away from labs of others: the README's tour."""
+        if self.tooled:
+            results = "/ci/results"
+            return (
+                "ip link set lo up",
+                "nox -s tests",
+                f"nox -s bench -- smoke --results {results}",
+                f"nox -s report -- {results}/*",
+            )
+        return tuple(readme.commands("Five minutes", "nox"))
+
+    @property
+    def chain(self) -> tuple[bool, bool]:
+        """Tell which machines this one shares a place with: machines of one chain run one after the other."""
+        return self.ordinary, self.tooled
 
 
 MACHINES = {
@@ -109,7 +117,10 @@ def main(names: list[str]) -> int:
     try:
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda release: make(release, work), sorted({each.release for each in chosen})))
-            chains = [[each for each in chosen if each.ordinary is ordinary] for ordinary in (False, True)]
+            chains = [
+                [each for each in chosen if each.chain == chain]
+                for chain in dict.fromkeys(each.chain for each in chosen)
+            ]
             done = [outcome for chain in pool.map(lambda each: run_all(each, work), chains) for outcome in chain]
     finally:
         shutil.rmtree(work)
@@ -146,7 +157,7 @@ def run(machine: Machine, work: Path) -> Outcome:
             prepare(machine, work / machine.release, tree, output)
             script = f'cd {machine.home}/sidelab && exec python3 .ci/on_machine.py "$@"'
             status = 0
-            for how, commands in (("enter", machine.commands), ("alone", machine.tour)):
+            for how, commands in (("enter", machine.commands), ("alone", machine.alone)):
                 argv = [BARE_MACHINE, how, str(tree), *as_user(machine), "bash", "-c", script, "-", *commands]
                 done = subprocess.run(argv, stdout=output, stderr=output, timeout=_LIMIT_S, check=False)
                 status |= done.returncode

@@ -19,7 +19,7 @@ def test_the_commands_are_the_readmes(name: str):
     """Both commands and the tour from `up` to `down` are run, in the README's order and words."""
     words = [
         " ".join(line.split("#")[0].split())
-        for line in (*machines.MACHINES[name].commands, *machines.MACHINES[name].tour)
+        for line in (*machines.MACHINES[name].commands, *machines.MACHINES[name].alone)
     ]
     assert ["nox -s bench", "nox -s tests"] == words[:2]
     tour = [line.split()[line.split().index("--") + 1] for line in words[2:]]
