@@ -5,6 +5,7 @@ What is measured, and the messages after the first, are each process's own busin
 """
 
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -76,7 +77,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def run(serve: Callable[[socket.socket], None]) -> None:
-    """Be such a process: `serve` the socket that our argument names; a `PodError` is told over it, and the end."""
+    """Be such a process: `serve` the socket that our argument names; send a `PodError` over it, and end.
+
+    Also ends where the other end was closed while it was busy, as a run that is interrupted does.
+    """
     with socket.socket(fileno=int(sys.argv[1])) as link:
         try:
             serve(link)
@@ -84,6 +88,17 @@ def run(serve: Callable[[socket.socket], None]) -> None:
             with suppress(ConnectionError):  # whoever asked may be gone
                 wire.send(link, {"error": str(error)})
             raise SystemExit(error.exit_status) from None
+        except ConnectionError:
+            if not _is_closed(link):
+                raise
+            raise SystemExit(1) from None  # nobody wants the answer any more
+
+
+def _is_closed(link: socket.socket) -> bool:
+    """Tell whether the other end of `link` is closed."""
+    poll = select.poll()
+    poll.register(link, select.POLLIN)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
 def begin(link: socket.socket) -> tuple[dict[str, Any], list[int]]:

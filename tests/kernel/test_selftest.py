@@ -26,7 +26,9 @@ def test_every_client_looks_for_every_delay(tmp_path: Path) -> None:
     }
     assert 1 + 3 * len(clients) + 1 <= len(found["checks"])
     files = {path.name for path in Path(found["directory"]).iterdir()}
-    assert {"selftest.json", "calibration.png", "calibration.svg"} == {each for each in files if "samples" not in each}
+    assert {"selftest.json", "calibration.png", "calibration.svg", "calibration-dark.svg"} == {
+        each for each in files if "samples" not in each
+    }
     assert {f"samples-{client}.csv.gz" for client in clients} == {each for each in files if "samples" in each}
 
 
