@@ -38,7 +38,7 @@ nox.options.error_on_missing_interpreters = True
 
 @nox.session(reuse_venv=True)
 def tests(session: nox.Session) -> None:
-    """Run every test, those that build namespaces too: nox -s tests [-- PYTEST-ARGUMENTS]; ten minutes.
+    """Run every test, those that build namespaces too: nox -s tests [-- PYTEST-ARGUMENTS]; 15 minutes.
 
     `-- tests/bench -k verdict` selects. As root, or as an ordinary user with a subordinate id range. Envoy is installed
     for the whole, and for a selection that names it (`-- -k envoy`); without it, tests that need it are skipped.

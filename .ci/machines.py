@@ -90,7 +90,7 @@ MACHINES = {
         Machine("bookworm-root", "bookworm", whole=False),
         Machine("trixie-root", "trixie", whole=False),
         Machine("bookworm-user", "bookworm", ordinary=True),
-        Machine("trixie-user", "trixie", ordinary=True),
+        Machine("trixie-user", "trixie", ordinary=True, whole=False),
         Machine("tools", "bookworm", tooled=True),
     )
 }

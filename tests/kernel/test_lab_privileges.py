@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from command_line import EXAMPLE, ROOT, CommandLine
+from tools import needs
 
 from lab.privileges import NEEDED
 from lab.syscalls import CAPABILITIES
@@ -68,6 +69,7 @@ def test_a_lab_needs_no_other_capability(sidelab: CommandLine):
     assert sidelab.run("down", sidelab.name).returncode == 0
 
 
+@needs("iptables-nft-restore")
 def test_a_container_that_asks_for_what_root_has_not_is_named(sidelab: CommandLine):
     """A program such as iptables needs NET_RAW, which the default way, by netlink, does not."""
     sidelab.prefix = _only(*NEEDED)
