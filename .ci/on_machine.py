@@ -18,8 +18,8 @@ _PLACES = ("/tmp", "/var/tmp", "/run", "/dev/shm", "/etc/netns", str(Path.home()
 _USERS = ("/etc/passwd", "/etc/group", "/etc/subuid", "/etc/subgid")
 
 
-# What tools keep by design: caches and settings, iptables' lock, what pytest keeps of its last runs. In the checkout git
-# has a say.
+# What tools keep by design: caches and settings, iptables' lock, what pytest keeps of its last runs. In the checkout
+# git has a say.
 _KEPT = {*(Path.home() / name for name in (".cache", ".config", ".local")), Path("/run/xtables.lock"), Path.cwd()}
 _KEPT_PREFIX = "/tmp/pytest-of-"
 
