@@ -5,7 +5,6 @@ What is measured, and the messages after the first, are each process's own busin
 """
 
 import os
-import select
 import socket
 import subprocess
 import sys
@@ -89,16 +88,9 @@ def run(serve: Callable[[socket.socket], None]) -> None:
                 wire.send(link, {"error": str(error)})
             raise SystemExit(error.exit_status) from None
         except ConnectionError:
-            if not _is_closed(link):
+            if not wire.hung_up(link):
                 raise
             raise SystemExit(1) from None  # nobody wants the answer any more
-
-
-def _is_closed(link: socket.socket) -> bool:
-    """Tell whether the other end of `link` is closed."""
-    poll = select.poll()
-    poll.register(link, select.POLLIN)
-    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
 def begin(link: socket.socket) -> tuple[dict[str, Any], list[int]]:

@@ -26,6 +26,7 @@ from typing import NoReturn
 from lab import errors, identity, privileges, syscalls
 from lab.errors import MachineError, PodError
 from lab.steps import reached
+from lab.wire import hung_up
 
 _NAMESPACES = (
     syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET
@@ -257,14 +258,8 @@ def _die_with(parent: socket.socket) -> None:
     A pid would not tell: a pid namespace's first process sees 0 as its parent. A change of credentials undoes it.
     """
     syscalls.die_with_parent(signal.SIGKILL)
-    if _hung_up(parent):
+    if hung_up(parent):
         raise SystemExit(1)
-
-
-def _hung_up(link: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(link, select.POLLIN)
-    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
 def _close_all_but(wanted: set[int]) -> None:

@@ -5,6 +5,7 @@ The socket is a stream in the abstract namespace, so that a killed supervisor le
 
 import json
 import os
+import select
 import socket
 import struct
 from collections import deque
@@ -22,6 +23,13 @@ _PREFIX = "sidelab"
 
 class MalformedError(PodError):
     """What came over a control socket is no message."""
+
+
+def hung_up(link: socket.socket) -> bool:
+    """Tell whether the other end of `link` is closed."""
+    poll = select.poll()
+    poll.register(link, select.POLLIN)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
 def name_of(lab: str) -> str:

@@ -48,10 +48,13 @@ class _Output(io.FileIO):
 
 class _Messages(io.FileIO):
     def write(self, data: Any, /) -> int:
+        left = memoryview(data)
         try:
-            return super().write(data)
+            while left and (written := super().write(left)):  # nothing written: it would block, and is lost
+                left = left[written:]
         except OSError:
-            return len(data)  # there is nobody to tell
+            pass  # there is nobody to tell
+        return len(data)
 
 
 def open_standard() -> None:
@@ -75,9 +78,11 @@ def open_standard() -> None:
 
 def _tolerant(stream: TextIO, kind: type[io.FileIO]) -> TextIO:
     raw = kind(stream.fileno(), "w", closefd=False)
-    interactive = kind is _Messages or raw.isatty()
+    if issubclass(kind, _Messages):
+        # Without a buffer: a signal that interrupts a write would leave in it what was written, to be written again.
+        return io.TextIOWrapper(raw, encoding=stream.encoding, errors="sidelab", write_through=True)
     buffered = io.BufferedWriter(raw)
-    return io.TextIOWrapper(buffered, encoding=stream.encoding, errors="sidelab", line_buffering=interactive)
+    return io.TextIOWrapper(buffered, encoding=stream.encoding, errors="sidelab", line_buffering=raw.isatty())
 
 
 def discard() -> None:

@@ -13,6 +13,7 @@ import simulate
 
 from bench import plan as plans
 from bench.records import RunWriter
+from verbs import output
 
 ROOT = Path(__file__).parents[2]
 PLAN = plans.from_dict(
@@ -129,10 +130,27 @@ def test_a_name_that_is_no_text_is_shown_and_drawn(run: Path, tmp_path: Path):
 
 def test_signs_have_stand_ins():
     """A real encoder uses the table's plain signs, and a question mark for the rest."""
-    from verbs import output  # noqa: PLC0415  # registers the handler
-
     output.open_standard()
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="sidelab")
     stream.write("±2 µs × 3 – \N{MINUS SIGN}1 ≤ 4 → é")
     stream.flush()
     assert b"+/-2 us x 3 - -1 <= 4 -> ?" == stream.buffer.getvalue()
+
+
+def test_a_line_that_a_signal_interrupts_is_written_once(tmp_path: Path):
+    """What was written before a signal's exception came out of the write is not written again by the next."""
+
+    class Interrupted(output._Messages):
+        def write(self, data: bytes, /) -> int:
+            written = super().write(data)
+            if data == b"first\n":
+                raise KeyboardInterrupt
+            return written
+
+    file = tmp_path / "stderr"
+    with file.open("w", encoding="utf-8") as opened:
+        stream = output._tolerant(opened, Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stream.write("first\n")
+        stream.write("second\n")
+    assert "first\nsecond\n" == file.read_text()
