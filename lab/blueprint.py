@@ -73,6 +73,7 @@ class PodPlan:
     restart_policy: str
     grace_s: float
     source: Pod  # what it is built from
+    shares_processes: bool = False  # its containers see each other's
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def _pod(pod: Pod, address: PodAddress, registry: Registry) -> PodPlan:
         init=resolve(pod.spec.init_containers, init=True),
         containers=resolve(pod.spec.containers, init=False),
         restart_policy=pod.spec.restart_policy,
+        shares_processes=pod.spec.share_process_namespace,
         grace_s=pod.spec.termination_grace_period_seconds,
         source=pod,
     )

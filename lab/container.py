@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from lab.apart import is_deaf
 from lab.blueprint import Check, ContainerPlan, ProbePlan, Process
 from lab.errors import PodError
-from lab.host import Host, Owner
+from lab.host import Host, Owner, is_stranger
 from lab.probes import Attempt, Finish, Outcome, Prober, begin
 from lab.program import Standin
 
@@ -73,6 +74,11 @@ class LiveContainer:
         return isinstance(self.plan.run, Process) and isinstance(self.plan.run.program, Standin)
 
     @property
+    def beside(self) -> int:
+        """The pid of the process that a probe's, a hook's or a person's command runs beside; see `Host.spawn`."""
+        return self.pid if is_stranger(self._process.program) else 0
+
+    @property
     def awaited(self) -> bool:
         """Whether the end of a lab waits for it: for a program of the manifest, and for any preStop hook."""
         return self.running and (not self.is_standin or (self._ending and self._hook is not None))
@@ -131,6 +137,9 @@ class LiveContainer:
 
     def _ask_to_end(self, deadline_s: float) -> None:
         self.signal(signal.SIGTERM)
+        if is_deaf(self.pid, signal.SIGTERM):
+            self.signal(signal.SIGKILL)
+            return
         rest_s = max(deadline_s - time.monotonic(), _LEAST_GRACE_S)
         self._kill_timer = self._host.loop.after(rest_s, lambda: self.signal(signal.SIGKILL))
 
@@ -253,7 +262,7 @@ class LiveContainer:
             if what == "exited":
                 done(os.waitstatus_to_exitcode(int(value)))
 
-        handle = self._host.spawn(self._pod.plan, process, heard, output=str(self.log))
+        handle = self._host.spawn(self._pod.plan, process, heard, self.beside, output=str(self.log))
         return lambda: handle.signal(signal.SIGKILL)
 
     def _set_ready(self, *, ready: bool) -> None:

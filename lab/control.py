@@ -229,10 +229,11 @@ class _Connection:
             return socket.socket(request.family, request.type, request.protocol).detach()
 
     def _namespaces(self, request: _Namespaces) -> list[int]:
-        """Hand out the user namespace, then the network namespaces asked for."""
+        """Hand out the pods' user namespace, then the network namespaces asked for."""
         keys = [self._pod(key).plan.key for key in request.pods]
-        user = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-        return [user, *(os.dup(self._supervisor.network.descriptor(key)) for key in keys)]
+        user = self._supervisor.spaces.user
+        own = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC) if user is None else os.dup(user)
+        return [own, *(os.dup(self._supervisor.network.descriptor(key)) for key in keys)]
 
     def _apply(self, request: _Apply) -> list[tuple[str, str]]:
         """Change the lab as far as it can be changed alive, all of what is asked or, if any of it can't be, nothing."""
@@ -247,7 +248,8 @@ class _Connection:
     def _execute(self, request: _Exec, standard: list[int]) -> None:
         """Run a program as the container would run it; its end is told, and a peer that hangs up ends it."""
         pod = self._pod(request.pod)
-        run = self._container(request.pod, request.container).plan.run
+        container = self._container(request.pod, request.container)
+        run = container.plan.run
         if not isinstance(run, Process):
             raise InputError("that container has no process of its own to run a command beside")
         if len(standard) != 3:
@@ -265,5 +267,6 @@ class _Connection:
                     self._send({"exited": os.waitstatus_to_exitcode(int(value)), "failure": failure})
                     self._wait()
 
-        handle = self._supervisor.host.spawn(pod.plan, process, heard, output=standard, terminal=request.terminal)
+        host = self._supervisor.host
+        handle = host.spawn(pod.plan, process, heard, container.beside, output=standard, terminal=request.terminal)
         self._running.add(handle)

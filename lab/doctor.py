@@ -92,17 +92,16 @@ def judge_kernel(release: str) -> Finding:
 
 
 def judge_user_namespaces(readings: identity.Readings) -> Finding:
-    """Return whether ordinary users may make user namespaces; only they need any."""
-    switches = {
-        "user.max_user_namespaces": (readings.max_user_namespaces, "0", "15000"),
+    """Return whether user namespaces may be made: every lab has one for its pods. Root needs the limit alone."""
+    switches = {"user.max_user_namespaces": (readings.max_user_namespaces, "0", "15000")}
+    for_others = {
         "kernel.unprivileged_userns_clone": (readings.unprivileged_userns_clone, "0", "1"),
         "kernel.apparmor_restrict_unprivileged_userns": (readings.apparmor_restricts_userns, "1", "0"),
     }
-    needed = readings.uid != 0
-    for name, (value, refused, cured) in switches.items():
+    for name, (value, refused, cured) in (switches | (for_others if readings.uid else {})).items():
         if value is not None and value.strip() == refused:
-            return Finding("user namespaces", False, f"{name}={refused}", f"`sudo sysctl {name}={cured}`", needed)
-    return Finding("user namespaces", True, "allowed" if needed else "allowed; root needs none", needed=needed)
+            return Finding("user namespaces", False, f"{name}={refused}", f"`sudo sysctl {name}={cured}`", needed=True)
+    return Finding("user namespaces", True, "allowed", needed=True)
 
 
 def judge_cpus(count: int) -> Finding:

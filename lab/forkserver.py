@@ -20,15 +20,18 @@ import socket
 import sys
 import termios
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, NoReturn
 
-from lab import syscalls
+from lab import apart, syscalls
 from lab.errors import SidelabError
 from lab.steps import reached
 
 REQUEST_BYTES = 1 << 17
-DESCRIPTORS = 6
+DESCRIPTORS = 9
+
+_ANYBODY = 0o666
+"""The mode of a log: it lies where nobody else gets, and its container opens it again as /dev/stderr."""
 
 
 class Context:
@@ -64,30 +67,103 @@ def serve(descriptor: int, preload: tuple[str, ...]) -> None:
     poll = select.poll()
     poll.register(requests, select.POLLIN)
     poll.register(wakeup, select.POLLIN)
-    children: dict[int, tuple[int, bool]] = {}
+    children = _Children(requests, poll)
     while True:
         ready = {fd for fd, _ in poll.poll()}
         if wakeup.fileno() in ready:
             wakeup.recv(4096)
-            _reap(requests, children)
+            children.reap()
+        children.take_births(ready)
         if requests.fileno() in ready:
             request, descriptors = _receive(requests)
             if request is None:
                 return
+            children.fork(request, descriptors, (wakeup, waker))
+            for fd in descriptors:
+                os.close(fd)
+
+
+class _Children:
+    """What was forked: by pid, the request's number and whether it is a container.
+
+    One that is to be apart from the lab is not the child that was forked, but the sibling that this one leaves its
+    place to (`lab.apart`): it is known when its pid comes from a socket of `_births`.
+    """
+
+    def __init__(self, events: socket.socket, poll: select.poll) -> None:
+        self._events = events
+        self._poll = poll
+        self._known: dict[int, tuple[int, bool]] = {}
+        self._births: dict[int, tuple[socket.socket, int]] = {}
+
+    def fork(self, request: dict[str, Any], descriptors: list[int], ours: Sequence[socket.socket]) -> None:
+        """Fork a child for `request`, which closes the sockets `ours`."""
+        birth, told = socket.socketpair()
+        with told:
             try:
                 pid = os.fork()
             except OSError as error:  # the machine's or the user's limit of processes
-                requests.send(marshal.dumps((request["id"], "failed", f"no process can be forked: {error.strerror}")))
-                requests.send(marshal.dumps((request["id"], "exited", 126 << 8)))
-            else:
-                if pid == 0:
-                    wakeup.close()
-                    waker.close()
-                    _child(request, descriptors, requests)
-                children[pid] = request["id"], bool(request["log"])
-                requests.send(marshal.dumps((request["id"], "started", pid)))
-            for fd in descriptors:
-                os.close(fd)
+                reason = f"no process can be forked: {error.strerror}"
+                self._events.send(marshal.dumps((request["id"], "failed", reason)))
+                self._events.send(marshal.dumps((request["id"], "exited", 126 << 8)))
+                birth.close()
+                return
+            if pid == 0:
+                for link in (*ours, birth):
+                    link.close()
+                _child(request, descriptors, self._events, told)
+            self._add(pid, request, birth)
+
+    def _add(self, pid: int, request: Mapping[str, Any], birth: socket.socket) -> None:
+        self._known[pid] = request["id"], bool(request["log"])
+        if request["apart"]:
+            self._births[birth.fileno()] = birth, pid
+            self._poll.register(birth, select.POLLIN)
+        else:
+            birth.close()
+            self._events.send(marshal.dumps((request["id"], "started", pid)))
+
+    def take_births(self, ready: Container[int]) -> None:
+        """Put siblings in their places, of those sockets that are `ready`."""
+        for descriptor in [each for each in self._births if each in ready]:
+            birth, pid = self._births.pop(descriptor)
+            self._poll.unregister(birth)
+            with birth:
+                sibling = birth.recv(16)
+                if not sibling:
+                    continue  # it has failed, and ends as what it was
+                number, is_container = self._known.pop(pid)
+                self._known[int(sibling)] = number, is_container
+                self._events.send(marshal.dumps((number, "started", int(sibling))))
+                try:  # noqa: SIM105  # contextlib would be imported for this alone
+                    birth.send(b"+")
+                except BrokenPipeError:
+                    pass  # somebody has killed it
+        if not self._births:
+            self.reap()
+
+    def reap(self) -> None:
+        """Tell of each child that has ended; what a container has left in its process group ends with it."""
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            known = self._known.pop(ended.si_pid, None)
+            if known is None:
+                if self._births:
+                    return  # it may be a sibling whose pid is still to come: then is its time
+                os.waitpid(ended.si_pid, 0)
+                continue
+            number, is_container = known
+            if is_container:
+                try:  # noqa: SIM105  # contextlib would be imported for this alone
+                    os.killpg(ended.si_pid, signal.SIGKILL)  # no other group can have it before it is waited for
+                except ProcessLookupError:
+                    pass  # it ended before it had a group
+            self._events.send(marshal.dumps((number, "exited", os.waitpid(ended.si_pid, 0)[1])))
 
 
 def _receive(requests: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
@@ -102,30 +178,31 @@ def _receive(requests: socket.socket) -> tuple[dict[str, Any] | None, list[int]]
     return request, list(descriptors)
 
 
-def _reap(events: socket.socket, children: dict[int, tuple[int, bool]]) -> None:
-    """Tell of each child that has ended; what a container has left in its process group ends with it."""
-    while children:
-        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if ended is None:
-            return
-        number, is_container = children.pop(ended.si_pid)
-        if is_container:
-            try:  # noqa: SIM105  # contextlib would be imported for this alone
-                os.killpg(ended.si_pid, signal.SIGKILL)  # no other group can have that number before it is waited for
-            except ProcessLookupError:
-                pass  # it ended before it had a group
-        events.send(marshal.dumps((number, "exited", os.waitpid(ended.si_pid, 0)[1])))
-
-
-def _child(request: dict[str, Any], descriptors: list[int], events: socket.socket) -> NoReturn:
+def _child(request: dict[str, Any], descriptors: list[int], events: socket.socket, birth: socket.socket) -> NoReturn:
     """Become the container: enter its namespaces, drop to its uid, run its program."""
-    end_with(lambda: _run(request, descriptors, events))
+    end_with(lambda: _run(request, descriptors, events, birth))
 
 
-def _run(request: dict[str, Any], descriptors: list[int], events: socket.socket) -> None:
+def _run(request: dict[str, Any], descriptors: list[int], events: socket.socket, birth: socket.socket) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _take_standard(request, descriptors)
+    parent = os.getppid()
     _enter(request, descriptors)
+    link = apart.leave_to_sibling(birth) if request["apart"] else None
+    birth.close()
+    if request["copied"]:
+        apart.mount_proc()
+    if link is not None:
+        os.setsid()
+    if request["terminal"]:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    _drop(request)
+    syscalls.die_with_parent(signal.SIGKILL)
+    if link is not None:
+        apart.go_on(link)
+    elif os.getppid() != parent:
+        os._exit(1)
     reached("container-spawned")
     if request["argv"]:
         _execute(request, events)
@@ -153,33 +230,37 @@ def end_with(call: Callable[[], None]) -> NoReturn:
         os._exit(status)
 
 
-def _enter(request: dict[str, Any], descriptors: list[int]) -> None:
-    """Take the descriptors in their order: network namespace, [mount namespace], [standard input, output, error]."""
+def _take_standard(request: dict[str, Any], descriptors: list[int]) -> None:
+    """Take the standard three: the log's, or the last of `descriptors`, which are then taken away from it."""
     os.setsid()
     if request["log"]:
         log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        null = os.open(os.devnull, os.O_RDONLY)
-        standard = [null, log, log]
+        if os.fstat(log).st_mode & 0o777 != _ANYBODY:
+            os.fchmod(log, _ANYBODY)
+        standard = [os.open(os.devnull, os.O_RDONLY), log, log]
     else:
-        standard = descriptors[-3:]
-    syscalls.setns(descriptors[0], syscalls.CLONE_NEWNET)
-    syscalls.unshare(syscalls.CLONE_NEWUTS)
-    socket.sethostname(request["hostname"])
-    if request["mounts"]:
-        syscalls.setns(descriptors[1], syscalls.CLONE_NEWNS)
+        standard = [descriptors.pop() for _ in range(3)][::-1]
     for target, fd in enumerate(standard):
         os.dup2(fd, target)
-    for fd in {*descriptors, *standard} - {0, 1, 2}:
+    for fd in {*standard} - {0, 1, 2}:
         os.close(fd)
-    if request["terminal"]:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    parent = os.getppid()
+
+
+def _enter(request: dict[str, Any], descriptors: list[int]) -> None:
+    """Enter the namespaces that `descriptors` are of, in their order, and make those of its own."""
+    for kind, fd in zip(request["kinds"], descriptors, strict=True):
+        syscalls.setns(fd, kind)
+        os.close(fd)
+    syscalls.unshare(syscalls.CLONE_NEWUTS | request["made"])
+    socket.sethostname(request["hostname"])
+
+
+def _drop(request: dict[str, Any]) -> None:
+    """Become the container's user, with its capabilities."""
     if request["argv"]:  # a stand-in runs our code; what a manifest or a person brings meets one wall more
         syscalls.cut_bounding_set(request["capabilities"])
     syscalls.drop_to(request["uid"], request["gid"], request["capabilities"])
-    syscalls.die_with_parent(signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    syscalls.set_dumpable(False)  # until it executes a program
 
 
 def _execute(request: dict[str, Any], events: socket.socket) -> NoReturn:

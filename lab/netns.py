@@ -7,13 +7,13 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 from lab import rtnetlink
 from lab.cluster.addresses import DNS_IPV4, DNS_IPV6
+from lab.podspaces import PodSpaces
 from lab.steps import reached
-from lab.syscalls import CLONE_NEWNET, setns, unshare
+from lab.syscalls import CLONE_NEWNET, setns
 from lab.topology import (
     GATEWAY_IPV4,
     GATEWAY_IPV6,
@@ -37,9 +37,6 @@ _NODE_SYSCTLS = {
     # The name server's port 53, for a root without CAP_NET_BIND_SERVICE.
     "net/ipv4/ip_unprivileged_port_start": "0",
 }
-# A server of an ordinary uid listens on port 80, as container runtimes allow.
-_POD_SYSCTLS = {"net/ipv4/ip_unprivileged_port_start": "0"}
-
 # Pods that are linked by one write: large enough to save round trips, small enough for the socket's buffer.
 _BATCH = 25
 
@@ -47,7 +44,9 @@ _BATCH = 25
 class Network:
     """The namespaces of a lab, held open by descriptors; made inside the node's namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, spaces: PodSpaces) -> None:
+        """Set up the node's namespace, which is the caller's; those of pods are made by `spaces`."""
+        self._spaces = spaces
         self._node = _current()
         self._pods: dict[tuple[str, str], int] = {}
         _write_sysctls(_NODE_SYSCTLS)
@@ -63,25 +62,21 @@ class Network:
 
         Raises `PodError` with what the kernel refused.
         """
-        rest = iter(pods)
-        while batch := list(islice(rest, _BATCH)):
-            links = [self._unshare(pod) for pod in batch]
+        batches = [pods[first : first + _BATCH] for first in range(0, len(pods), _BATCH)]
+        for batch in batches[:1]:
+            self._spaces.order_networks(len(batch))
+        for number, batch in enumerate(batches):
+            made = self._spaces.take_networks()
+            for following in batches[number + 1 : number + 2]:
+                self._spaces.order_networks(len(following))  # they are made on another CPU while these are linked
+            self._pods |= {pod.key: namespace for pod, (namespace, _) in zip(batch, made, strict=True)}
+            reached("pod-unshared")
+            links = [link for _, link in made]
             try:
                 self._connect(batch, links)
             finally:
                 for link in links:
                     link.close()
-
-    def _unshare(self, pod: PodAddress) -> socket.socket:
-        """Make the pod's namespace, and return a netlink socket that was opened inside it."""
-        unshare(CLONE_NEWNET)
-        try:
-            self._pods[pod.key] = _current()
-            _write_sysctls(_POD_SYSCTLS)
-            reached("pod-unshared")
-            return rtnetlink.open_socket()
-        finally:
-            setns(self._node, CLONE_NEWNET)
 
     def _connect(self, pods: Sequence[PodAddress], links: Sequence[socket.socket]) -> None:
         rtnetlink.send(

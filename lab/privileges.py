@@ -98,6 +98,15 @@ def refused_namespaces(error: OSError) -> MachineError:
     )
 
 
+def refused_pod_users(error: OSError) -> MachineError:
+    """Return what the refusal of a user namespace for pods means to who may make all other namespaces."""
+    return MachineError(
+        f"pods can't have users of their own: {error}: allow user namespaces (`sudo sysctl "
+        "user.max_user_namespaces=15000`), leave the chroot (`systemd-nspawn -D DIR`), or, where you trust the "
+        "manifest as yourself, start it with `sidelab up --host-ids`"
+    )
+
+
 def refused_mount(error: OSError) -> MachineError:
     """Return what the refusal of one of the sandbox's mounts means; its text names the call."""
     problem = f"the sandbox's file system can't be made: {error}"

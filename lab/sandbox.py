@@ -36,6 +36,9 @@ RUN = "/run/sidelab"  # on the sandbox's own tmpfs
 LOG = f"{RUN}/supervisor.log"  # what the supervisor and its fork servers print
 RUN_SIZE = "256m"  # bounds what the logs of all containers may take
 
+# Who may not trace a process does not see that it is there: this /proc lies below those of containers.
+_HIDING = "hidepid=2"
+
 _MESSAGE_BYTES = 1 << 18
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _DEVICE_LINKS = {
@@ -195,14 +198,14 @@ def _keep(
     os.setsid()  # a Ctrl-C is for the command line, which then takes us along
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _close_all_but({0, 1, 2, channel.fileno(), *keep})
-    _die_with(channel)
+    close_all_but({0, 1, 2, channel.fileno(), *keep})
+    die_with(channel)
     reached("keeper-forked")
     rootless = isinstance(who, identity.Subordinate)
     try:
         if rootless:
             _enter_user_namespace(channel)
-            _die_with(channel)  # again: the new credentials cleared it
+            die_with(channel)  # again: the new credentials cleared it
         syscalls.unshare(_NAMESPACES)
     except OSError as error:
         raise _refusal(error, rootless) from error
@@ -237,7 +240,7 @@ def _refusal(error: OSError, rootless: bool) -> MachineError:
 
 
 def _supervise(main: Callable[[Inside], None], inside: Inside) -> None:
-    _die_with(inside.keeper)
+    die_with(inside.keeper)
     itself = os.pidfd_open(os.getpid())
     socket.send_fds(inside.channel, [b"born"], [itself])
     os.close(itself)
@@ -252,8 +255,8 @@ def _wait_for(supervisor: int, link: socket.socket) -> None:
         raise SystemExit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def _die_with(parent: socket.socket) -> None:
-    """Die when the parent dies, and now if it died before the kernel was told: its end of the socket says so.
+def die_with(parent: socket.socket) -> None:
+    """Die when the parent dies, and now if it died before the kernel was told of this: its end of the socket says so.
 
     A pid would not tell: a pid namespace's first process sees 0 as its parent. A change of credentials undoes it.
     """
@@ -262,7 +265,8 @@ def _die_with(parent: socket.socket) -> None:
         raise SystemExit(1)
 
 
-def _close_all_but(wanted: set[int]) -> None:
+def close_all_but(wanted: set[int]) -> None:
+    """Close every descriptor that is not in `wanted`, and not one of the standard three."""
     last = 2
     for fd in sorted(wanted | {2}):
         if fd > 2:
@@ -280,7 +284,7 @@ def make_mounts() -> None:
         syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
         syscalls.make_read_only("/")
         flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
-        syscalls.mount("proc", "/proc", "proc", flags | syscalls.MS_NOEXEC)
+        syscalls.mount("proc", "/proc", "proc", flags | syscalls.MS_NOEXEC, _HIDING)
         _make_devices()
         syscalls.mount("tmpfs", "/run", "tmpfs", flags, f"mode=755,size={RUN_SIZE}")
     except OSError as error:

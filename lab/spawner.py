@@ -22,6 +22,8 @@ from lab.forkserver import REQUEST_BYTES
 from lab.loop import Loop
 from lab.program import Command, Standin
 from lab.sandbox import LOG
+from lab.steps import FAULT
+from lab.syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
 
 _START = "import sys; sys.path[:] = {path!r}; from lab.forkserver import serve; serve({fd}, {preload!r})"
 
@@ -31,11 +33,35 @@ _LOG_TAIL = 2000
 
 @dataclass(frozen=True)
 class Place:
-    """Where a process runs: descriptors of its network and (for what sees the file system) mount namespace."""
+    """Where a process runs: descriptors of the namespaces that it enters; None where it stays in the lab's.
 
-    netns: int
-    mounts: int | None
+    `user` is None where the pods' ids are the lab's. A process that is `alone` is the first in a pid namespace of its
+    own. With `copied` its mounts are a copy, in which those of `mounts` are locked and /proc shows its pid namespace.
+    """
+
     hostname: str
+    network: int
+    user: int | None
+    mounts: int | None = None
+    ipc: int | None = None
+    processes: int | None = None
+    alone: bool = False
+    copied: bool = False
+
+    @property
+    def entered(self) -> list[tuple[int, int]]:
+        """Return kind and descriptor of each, in their order: the mounts above the user namespace can be entered first.
+
+        Nobody in it may do that.
+        """
+        every = (
+            (CLONE_NEWNS, self.mounts),
+            (CLONE_NEWUSER, self.user),
+            (CLONE_NEWNET, self.network),
+            (CLONE_NEWIPC, self.ipc),
+            (CLONE_NEWPID, self.processes),
+        )
+        return [(kind, fd) for kind, fd in every if fd is not None]
 
 
 @dataclass(eq=False)
@@ -80,7 +106,7 @@ class Spawner:
         if pid == 0:
             os.set_inheritable(theirs.fileno(), True)
             source = _START.format(path=_PATH, fd=theirs.fileno(), preload=self._preload)
-            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", source])  # noqa: S606  # no shell is wanted
+            os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", source], _environment())  # noqa: S606  # the same
         theirs.close()
         self.pid = pid
         ours.setblocking(False)
@@ -119,11 +145,14 @@ class Spawner:
             "cwd": process.cwd,
             "hostname": place.hostname,
             "log": output if isinstance(output, str) else "",
-            "mounts": place.mounts is not None,
+            "kinds": [kind for kind, _ in place.entered],
+            "made": (CLONE_NEWNS if place.copied else 0) | (CLONE_NEWPID if place.alone else 0),
+            "apart": place.alone or place.processes is not None,
+            "copied": place.copied,
             "terminal": terminal,
             "absent": absent,
         }
-        descriptors = [place.netns, *([] if place.mounts is None else [place.mounts])]
+        descriptors = [fd for _, fd in place.entered]
         if not isinstance(output, str):
             descriptors += output
         self._outbox.append(_packed(request, [os.dup(fd) for fd in descriptors]))
@@ -194,6 +223,12 @@ class Spawner:
         for handle in lost.values():
             handle.ended = True
             handle.on_event("exited", signal.SIGKILL)
+
+
+def _environment() -> dict[str, str]:
+    """Return a fork server's environment: nothing of who started the lab, which every container would see."""
+    fault = os.environ.get(FAULT)
+    return {"LANG": "C.UTF-8", **({} if fault is None else {FAULT: fault})}
 
 
 def _packed(request: dict[str, object], descriptors: list[int]) -> tuple[bytes, list[int]]:

@@ -10,6 +10,7 @@ import signal
 
 from lab import syscalls
 
+FAULT = "SIDELAB_FAULT"
 HELD = "sidelab-held"
 
 STEPS = (
@@ -18,6 +19,7 @@ STEPS = (
     "namespaces-unshared",
     "supervisor-forked",
     "mounts-made",
+    "pods-user-made",
     "servers-started",
     "node-made",
     "pod-unshared",
@@ -35,7 +37,7 @@ STEPS = (
 
 def reached(step: str) -> None:
     """Say that `step` (one of `STEPS`) is done; fails here when the environment asks for it."""
-    fault = os.environ.get("SIDELAB_FAULT")
+    fault = os.environ.get(FAULT)
     if fault is None:
         return
     name, _, action = fault.partition(":")

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab import control
-from lab.blueprint import Blueprint, PodPlan
+from lab.blueprint import Blueprint
 from lab.cluster.live import Cluster
 from lab.errors import MachineError, PodError, SidelabError
 from lab.loop import Loop
 from lab.manifest import Manifest
 from lab.mounts import PodMounts
+from lab.places import Places
+from lab.podspaces import PodSpaces
 from lab.runtime import Host, LivePod
 from lab.sandbox import LOG, RUN, Inside, make_mounts
-from lab.spawner import Place, Spawner
+from lab.spawner import Spawner
 from lab.steps import reached
 from lab.view import View
 
@@ -35,7 +37,10 @@ _KILL_AFTER_S = 2.0  # what a process that ignores SIGKILL's arrival may take be
 
 @dataclass(frozen=True)
 class Order:
-    """What to run: `cpus` (None: all) is where everything in the lab is scheduled, `view` what pods are shown."""
+    """What to run: `cpus` (None: all) is where everything in the lab is scheduled, `view` what pods are shown.
+
+    With `host_ids` the users of pods are the lab's, and so root's labs run containers as the machine's root.
+    """
 
     name: str
     blueprint: Blueprint
@@ -43,6 +48,7 @@ class Order:
     timeout_s: float
     background: bool
     cpus: Collection[int] | None
+    host_ids: bool = False
 
 
 def run(inside: Inside, listener: socket.socket, order: Order) -> None:
@@ -106,14 +112,15 @@ class Supervisor:
         reached("mounts-made")
         _let_go_of_terminal()
         self._watch_signals()
+        self.spaces = PodSpaces(host_ids=order.host_ids)
         self._spawners = {preload: Spawner(self.loop, preload) for preload in order.blueprint.preloads}
         reached("servers-started")
         self.network = self._build_network()
         self.cluster = Cluster(self.loop, order.blueprint.pods, order.blueprint.manifest.services)
-        self._mounts = PodMounts(self.cluster.podinfo, order.view)
+        self._places = Places(self.spaces, self.network, PodMounts(self.cluster.podinfo, order.view))
         logs = Path(RUN, "logs")
         logs.mkdir()
-        self.host = Host(self.loop, self._spawners, self.network.inside, self.place, logs, order.view.covers)
+        self.host = Host(self.loop, self._spawners, self.network.inside, self._places.of, logs, order.view.covers)
         self.pods = {plan.key: LivePod(self.host, plan, self._pod_changed) for plan in order.blueprint.pods}
         self._unready = set(self.pods)
         self._control = control.Server(self, listener)
@@ -122,14 +129,9 @@ class Supervisor:
         # pyroute2 takes 0.14 s to import; meanwhile the fork servers, already started, import what they need.
         from lab.netns import Network  # noqa: PLC0415
 
-        network = Network()
+        network = Network(self.spaces)
         network.build([plan.address for plan in self.order.blueprint.pods])
         return network
-
-    def place(self, plan: PodPlan, files: bool) -> Place:
-        """Return where a process of the pod runs; with `files` it sees the pod's own mounts."""
-        mounts = self._mounts.descriptor(plan) if files else None
-        return Place(self.network.descriptor(plan.key), mounts, plan.hostname)
 
     def run(self) -> None:
         """Start the pods, say when all are ready, and serve until told to stop."""

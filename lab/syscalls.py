@@ -7,6 +7,7 @@ inotify_init(2), inotify_add_watch(2).
 import ctypes
 import os
 from collections.abc import Collection
+from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -22,7 +23,10 @@ MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 
+CLONE_PARENT = 0x00008000
+
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
@@ -30,7 +34,9 @@ _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 
-_SYS_MOUNT_SETATTR = 442  # the same on every architecture: it is younger than the common table
+# The same on every architecture: they are younger than the common table.
+_SYS_CLONE3 = 435
+_SYS_MOUNT_SETATTR = 442
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 1
@@ -95,6 +101,25 @@ def die_with_parent(signal: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal)
 
 
+def set_dumpable(dumpable: bool) -> None:
+    """Let others of the same user trace the calling process and look into it by /proc, or not, until the next execve.
+
+    A change of credentials takes it away as well. What belongs to it below /proc is then the machine's root's.
+    """
+    _prctl(_PR_SET_DUMPABLE, int(dumpable))
+
+
+def fork_sibling() -> int:
+    """Fork a child of the calling process's parent: 0 is returned in it, and its pid in the caller (clone(2)).
+
+    It is the first process of the pid namespace that the caller has made or entered. The caller has one thread.
+    """
+    arguments = (ctypes.c_uint64 * 8)(CLONE_PARENT)  # its end is signalled as the caller's is
+    pid = int(_libc.syscall(_SYS_CLONE3, ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments))))
+    _check(pid, "clone3(CLONE_PARENT)")
+    return pid
+
+
 def outlive_parent() -> None:
     """Take `die_with_parent` back."""
     _prctl(_PR_SET_PDEATHSIG, 0)
@@ -103,6 +128,15 @@ def outlive_parent() -> None:
 def name_process(name: str) -> None:
     """Set what /proc/PID/comm says of the calling process: up to 15 bytes."""
     _check(_libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0), "prctl(PR_SET_NAME)")
+
+
+def set_command_line(text: str) -> None:
+    """Overwrite what /proc/PID/cmdline says of the calling process, as far as there is room (proc_pid_stat(5))."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, the 48th and the 49th of all
+    with open("/proc/self/mem", "r+b", buffering=0) as memory:  # noqa: PTH123  # a Path's would be the same
+        memory.seek(start)
+        memory.write(text.encode()[: end - start - 1].ljust(end - start, b"\0"))
 
 
 def inotify_init() -> int:

@@ -33,6 +33,7 @@ from lab.nftables.objects import (
     Redirect,
     Tproxy,
 )
+from lab.podspaces import PodSpaces
 from lab.privileges import FORBIDDEN, NOT_PERMITTED
 from lab.sandbox import make_mounts
 from lab.topology import PodAddress
@@ -122,7 +123,7 @@ def _ipv6() -> None:
 
 
 def _pod_network() -> None:
-    Network().build([_POD])
+    Network(PodSpaces(host_ids=False)).build([_POD])
 
 
 def _load(place: tuple[str, Hook, int], said: tuple[Expression, ...]) -> None:

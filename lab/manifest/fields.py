@@ -82,7 +82,6 @@ POD_SPEC: Rows = {
     "schedulingGates": Rejected("nothing removes the gates here", "remove it"),
     "serviceAccount": Inert("it is the old name of `serviceAccountName`, which counts"),
     "setHostnameAsFQDN": Rejected("the host name is the short one", "remove it"),
-    "shareProcessNamespace": Rejected("it is not carried out", "remove it"),
     "volumes": _NO_VOLUMES,
 }
 

@@ -190,6 +190,7 @@ class PodSpec(Part, frozen=True, kw_only=True):
     dns_config: DNSConfig = DNSConfig()
     host_aliases: tuple[HostAlias, ...] = ()
     service_account_name: str = "default"
+    share_process_namespace: bool = False
     security_context: PodSecurityContext = PodSecurityContext()
 
     def __post_init__(self) -> None:

@@ -48,12 +48,18 @@ def test_the_kernel_must_be_new_enough(release: str, ok: bool):
     assert (ok, True, not ok) == (found.ok, found.needed, bool(found.cure))
 
 
+def test_user_namespaces_that_ordinary_users_may_not_make_have_a_switch_as_their_cure():
+    """Root may make them all the same."""
+    found = [doctor.judge_user_namespaces(replace(USER, uid=uid, apparmor_restricts_userns="1\n")) for uid in (1000, 0)]
+    cure = "`sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
+    assert [(False, True, cure), (True, True, "")] == [(each.ok, each.needed, each.cure) for each in found]
+
+
 @pytest.mark.parametrize("uid", [0, 1000])
-def test_user_namespaces_are_needed_by_ordinary_users_alone(uid: int):
-    """Where they are switched off root's lab works all the same, and the cure is the switch."""
-    found = doctor.judge_user_namespaces(replace(USER, uid=uid, apparmor_restricts_userns="1\n"))
-    assert (False, uid != 0) == (found.ok, found.needed)
-    assert "`sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`" == found.cure
+def test_a_machine_without_user_namespaces_can_have_no_lab(uid: int):
+    """The limit of 0 holds for root too, whose pods have users of their own."""
+    found = doctor.judge_user_namespaces(replace(USER, uid=uid, max_user_namespaces="0\n"))
+    assert (False, True) == (found.ok, found.needed)
 
 
 def test_one_cpu_is_a_doubt_with_a_cure():

@@ -1,0 +1,81 @@
+"""Which namespaces a process of a pod is in if it is a stand-in, a container's program, or beside one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lab.blueprint import PodPlan
+from lab.mounts import PodMounts
+from lab.podspaces import PodSpaces
+from lab.spawner import Place
+
+if TYPE_CHECKING:
+    from lab.netns import Network
+
+Key = tuple[str, str]
+
+
+class Places:
+    """The places of a lab's processes; namespaces that few pods need are made when first asked for."""
+
+    def __init__(self, spaces: PodSpaces, network: "Network", mounts: PodMounts) -> None:
+        self._spaces = spaces
+        self._network = network
+        self._mounts = mounts
+        self._ipc: dict[Key, int] = {}
+        self._processes: dict[Key, int] = {}
+
+    @contextmanager
+    def of(self, plan: PodPlan, *, files: bool, stranger: bool, beside: int | None) -> Iterator[Place]:
+        """Yield where a process of a pod runs; the descriptors are good for the length of the block.
+
+        With `files` it sees the pod's own mounts. A `stranger` is kept apart from the lab: with those of its container
+        where it runs `beside` one (see `Host.spawn`), and with all of the pod's where that shares its processes.
+        """
+        place = Place(
+            hostname=plan.hostname,
+            network=self._network.descriptor(plan.key),
+            user=self._spaces.user,
+            mounts=self._mounts.descriptor(plan) if files else None,
+        )
+        if not stranger:
+            yield replace(place, processes=self._shared(plan.key)) if plan.shares_processes else place
+            return
+        place = replace(place, ipc=self._own_ipc(plan.key))
+        joined = self._joined(beside) if beside else None
+        if joined is not None:
+            mounts, processes = joined
+            try:
+                yield replace(place, mounts=mounts, processes=processes)
+            finally:
+                os.close(mounts)
+                os.close(processes)
+        elif beside is None and not plan.shares_processes:
+            yield replace(place, copied=True, alone=True)
+        else:
+            yield replace(place, copied=True, processes=self._shared(plan.key))
+
+    def _own_ipc(self, key: Key) -> int:
+        if key not in self._ipc:
+            self._ipc[key] = self._spaces.ipc()
+        return self._ipc[key]
+
+    def _shared(self, key: Key) -> int:
+        """Return the pod's pid namespace: of all its containers, or of commands beside those that have none."""
+        if key not in self._processes:
+            self._processes[key] = self._spaces.processes()
+        return self._processes[key]
+
+    def _joined(self, pid: int) -> tuple[int, int] | None:
+        """Open the mount and the pid namespace of a container's process; None where that has ended."""
+        try:
+            mounts = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return mounts, os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                os.close(mounts)
+                raise
+        except OSError:  # or a root without CAP_SYS_PTRACE may not look into one of our own
+            return None

@@ -1,0 +1,236 @@
+"""The pods' user namespace, and the process that makes their other namespaces in it.
+
+A namespace belongs to the user namespace of the process that made it, and no process can return from a user namespace:
+so a process of ours stays in that of the pods, makes what it is asked for, and hands over descriptors. The supervisor,
+in the user namespace above, may do with all of them as it likes (user_namespaces(7)).
+"""
+
+import errno
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from lab import podids, privileges, syscalls
+from lab.errors import MachineError, PodError
+from lab.sandbox import close_all_but, die_with
+from lab.steps import reached
+
+MOST_AT_ONCE = 100
+"""How many network namespaces one request may ask for: each comes as two descriptors, and SCM_MAX_FD is 253."""
+
+# A server of an ordinary uid listens on port 80, as container runtimes allow.
+_POD_SYSCTLS = {"net/ipv4/ip_unprivileged_port_start": "0"}
+
+_WORD_BYTES = 64
+
+
+class PodSpaces:
+    """The supervisor's end: asks for namespaces of pods, and gets descriptors.
+
+    `user` is the descriptor of the pods' user namespace, `first_uid` the id, here, that is a pod's 0; with `host_ids`
+    there is none, and the ids are the same.
+    """
+
+    def __init__(self, *, host_ids: bool) -> None:
+        """Start the process. Raises `MachineError` where no user namespace can be made or mapped."""
+        self.first_uid = 0
+        self._made = False
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._pid = os.fork()
+        if self._pid == 0:
+            ours.close()
+            _run(theirs, host_ids=host_ids)
+        theirs.close()
+        self._link = ours
+        if not host_ids:
+            self._map()
+        self.user: int | None = None
+        [user] = self._receive()
+        if host_ids:
+            os.close(user)
+        else:
+            self.user = user
+        self._made = True
+        reached("pods-user-made")
+
+    def _map(self) -> None:
+        """Write the id maps of the process, once it is in its new user namespace."""
+        self._receive()
+        number = Path("/proc/self/ns/pid").stat().st_ino
+        try:
+            for name in ("gid_map", "uid_map"):
+                first = podids.first_id(Path("/proc/self", name).read_text(), number)
+                Path("/proc", str(self._pid), name).write_text(f"0 {first} {podids.COUNT}\n")
+        except OSError as error:
+            raise MachineError(f"the ids of pods can't be mapped: {error}: {privileges.FORBIDDEN}") from error
+        self.first_uid = first
+        self._link.send(b"mapped")
+
+    def networks(self, count: int) -> list[tuple[int, socket.socket]]:
+        """Make network namespaces; return each with a netlink socket that was opened inside it. See `MOST_AT_ONCE`."""
+        self.order_networks(count)
+        return self.take_networks()
+
+    def order_networks(self, count: int) -> None:
+        """Ask for network namespaces, to be taken by `take_networks`: they are made meanwhile."""
+        self._send(f"net {count}")
+
+    def take_networks(self) -> list[tuple[int, socket.socket]]:
+        """Return what was ordered first, as `networks` does."""
+        descriptors = self._receive()
+        half = len(descriptors) // 2
+        links = (socket.socket(fileno=fd) for fd in descriptors[half:])
+        return list(zip(descriptors[:half], links, strict=True))
+
+    def ipc(self) -> int:
+        """Make an IPC namespace; return its descriptor."""
+        self._send("ipc")
+        return self._receive()[0]
+
+    def processes(self) -> int:
+        """Make a pid namespace whose first process only waits for orphans; return its descriptor."""
+        self._send("pid")
+        return self._receive()[0]
+
+    def _send(self, word: str) -> None:
+        try:
+            self._link.send(word.encode())
+        except OSError as error:
+            raise _ended() from error
+
+    def _receive(self) -> list[int]:
+        """Return the descriptors of the next answer. Raises what the process met."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._link, 4096, 253, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError as error:
+            raise _ended() from error
+        if not data:
+            raise _ended()
+        if data.startswith(b"refused "):
+            _, number, text = data.decode(errors="replace").split(" ", 2)
+            explained = privileges.refused_namespaces if self._made else privileges.refused_pod_users
+            raise explained(OSError(int(number), text))
+        return descriptors
+
+
+def _ended() -> PodError:
+    return PodError("the process that makes the namespaces of pods has ended: did memory run out? see `dmesg`")
+
+
+def _run(link: socket.socket, *, host_ids: bool) -> NoReturn:
+    """Be the process, a forked child, which must never return into its parent's code."""
+    try:
+        close_all_but({0, 1, 2, link.fileno()})
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        syscalls.name_process("sidelab-spaces")
+        die_with(link)
+        _serve(link, host_ids=host_ids)
+    except OSError as error:
+        link.send(f"refused {error.errno} {error.strerror or error}".encode())
+    finally:
+        os._exit(0)
+
+
+def _serve(link: socket.socket, *, host_ids: bool) -> None:
+    if not host_ids:
+        _enter_user_namespace(link)
+        die_with(link)  # again: the new credentials cleared it
+    _hand(link, [os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)])
+    while word := link.recv(_WORD_BYTES).decode():
+        kind, _, count = word.partition(" ")
+        try:
+            if kind == "net":
+                _hand(link, _networks(int(count)))
+            elif kind == "ipc":
+                syscalls.unshare(syscalls.CLONE_NEWIPC)
+                _hand(link, [_opened("ipc")])
+            else:
+                _hand(link, [_processes()])
+        except OSError as error:
+            link.send(f"refused {error.errno} {error.strerror or error}".encode())
+
+
+def _hand(link: socket.socket, descriptors: Sequence[int]) -> None:
+    socket.send_fds(link, [b"made"], descriptors)
+    for fd in descriptors:
+        os.close(fd)
+
+
+def _enter_user_namespace(link: socket.socket) -> None:
+    syscalls.unshare(syscalls.CLONE_NEWUSER)
+    syscalls.set_dumpable(True)  # else the files below /proc by which we are mapped are the machine's root's
+    link.send(b"map")
+    if link.recv(_WORD_BYTES) != b"mapped":
+        raise SystemExit(1)
+    os.setresgid(0, 0, 0)
+    os.setgroups([])
+    os.setresuid(0, 0, 0)
+
+
+def _networks(count: int) -> list[int]:
+    """Return the descriptors of new network namespaces, then those of their netlink sockets.
+
+    This process is in the last one then: nobody returns to those of the user namespace above.
+    """
+    spaces: list[int] = []
+    links: list[int] = []
+    for _ in range(count):
+        syscalls.unshare(syscalls.CLONE_NEWNET)
+        spaces.append(_opened("net"))
+        for name, value in _POD_SYSCTLS.items():
+            Path("/proc/sys", name).write_text(value)
+        links.append(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE).detach())
+    return spaces + links
+
+
+def _processes() -> int:
+    """Have the first process of a new pid namespace forked, which outlives no more than we do."""
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        _fork_first(theirs)
+    theirs.close()
+    with ours:
+        _, descriptors, _, _ = socket.recv_fds(ours, _WORD_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+    os.waitpid(child, 0)
+    if not descriptors:
+        raise OSError(errno.ENOSPC, "no pid namespace can be made")
+    return descriptors[0]
+
+
+def _fork_first(link: socket.socket) -> NoReturn:
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWPID)
+        if syscalls.fork_sibling() == 0:
+            _wait_for_orphans(link)
+    finally:
+        os._exit(0)
+
+
+def _wait_for_orphans(link: socket.socket) -> NoReturn:
+    """Be the first process of a pid namespace, as a pod's pause container is."""
+    try:
+        syscalls.name_process("pause")
+        syscalls.set_dumpable(True)  # who is not may not write to its own memory either
+        syscalls.set_command_line("pause")
+        syscalls.set_dumpable(False)
+        syscalls.die_with_parent(signal.SIGKILL)
+        own = os.open("/proc/thread-self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        socket.send_fds(link, [b"made"], [own])
+        close_all_but({0, 1, 2})
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel then waits for them
+        while True:
+            signal.pause()
+    finally:
+        os._exit(1)
+
+
+def _opened(kind: str) -> int:
+    """Open a namespace of the calling thread (/proc/self would be the thread group leader's)."""
+    return os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
