@@ -16,18 +16,11 @@ _SHARED_DIRECTORIES = "/ /etc /usr /usr/bin /usr/local /usr/local/bin /usr/lib /
 _PRIVATE = ("/etc/shadow", "/etc/shadow-", "/etc/gshadow")
 _LAB = "/run/sidelab"
 _DEVICES = (
-_MEMORY = {"mem": (1, 1), "port": (1, 4), "kmsg": (1, 11), "msr": (202, 0), "fuse": (10, 229), "loop": (10, 237)}
+    "mem kmem port kmsg kvm fuse vda sda nvme0n1 loop-control loop0 mapper/control snapshot uinput input/mice vhost-net "
     "vhost-vsock vsock net/tun rtc0 watchdog console tty0 tty1 ttyS0 nvram autofs btrfs-control vfio/vfio cpu/0/msr "
     "userfaultfd dri/card0 cpu_dma_latency hpet mcelog"
 ).split()
-_MEMORY = {
-    "mem": (1, 1),
-    "port": (1, 4),
-    "kmsg": (1, 11),
-    "msr": (202, 0),
-    "fuse": (10, 229),
-    "loop-control": (10, 237),
-}
+_MEMORY = {"mem": (1, 1), "port": (1, 4), "kmsg": (1, 11), "msr": (202, 0), "fuse": (10, 229), "loop": (10, 237)}
 _GETFLAGS, _SETFLAGS = 0x80086601, 0x40086602
 
 
