@@ -17,6 +17,7 @@ from lab import podids, privileges, syscalls
 from lab.errors import MachineError, PodError
 from lab.sandbox import close_all_but, die_with
 from lab.steps import reached
+from lab.wire import receive_with_descriptors
 
 MOST_AT_ONCE = 100
 """How many network namespaces one request may ask for: each comes as two descriptors, and SCM_MAX_FD is 253."""
@@ -25,6 +26,7 @@ MOST_AT_ONCE = 100
 _POD_SYSCTLS = {"net/ipv4/ip_unprivileged_port_start": "0"}
 
 _WORD_BYTES = 64
+_ANSWER_BYTES = 4096
 
 
 class PodSpaces:
@@ -104,7 +106,7 @@ class PodSpaces:
     def _receive(self) -> list[int]:
         """Return the descriptors of the next answer. Raises what the process met."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._link, 4096, 253, socket.MSG_CMSG_CLOEXEC)
+            data, descriptors = receive_with_descriptors(self._link, _ANSWER_BYTES, 2 * MOST_AT_ONCE)
         except ConnectionResetError as error:
             raise _ended() from error
         if not data:
@@ -197,7 +199,7 @@ def _processes() -> int:
         _fork_first(theirs)
     theirs.close()
     with ours:
-        _, descriptors, _, _ = socket.recv_fds(ours, _WORD_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+        _, descriptors = receive_with_descriptors(ours, _WORD_BYTES, 1)
     os.waitpid(child, 0)
     if not descriptors:
         raise OSError(errno.ENOSPC, "no pid namespace can be made")

@@ -26,7 +26,7 @@ from typing import NoReturn
 from lab import errors, identity, privileges, syscalls
 from lab.errors import MachineError, PodError
 from lab.steps import reached
-from lab.wire import hung_up
+from lab.wire import hung_up, receive_with_descriptors
 
 _NAMESPACES = (
     syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET
@@ -97,7 +97,7 @@ class Sandbox:
         Raises what they report as a failure, and `PodError` when they ended without a word.
         """
         try:
-            data, descriptors, _, _ = socket.recv_fds(self.channel, _MESSAGE_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+            data, descriptors = receive_with_descriptors(self.channel, _MESSAGE_BYTES, 1)
         except ConnectionResetError:
             data, descriptors = b"", []
         if not data:

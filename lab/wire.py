@@ -15,6 +15,7 @@ from typing import Any
 from lab.errors import PodError
 
 _LENGTH = struct.Struct("=I")
+_DESCRIPTOR = struct.Struct("@i")
 _DESCRIPTORS = 250  # the kernel's limit is 253 (SCM_MAX_FD)
 _LIMIT_BYTES = 16 << 20
 _PART_BYTES = 1 << 16
@@ -30,6 +31,21 @@ def hung_up(link: socket.socket) -> bool:
     poll = select.poll()
     poll.register(link, select.POLLIN)
     return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
+
+
+def receive_with_descriptors(link: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    """Receive up to `size` bytes and `most` descriptors, which no program that is executed inherits.
+
+    `socket.recv_fds` takes flags and ignores them (CPython 3.11 to 3.13).
+    """
+    data, messages, _, _ = link.recvmsg(size, socket.CMSG_LEN(most * _DESCRIPTOR.size), socket.MSG_CMSG_CLOEXEC)
+    descriptors = [
+        number
+        for level, kind, content in messages
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS
+        for (number,) in _DESCRIPTOR.iter_unpack(content[: len(content) // _DESCRIPTOR.size * _DESCRIPTOR.size])
+    ]
+    return data, descriptors
 
 
 def name_of(lab: str) -> str:
@@ -123,7 +139,7 @@ class Inbox:
         while len(self._parts) < self._wanted:
             try:
                 size = min(self._wanted - len(self._parts), _PART_BYTES)
-                part, descriptors, _, _ = socket.recv_fds(self._link, size, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+                part, descriptors = receive_with_descriptors(self._link, size, _DESCRIPTORS)
             except BlockingIOError:
                 return None
             self._descriptors += descriptors

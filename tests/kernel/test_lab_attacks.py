@@ -164,13 +164,16 @@ def test_many_programs_leave_nothing_in_the_supervisor(shared: CommandLine):
         children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text()
         return len(list(descriptors.iterdir())), len(children.split())
 
-    await_true(lambda: len(descendants(supervisor)) == 4, "only the containers and the fork servers are left")
+    await_true(
+        lambda: len(descendants(supervisor)) == 5,
+        "only the containers, the fork servers and the maker of namespaces are left",
+    )
     before = counted()
     for number in range(200):
         with Lab(shared.name) as lab:
             assert lab.execute(("default", "tool"), ["sh", "-c", f"exit {number % 100}"], (0, 1, 2)) == number % 100
     await_true(lambda: all(map(operator.le, counted(), before)), f"no more than {before} descriptors and children")
-    assert len(descendants(supervisor)) == 4
+    assert len(descendants(supervisor)) == 5
 
 
 def test_clients_that_hang_up_leave_nothing_in_the_supervisor(shared: CommandLine):
@@ -191,7 +194,7 @@ def test_clients_that_hang_up_leave_nothing_in_the_supervisor(shared: CommandLin
         with _link(shared) as link:
             wire.send(link, {**ask, "argv": ["sleep", "1000"]}, [0, 1, 2])
     await_true(lambda: len(list(descriptors.iterdir())) <= before, "the descriptors are closed")
-    await_true(lambda: len(descendants(supervisor)) == 4, "the programs are gone", 5.0)
+    await_true(lambda: len(descendants(supervisor)) == 5, "the programs are gone", 5.0)
 
 
 def test_a_program_may_have_a_megabyte_of_arguments(shared: CommandLine):
@@ -248,7 +251,7 @@ def test_a_container_that_forks_ends_with_its_lab(sidelab: CommandLine):
     tool("bash")
     assert sidelab.up(sidelab.manifest(manifest)).returncode == 0
     supervisor = _supervisor(sidelab)
-    await_true(lambda: len(descendants(supervisor)) >= 104, "the sleepers sleep")
+    await_true(lambda: len(descendants(supervisor)) >= 105, "the sleepers sleep")
     assert _serves(sidelab)
     inside = {supervisor, *descendants(supervisor)}
     assert sidelab.run("down", sidelab.name).returncode == 0

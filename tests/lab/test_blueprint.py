@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -180,16 +180,21 @@ def test_a_deployments_pods_are_drawn_behind_the_others(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("program", "files"),
-    [(Command(("run",)), True), (Standin("a:b"), False), (Standin("a:b", files=True), True)],
+    ("program", "files", "stranger"),
+    [
+        (Command(("run",)), True, True),
+        (Standin("a:b"), False, False),
+        (Standin("a:b", files=True), True, False),
+        (Standin("a:b", files=True, starts=("run",)), True, True),
+    ],
 )
-def test_who_sees_the_pods_own_files(program: Command | Standin, files: bool):
-    """Programs of the host always, stand-ins where they ask for it."""
-    asked: list[bool] = []
+def test_who_sees_the_pods_own_files_and_is_kept_apart(program: Command | Standin, files: bool, stranger: bool):
+    """Programs of the host always, stand-ins where they ask for files, or start such a program."""
+    asked: list[tuple[bool, bool]] = []
 
-    def place(_pod: PodPlan, files: bool) -> Place:
-        asked.append(files)
-        return Place(0, None, "")
+    def place(_pod: PodPlan, *, files: bool, stranger: bool, beside: int | None) -> AbstractContextManager[Place]:
+        asked.append((files, stranger))
+        return nullcontext(Place("", 0, beside))
 
     class Deaf:
         def spawn(self, *_: object, **__: object) -> None:
@@ -197,7 +202,7 @@ def test_who_sees_the_pods_own_files(program: Command | Standin, files: bool):
 
     host = Host(Loop(), {(): cast("Spawner", Deaf())}, lambda _: nullcontext(), place, Path())
     host.spawn(cast("PodPlan", None), Process(program, 0, 0, ()), lambda _what, _value: None)
-    assert [files] == asked
+    assert [(files, stranger)] == asked
     host.loop.close()
 
 
