@@ -16,7 +16,7 @@ _SHARED_DIRECTORIES = "/ /etc /usr /usr/bin /usr/local /usr/local/bin /usr/lib /
 _PRIVATE = ("/etc/shadow", "/etc/shadow-", "/etc/gshadow")
 _LAB = "/run/sidelab"
 _DEVICES = (
-    "mem kmem port kmsg kvm fuse vda sda nvme0n1 loop-control loop0 mapper/control snapshot uinput input/mice vhost-net "
+    "mem kmem port kmsg kvm fuse vda sda nvme0n1 loop-control loop0 mapper/control uinput input/mice vhost-net "
     "vhost-vsock vsock net/tun rtc0 watchdog console tty0 tty1 ttyS0 nvram autofs btrfs-control vfio/vfio cpu/0/msr "
     "userfaultfd dri/card0 cpu_dma_latency hpet mcelog"
 ).split()
