@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from lab import apart, syscalls
 from lab.errors import SidelabError
+from lab.nokeys import forbid_keys
 from lab.steps import reached
 
 REQUEST_BYTES = 1 << 17
@@ -260,6 +261,8 @@ def _drop(request: dict[str, Any]) -> None:
     if request["argv"]:  # a stand-in runs our code; what a manifest or a person brings meets one wall more
         syscalls.cut_bounding_set(request["capabilities"])
     syscalls.drop_to(request["uid"], request["gid"], request["capabilities"])
+    if request["argv"]:
+        forbid_keys()
     syscalls.set_dumpable(False)  # until it executes a program
 
 

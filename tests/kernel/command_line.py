@@ -127,12 +127,12 @@ class CommandLine:
         return process
 
     def run(self, *words: str, fault: str = "", **how: Any) -> subprocess.CompletedProcess[str]:
-        """Run `sidelab` to its end."""
-        given = how.pop("input", None)
+        """Run `sidelab` to its end, which comes within `timeout_s`."""
+        given, timeout_s = how.pop("input", None), how.pop("timeout_s", 60)
         if given is not None:
             how["stdin"] = subprocess.PIPE
         process = self.start(*words, fault=fault, **how)
-        output, problems = process.communicate(given, timeout=60)
+        output, problems = process.communicate(given, timeout=timeout_s)
         self.started.remove(process)
         return subprocess.CompletedProcess(words, process.returncode, output, problems)
 

@@ -89,11 +89,16 @@ def ordinary_user() -> Iterator[str]:
 @pytest.fixture
 def rootless(_subreaper: None, ordinary_user: str, tmp_path: Path) -> Iterator[CommandLine]:
     """Return a command line as an ordinary user's, who sees the checkout and our Python even in root's home."""
+    yield from opened_rootless_line(ordinary_user, tmp_path)
+
+
+def opened_rootless_line(user_name: str, directory: Path) -> Iterator[CommandLine]:
+    """Yield such a command line, for a fixture that starts what its tests share; `directory` is for who is no root."""
     name = f"t{os.getpid()}-{next(_numbers)}"
     if os.getuid():
-        yield from _line(CommandLine(name, tmp_path))
+        yield from _line(CommandLine(name, directory))
         return
-    user = pwd.getpwnam(ordinary_user)
+    user = pwd.getpwnam(user_name)
     opened = (sys.executable, str(Path(__file__).with_name("opened.py")))
     become = (tool("setpriv"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--")
     prefix = (*opened, *become, "sh", "-c", 'exec "$0" "$@"')  # setpriv itself would still get into root's directories
