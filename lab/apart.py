@@ -6,6 +6,7 @@ that can't be taken away, not even by who has CAP_SYS_ADMIN (mount_namespaces(7)
 """
 
 import os
+import resource
 import socket
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +17,9 @@ from lab import syscalls
 # the whole machine, and what tells about it.
 _READ_ONLY = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 _MASKED = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug", "/proc/kmsg")
+
+
+_MOST_PROCESSES = 8192
 
 
 def leave_to_sibling(birth: socket.socket) -> socket.socket:
@@ -53,6 +57,13 @@ def go_on(link: socket.socket) -> None:
         link.send(b"+")
         if not link.recv(1):
             os._exit(1)
+
+
+def bound_processes() -> None:
+    """Limit how many processes and threads all containers of the lab with this uid may have (setrlimit(2))."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    most = _MOST_PROCESSES if hard == resource.RLIM_INFINITY else min(hard, _MOST_PROCESSES)
+    resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
 
 
 def mount_proc() -> None:

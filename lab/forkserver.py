@@ -196,6 +196,7 @@ def _run(request: dict[str, Any], descriptors: list[int], events: socket.socket,
         apart.mount_proc()
     if link is not None:
         os.setsid()
+        apart.bound_processes()
     if request["terminal"]:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     _drop(request)

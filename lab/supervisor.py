@@ -112,9 +112,9 @@ class Supervisor:
         reached("mounts-made")
         _let_go_of_terminal()
         self._watch_signals()
-        self.spaces = PodSpaces(host_ids=order.host_ids)
         self._spawners = {preload: Spawner(self.loop, preload) for preload in order.blueprint.preloads}
         reached("servers-started")
+        self.spaces = PodSpaces(host_ids=order.host_ids)  # while the fork servers import
         self.network = self._build_network()
         self.cluster = Cluster(self.loop, order.blueprint.pods, order.blueprint.manifest.services)
         self._places = Places(self.spaces, self.network, PodMounts(self.cluster.podinfo, order.view))
