@@ -61,7 +61,7 @@ def _outside(supervisor: int, inner: int) -> int:
         numbers = next(
             line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("NSpid")
         )
-        if int(numbers.split()[-1]) == inner:
+        if int(numbers.split()[2]) == inner:  # after the label and the pid out here
             return pid
     raise AssertionError(f"no process {inner} in the lab")
 
