@@ -4,6 +4,7 @@ Which kind of process it is, its place among the processes says: no process is f
 """
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -16,8 +17,6 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine, await_true, descendants
-
-from lab.meeting import sockets_listed
 
 KINDS = (
     "command line",
@@ -176,7 +175,7 @@ def _decided(line: CommandLine, *, must_end: bool) -> str:
     """Wait until the lab is either gone or has all its pods ready; end it then."""
 
     def state() -> str:
-        if not _labs(line):
+        if not _runs(line):
             return "" if kinds(line) else "gone"
         return "" if must_end else ("back" if _ready(line) else "")
 
@@ -186,8 +185,8 @@ def _decided(line: CommandLine, *, must_end: bool) -> str:
     return outcome
 
 
-def _labs(line: CommandLine) -> bool:
-    return any(each.endswith(f"/{line.name}") for each in sockets_listed().split())
+def _runs(line: CommandLine) -> bool:
+    return any(each["name"] == line.name for each in json.loads(line.run("list", "--json").stdout))
 
 
 def _ready(line: CommandLine) -> bool:
@@ -205,8 +204,7 @@ def _while_it_runs(line: CommandLine, manifest: str, kind: str, rng: random.Rand
     """Kill a process of a lab that is used: requests are made by name, and a program is run in a pod."""
     done = line.up(manifest)
     assert done.returncode == 0, done.stderr
-    asked = line.exec("program", "python3", "-c", "import urllib.request as r; r.urlopen('http://web/', timeout=9)")
-    assert asked.returncode == 0, asked.stderr
+    assert _asks(line)
     program = line.start("exec", "program", "--lab", line.name, "--", "sleep", "2000")
     await_true(lambda: "program of exec" in kinds(line).values(), "a program runs")
     before = _census(line)
@@ -222,6 +220,12 @@ def _while_it_runs(line: CommandLine, manifest: str, kind: str, rng: random.Rand
     return Trial(kind, "when all were ready", outcome)
 
 
+def _asks(line: CommandLine) -> bool:
+    """Make a request by name, which starts the name server where there is none; tell whether it was answered."""
+    program = "import urllib.request as r; r.urlopen('http://web/', timeout=3)"
+    return line.exec("program", "python3", "-c", program).returncode == 0
+
+
 def _census(line: CommandLine) -> Counter[str]:
     """Count the processes of the lab by kind."""
     return Counter(kind for kind in kinds(line).values() if kind not in {"command line", "program of exec"})
@@ -229,14 +233,14 @@ def _census(line: CommandLine) -> Counter[str]:
 
 def _afterwards(line: CommandLine, kind: str, before: Counter[str]) -> str:
     if kind == "supervisor":
-        await_true(lambda: not _labs(line), "the lab is gone", 2.0)
+        await_true(lambda: not _runs(line), "the lab is gone", 2.0)
         return "gone"
 
     def back() -> bool:
-        return not _labs(line) or (_census(line) == before and _ready(line))
+        return not _runs(line) or (_ready(line) and _asks(line) and _census(line) == before)
 
     await_true(back, f"all is back: {dict(before)}, after a kill of a {kind}", _BACK_S)
-    if not _labs(line):
+    if not _runs(line):
         pytest.fail(f"the lab ended with a {kind}")
     _end(line)
     return "back"
