@@ -10,8 +10,11 @@ from lab.blueprint import PodPlan
 from lab.mounts import PodMounts
 from lab.podspaces import PodSpaces
 from lab.spawner import Place
+from lab.wire import hung_up
 
 if TYPE_CHECKING:
+    import socket
+
     from lab.netns import Network
 
 Key = tuple[str, str]
@@ -25,7 +28,7 @@ class Places:
         self._network = network
         self._mounts = mounts
         self._ipc: dict[Key, int] = {}
-        self._processes: dict[Key, int] = {}
+        self._processes: dict[Key, tuple[int, socket.socket]] = {}
 
     @contextmanager
     def of(self, plan: PodPlan, *, files: bool, stranger: bool, beside: int | None) -> Iterator[Place]:
@@ -64,9 +67,14 @@ class Places:
 
     def _shared(self, key: Key) -> int:
         """Return the pod's pid namespace: of all its containers, or of commands beside those that have none."""
-        if key not in self._processes:
-            self._processes[key] = self._spaces.processes()
-        return self._processes[key]
+        known = self._processes.get(key)
+        if known is not None and hung_up(known[1]):  # somebody has killed its first process
+            os.close(known[0])
+            known[1].close()
+            known = None
+        if known is None:
+            known = self._processes[key] = self._spaces.processes()
+        return known[0]
 
     def _joined(self, pid: int) -> tuple[int, int] | None:
         """Open the mount and the pid namespace of a container's process; None where that has ended."""

@@ -9,7 +9,7 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +17,7 @@ from lab import podids, privileges, syscalls
 from lab.errors import MachineError, PodError
 from lab.sandbox import close_all_but, die_with
 from lab.steps import reached
-from lab.wire import receive_with_descriptors
+from lab.wire import hung_up, receive_with_descriptors
 
 MOST_AT_ONCE = 100
 """How many network namespaces one request may ask for: each comes as two descriptors, and SCM_MAX_FD is 253."""
@@ -39,37 +39,37 @@ class PodSpaces:
     def __init__(self, *, host_ids: bool) -> None:
         """Start the process. Raises `MachineError` where no user namespace can be made or mapped."""
         self.first_uid = 0
-        self._made = False
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._pid = os.fork()
-        if self._pid == 0:
-            ours.close()
-            _run(theirs, host_ids=host_ids)
-        theirs.close()
-        self._link = ours
-        if not host_ids:
-            self._map()
         self.user: int | None = None
-        [user] = self._receive()
-        if host_ids:
-            os.close(user)
-        else:
-            self.user = user
-        self._made = True
+        self._host_ids = host_ids
+        self._link = self._start()
         reached("pods-user-made")
 
-    def _map(self) -> None:
-        """Write the id maps of the process, once it is in its new user namespace."""
-        self._receive()
+    def _start(self) -> socket.socket:
+        """Fork the process; return our end of its socket. A second one enters the user namespace of the first."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            _run(theirs, self.user, host_ids=self._host_ids)
+        theirs.close()
+        if not self._host_ids and self.user is None:
+            self.user = self._mapped(ours, pid)
+        return ours
+
+    def _mapped(self, link: socket.socket, pid: int) -> int:
+        """Write the id maps of the process, once it is in its new user namespace; return the descriptor of that."""
+        _receive(link, privileges.refused_pod_users)
         number = Path("/proc/self/ns/pid").stat().st_ino
         try:
             for name in ("gid_map", "uid_map"):
                 first = podids.first_id(Path("/proc/self", name).read_text(), number)
-                Path("/proc", str(self._pid), name).write_text(f"0 {first} {podids.COUNT}\n")
+                Path("/proc", str(pid), name).write_text(f"0 {first} {podids.COUNT}\n")
         except OSError as error:
             raise MachineError(f"the ids of pods can't be mapped: {error}: {privileges.FORBIDDEN}") from error
         self.first_uid = first
-        self._link.send(b"mapped")
+        link.send(b"mapped")
+        [user] = _receive(link, privileges.refused_pod_users)
+        return user
 
     def networks(self, count: int) -> list[tuple[int, socket.socket]]:
         """Make network namespaces; return each with a netlink socket that was opened inside it. See `MOST_AT_ONCE`."""
@@ -78,71 +78,78 @@ class PodSpaces:
 
     def order_networks(self, count: int) -> None:
         """Ask for network namespaces, to be taken by `take_networks`: they are made meanwhile."""
-        self._send(f"net {count}")
+        self._link.send(f"net {count}".encode())
 
     def take_networks(self) -> list[tuple[int, socket.socket]]:
         """Return what was ordered first, as `networks` does."""
-        descriptors = self._receive()
+        descriptors = _receive(self._link)
         half = len(descriptors) // 2
         links = (socket.socket(fileno=fd) for fd in descriptors[half:])
         return list(zip(descriptors[:half], links, strict=True))
 
     def ipc(self) -> int:
         """Make an IPC namespace; return its descriptor."""
-        self._send("ipc")
-        return self._receive()[0]
+        return self._ask("ipc")[0]
 
-    def processes(self) -> int:
-        """Make a pid namespace whose first process only waits for orphans; return its descriptor."""
-        self._send("pid")
-        return self._receive()[0]
+    def processes(self) -> tuple[int, socket.socket]:
+        """Make a pid namespace whose first process only waits for orphans; return its descriptor.
 
-    def _send(self, word: str) -> None:
-        try:
-            self._link.send(word.encode())
-        except OSError as error:
-            raise _ended() from error
+        The other end of the socket that is returned closes when that process ends, and the namespace with it.
+        """
+        space, link = self._ask("pid")
+        return space, socket.socket(fileno=link)
 
-    def _receive(self) -> list[int]:
-        """Return the descriptors of the next answer. Raises what the process met."""
-        try:
-            data, descriptors = receive_with_descriptors(self._link, _ANSWER_BYTES, 2 * MOST_AT_ONCE)
-        except ConnectionResetError as error:
-            raise _ended() from error
-        if not data:
-            raise _ended()
-        if data.startswith(b"refused "):
-            _, number, text = data.decode(errors="replace").split(" ", 2)
-            explained = privileges.refused_namespaces if self._made else privileges.refused_pod_users
-            raise explained(OSError(int(number), text))
-        return descriptors
+    def _ask(self, word: str) -> list[int]:
+        """Return what the process hands over for `word`; one that was killed is started again first."""
+        if hung_up(self._link):
+            self._link.close()
+            self._link = self._start()
+        self._link.send(word.encode())
+        return _receive(self._link)
 
 
-def _ended() -> PodError:
-    return PodError("the process that makes the namespaces of pods has ended: did memory run out? see `dmesg`")
+def _receive(
+    link: socket.socket, explained: Callable[[OSError], MachineError] = privileges.refused_namespaces
+) -> list[int]:
+    """Return the descriptors of the next answer. Raises what the process met, `explained`, or that it has ended."""
+    try:
+        data, descriptors = receive_with_descriptors(link, _ANSWER_BYTES, 2 * MOST_AT_ONCE)
+    except ConnectionResetError:
+        data, descriptors = b"", []
+    if not data:
+        raise PodError("the process that makes the namespaces of pods has ended: did memory run out? see `dmesg`")
+    if data.startswith(b"refused "):
+        _, number, text = data.decode(errors="replace").split(" ", 2)
+        raise explained(OSError(int(number), text))
+    return descriptors
 
 
-def _run(link: socket.socket, *, host_ids: bool) -> NoReturn:
+def _run(link: socket.socket, user: int | None, *, host_ids: bool) -> NoReturn:
     """Be the process, a forked child, which must never return into its parent's code."""
     try:
-        close_all_but({0, 1, 2, link.fileno()})
+        close_all_but({0, 1, 2, link.fileno(), *([] if user is None else [user])})
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         syscalls.name_process("sidelab-spaces")
         die_with(link)
-        _serve(link, host_ids=host_ids)
+        if user is not None:
+            syscalls.setns(user, syscalls.CLONE_NEWUSER)
+        elif not host_ids:
+            _enter_user_namespace(link)
+            _hand(link, [_opened("user")])
+        os.setresgid(0, 0, 0)
+        os.setgroups([])
+        os.setresuid(0, 0, 0)
+        die_with(link)  # again: the new credentials cleared it
+        _serve(link)
     except OSError as error:
         link.send(f"refused {error.errno} {error.strerror or error}".encode())
     finally:
         os._exit(0)
 
 
-def _serve(link: socket.socket, *, host_ids: bool) -> None:
-    if not host_ids:
-        _enter_user_namespace(link)
-        die_with(link)  # again: the new credentials cleared it
-    _hand(link, [os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)])
+def _serve(link: socket.socket) -> None:
     while word := link.recv(_WORD_BYTES).decode():
         kind, _, count = word.partition(" ")
         try:
@@ -152,7 +159,7 @@ def _serve(link: socket.socket, *, host_ids: bool) -> None:
                 syscalls.unshare(syscalls.CLONE_NEWIPC)
                 _hand(link, [_opened("ipc")])
             else:
-                _hand(link, [_processes()])
+                _hand(link, _processes())
         except OSError as error:
             link.send(f"refused {error.errno} {error.strerror or error}".encode())
 
@@ -169,9 +176,6 @@ def _enter_user_namespace(link: socket.socket) -> None:
     link.send(b"map")
     if link.recv(_WORD_BYTES) != b"mapped":
         raise SystemExit(1)
-    os.setresgid(0, 0, 0)
-    os.setgroups([])
-    os.setresuid(0, 0, 0)
 
 
 def _networks(count: int) -> list[int]:
@@ -190,20 +194,20 @@ def _networks(count: int) -> list[int]:
     return spaces + links
 
 
-def _processes() -> int:
-    """Have the first process of a new pid namespace forked, which outlives no more than we do."""
+def _processes() -> list[int]:
+    """Have the first process of a new pid namespace forked; return the namespace's descriptor, and a socket of it."""
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
         ours.close()
         _fork_first(theirs)
     theirs.close()
-    with ours:
-        _, descriptors = receive_with_descriptors(ours, _WORD_BYTES, 1)
+    _, descriptors = receive_with_descriptors(ours, _WORD_BYTES, 1)
     os.waitpid(child, 0)
     if not descriptors:
+        ours.close()
         raise OSError(errno.ENOSPC, "no pid namespace can be made")
-    return descriptors[0]
+    return [*descriptors, ours.detach()]
 
 
 def _fork_first(link: socket.socket) -> NoReturn:
@@ -225,7 +229,7 @@ def _wait_for_orphans(link: socket.socket) -> NoReturn:
         syscalls.die_with_parent(signal.SIGKILL)
         own = os.open("/proc/thread-self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         socket.send_fds(link, [b"made"], [own])
-        close_all_but({0, 1, 2})
+        close_all_but({0, 1, 2, link.fileno()})
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel then waits for them
         while True:
             signal.pause()
