@@ -3,6 +3,7 @@
   nox -s bench                            what interception costs here: writes results/, prints the answer
   nox -s tests                            every test
   nox -s equivalence                      where connections land, by every way that rules can be applied
+  nox -s kills                            whether kills at random moments leave anything
   nox -s wheel                            whether the wheel works without a checkout
   nox -s lab -- up examples/nginx.yaml    any verb of the command line; `nox -s lab -- --help` lists them
   nox                                     what a change must pass: lint, types and tests
@@ -61,6 +62,19 @@ def equivalence(session: nox.Session) -> None:
     _install(session, "-e", ".[test]")
     env = {"PYTHONPATH": "tests/kernel:tests"}  # for what these share with other tests
     session.run("python", "tests/kernel/equivalence/study.py", *session.posargs, env=env)
+
+
+@nox.session(reuse_venv=True)
+def kills(session: nox.Session) -> None:
+    """Kill every kind of process of a lab at random moments: nox -s kills [-- NUMBER SEED]; 200 take 20 minutes.
+
+    Nothing may be left over, and what should be back must be: a kill of what holds the lab up ends all of it, every
+    other process is started again, and the pods are ready again. `nox -s tests` makes a few.
+    """
+    _install(session, "-e", ".[test]")
+    _install_envoy(session, Path(session.virtualenv.location))
+    env = {"PYTHONPATH": "tests/kernel:tests"}  # for what these share with other tests
+    session.run("python", "tests/kernel/kills/study.py", *session.posargs, env=env)
 
 
 @nox.session(reuse_venv=True)

@@ -229,9 +229,9 @@ class _Connection:
             return socket.socket(request.family, request.type, request.protocol).detach()
 
     def _namespaces(self, request: _Namespaces) -> list[int]:
-        """Hand out the pods' user namespace, then the network namespaces asked for."""
+        """Hand out the user namespace of these pods, ours where they are in several, then their network namespaces."""
         keys = [self._pod(key).plan.key for key in request.pods]
-        user = self._supervisor.spaces.user
+        user = self._supervisor.spaces.user(keys)
         own = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC) if user is None else os.dup(user)
         return [own, *(os.dup(self._supervisor.network.descriptor(key)) for key in keys)]
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab import rtnetlink
+from lab.allspaces import AllSpaces
 from lab.cluster.addresses import DNS_IPV4, DNS_IPV6
 from lab.podspaces import PodSpaces
 from lab.steps import reached
@@ -44,7 +45,7 @@ _BATCH = 25
 class Network:
     """The namespaces of a lab, held open by descriptors; made inside the node's namespace."""
 
-    def __init__(self, spaces: PodSpaces) -> None:
+    def __init__(self, spaces: AllSpaces) -> None:
         """Set up the node's namespace, which is the caller's; those of pods are made by `spaces`."""
         self._spaces = spaces
         self._node = _current()
@@ -62,13 +63,13 @@ class Network:
 
         Raises `PodError` with what the kernel refused.
         """
-        batches = [pods[first : first + _BATCH] for first in range(0, len(pods), _BATCH)]
-        for batch in batches[:1]:
-            self._spaces.order_networks(len(batch))
-        for number, batch in enumerate(batches):
-            made = self._spaces.take_networks()
-            for following in batches[number + 1 : number + 2]:
-                self._spaces.order_networks(len(following))  # they are made on another CPU while these are linked
+        batches = self._batches(pods)
+        for spaces, batch in batches[:1]:
+            spaces.order_networks(len(batch))
+        for number, (spaces, batch) in enumerate(batches):
+            made = spaces.take_networks()
+            for others, following in batches[number + 1 : number + 2]:
+                others.order_networks(len(following))  # they are made on another CPU while these are linked
             self._pods |= {pod.key: namespace for pod, (namespace, _) in zip(batch, made, strict=True)}
             reached("pod-unshared")
             links = [link for _, link in made]
@@ -77,6 +78,16 @@ class Network:
             finally:
                 for link in links:
                     link.close()
+
+    def _batches(self, pods: Sequence[PodAddress]) -> list[tuple[PodSpaces, list[PodAddress]]]:
+        groups: dict[PodSpaces, list[PodAddress]] = {}
+        for pod in pods:
+            groups.setdefault(self._spaces.of(pod.key), []).append(pod)
+        return [
+            (spaces, group[first : first + _BATCH])
+            for spaces, group in groups.items()
+            for first in range(0, len(group), _BATCH)
+        ]
 
     def _connect(self, pods: Sequence[PodAddress], links: Sequence[socket.socket]) -> None:
         rtnetlink.send(

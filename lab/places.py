@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lab.allspaces import AllSpaces
 from lab.blueprint import PodPlan
 from lab.mounts import PodMounts
-from lab.podspaces import PodSpaces
 from lab.spawner import Place
 from lab.wire import hung_up
 
@@ -23,7 +23,7 @@ Key = tuple[str, str]
 class Places:
     """The places of a lab's processes; namespaces that few pods need are made when first asked for."""
 
-    def __init__(self, spaces: PodSpaces, network: "Network", mounts: PodMounts) -> None:
+    def __init__(self, spaces: AllSpaces, network: "Network", mounts: PodMounts) -> None:
         self._spaces = spaces
         self._network = network
         self._mounts = mounts
@@ -40,7 +40,7 @@ class Places:
         place = Place(
             hostname=plan.hostname,
             network=self._network.descriptor(plan.key),
-            user=self._spaces.user,
+            user=self._spaces.of(plan.key).user,
             mounts=self._mounts.descriptor(plan) if files else None,
         )
         if not stranger:
@@ -62,7 +62,7 @@ class Places:
 
     def _own_ipc(self, key: Key) -> int:
         if key not in self._ipc:
-            self._ipc[key] = self._spaces.ipc()
+            self._ipc[key] = self._spaces.of(key).ipc()
         return self._ipc[key]
 
     def _shared(self, key: Key) -> int:
@@ -73,7 +73,7 @@ class Places:
             known[1].close()
             known = None
         if known is None:
-            known = self._processes[key] = self._spaces.processes()
+            known = self._processes[key] = self._spaces.of(key).processes()
         return known[0]
 
     def _joined(self, pid: int) -> tuple[int, int] | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab import control
+from lab.allspaces import AllSpaces, reach_out
 from lab.blueprint import Blueprint
 from lab.cluster.live import Cluster
 from lab.errors import MachineError, PodError, SidelabError
@@ -19,7 +20,6 @@ from lab.loop import Loop
 from lab.manifest import Manifest
 from lab.mounts import PodMounts
 from lab.places import Places
-from lab.podspaces import PodSpaces
 from lab.runtime import Host, LivePod
 from lab.sandbox import LOG, RUN, Inside, make_mounts
 from lab.spawner import Spawner
@@ -114,7 +114,8 @@ class Supervisor:
         self._watch_signals()
         self._spawners = {preload: Spawner(self.loop, preload) for preload in order.blueprint.preloads}
         reached("servers-started")
-        self.spaces = PodSpaces(host_ids=order.host_ids)  # while the fork servers import
+        # While the fork servers import.
+        self.spaces = AllSpaces(host_ids=order.host_ids, apart=reach_out(order.blueprint.pods))
         self.network = self._build_network()
         self.cluster = Cluster(self.loop, order.blueprint.pods, order.blueprint.manifest.services)
         self._places = Places(self.spaces, self.network, PodMounts(self.cluster.podinfo, order.view))

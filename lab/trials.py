@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from lab import conntrack, nftables, rtnetlink
+from lab.allspaces import AllSpaces
 from lab.doctor import Finding
 from lab.errors import NotPermittedError, PodError, SidelabError
 from lab.netns import Network
@@ -33,7 +34,6 @@ from lab.nftables.objects import (
     Redirect,
     Tproxy,
 )
-from lab.podspaces import PodSpaces
 from lab.privileges import FORBIDDEN, NOT_PERMITTED
 from lab.sandbox import make_mounts
 from lab.topology import PodAddress
@@ -123,7 +123,7 @@ def _ipv6() -> None:
 
 
 def _pod_network() -> None:
-    Network(PodSpaces(host_ids=False)).build([_POD])
+    Network(AllSpaces(host_ids=False)).build([_POD])
 
 
 def _load(place: tuple[str, Hook, int], said: tuple[Expression, ...]) -> None:

@@ -90,7 +90,7 @@ def attacked(
         names = [f"{each}-{canaries.name}" for each in ("victim", "other")]
         peers = [("10.244.0.2", COLLECTS), ("10.244.0.3", 80)]
         targets = canaries.targets(abstract=names, tcp=[("10.244.0.2", FOREIGN_PORT)], peers=peers)
-        others = []
+        others, before = [], _abstract_names()
         for kind in (request.param, *opened.keys() - {request.param}) if os.getuid() == 0 else ("rootless",):
             other = stack.enter_context(opened[kind]())
             pods = [victim("other", targets, [FOREIGN_PORT])]
@@ -99,9 +99,8 @@ def attacked(
             others.append(other)
         line = stack.enter_context(opened[request.param]())
         line.env["SIDELAB_CANARY"] = canaries.secret
-        labs = [each for each in _abstract_names() if "sidelab" in each and other.name.partition("-")[0] in each]
-        own = labs[0].replace(labs[0].rpartition("-")[2], line.name.rpartition("-")[2])
-        targets = replace(targets, abstract=[*targets.abstract, *labs, own])
+        controls = [each for each in _abstract_names() if "sidelab" in each and each not in before]
+        targets = replace(targets, abstract=[*targets.abstract, *controls])
         pods = prison(targets, variants(_capabilities(line)))
         words = ("--name", line.name, "--timeout", "170")
         done = line.run("up", *stack.enter_context(_manifests(pods)), *words, timeout_s=180)

@@ -1,0 +1,71 @@
+"""Kills at random moments as a program: `nox -s kills`, or with a number and a seed, `nox -s kills -- 50 7`.
+
+Prints what was killed and what became of the lab, by kind. Ends with status 1 when anything was left over, or did not
+come back; the seed is printed, and makes the same trials again.
+"""
+
+import os
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine, nothing_left
+from trial import ENVOY, KINDS, MANIFEST, carry_out
+
+from lab import syscalls
+from lab.errors import MachineError
+from sidecar.envoy import find_envoy
+
+TRIALS = 200
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def say(text: str) -> None:
+    """Print at once: the next line may be a while."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make the trials, kind by kind in turn; return the exit status."""
+    trials = int(arguments[0]) if arguments else TRIALS
+    seed = int(arguments[1]) if len(arguments) > 1 else random.randrange(1 << 32)
+    rng = random.Random(seed)
+    syscalls._prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    text = MANIFEST + (ENVOY if _has_envoy() else "")
+    say(f"{trials} kills, seed {seed}")
+    outcomes: Counter[tuple[str, str, str]] = Counter()
+    failures = 0
+    with tempfile.TemporaryDirectory() as directory:
+        for number in range(trials):
+            line = CommandLine(f"t{os.getpid()}-{number}", Path(directory))
+            kind = KINDS[number % len(KINDS)]
+            try:
+                with nothing_left():
+                    trial = carry_out(line, line.manifest(text), kind, rng)
+                starting = "while it starts" if "start" in trial.moment else trial.moment
+                outcomes[trial.kind, starting, trial.outcome] += 1
+            except (AssertionError, pytest.fail.Exception) as wrong:
+                failures += 1
+                say(f"kill {number}, of a {kind}: {wrong}")
+                line.close()
+    for (kind, moment, outcome), count in sorted(outcomes.items()):
+        say(f"{count:4} × {kind}, {moment}: {outcome}")
+    say(f"{failures} of {trials} went wrong")
+    return 1 if failures else 0
+
+
+def _has_envoy() -> bool:
+    try:
+        find_envoy()
+    except MachineError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
