@@ -102,10 +102,11 @@ def _program(directory: Path, commit: str, checkout: Path, python: str) -> Path:
     shutil.copytree(Path(found.origin).parent, directory / "msgspec", ignore=shutil.ignore_patterns("__pycache__"))
     # Compiled beforehand: a pod's user may not write here, and would compile at every start.
     compileall.compile_dir(directory, quiet=1)
-    main, launcher = directory / "main.py", directory / "sidelab-proxy"
+    # The launcher is beside the Python that it may need: what lies beside a program is what a pod is shown for it.
+    main, launcher = directory / "main.py", directory.parent / f"sidelab-proxy-{directory.name}"
     main.write_text(_MAIN.format(here=str(directory)), encoding="utf-8")
     launcher.write_text(_LAUNCHER.format(python=python, main=main), encoding="utf-8")
-    for path in (directory, *directory.rglob("*")):
+    for path in (launcher, directory, *directory.rglob("*")):
         path.chmod(0o755 if path.is_dir() or path == launcher else 0o644)
     return launcher
 

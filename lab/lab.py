@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lab import errors, identity, meeting, privileges, sandbox, wire
@@ -251,13 +252,15 @@ def background(
     *,
     timeout_s: float = _READY_TIMEOUT_S,
     progress: Progress | None = None,
+    exposed: Sequence[Path] = (),
 ) -> Lab:
     """Start a lab that outlives this process, and return when every pod is ready.
 
-    Raises `InputError` for a name in use and for a program that its container can't run, `MachineError` where no
-    sandbox can be made, `PodError` when a pod fails; then nothing is left.
+    Pods are shown what is `exposed` of the machine, beside what they need. Raises `InputError` for what can't be, for a
+    name in use and for a program that its container can't run, `MachineError` where no sandbox can be made, `PodError`
+    when a pod fails; then nothing is left.
     """
-    with _started(blueprint, name, timeout_s, progress, cpus=None, background=True) as box:
+    with _started(blueprint, name, timeout_s, progress, exposed, cpus=None, background=True) as box:
         box.tell(b"detach")
         box.release()
     try:
@@ -279,7 +282,7 @@ def foreground(
 
     Raises what `background` raises.
     """
-    with _started(blueprint, name, timeout_s, progress, cpus=cpus, background=False) as box:
+    with _started(blueprint, name, timeout_s, progress, exposed=(), cpus=cpus, background=False) as box:
         try:
             with Lab(name) as lab:
                 yield lab
@@ -296,13 +299,14 @@ def _started(
     name: str,
     timeout_s: float,
     progress: Progress | None,
+    exposed: Sequence[Path],
     *,
     cpus: Collection[int] | None,
     background: bool,
 ) -> Iterator[sandbox.Sandbox]:
     from lab.needs import require  # noqa: PLC0415  # who only looks at a lab starts none
 
-    view = require(blueprint)
+    view = require(blueprint, exposed)
     _check_capabilities(blueprint)
     if background:
         meeting.refuse_unreachable()

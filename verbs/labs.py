@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import identity
@@ -93,8 +94,9 @@ def up(given: Given) -> None:
         blueprint = replace(blueprint, caveats=(*blueprint.caveats, *caveats))
     for warning in warnings(manifest.expanded().pods):
         sys.stderr.write(f"warning: {warning}\n")
+    exposed = [Path(each).absolute() for each in given.expose]
     with _progress() as show:
-        lab = background(blueprint, given.name, timeout_s=given.timeout, progress=show)
+        lab = background(blueprint, given.name, timeout_s=given.timeout, progress=show, exposed=exposed)
     with lab:
         _print_status(lab, as_json=given.json)
 
@@ -309,6 +311,13 @@ VERBS = (
             ),
             _RULES,
             IMAGES,
+            Argument(
+                "--expose",
+                action="append",
+                default=[],
+                metavar="PATH",
+                help="show pods this file or directory of the machine, read-only, as in --expose ~/data (repeatable)",
+            ),
             JSON,
         ),
     ),
