@@ -36,11 +36,14 @@ _NSSWITCH = Path("/etc/nsswitch.conf")
 class PodMounts:
     """The mount namespaces of a lab's pods, each made when first asked for."""
 
-    def __init__(self, podinfo: Callable[[PodPlan], Path], view: View) -> None:
-        """`podinfo` has a pod's file about itself written, and returns the directory that holds it."""
+    def __init__(self, podinfo: Callable[[PodPlan], Path], view: View, shown: Shown) -> None:
+        """`podinfo` has a pod's file about itself written, and returns the directory that holds it.
+
+        `shown` has what is shown of the machine's /run, which `make_mounts` puts out of reach.
+        """
         self._podinfo = podinfo
         self._view = view
-        self._shown = Shown()
+        self._shown = shown
         self._kept: dict[Path, Path] = {}  # what is shown in what each pod has of its own, and where it is until then
         self._own = _current()
         self._template: int | None = None
@@ -79,6 +82,7 @@ class PodMounts:
         self._shown.open(paths, _EMPTY, self._view.optional)
         for each, place in self._kept.items():
             self._shown.attach(each, place)
+            make_read_only(str(place))
         with self._copies(own=False):
             reveal(self._shown, covers, self._view.shown)
         _hide(self._view.hidden)

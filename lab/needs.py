@@ -70,6 +70,8 @@ def _exposed(path: Path) -> Path:
     lab = next((each for each in LABS if end.is_relative_to(each)), None)
     if lab is not None:
         raise InputError(f"{asked}: {lab} is the lab's own in each pod, and the machine's can't be shown")
+    if stat.S_ISDIR(mode) and end.is_relative_to("/run"):
+        raise InputError(f"{asked}: of the machine's /run only files and sockets can be shown: name one")
     if stat.S_ISREG(mode) and not mode & 0o004:
         raise InputError(f"{asked}: pods' users may not read it, who are others to it: `chmod o+r {end}`")
     return end

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lab import mountapi, syscalls
 from lab.errors import MachineError
+from lab.view import Cover, View
 
 _NOBODY = 65534
 
@@ -29,6 +30,11 @@ class Shown:
         self._mounts: dict[Path, int] = {}
         self._contexts: list[int] = []
 
+    def open_early(self, view: View) -> None:
+        """Make mounts of what is shown below /run, as long as that is the machine's: of files and sockets alone."""
+        run = next((each for each in view.covers if each.path == Path("/run")), Cover(Path("/run")))
+        self._mounts |= {path: mountapi.cloned(str(path)) for path in run.shown}
+
     def open(self, paths: Iterable[Path], empty: Path, optional: Collection[Path] = ()) -> None:
         """Make a mount of each path: of a directory an overlayfs, of anything else what it is.
 
@@ -37,6 +43,8 @@ class Shown:
         """
         directories: dict[Path, int] = {}
         for path in paths:
+            if path in self._mounts:
+                continue
             try:
                 if path.is_dir():
                     directories[path] = os.open(path, os.O_PATH | os.O_CLOEXEC)

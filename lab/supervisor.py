@@ -18,6 +18,7 @@ from lab.errors import MachineError, PodError, SidelabError
 from lab.loop import Loop
 from lab.manifest import Manifest
 from lab.mounts import PodMounts
+from lab.overlay import Shown
 from lab.runtime import Host, LivePod
 from lab.sandbox import LOG, RUN, Inside, make_mounts
 from lab.spawner import Place, Spawner
@@ -102,6 +103,8 @@ class Supervisor:
         self._inside = inside
         self._is_ready = False
         self._stopping = False
+        shown = Shown()
+        shown.open_early(order.view)
         make_mounts()
         reached("mounts-made")
         _let_go_of_terminal()
@@ -110,7 +113,7 @@ class Supervisor:
         reached("servers-started")
         self.network = self._build_network()
         self.cluster = Cluster(self.loop, order.blueprint.pods, order.blueprint.manifest.services)
-        self._mounts = PodMounts(self.cluster.podinfo, order.view)
+        self._mounts = PodMounts(self.cluster.podinfo, order.view, shown)
         logs = Path(RUN, "logs")
         logs.mkdir()
         self.host = Host(self.loop, self._spawners, self.network.inside, self.place, logs, order.view.covers)

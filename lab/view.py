@@ -180,9 +180,16 @@ def _is_needed(entry: os.DirEntry[str]) -> bool:
 
 
 def mount_points(mountinfo: str) -> tuple[Path, ...]:
-    r"""Return the mount points of a text like /proc/self/mountinfo (proc(5)), in which a space is \040."""
-    words = (line.split(" ", 5)[4] for line in mountinfo.splitlines())
-    return tuple({Path(word.encode().decode("unicode_escape").encode("latin-1").decode()): None for word in words})
+    r"""Return the mount points of a text like /proc/self/mountinfo (proc(5)), in which a space is \040.
+
+    Those of what the lab mounts itself are left out.
+    """
+    words = dict.fromkeys(line.split(" ", 5)[4] for line in mountinfo.splitlines())
+    return tuple(Path(_unescaped(word)) for word in words if not word.startswith(("/proc/", "/sys/", "/dev/")))
+
+
+def _unescaped(word: str) -> str:
+    return word.encode().decode("unicode_escape").encode("latin-1").decode() if "\\" in word else word
 
 
 def machine(wanted: Iterable[Path], exposed: Collection[Path] = (), copies: Iterable[Path] = ()) -> View:
@@ -216,6 +223,7 @@ def plan(
     links: dict[Path, str] = {}
     ends = _ends(wanted, placed, links)
     empty = {each for each in (*own, *covered) if each.is_dir()}
+    above = {parent for each in mounted for parent in each.parents}
     covers = set(empty)
     split: set[Path] = set()
     shown: set[Path] = set()
@@ -236,7 +244,7 @@ def plan(
                 elif not is_placed:
                     continue
             shown.add(path)
-        split |= {path for path in shown - covers if any(path in each.parents for each in mounted)}
+        split |= shown & above - covers
         covers |= split
     view = _sorted_in(covers, shown - split, links)
     return replace(view, optional=frozenset(shown & {*mounted}) - ends.keys())
@@ -285,8 +293,8 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def _deepest(path: Path, among: Iterable[Path]) -> Path | None:
-    return max((each for each in among if path.is_relative_to(each)), key=lambda each: len(each.parts), default=None)
+def _deepest(path: Path, among: Collection[Path]) -> Path | None:
+    return next((each for each in (path, *path.parents) if each in among), None)
 
 
 def _sorted_in(covers: set[Path], shown: set[Path], links: Mapping[Path, str]) -> View:
