@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from lab.view import around, pods_own, walk
+from lab.view import around, is_packaged, pods_own, walk
 
 _HEAD_BYTES = 256  # how much of a file the kernel looks at (BINPRM_BUF_SIZE)
 _MOST_INTERPRETERS = 4  # scripts whose interpreters are scripts (fs/exec.c, exec_binprm)
@@ -154,8 +154,10 @@ def _examined(path: Path, who: User, shown: list[Path]) -> str:
     interpreter = "" if head is None else _interpreter(head, end)
     if interpreter is None:
         raise _RefusedError(f"{path} is neither a program that this machine can run nor a script: begin it with #!")
-    if head is not None and head.startswith(b"#!") and not who.may(end, 4):
-        raise _RefusedError(f"{path}: uid {who.inside} may not read it, as a script must be: `chmod o+r {end}`")
+    script = head is not None and head.startswith(b"#!")
+    if (script or not is_packaged(end)) and not who.may(end, 4):  # what runs elsewhere than in /usr, overlayfs reads
+        kind = "a script" if script else "a program outside of /usr"
+        raise _RefusedError(f"{path}: uid {who.inside} may not read it, as {kind} must be: `chmod o+r {end}`")
     shown += (path, *(each for place in (*virtual, end) for each in around(place)))
     return interpreter
 

@@ -163,6 +163,11 @@ def is_top(directory: Path) -> bool:
     return directory.parent == Path("/") or directory in _SHARED
 
 
+def is_packaged(path: Path) -> bool:
+    """Tell whether `path` is where package managers install, which pods see as it is, and not through overlayfs."""
+    return path.parts[1:2] != () and path.parts[1] in _PACKAGED and not path.is_relative_to(Path("/usr/local"))
+
+
 def tops(root: Path = Path("/")) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Return what is in the `root` directory and programs don't need: directories, and what is neither that nor a link.
 
