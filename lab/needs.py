@@ -80,12 +80,12 @@ def _exposed(path: Path) -> Path:
 def _named(arguments: Sequence[str], exposed: Collection[Path]) -> Iterator[Path]:
     """Yield what to show for the files that a command line names, as `python3 /opt/mine/server.py` does.
 
-    Of a hidden directory, where programs keep secrets, it is the file alone.
+    Of a hidden directory, where programs keep secrets, it is the file alone. One that others may not read is none.
     """
     for word in arguments:
         if word.startswith("/") and "\0" not in word and os.access(word, os.R_OK) and Path(word).is_file():
             end = walk(Path(word))[1]
-            if pods_own(end, exposed) is None:
+            if pods_own(end, exposed) is None and end.stat().st_mode & 0o004:
                 yield Path(word)
                 yield from [end] if any(part.startswith(".") for part in end.parts) else around(end)
 
