@@ -20,7 +20,7 @@ def shell_command(directory: Path) -> str:
     program = Path(sys.executable).resolve()
     home = Path(sys.base_prefix).resolve()
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    if not reach.look(str(program), reach.user(UID, UID)).problem and not view.is_closed(home / "lib" / version):
+    if not reach.look(str(program), reach.User(UID)).problem and not view.is_closed(home / "lib" / version):
         return f"exec '{program}' -ISB"
     (directory / "bin").mkdir(parents=True)
     shutil.copy(program, directory / "bin" / version)

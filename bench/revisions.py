@@ -63,9 +63,10 @@ def extracted(plan: Plan, checkout: Path) -> Iterator[Mapping[str, Revision]]:
         return
     commits = {word: resolve(word, checkout) for word in words}
     with _directory() as directory:
-        python = interpreter.shell_command(directory / "python")
+        # Beside a program in a `bin`, a pod is shown the `lib`.
+        python = interpreter.shell_command(directory / "lib" / "python")
         yield {
-            word: Revision(commits[word], str(_program(directory / f"{number}", commits[word], checkout, python)))
+            word: Revision(commits[word], str(_program(directory, number, commits[word], checkout, python)))
             for number, word in enumerate(words)
         }
 
@@ -87,8 +88,9 @@ def _git(checkout: Path, word: str, *arguments: str) -> bytes:
     return done.stdout
 
 
-def _program(directory: Path, commit: str, checkout: Path, python: str) -> Path:
-    """Write a revision's proxy and return its launcher."""
+def _program(whole: Path, number: int, commit: str, checkout: Path, python: str) -> Path:
+    """Write a revision's proxy below `whole` and return its launcher."""
+    directory, launcher = whole / "lib" / str(number), whole / "bin" / f"sidelab-proxy-{number}"
     word = f"{REVISION}{commit[:12]}"
     archive = _git(checkout, word, "archive", "--format=zip", commit, *_PACKAGES)
     with zipfile.ZipFile(io.BytesIO(archive)) as packed:
@@ -102,10 +104,11 @@ def _program(directory: Path, commit: str, checkout: Path, python: str) -> Path:
     shutil.copytree(Path(found.origin).parent, directory / "msgspec", ignore=shutil.ignore_patterns("__pycache__"))
     # Compiled beforehand: a pod's user may not write here, and would compile at every start.
     compileall.compile_dir(directory, quiet=1)
-    main, launcher = directory / "main.py", directory / "sidelab-proxy"
+    main = directory / "main.py"
     main.write_text(_MAIN.format(here=str(directory)), encoding="utf-8")
+    launcher.parent.mkdir(exist_ok=True)
     launcher.write_text(_LAUNCHER.format(python=python, main=main), encoding="utf-8")
-    for path in (directory, *directory.rglob("*")):
+    for path in (launcher.parent, launcher, directory.parent, directory, *directory.rglob("*")):
         path.chmod(0o755 if path.is_dir() or path == launcher else 0o644)
     return launcher
 

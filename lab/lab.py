@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lab import errors, identity, meeting, privileges, sandbox, wire
@@ -251,16 +252,17 @@ def background(
     *,
     timeout_s: float = _READY_TIMEOUT_S,
     progress: Progress | None = None,
+    exposed: Sequence[Path] = (),
     host_ids: bool = False,
 ) -> Lab:
     """Start a lab that outlives this process, and return when every pod is ready.
 
-    With `host_ids` pods have no user namespace of their own: uid 0 of a container is who starts the lab.
-
-    Raises `InputError` for a name in use and for a program that its container can't run, `MachineError` where no
-    sandbox can be made, `PodError` when a pod fails; then nothing is left.
+    Pods are shown what is `exposed` of the machine, beside what they need. With `host_ids` they have no user namespace
+    of their own: uid 0 of a container is who starts the lab. Raises `InputError` for what can't be exposed, for a name
+    in use and for a program that its container can't run, `MachineError` where no sandbox can be made, `PodError` when
+    a pod fails; then nothing is left.
     """
-    with _started(blueprint, name, timeout_s, progress, cpus=None, background=True, host_ids=host_ids) as box:
+    with _started(blueprint, name, timeout_s, progress, exposed, cpus=None, background=True, host_ids=host_ids) as box:
         box.tell(b"detach")
         box.release()
     try:
@@ -282,7 +284,7 @@ def foreground(
 
     Raises what `background` raises.
     """
-    with _started(blueprint, name, timeout_s, progress, cpus=cpus, background=False) as box:
+    with _started(blueprint, name, timeout_s, progress, exposed=(), cpus=cpus, background=False) as box:
         try:
             with Lab(name) as lab:
                 yield lab
@@ -299,6 +301,7 @@ def _started(
     name: str,
     timeout_s: float,
     progress: Progress | None,
+    exposed: Sequence[Path],
     *,
     cpus: Collection[int] | None,
     background: bool,
@@ -306,7 +309,7 @@ def _started(
 ) -> Iterator[sandbox.Sandbox]:
     from lab.needs import require  # noqa: PLC0415  # who only looks at a lab starts none
 
-    view = require(blueprint)
+    view = require(blueprint, exposed)
     _check_capabilities(blueprint)
     if background:
         meeting.refuse_unreachable()

@@ -1,12 +1,11 @@
 """A pod's own view of the file system: empty /tmp and /run, its own names in /etc, the rest the sandbox's.
 
-Of directories that only their owner may enter it sees what the lab shows it (`lab.view`). Below /run it finds,
+Of directories that programs don't need it sees what the lab shows it (`lab.view`, `lab.overlay`). Below /run it finds,
 read-only, what is published about the cluster and about itself. Made only for pods in which something sees files.
 """
 
 import os
 import shutil
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +15,15 @@ from lab.cluster import files
 from lab.cluster.podinfo import PODINFO
 from lab.cluster.publish import CLUSTER_DIRECTORY
 from lab.cluster.state import STATE
-from lab.errors import MachineError
+from lab.overlay import Shown, make_place
 from lab.sandbox import RUN
-from lab.syscalls import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, MS_REC, make_read_only, mount, setns, unshare
+from lab.syscalls import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, make_read_only, mount, setns, unshare
 from lab.view import OWN, Cover, View
 
 _TMP_SIZE = "64m"
 _PROGRAMS = f"{RUN}/programs"
+_SHOWN = f"{RUN}/shown"
+_EMPTY, _NOTHING = Path(RUN, "empty"), Path(RUN, "nothing")  # a directory and a file
 _COPY_SLACK_BYTES = 1 << 16
 _COVER_SIZE = "1m"  # places of what is bound, and links
 
@@ -32,10 +33,15 @@ _NSSWITCH = Path("/etc/nsswitch.conf")
 class PodMounts:
     """The mount namespaces of a lab's pods, each made when first asked for."""
 
-    def __init__(self, podinfo: Callable[[PodPlan], Path], view: View) -> None:
-        """`podinfo` has a pod's file about itself written, and returns the directory that holds it."""
+    def __init__(self, podinfo: Callable[[PodPlan], Path], view: View, shown: Shown) -> None:
+        """`podinfo` has a pod's file about itself written, and returns the directory that holds it.
+
+        `shown` has what is shown of the machine's /run, which `make_mounts` puts out of reach.
+        """
         self._podinfo = podinfo
         self._view = view
+        self._shown = shown
+        self._kept: dict[Path, Path] = {}  # what is shown in what each pod has of its own, and where it is until then
         self._own = _current()
         self._template: int | None = None
         self._pods: dict[tuple[str, str], int] = {}
@@ -45,6 +51,8 @@ class PodMounts:
         if self._template is None:
             _copy(self._view.copies)
             self._template = self._made_from(self._own, self._make_common)
+        else:
+            self._shown.refresh()
         if plan.key not in self._pods:
             self._pods[plan.key] = self._made_from(self._template, lambda: self._make_own(plan))
         return self._pods[plan.key]
@@ -62,8 +70,19 @@ class PodMounts:
 
     def _make_common(self) -> None:
         """Mount what all pods have in common, once."""
+        _EMPTY.mkdir(exist_ok=True)
+        _NOTHING.touch()
+        covers = [each for each in self._view.covers if not each.own]
+        kept = [path for each in self._view.covers if each.own for path in each.shown]
+        self._kept = {path: Path(_SHOWN, str(number)) for number, path in enumerate(kept)}
+        paths = [*self._view.shown, *(path for each in covers for path in each.shown), *kept]
+        self._shown.open(paths, _EMPTY, self._view.optional)
+        for each, place in self._kept.items():
+            self._shown.attach(each, place)
+            make_read_only(str(place))
         with self._copies(own=False):
-            reveal([each for each in self._view.covers if not each.own])
+            reveal(self._shown, covers, self._view.shown)
+        _hide(self._view.hidden)
 
     @contextmanager
     def _copies(self, *, own: bool) -> Iterator[None]:
@@ -73,7 +92,7 @@ class PodMounts:
             for path, copy in _places(self._view.copies)
             if own == any(path.is_relative_to(each) for each in OWN)
         }
-        sources = {path: _opened(copy) for path, copy in mine.items()}
+        sources = {path: os.open(copy, os.O_PATH | os.O_CLOEXEC) for path, copy in mine.items()}
         yield
         for path, source in sources.items():
             mount(f"/proc/self/fd/{source}", str(path), "", MS_BIND)
@@ -86,8 +105,10 @@ class PodMounts:
             str(Path(PODINFO).parent): self._podinfo(plan),
         }
         sources = {target: os.open(path, os.O_PATH | os.O_CLOEXEC) for target, path in shown.items()}
+        own = Shown()
+        own.clone(self._kept)
         with self._copies(own=True):
-            reveal([each for each in self._view.covers if each.own])
+            reveal(own, [each for each in self._view.covers if each.own])
         for where, source in sources.items():
             _show(source, Path(where))
             os.close(source)
@@ -111,48 +132,33 @@ def _copy(programs: Sequence[Path]) -> None:
     make_read_only(_PROGRAMS)
 
 
-def reveal(covers: Sequence[Cover]) -> None:
-    """Mount `covers`, outer ones first, in the mount namespace that the caller is in, and what is shown in them.
+def reveal(mounts: Shown, covers: Sequence[Cover], shown: Sequence[Path] = ()) -> None:
+    """Mount `shown`, then `covers`, outer ones first, in the caller's mount namespace, and what is shown in them.
 
-    Everything shown is opened beforehand, by whoever calls: the user of a pod need not be able to get there. Raises
-    `MachineError` for what can't be opened.
+    All of that is open in `mounts` already: behind a cover nothing could be.
     """
-    sources = {path: _opened(path) for each in covers for path in each.shown}
+    for path in shown:
+        mounts.attach(path)
     for cover in covers:
         private = cover.path in OWN
         mode, size = ("1777", _TMP_SIZE) if private else ("755", _COVER_SIZE)
         mount("tmpfs", str(cover.path), "tmpfs", MS_NOSUID | MS_NODEV, f"mode={mode},size={size}")
+        for directory in cover.directories:
+            directory.mkdir()
         for link, target in cover.links.items():
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(target)
         for path in cover.shown:
-            source = sources[path]
-            _make_place(source, path)
-            mount(f"/proc/self/fd/{source}", str(path), "", MS_BIND | MS_REC)
-            os.close(source)
+            mounts.attach(path)
         if not private:
             make_read_only(str(cover.path))
 
 
-def _opened(path: Path) -> int:
-    try:
-        return os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError as error:
-        raise MachineError(
-            f"{path} can't be shown to pods: {error.strerror}: let the directories on the way be entered by you, not "
-            "only by a group of yours, or put it elsewhere"
-        ) from error
-
-
-def _make_place(source: int, target: Path) -> None:
-    """Make an empty directory or file for what the descriptor `source` stands for, unless there is one."""
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if stat.S_ISDIR(os.fstat(source).st_mode):
-        target.mkdir()
-    else:
-        target.touch()
+def _hide(files: Sequence[Path]) -> None:
+    """Cover files by an empty one."""
+    for path in files:
+        mount(str(_NOTHING), str(path), "", MS_BIND)
+        make_read_only(str(path))
 
 
 def _etc(plan: PodPlan) -> dict[str, Path]:
@@ -179,7 +185,7 @@ def _show(source: int, target: Path) -> None:
     """
     target = target.resolve()
     if target.is_relative_to("/run"):
-        _make_place(source, target)
+        make_place(source, target)
     if target.exists():
         mount(f"/proc/self/fd/{source}", str(target), "", MS_BIND)
         make_read_only(str(target))

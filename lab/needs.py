@@ -4,7 +4,8 @@ Asked before a lab is started, so that what can't work is refused before anythin
 """
 
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +13,8 @@ from lab.blueprint import Blueprint, ContainerPlan, Process
 from lab.errors import InputError
 from lab.manifest import Exec
 from lab.program import Command, Standin
-from lab.reach import Found, User, look, user
-from lab.view import View, around, is_closed, is_home, plan, pods_own, program_itself, walk
+from lab.reach import Found, User, look
+from lab.view import LABS, OWN, View, around, holds_everything, machine, pods_own, program_itself, walk
 
 
 class _Wanted(NamedTuple):
@@ -25,53 +26,79 @@ class _Wanted(NamedTuple):
     refused: bool = True
 
 
-def require(blueprint: Blueprint) -> View:
+def require(blueprint: Blueprint, exposed: Sequence[Path] = ()) -> View:
     """Return what the pods of `blueprint` are shown, so that their users can run its programs and this one.
 
-    Raises `InputError` for a container's program that its user can't run. One that a probe or a hook names is the
-    probe's failure, as in a cluster.
+    `exposed` is shown as well. Raises `InputError` for what can't be, and for a container's program that its user can't
+    run. One that a probe or a hook names is the probe's failure, as in a cluster.
     """
-    users: dict[tuple[object, ...], User] = {}
+    ends = tuple(_exposed(each) for each in exposed)
     known: dict[tuple[object, ...], Found] = {}
-    shown = dict.fromkeys((path, is_closed) for path in program_itself())
+    shown = dict.fromkeys(program_itself())
     copies: set[Path] = set()
     for pod in blueprint.pods:
         several = sum(_is_command(each) for each in (*pod.init, *pod.containers)) > 1
         for where, argv, run, refused in _wanted(pod.key[1], (*pod.init, *pod.containers)):
-            ids = (run.uid, run.gid, run.capabilities)
-            who = users.setdefault(ids, user(*ids))
             search = dict(run.env).get("PATH", "")
             sidecars = isinstance(run.program, Standin) and refused
-            key = (argv[0], *ids, search, run.cwd, sidecars)
+            key = (argv[0], run.uid, search, run.cwd, sidecars)
             if key not in known:
-                known[key] = look(argv[0], who, search, run.cwd, copied=sidecars)
+                known[key] = look(argv[0], User(run.uid, ends), search, run.cwd, copied=sidecars)
             found = known[key]
             made_inside = found.own and several  # another container's program may put it there
             if found.problem and refused and not made_inside:
                 raise InputError(f"{where}: {found.problem}")
-            paths = (*found.shown, *_named(argv[1:]), *_directory(run.cwd))
+            shown |= dict.fromkeys((*found.shown, *_named(argv[1:], ends), *_directory(run.cwd, ends)))
             copies |= {found.copy} if found.copy is not None else set()
-            shown |= dict.fromkeys((path, who.is_shut_out) for path in paths)
-    return View(plan(shown), tuple(sorted(copies)))
+    return machine(shown, exposed, copies)
 
 
-def _named(arguments: Sequence[str]) -> Iterator[Path]:
+def _exposed(path: Path) -> Path:
+    """Return where a path leads that is to be exposed; raises `InputError` for one that can't be."""
+    asked = f"--expose {path}"
+    if not path.is_absolute():
+        raise InputError(f"{asked}: give an absolute path")
+    try:
+        end = walk(path)[1]
+        mode = end.stat().st_mode
+    except OSError as error:
+        raise InputError(f"{asked}: {error.strerror}: give a file or directory that is there") from None
+    if end == Path("/"):
+        raise InputError(f"{asked}: that is all of the machine: name what pods need of it")
+    if end in OWN:
+        raise InputError(f"{asked}: each pod has its own {end}: name what pods need of the machine's")
+    lab = next((each for each in LABS if end.is_relative_to(each)), None)
+    if lab is not None:
+        raise InputError(f"{asked}: {lab} is the lab's own in each pod, and the machine's can't be shown")
+    if stat.S_ISDIR(mode) and end.is_relative_to("/run"):
+        raise InputError(f"{asked}: of the machine's /run only files and sockets can be shown: name one")
+    if stat.S_ISREG(mode) and not mode & 0o004:
+        raise InputError(f"{asked}: pods' users may not read it, who are others to it: `chmod o+r {end}`")
+    return end
+
+
+def _named(arguments: Sequence[str], exposed: Collection[Path]) -> Iterator[Path]:
     """Yield what to show for the files that a command line names, as `python3 /opt/mine/server.py` does.
 
-    Of a hidden directory, where programs keep secrets, it is the file alone.
+    Of a hidden directory, where programs keep secrets, it is the file alone. One that others may not read is none.
     """
     for word in arguments:
         if word.startswith("/") and "\0" not in word and os.access(word, os.R_OK) and Path(word).is_file():
             end = walk(Path(word))[1]
-            if pods_own(end) is None:
+            if pods_own(end, exposed) is None and end.stat().st_mode & 0o004:
                 yield Path(word)
                 yield from [end] if any(part.startswith(".") for part in end.parts) else around(end)
 
 
-def _directory(name: str) -> Iterator[Path]:
-    """Yield what to show for a container's working directory: itself, unless it is a home."""
+def _directory(name: str, exposed: Collection[Path]) -> Iterator[Path]:
+    """Yield what to show for a container's working directory: itself, unless it holds anything and everything."""
     path = Path("/", name)
-    if name and os.access(path, os.F_OK) and pods_own(end := walk(path)[1]) is None and not is_home(end):
+    if (
+        name
+        and os.access(path, os.F_OK)
+        and pods_own(end := walk(path)[1], exposed) is None
+        and not holds_everything(end)
+    ):
         yield path
 
 

@@ -1,8 +1,8 @@
 """Whether a container's user can run a program of this machine, found out beforehand; and what a pod is shown for it.
 
-A container's user is not the one who starts the lab: uid 1337 is somebody else, and so is any uid of a manifest but an
-ordinary user's own 0. Directories on the way are no obstacle, for the lab shows what lies behind them (`lab.view`); the
-program's own mode is, and a script's interpreter.
+A container's user is not the one who starts the lab, nor anybody else on the machine: whatever its uid in the pod, it
+is one of the others to whom a file's mode gives its last three bits. Directories on the way are no obstacle, for the
+lab shows what lies behind them (`lab.view`); the program's own mode is, and a script's interpreter.
 """
 
 import os
@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from lab import identity
-from lab.errors import MachineError
-from lab.view import around, pods_own, walk
+from lab.view import around, is_packaged, pods_own, walk
 
 _HEAD_BYTES = 256  # how much of a file the kernel looks at (BINPRM_BUF_SIZE)
 _MOST_INTERPRETERS = 4  # scripts whose interpreters are scripts (fs/exec.c, exec_binprm)
@@ -21,37 +19,28 @@ _ELF = b"\x7fELF"
 _MACHINE = slice(18, 20)  # e_machine, elf(5)
 _OF_32_BITS = b"\x01"
 _PT_INTERP = 3
-_IGNORES_MODES = ("DAC_OVERRIDE",)
 _MISSING = "no such file: install it, or correct its path"
 _BINFMTS = Path("/proc/sys/fs/binfmt_misc")
 
 
 @dataclass(frozen=True)
 class User:
-    """A container's user as the machine's files know it: ids out here, `inside` the pod's; its capabilities there."""
+    """A container's user: its uid in the pod, and what of the machine is `exposed` to it; or whoever starts the lab.
 
-    uid: int
-    gid: int
+    Which capabilities it has doesn't matter: they are worth nothing on the machine's files.
+    """
+
     inside: int
-    capabilities: tuple[str, ...] = ()
-
-    def is_shut_out(self, path: Path) -> bool:
-        """Tell whether `path` is a directory that this user may not enter; what can't be seen is not."""
-        try:
-            return path.is_dir() and not self.may(path, 1)
-        except OSError:
-            return False
+    exposed: tuple[Path, ...] = ()
+    ours: bool = False
 
     def may(self, path: Path, bit: int) -> bool:
         """Tell whether a file's mode lets this user read (4) or run (1) it; an access list may, so that is left to it.
 
         Raises `OSError` where the file can't be looked at.
         """
-        facts = path.stat()
-        if set(self.capabilities) & set(_IGNORES_MODES) and (bit != 1 or facts.st_mode & 0o111):
-            return True
-        shift = 6 if facts.st_uid == self.uid else 3 if facts.st_gid == self.gid else 0
-        return bool(facts.st_mode >> shift & bit) or _has_access_list(path)
+        mode = path.stat().st_mode
+        return os.access(path, bit) if self.ours else bool(mode & bit) or _has_access_list(path)
 
 
 def _has_access_list(path: Path) -> bool:
@@ -61,26 +50,7 @@ def _has_access_list(path: Path) -> bool:
         return False
 
 
-_US = User(os.getuid(), os.getgid(), 0)
-
-
-def user(uid: int, gid: int, capabilities: tuple[str, ...] = ()) -> User:
-    """Return the user that has `uid` and `gid` inside a lab that this process starts."""
-    who = _who()
-    if who is None:
-        return User(uid, gid, uid, capabilities)
-    return User(
-        who.uids.start + uid - 1 if uid else who.uid, who.gids.start + gid - 1 if gid else who.gid, uid, capabilities
-    )
-
-
-@cache
-def _who() -> identity.Subordinate | None:
-    try:
-        who = identity.decide(identity.read())
-    except MachineError:  # starting a lab says so
-        return None
-    return who if isinstance(who, identity.Subordinate) else None
+_US = User(0, ours=True)
 
 
 @dataclass(frozen=True)
@@ -150,7 +120,7 @@ def _follow(first: Path, who: User, shown: list[Path]) -> None:
         try:
             interpreter = _examined(path, who, shown)
         except FileNotFoundError:
-            problem, own = f"{path}: {_MISSING}", pods_own(path) is not None
+            problem, own = f"{path}: {_MISSING}", pods_own(path, who.exposed) is not None
         except OSError as error:
             problem, own = f"{path}: {error.strerror}: {_closed_to_us(path) or 'correct its path'}", False
         except _RefusedError as error:
@@ -170,11 +140,11 @@ def _examined(path: Path, who: User, shown: list[Path]) -> str:
     Raises `_RefusedError`, and `OSError` where it can't be looked at.
     """
     links, end = walk(path)
-    own = next((directory for place in (*links, end) if (directory := pods_own(place))), None)
+    own = next((directory for place in (*links, end) if (directory := pods_own(place, who.exposed))), None)
     if own is not None and os.access(path, os.F_OK):
         raise _RefusedError(
             f"{path} is not in the pod, because each pod has its own {own} and not the machine's: put it elsewhere, "
-            "such as into /opt, /var/tmp or your home",
+            "such as into /opt, /var/tmp or your home, or start the lab with --expose",
             own=True,
         )
     if problem := _refused(path, end, who):
@@ -184,8 +154,10 @@ def _examined(path: Path, who: User, shown: list[Path]) -> str:
     interpreter = "" if head is None else _interpreter(head, end)
     if interpreter is None:
         raise _RefusedError(f"{path} is neither a program that this machine can run nor a script: begin it with #!")
-    if head is not None and head.startswith(b"#!") and not who.may(end, 4):
-        raise _RefusedError(f"{path}: uid {who.inside} may not read it, as a script must be: `chmod o+r {end}`")
+    script = head is not None and head.startswith(b"#!")
+    if (script or not is_packaged(end)) and not who.may(end, 4):  # what runs elsewhere than in /usr, overlayfs reads
+        kind = "a script" if script else "a program outside of /usr"
+        raise _RefusedError(f"{path}: uid {who.inside} may not read it, as {kind} must be: `chmod o+r {end}`")
     shown += (path, *(each for place in (*virtual, end) for each in around(place)))
     return interpreter
 

@@ -19,6 +19,7 @@ from lab.errors import MachineError, PodError, SidelabError
 from lab.loop import Loop
 from lab.manifest import Manifest
 from lab.mounts import PodMounts
+from lab.overlay import Shown
 from lab.places import Places
 from lab.runtime import Host, LivePod
 from lab.sandbox import LOG, RUN, Inside, make_mounts
@@ -108,6 +109,8 @@ class Supervisor:
         self._inside = inside
         self._is_ready = False
         self._stopping = False
+        shown = Shown()
+        shown.open_early(order.view)
         make_mounts()
         reached("mounts-made")
         _let_go_of_terminal()
@@ -118,7 +121,7 @@ class Supervisor:
         self.spaces = AllSpaces(host_ids=order.host_ids, apart=reach_out(order.blueprint.pods))
         self.network = self._build_network()
         self.cluster = Cluster(self.loop, order.blueprint.pods, order.blueprint.manifest.services)
-        self._places = Places(self.spaces, self.network, PodMounts(self.cluster.podinfo, order.view))
+        self._places = Places(self.spaces, self.network, PodMounts(self.cluster.podinfo, order.view, shown))
         logs = Path(RUN, "logs")
         logs.mkdir()
         self.host = Host(self.loop, self._spawners, self.network.inside, self._places.of, logs, order.view.covers)

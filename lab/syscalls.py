@@ -1,6 +1,6 @@
 """The Linux system calls that Python 3.11 has no function for, each raising `OSError` with its arguments.
 
-Sources: unshare(2), setns(2), mount(2), mount_setattr(2), prctl(2), capset(2), capabilities(7),
+Sources: unshare(2), setns(2), mount(2), mount_setattr(2), prctl(2), capset(2), capabilities(7), setfsuid(2),
 inotify_init(2), inotify_add_watch(2).
 """
 
@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
@@ -26,6 +27,7 @@ MS_PRIVATE = 1 << 18
 CLONE_PARENT = 0x00008000
 
 _PR_SET_PDEATHSIG = 1
+_PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _PR_SET_NAME = 15
@@ -61,8 +63,16 @@ def _check(result: int, call: str) -> None:
         raise OSError(errno, f"{call}: {os.strerror(errno)}")
 
 
+def call(number: int, name: str, *arguments: int | bytes | None) -> int:
+    """Make the system call `number`, which libc may have no function for; `name` is how an error speaks of it."""
+    words = [ctypes.c_long(each) if isinstance(each, int) else ctypes.c_char_p(each) for each in arguments]
+    result = int(_libc.syscall(ctypes.c_long(number), *words))
+    _check(result, name)
+    return result
+
+
 def unshare(flags: int) -> None:
-    """Move the caller into new namespaces, `CLONE_NEW…` ored together."""
+    """Move the caller into new namespaces, `CLONE_NEW…` ored together; `CLONE_FS` gives it directories of its own."""
     _check(_libc.unshare(flags), f"unshare({flags:#x})")
 
 
@@ -123,6 +133,20 @@ def fork_sibling() -> int:
 def outlive_parent() -> None:
     """Take `die_with_parent` back."""
     _prctl(_PR_SET_PDEATHSIG, 0)
+
+
+def set_file_ids(uid: int, gid: int) -> None:
+    """Have file modes judge the calling thread as `uid`:`gid`, and without the capabilities that overrule modes.
+
+    capabilities(7), "Effect of user ID changes on capabilities". The whole process is no longer dumpable then.
+    """
+    _libc.setfsgid(gid)
+    _libc.setfsuid(uid)
+
+
+def is_dumpable() -> bool:
+    """Tell whether others of the same user may trace the calling process; see `set_dumpable`."""
+    return int(_libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)) == 1
 
 
 def name_process(name: str) -> None:

@@ -34,8 +34,9 @@ from lab.nftables.objects import (
     Redirect,
     Tproxy,
 )
+from lab.overlay import Shown
 from lab.privileges import FORBIDDEN, NOT_PERMITTED
-from lab.sandbox import make_mounts
+from lab.sandbox import RUN, make_mounts
 from lab.topology import PodAddress
 
 _POD = PodAddress(("doctor", "pod"), 0, "10.244.0.2", "fd00:10:244::2", "02:00:0a:f4:00:02", "v0-doctor", 1000)
@@ -66,6 +67,7 @@ def run(tools: Mapping[str, str]) -> Iterator[Finding]:
     yield mounts
     if not mounts.ok:
         return
+    yield _finding("overlayfs", _overlay, "`modprobe overlay`; in a container of a container, run it outside", True)
     cure = "map 65536 ids into the user namespace that you are root of, or use an ordinary user with subordinate ids"
     yield _finding("uid 1337", _owner_exists, cure, True)
     yield _finding("IPv6", _ipv6, "boot without ipv6.disable=1; the kernel needs CONFIG_IPV6", True)
@@ -113,6 +115,13 @@ def _owner_exists() -> None:
         ranges = [[int(word) for word in line.split()] for line in Path("/proc/self", name).read_text().splitlines()]
         if not any(first <= _OWNER < first + count for first, _, count in ranges):
             raise PodError(f"/proc/self/{name} has no {_OWNER}, which the proxy runs as")
+
+
+def _overlay() -> None:
+    """Make an overlayfs as pods are shown directories by."""
+    empty = Path(RUN, "empty")
+    empty.mkdir()
+    Shown().open([Path("/etc")], empty)
 
 
 def _ipv6() -> None:

@@ -1,51 +1,67 @@
-"""What a pod is shown of the machine: which directories are covered by empty ones, and what is bound below those.
+"""What a pod is shown of the machine: which directories are covered by empty ones, and what is shown in those.
 
-A pod's users are not the person who started the lab, and a home that only its owner may enter would keep them from
-programs in it. So what they need there is opened by the lab and bound at its own path; the closed directory on the way
-is covered by an empty, open one, in which nothing else is. This only looks at modes and links; `lab.mounts` mounts.
+Of the root directory a pod sees what programs need, and of the rest what the lab's own programs need: what this program
+consists of, what the manifest runs, and what the lab's starter exposes. Pods' users are others to every file of the
+machine: neither the person who started the lab, nor the machine's root. So a closed directory on the way to what they
+need is covered, too. This only looks at modes and links; `lab.mounts` mounts.
 """
 
 import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 OWN = (Path("/tmp"), Path("/run"), Path("/dev/shm"))
 """What each pod has of its own, empty and writable: of the machine's it sees what this program needs, and no more."""
 
-Closed = Callable[[Path], bool]
-"""Whether a directory is closed to somebody."""
+IN_PLACE = tuple(map(Path, ("/etc", "/opt", "/usr/local", "/nix", "/gnu")))
+"""What programs need and other than package managers write to: shown, with its sockets and FIFOs dead."""
+
+LABS = tuple(map(Path, ("/dev", "/proc", "/sys")))
+"""What the lab mounts itself."""
+
+_NEEDED = (Path("/var/lib/ca-certificates"),)  # openSUSE's /etc/ssl leads there
+_PACKAGED = ("bin", "sbin", "usr", "lib", "lib32", "lib64", "libx32")  # where /usr is apart, these are, too
+_VAR = Path("/var")
+_VARS_DIRECTORIES = tuple(_VAR / each for each in ("cache", "lib", "log", "spool", "tmp"))
+_VARS_LINKS = {_VAR / "run": "/run", _VAR / "lock": "/run/lock"}
+_SHARED = (_VAR / "tmp",)  # everybody's things: of a program there nothing beside it is shown
 
 _MOST_LINKS = 40  # as the kernel (path_resolution(7))
 _BESIDE_BIN = ("lib", "lib64", "libexec", "pyvenv.cfg")
 
 
 @dataclass(frozen=True)
-class View:
-    """What a lab's pods are shown: covers, outer ones first, and programs whose copies stand in their place.
-
-    A copy is made of a program that only its owner may run or read, and that a sidecar runs all the same.
-    """
-
-    covers: tuple["Cover", ...] = ()
-    copies: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
 class Cover:
-    """A directory that is covered by an empty one, what is bound in that, and the symbolic links made in it."""
+    """A directory that is covered by an empty one; what is shown in that, and the links and directories made in it."""
 
     path: Path
     shown: tuple[Path, ...] = ()
     links: Mapping[Path, str] = field(default_factory=dict)
+    directories: tuple[Path, ...] = ()
 
     @property
     def own(self) -> bool:
         """Whether this lies in a directory that each pod has of its own."""
         return any(self.path.is_relative_to(each) for each in OWN)
+
+
+@dataclass(frozen=True)
+class View:
+    """What a lab's pods are shown: covers, outer ones first, and `shown`, what lies in none of them.
+
+    `hidden` are files to be covered by an empty one. What is shown and `optional` is left out where it can't be shown.
+    A copy is made of a program that only its owner may run or read, and that a sidecar runs all the same.
+    """
+
+    covers: tuple[Cover, ...] = ()
+    shown: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
+    optional: frozenset[Path] = frozenset()
+    copies: tuple[Path, ...] = ()
 
 
 def walk(path: Path) -> tuple[dict[Path, str], Path]:
@@ -82,7 +98,7 @@ def _target(path: Path) -> str | None:
 
 
 def is_closed(path: Path) -> bool:
-    """Tell whether `path` is a directory that not everybody may enter; what can't be seen is not."""
+    """Tell whether `path` is a directory that others than its owner may not enter; what can't be seen is not."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -95,10 +111,13 @@ def program_itself() -> tuple[Path, ...]:
     return Path(__file__).parents[1], Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable)
 
 
-def pods_own(path: Path) -> Path | None:
-    """Return the directory of `OWN` that `path` lies in; None where it lies in none, or belongs to this program."""
+def pods_own(path: Path, exposed: Collection[Path] = ()) -> Path | None:
+    """Return the directory of `OWN` that `path` lies in; None where it lies in none, or is shown all the same.
+
+    That is so of this program and of what is `exposed`.
+    """
     own = next((each for each in OWN if path.is_relative_to(each)), None)
-    if own is None or any(path.is_relative_to(walk(each)[1]) for each in program_itself()):
+    if own is None or any(path.is_relative_to(walk(each)[1]) for each in (*program_itself(), *exposed)):
         return None
     return own
 
@@ -108,118 +127,198 @@ def why_absent(path: Path, covers: Iterable[Cover]) -> str:
     if not path.is_absolute() or not os.access(path, os.F_OK):
         return ""
     _, end = walk(path)
+    covers = tuple(covers)
+    if any(end.is_relative_to(each) for one in covers for each in one.shown):
+        return ""
+    cure = f"start the lab again with `--expose {path}`"
     own = pods_own(end)
     if own is not None:
-        return f"each pod has its own {own} and not the machine's; put it elsewhere, such as into /opt or /var/tmp"
-    cover = next((each for each in covers if end.is_relative_to(each.path) and each.path not in OWN), None)
-    if cover is None or any(end.is_relative_to(each) for one in covers for each in one.shown):
+        return f"each pod has its own {own} and not the machine's; put it elsewhere, such as into /opt, or {cure}"
+    if not any(end.is_relative_to(each.path) for each in covers if each.path not in OWN):
         return ""
-    return (
-        f"pods are shown nothing of {cover.path} but what their manifest runs, because not everybody may enter it: "
-        f"put it elsewhere, such as into /opt or /var/tmp, or `chmod o+x {cover.path}` and start the lab again"
-    )
+    return f"pods are shown nothing of {end.parent} but what their manifest runs: {cure}, or put it into /opt"
 
 
 def around(program: Path) -> list[Path]:
     """Return a program and what lies beside it, which it may need: its directory, and beside a `bin` its libraries.
 
-    Of a home it is the program alone: the rest there is private.
+    Of a directory that holds anything and everything it is the program alone.
     """
     directory = program.parent
-    if is_home(directory) or directory == directory.parent:
+    if holds_everything(directory):
         return [program]
     if directory.name not in ("bin", "sbin"):
         return [directory]
     return [directory, *(each for name in _BESIDE_BIN if os.access(each := directory.parent / name, os.F_OK))]
 
 
-def is_home(directory: Path) -> bool:
-    """Tell whether `directory` is where a person keeps everything."""
-    return directory in (Path("/root"), Path(os.environ.get("HOME", "/root"))) or directory.parent == Path("/home")
+def holds_everything(directory: Path) -> bool:
+    """Tell whether `directory` is a person's home, the root directory or one in that, or shared by everybody."""
+    home = Path(os.environ.get("HOME", "/root"))
+    return directory == home or Path("/home") in (directory, directory.parent) or is_top(directory)
 
 
-def plan(wanted: Iterable[tuple[Path, Closed]], own: Iterable[Path] = OWN) -> tuple[Cover, ...]:
-    """Return the covers with which each path of `wanted` is got at by those to whom some directories are closed.
+def is_top(directory: Path) -> bool:
+    """Tell whether `directory` is the root directory, one in that, or one that everybody keeps things in."""
+    return directory.parent == Path("/") or directory in _SHARED
 
-    A path that they get at anyway is bound only where a cover for another hides it. A directory that is closed itself
-    is shown entry by entry. What does not exist is passed over, and what lies below /run, which is not the machine's in
-    a sandbox. Outer covers come first; those of `own` are there in any case.
+
+def is_packaged(path: Path) -> bool:
+    """Tell whether `path` is where package managers install, which pods see as it is, and not through overlayfs."""
+    return path.parts[1:2] != () and path.parts[1] in _PACKAGED and not path.is_relative_to(Path("/usr/local"))
+
+
+def tops(root: Path = Path("/")) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Return what is in the `root` directory and programs don't need: directories, and what is neither that nor a link.
+
+    A link is left as it is: it leads to what is covered, or to what is not.
+    """
+    with os.scandir(root) as entries:
+        found = [each for each in entries if not each.is_symlink() and not _is_needed(each)]
+    directories = tuple(root / each.name for each in found if each.is_dir())
+    return directories, tuple(root / each.name for each in found if not each.is_dir())
+
+
+def _is_needed(entry: os.DirEntry[str]) -> bool:
+    at_top = Path("/", entry.name)
+    return entry.is_dir() and (entry.name in _PACKAGED or at_top in (*IN_PLACE, *LABS, *OWN))
+
+
+def mount_points(mountinfo: str) -> tuple[Path, ...]:
+    r"""Return the mount points of a text like /proc/self/mountinfo (proc(5)), in which a space is \040.
+
+    Those of what the lab mounts itself are left out.
+    """
+    words = dict.fromkeys(line.split(" ", 5)[4] for line in mountinfo.splitlines())
+    return tuple(Path(_unescaped(word)) for word in words if not word.startswith(("/proc/", "/sys/", "/dev/")))
+
+
+def _unescaped(word: str) -> str:
+    return word.encode().decode("unicode_escape").encode("latin-1").decode() if "\\" in word else word
+
+
+def machine(wanted: Iterable[Path], exposed: Collection[Path] = (), copies: Iterable[Path] = ()) -> View:
+    """Return what pods are shown of this machine, where they need `wanted` and their starter exposes `exposed`."""
+    bare = {walk(each)[1] for each in exposed}
+    directories, files = tops()
+    view = plan(
+        (*_NEEDED, *wanted),
+        covered=[each for each in directories if each not in bare],
+        placed=(*IN_PLACE, *exposed),
+        mounted=mount_points(Path("/proc/self/mountinfo").read_text()),
+    )
+    hidden = tuple(each for each in files if each not in bare)
+    return replace(view, hidden=hidden, copies=tuple(sorted(copies)))
+
+
+def plan(
+    wanted: Iterable[Path],
+    own: Collection[Path] = OWN,
+    covered: Collection[Path] = (),
+    placed: Iterable[Path] = (),
+    mounted: Collection[Path] = (),
+) -> View:
+    """Return the covers with which each path of `wanted` is got at, though some directories are closed.
+
+    Those of `own` and `covered` are there in any case. A path that is got at anyway is shown only where a cover hides
+    it; those of `placed` are in any case. A directory that is closed itself is shown entry by entry, and so is one with
+    any of the mount points `mounted` below it: overlayfs shows no mounts, and in a user namespace refuses to hide some.
+    What does not exist is passed over, and what is below /run and not `placed`: in a sandbox it is not the machine's.
     """
     links: dict[Path, str] = {}
-    ends = _ends(wanted, links)
-    covers = {each for each in own if each.is_dir()}
-    kept: set[Path] = set()  # entries of a covered directory that is itself in something shown
+    ends = _ends(wanted, placed, links)
+    empty = {each for each in (*own, *covered) if each.is_dir()}
+    above = {parent for each in mounted for parent in each.parents}
+    covers = set(empty)
+    split: set[Path] = set()
     shown: set[Path] = set()
     known = -1
     while known < len(covers):  # a cover may hide what was to be seen without it
         known = len(covers)
-        shown = set(kept)
-        for path, closed in ends:
-            base = _deepest(path, covers | shown)
+        shown = {entry for each in split for entry in _kept(each, links)}
+        for path, is_placed in ends.items():
             if path in covers:
-                shown.update(_files(path) if path not in own else ())
+                shown.update(() if path in empty else _kept(path, links))
                 continue
+            base = _deepest(path, covers | shown)
             if base not in covers:
                 between = [each for each in path.parents if base is None or each.is_relative_to(base)]
-                outermost = next((each for each in reversed(between) if closed(each)), None)
-                if outermost is None:
+                outermost = next((each for each in reversed(between) if is_closed(each)), None)
+                if outermost is not None:
+                    covers.add(outermost)
+                elif not is_placed:
                     continue
-                covers.add(outermost)
-                kept.update(_files(outermost) if base is not None else ())
             shown.add(path)
-    return _sorted_in(covers, shown, links)
+        split |= shown & above - covers
+        covers |= split
+    view = _sorted_in(covers, shown - split, links)
+    return replace(view, optional=frozenset(shown & {*mounted}) - ends.keys())
 
 
-def _ends(wanted: Iterable[tuple[Path, Closed]], links: dict[Path, str]) -> list[tuple[Path, Closed]]:
-    """Return where the paths lead, short ones first, the entries of a closed directory in its place; add to `links`."""
-    found: dict[tuple[Path, Closed], None] = {}
-    for path, closed in wanted:
+def _ends(wanted: Iterable[Path], placed: Iterable[Path], links: dict[Path, str]) -> dict[Path, bool]:
+    """Return where the paths lead, short ones first, and whether each is placed; add to `links`.
+
+    In the place of a closed directory stand its entries.
+    """
+    found: dict[Path, bool] = {}
+    for path, is_placed in (*((each, True) for each in placed), *((each, False) for each in wanted)):
         try:
             met, end = walk(path)
         except OSError:  # a circle of links is as it is for everybody
             continue
-        links |= met
-        if not closed(end):
-            found[end, closed] = None
+        if not is_placed and end.is_relative_to("/run"):
             continue
-        for entry in _entries(end):
-            target = _target(entry)
-            if target is None:
-                found[entry, closed] = None
-            else:
-                links[entry] = target
-    there = [each for each in found if os.access(each[0], os.F_OK) and not each[0].is_relative_to("/run")]
-    return sorted(there, key=lambda each: len(each[0].parts))
+        links |= met
+        for each in _kept(end, links) if is_closed(end) else [end]:
+            found[each] = found.get(each, False) or is_placed
+    there = {each: is_placed for each, is_placed in found.items() if os.access(each, os.F_OK)}
+    return dict(sorted(there.items(), key=lambda each: len(each[0].parts)))
 
 
-def _files(directory: Path) -> list[Path]:
-    """Return the entries of a directory that are not links."""
-    return [each for each in _entries(directory) if _target(each) is None]
+def _kept(directory: Path, links: dict[Path, str]) -> list[Path]:
+    """Return what is shown of a directory that is shown entry by entry; add its links to `links`.
+
+    Sockets, FIFOs and devices are not, nor files that others may neither read nor run.
+    """
+    kept = []
+    for entry in _entries(directory):
+        path = Path(entry.path)
+        if entry.is_symlink():
+            links[path] = str(path.readlink())
+        elif entry.is_dir() or (entry.is_file() and entry.stat().st_mode & 0o005):
+            kept.append(path)
+    return kept
 
 
-def _entries(directory: Path) -> list[Path]:
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
     try:
-        return list(directory.iterdir())
+        with os.scandir(directory) as entries:
+            return list(entries)
     except OSError:  # another user's
         return []
 
 
-def _deepest(path: Path, among: Iterable[Path]) -> Path | None:
-    return max((each for each in among if path.is_relative_to(each)), key=lambda each: len(each.parts), default=None)
+def _deepest(path: Path, among: Collection[Path]) -> Path | None:
+    return next((each for each in (path, *path.parents) if each in among), None)
 
 
-def _sorted_in(covers: set[Path], shown: set[Path], links: Mapping[Path, str]) -> tuple[Cover, ...]:
+def _sorted_in(covers: set[Path], shown: set[Path], links: Mapping[Path, str]) -> View:
     # In another cover directories are made anew, open ones.
     covers = {each for each in covers if each in shown or _deepest(each.parent, covers | shown) not in covers}
-    contents: dict[Path, list[Path]] = {each: [] for each in covers}
+    contents: dict[Path | None, list[Path]] = {None: [], **{each: [] for each in covers}}
     made: dict[Path, dict[Path, str]] = {each: {} for each in covers}
-    for path in shown:
-        contents[max((each for each in path.parents if each in covers), key=lambda each: len(each.parts))].append(path)
+    for path in sorted(shown - covers, key=lambda each: (len(each.parts), each)):
+        contents[_deepest(path, covers)].append(path)
     for link, target in links.items():
         base = _deepest(link, covers | shown)
         if base in covers:
             made[base][link] = target
-    return tuple(
-        Cover(path, tuple(sorted(contents[path], key=lambda each: len(each.parts))), made[path])
-        for path in sorted(covers, key=lambda each: len(each.parts))
+    if _VAR in covers:
+        made[_VAR] = {**_VARS_LINKS, **made[_VAR]}
+    return View(
+        tuple(
+            Cover(path, tuple(contents[path]), made[path], _VARS_DIRECTORIES if path == _VAR else ())
+            for path in sorted(covers, key=lambda each: (len(each.parts), each))
+        ),
+        tuple(contents[None]),
     )

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import identity
@@ -100,7 +101,14 @@ def up(given: Given) -> None:
     if given.host_ids:
         sys.stderr.write(f"warning: --host-ids: uid 0 of a container is {_starter()}; trust this manifest\n")
     with _progress() as show:
-        lab = background(blueprint, given.name, timeout_s=given.timeout, progress=show, host_ids=given.host_ids)
+        lab = background(
+            blueprint,
+            given.name,
+            timeout_s=given.timeout,
+            progress=show,
+            exposed=[Path(each).absolute() for each in given.expose],
+            host_ids=given.host_ids,
+        )
     with lab:
         _print_status(lab, as_json=given.json)
 
@@ -320,6 +328,13 @@ VERBS = (
             ),
             _RULES,
             IMAGES,
+            Argument(
+                "--expose",
+                action="append",
+                default=[],
+                metavar="PATH",
+                help="show pods this file or directory of the machine, read-only, as in --expose ~/data (repeatable)",
+            ),
             JSON,
         ),
     ),

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from lab.errors import InputError, MachineError
-from lab.reach import look, user
+from lab.reach import User, look
 from sidecar.contract import UID
 
 BINARY = "SIDELAB_ENVOY"
@@ -57,7 +57,7 @@ def find_envoy(choice: str = "") -> Path:
 
 def require_runnable(binary: Path, uid: int) -> None:
     """Raise `MachineError` unless a sidecar's user, `uid` inside its pod, can run `binary` there."""
-    found = look(str(binary), user(uid, uid), copied=True)
+    found = look(str(binary), User(uid), copied=True)
     if found.problem:
         raise MachineError(f"Envoy can't be run in a pod: {found.problem}, or name another one with {BINARY}")
 

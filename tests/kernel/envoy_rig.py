@@ -20,7 +20,8 @@ from netns_helper import CLONE_NEWNET, IFA_F_NODAD, raise_link
 from lab import syscalls
 from lab.forkserver import end_with
 from lab.mounts import reveal
-from lab.view import is_closed, plan
+from lab.overlay import Shown
+from lab.view import plan
 from sidecar.envoy import find_envoy
 from sidecar.envoy.main import run
 from sidecar.intent import Intent
@@ -93,7 +94,7 @@ class Sidecar:
             syscalls.setns(self._inside, CLONE_NEWNET)
 
     def _become(self, uid: int, envoy: Path) -> None:
-        _show(envoy)
+        _show(envoy, self.folder)
         # As a container's log: a file of root's.
         log = os.open(self.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for target in (1, 2):
@@ -195,11 +196,14 @@ def get(address: tuple[str, int], host: str, path: str = "/") -> tuple[int, str,
         return ask(link, host, path)
 
 
-def _show(program: Path) -> None:
+def _show(program: Path, folder: Path) -> None:
     """Let everybody get to `program` in a mount namespace of this process's own, as a lab does in a pod's."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
-    reveal(plan([(program, is_closed)], own=()))
+    (folder / "empty").mkdir(exist_ok=True)
+    view, shown = plan([program], own=()), Shown()
+    shown.open([path for each in view.covers for path in each.shown], folder / "empty")
+    reveal(shown, view.covers)
 
 
 def _forked(call: Callable[[], None]) -> int:

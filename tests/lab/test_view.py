@@ -1,17 +1,21 @@
 """What pods are shown of a machine whose directories are not all open, and which programs its users can run."""
 
 import os
-from collections.abc import Iterator
+import re
+import socket
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from lab import view
+from lab import needs, view
+from lab.blueprint import draw
+from lab.errors import InputError
+from lab.manifest import Manifest
 from lab.reach import User, look
-from lab.view import Cover, around, is_closed, plan, walk
+from lab.view import Cover, View, around, plan, walk
 
-OTHER = User(1337, 1337, 1337)
-OWNER = User(os.getuid(), os.getgid(), 0)
+OTHER = User(1337)
 
 
 @pytest.fixture
@@ -34,66 +38,58 @@ def program(path: Path, text: str = "#!/bin/sh\n") -> Path:
     return path
 
 
+def covered(wanted: Iterable[Path]) -> tuple[Cover, ...]:
+    """Return what is planned for `wanted` where only closed directories are covered."""
+    return plan(wanted, own=()).covers
+
+
 def test_an_open_path_needs_no_cover(tmp_path: Path, home: Path) -> None:
     """What everybody gets at stays as it is."""
-    assert () == plan([(program(tmp_path / "open" / "tool"), is_closed)], own=())
+    assert () == covered([program(tmp_path / "open" / "tool")])
 
 
 def test_the_outermost_closed_directory_is_covered(home: Path) -> None:
     """Directories further in are made anew in the cover, whatever their own modes were."""
     tool = program(home / "a" / "tool")
     (home / "a").chmod(0o700)
-    assert (Cover(home, (tool,)),) == plan([(tool, is_closed)], own=())
+    assert (Cover(home, (tool,)),) == covered([tool])
 
 
 def test_a_closed_directory_is_shown_by_its_entries(home: Path) -> None:
     """Bound as a whole it would be as closed as before."""
     tool = program(home / "tool")
     (home / "link").symlink_to("tool")
-    assert (Cover(home, (tool,), {home / "link": "tool"}),) == plan([(home, is_closed)], own=())
+    assert (Cover(home, (tool,), {home / "link": "tool"}),) == covered([home])
 
 
 def test_a_closed_directory_in_a_shown_one_is_covered_in_its_turn(home: Path) -> None:
     """Both paths can be got at, the outer cover comes first."""
     tool = program(home / "checkout" / "private" / "tool")
     tool.parent.chmod(0o700)
-    covers = plan([(home / "checkout", is_closed), (tool, is_closed)], own=())
+    covers = covered([home / "checkout", tool])
     assert (Cover(home, (home / "checkout",)), Cover(tool.parent, (tool,))) == covers
 
 
-def test_what_its_owner_and_another_need_of_a_closed_directory_is_shown_once(home: Path) -> None:
-    """In one cover, whose directories are all open."""
-    mine, theirs = program(home / "x" / "mine"), program(home / "x" / "theirs")
+def test_what_lies_behind_one_closed_directory_is_in_one_cover(home: Path) -> None:
+    """Its directories are all open."""
+    mine, theirs = program(home / "x" / "mine"), program(home / "theirs" / "tool")
     mine.parent.chmod(0o700)
-    covers = plan([(mine.parent, OWNER.is_shut_out), (theirs.parent, OTHER.is_shut_out)], own=())
+    covers = covered([mine.parent, theirs])
     assert [(home, {mine, theirs})] == [(each.path, set(each.shown)) for each in covers]
 
 
-def test_a_cover_in_something_shown_hides_nothing_of_it(home: Path) -> None:
-    """Its owner needs the rest: a library in an environment that was made under a umask of 077."""
-    tool, library = program(home / "venv" / "lib" / "envoy" / "envoy"), program(home / "venv" / "lib" / "library")
-    for each in (tool.parent, library.parent):
-        each.chmod(0o700)
-    covers = plan([(home / "venv", is_closed), (tool.parent, is_closed)], own=())
-    shown = [(each.path, set(each.shown)) for each in covers]
-    assert [(home, {home / "venv"}), (library.parent, {library, tool.parent}), (tool.parent, {tool})] == shown
-
-
-def test_what_only_its_owner_needs_is_shown_where_a_cover_hides_it(home: Path) -> None:
-    """A cover for one user takes nothing away that another one's program needs."""
-    mine, theirs = program(home / "mine" / "tool"), program(home / "theirs" / "tool")
-    assert () == plan([(mine, OWNER.is_shut_out)], own=())
-    covers = plan([(mine, OWNER.is_shut_out), (theirs, OTHER.is_shut_out)], own=())
-    assert [(home, {mine, theirs})] == [(each.path, set(each.shown)) for each in covers]
+def test_a_cover_in_something_shown_hides_what_is_beside(home: Path) -> None:
+    """Others could not get at any of it before: what is needed is all that they get at now."""
+    tool, library = program(home / "venv" / "lib" / "envoy"), program(home / "venv" / "lib" / "library")
+    library.parent.chmod(0o700)
+    assert (Cover(home, (home / "venv",)), Cover(tool.parent, (tool,))) == covered([home / "venv", tool])
 
 
 def test_links_on_the_way_are_made_in_the_cover(home: Path) -> None:
     """A path through a link leads to the same file in a pod."""
     tool = program(home / "versions" / "1" / "tool")
     (home / "current").symlink_to("versions/1")
-    assert (Cover(home, (tool,), {home / "current": "versions/1"}),) == plan(
-        [(home / "current/tool", is_closed)], own=()
-    )
+    assert (Cover(home, (tool,), {home / "current": "versions/1"}),) == covered([home / "current/tool"])
 
 
 def test_links_in_a_circle_are_refused(home: Path) -> None:
@@ -184,14 +180,93 @@ def test_a_virtual_environment_is_shown_with_the_python_that_it_links_to(home: P
     assert wanted <= set(look(str(script), OTHER).shown)
 
 
-def test_a_directory_that_is_covered_for_another_keeps_its_entries(home: Path) -> None:
-    """Its owner's working directory is as full as before."""
-    tool, other = program(home / "tool"), program(home / "other")
-    covers = plan([(tool, OTHER.is_shut_out), (home, OWNER.is_shut_out)], own=())
-    assert [(home, {tool, other})] == [(each.path, set(each.shown)) for each in covers]
+def test_of_a_directory_entry_by_entry_secrets_and_sockets_are_left_out(home: Path) -> None:
+    """As of a closed one that is exposed: what others may not read, sockets and FIFOs."""
+    tool, secret = program(home / "tool"), program(home / "secret")
+    secret.chmod(0o600)
+    os.mkfifo(home / "fifo", 0o666)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(home / "socket"))
+        assert (Cover(home, (tool,)),) == plan([], own=(), placed=[home]).covers
 
 
 def test_a_directory_of_the_pods_own_stays_empty(tmp_path: Path) -> None:
     """A container that works in /tmp works in its pod's."""
-    covers = plan([(Path("/tmp"), OTHER.is_shut_out)])
+    covers = plan([Path("/tmp")]).covers
     assert (Cover(Path("/tmp")),) == tuple(each for each in covers if each.path == Path("/tmp"))
+
+
+def test_what_programs_do_not_need_is_covered_though_it_is_open(home: Path) -> None:
+    """In it is what is wanted, and in the way to that nothing else; it stays empty where it is wanted itself."""
+    home.chmod(0o755)
+    tool, _ = program(home / "a" / "tool"), program(home / "b" / "tool")
+    assert (Cover(home, (tool.parent,)),) == plan([home, tool.parent], own=(), covered=[home]).covers
+
+
+def test_what_is_placed_is_shown_where_anybody_gets_at_it(home: Path) -> None:
+    """Its sockets are dead then. A socket that is placed in such a directory is shown on top of it."""
+    home.chmod(0o755)
+    (home / "etc").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(home / "etc" / "socket"))
+        view = plan([home / "etc"], own=(), placed=[home / "etc", home / "etc" / "socket"])
+    assert View(shown=(home / "etc", home / "etc" / "socket")) == view
+
+
+def test_a_directory_with_mounts_in_it_is_shown_by_its_entries(home: Path) -> None:
+    """An overlayfs of it would not show them; a mount that can't be shown is left out."""
+    home.chmod(0o755)
+    etc, below = home / "etc", home / "etc" / "a" / "b" / "mount"
+    (below / "inner").mkdir(parents=True)
+    other, file = program(etc / "a" / "other"), program(etc / "hosts")
+    view = plan([], own=(), placed=[etc], mounted=[below, file, home / "elsewhere"])
+    assert (Cover(etc, (file, other, below)),) == view.covers
+    assert {below, file} == view.optional
+
+
+def test_mount_points_are_read_as_the_kernel_writes_them() -> None:
+    """Spaces and backslashes are octal; other bytes are as they are."""
+    line = "36 35 98:0 /mnt1 /m\\040\u00e4\\134x rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n"
+    assert (Path("/m \u00e4\\x"),) == view.mount_points(line)
+
+
+def test_of_the_root_directory_links_and_what_programs_need_are_left(tmp_path: Path) -> None:
+    """The rest is covered: directories by empty ones, and what is neither one nor a link by an empty file."""
+    for name in ("usr", "lib64", "etc", "proc", "tmp", "home", "my data", "library"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin").symlink_to("usr/bin")
+    (tmp_path / "swapfile").touch()
+    os.mkfifo(tmp_path / "fifo")
+    directories, files = view.tops(tmp_path)
+    assert {"home", "my data", "library"} == {each.name for each in directories}
+    assert {"swapfile", "fifo"} == {each.name for each in files}
+
+
+def test_a_program_in_a_directory_of_everybody_is_shown_alone(tmp_path: Path) -> None:
+    """What is beside it there has nothing to do with it."""
+    for place in ("/tool", "/srv/tool", "/var/tmp/tool", "/home/me/tool"):
+        assert [Path(place)] == around(Path(place))
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/", "that is all of the machine: name what pods need of it"),
+        ("/nowhere/x", "No such file or directory: give a file or directory that is there"),
+        ("/tmp", "each pod has its own /tmp: name what pods need of the machine's"),
+        ("/proc/self", "/proc is the lab's own in each pod, and the machine's can't be shown"),
+        ("relative", "give an absolute path"),
+    ],
+)
+def test_what_cannot_be_exposed_is_refused(path: str, said: str) -> None:
+    """With what to give in its place."""
+    with pytest.raises(InputError, match=re.escape(f"--expose {path}: {said}")):
+        needs.require(draw(Manifest(), {}), [Path(path)])
+
+
+def test_a_secret_is_not_exposed(home: Path) -> None:
+    """Pods' users could not read it, and are told before anything starts."""
+    secret = program(home / "secret")
+    secret.chmod(0o600)
+    with pytest.raises(InputError, match=f"pods' users may not read it, who are others to it: `chmod o\\+r {secret}`"):
+        needs.require(draw(Manifest(), {}), [secret])
