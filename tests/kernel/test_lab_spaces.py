@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from command_line import EXAMPLE, CommandLine, await_true, descendants
 
+from lab.lab import Lab
+
 pytestmark = pytest.mark.kernel
 
 MANIFEST = """
@@ -116,8 +118,9 @@ def test_a_program_that_ignores_being_asked_to_end_is_not_waited_for(sidelab: Co
     assert sidelab.run("down", sidelab.name).returncode == 0
 
 
-def _named(name: str) -> list[int]:
-    return [each.pid for each in descendants().values() if each.name == name]
+def _named(name: str, line: CommandLine) -> list[int]:
+    with Lab(line.name) as lab:
+        return [each.pid for each in descendants(lab.pid).values() if each.name == name]
 
 
 @pytest.mark.parametrize("name", ["sidelab-spaces", "pause"])
@@ -125,8 +128,8 @@ def test_what_makes_and_holds_namespaces_is_started_again(sidelab: CommandLine, 
     """Killed, it is there again for the next command that needs it."""
     assert sidelab.up(sidelab.manifest(MANIFEST)).returncode == 0
     assert _said(sidelab, "standin", "echo before") == "before\n"
-    before = {*_named("pause"), *_named(name)}
-    for pid in _named(name):
+    before = {*_named("pause", sidelab), *_named(name, sidelab)}
+    for pid in _named(name, sidelab):
         os.kill(pid, signal.SIGKILL)
     await_true(lambda: not before & set(descendants()), "pid namespaces end with it")
     assert _said(sidelab, "standin", "echo after") == "after\n"
