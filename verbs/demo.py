@@ -19,7 +19,7 @@ _KEPT = "demo"  # what a lab is called that stays
 
 def demo(given: Given) -> None:
     """Show interception at work: one pod with a sidecar, one request, and what kernel and sidecar know about it."""
-    from lab.lab import running
+    from lab.names import running
     from sidecar.demo.observe import observe
     from sidecar.demo.page import render
 

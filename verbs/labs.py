@@ -132,7 +132,8 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 def list_(given: Given) -> None:
     """List your labs that are running."""
-    from lab.lab import Lab, running
+    from lab.lab import Lab
+    from lab.names import running
 
     rows = []
     for name in running():
@@ -257,13 +258,24 @@ def apply(given: Given) -> None:
 
 def down(given: Given) -> None:
     """End a lab; returns when its last process is gone."""
-    from lab.lab import find, running
+    from lab.lab import find
+    from lab.names import running
 
     which = _which(given)
     if given.all and which is not None:
         raise InputError("give either a lab's name or --all, not both")
-    for name in running() if given.all else [which]:
-        find(name, choose="`sidelab down {}`, or end all of them with --all").stop()
+    if not given.all:
+        find(which, choose="`sidelab down {}`, or end all of them with --all").stop()
+        return
+    status = 0
+    for name in running():
+        try:
+            find(name).stop()
+        except SidelabError as error:  # the others are to end all the same
+            if name in running():
+                sys.stderr.write(f"sidelab: {error}\n")
+                status = max(status, error.exit_status)
+    leave_as(status)
 
 
 def inject(given: Given) -> None:

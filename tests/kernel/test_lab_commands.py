@@ -18,7 +18,6 @@ import pytest
 from command_line import EXAMPLE, ROOT, CommandLine, await_true, descendants, running_with
 from tools import needs
 
-from lab import wire
 from lab.lab import Lab
 
 pytestmark = pytest.mark.kernel
@@ -269,11 +268,6 @@ def test_a_shell_needs_a_terminal(shared: CommandLine):
     done = shared.run("shell", "tool", "--lab", shared.name)
     assert done.returncode == 2
     assert "use `sidelab exec POD -- sh` for a script" in done.stderr
-
-
-def test_the_socket_of_another_users_lab_is_not_ours(shared: CommandLine):
-    """A lab's socket name has the user in it."""
-    assert wire.name_of(shared.name) == f"\0sidelab/{os.getuid()}/{shared.name}"
 
 
 def test_up_reads_a_manifest_from_standard_input(sidelab: CommandLine):
