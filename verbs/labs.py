@@ -1,6 +1,7 @@
 """Labs: this machine's fitness for them, their life, and what is done inside."""
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import identity
 from lab.errors import InputError, SidelabError
+from lab.shown import LogText, styled
 from verbs.verb import (
     IMAGES,
     JSON,
@@ -117,8 +119,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
     def show(done: int, total: int) -> None:
         nonlocal shown
         shown = f"{done} of {total} pods ready"
-        sys.stderr.write(f"\r{shown}")
-        sys.stderr.flush()
+        styled(sys.stderr).write(f"\r{shown}")
 
     def stay_quiet(_done: int, _total: int) -> None: ...
 
@@ -126,8 +127,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
         yield show if sys.stderr.isatty() else stay_quiet
     finally:
         if shown:
-            sys.stderr.write(f"\r{'':{len(shown)}}\r")
-            sys.stderr.flush()
+            styled(sys.stderr).write(f"\r{'':{len(shown)}}\r")
 
 
 def list_(given: Given) -> None:
@@ -199,15 +199,22 @@ def _print_services(services: list[dict[str, Any]]) -> None:
 
 
 def logs(given: Given) -> None:
-    """Print what a container has written."""
+    """Print what a container has written; at a terminal, and for a CI system to read, escaped."""
     from lab.lab import find
-    from lab.logs import copy
+    from lab.logs import Output, copy
 
     if given.tail is not None and given.tail < -1:
         raise InputError(f"logs: --tail {given.tail}: give how many lines; -1 is all of them")
     tail = None if given.tail == -1 else given.tail
     with find(given.lab) as found:
-        copy(found, found.pod(given.pod), given.container, sys.stdout.buffer, follow=given.follow, tail=tail)
+        output: Output = LogText(sys.stdout) if _is_looked_at() and not given.raw else sys.stdout.buffer
+        copy(found, found.pod(given.pod), given.container, output, follow=given.follow, tail=tail)
+
+
+def _is_looked_at() -> bool:
+    """Tell whether standard output is a terminal's, or that of a step of a CI system, which obeys lines of it."""
+    in_ci = any(os.environ.get(name) for name in ("CI", "GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION"))
+    return sys.stdout.isatty() or (in_ci and not stat.S_ISREG(os.fstat(1).st_mode))
 
 
 def exec_(given: Given) -> None:
@@ -334,6 +341,7 @@ VERBS = (
             *_IN_POD,
             Argument("--follow", "-f", action="store_true", help="go on as the container writes"),
             Argument("--tail", type=int, metavar="N", help="only the last N lines (default: all)"),
+            Argument("--raw", action="store_true", help="every byte as it is, at a terminal too, which may obey it"),
         ),
     ),
     Verb(
