@@ -70,13 +70,13 @@ def captured_client_note(plan: Plan) -> str:
 
 
 def _machine(environment: dict[str, Any], placement: Any) -> str:
-    where = environment["hypervisor"]
+    where = environment.get("hypervisor")
     parts = [
-        str(environment["cpu_model"]),
-        f"{len(environment['cpus'])} CPUs",
-        f"Linux {environment['kernel']}",
+        environment.get("cpu_model", "CPU not recorded"),
+        f"{len(environment.get('cpus', ()))} CPUs",
+        f"Linux {environment.get('kernel', 'not recorded')}",
         f"virtual ({where})" if where else "no hypervisor seen",
-        f"Python {environment['python']}",
+        f"Python {environment.get('python', 'not recorded')}",
     ]
     if isinstance(placement, dict):
         parts.append("placement: " + ", ".join(f"{key} {_cpus(value)}" for key, value in sorted(placement.items())))
