@@ -256,19 +256,38 @@ def background(
     *,
     timeout_s: float = _READY_TIMEOUT_S,
     progress: Progress | None = None,
+    report: Callable[[Lab], None] = lambda _: None,
 ) -> Lab:
-    """Start a lab that outlives this process, and return when every pod is ready.
+    """Start a lab that outlives this process, and return when every pod is ready and `report` has been called with it.
 
-    Raises `InputError` for a name in use and for a program that its container can't run, `MachineError` where no
-    sandbox can be made, `PodError` when a pod fails; then nothing is left.
+    What `report` raises, a signal included, ends the lab. Raises `InputError` for a name in use and for a program that
+    its container can't run, `MachineError` where no sandbox can be made, `PodError` when a pod fails; then nothing is
+    left.
     """
     with _started(blueprint, name, timeout_s, progress, cpus=None, background=True) as box:
-        box.tell(b"detach")
-        box.release()
+        try:
+            lab = Lab(name)
+        except InputError:
+            raise PodError(f"lab {name!r} was ready, and has ended since") from None
+        try:
+            report(lab)
+            with _undisturbed():
+                box.tell(b"detach")
+                box.release()
+        except BaseException:  # until a moment ago it would have ended with us
+            lab.stop()
+            raise
+    return lab
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep signals back for the length of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
-        return Lab(name)
-    except InputError:
-        raise PodError(f"lab {name!r} was ready, and has ended since") from None
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -193,8 +193,10 @@ def _keep(
     keep: tuple[int, ...],
 ) -> None:
     os.setsid()  # a Ctrl-C is for the command line, which then takes us along
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(
+            number, signal.SIG_DFL
+        )  # the command line's handlers, which a container could call, being in pid 1
     _close_all_but({0, 1, 2, channel.fileno(), *keep})
     _die_with(channel)
     reached("keeper-forked")

@@ -4,12 +4,13 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lab import identity
 from lab.errors import InputError, SidelabError
 from lab.shown import LogText, styled
+from verbs import output
 from verbs.verb import (
     IMAGES,
     JSON,
@@ -95,10 +96,18 @@ def up(given: Given) -> None:
         blueprint = replace(blueprint, caveats=(*blueprint.caveats, *caveats))
     for warning in warnings(manifest.expanded().pods):
         sys.stderr.write(f"warning: {warning}\n")
-    with _progress() as show:
-        lab = background(blueprint, given.name, timeout_s=given.timeout, progress=show)
-    with lab:
-        _print_status(lab, as_json=given.json)
+
+    def report(lab: "Lab") -> None:
+        progress.close()
+        try:
+            _print_status(lab, as_json=given.json)
+            sys.stdout.flush()
+        except BrokenPipeError:  # its reader has seen enough of a lab that is up
+            output.discard()
+
+    with ExitStack() as progress:
+        show = progress.enter_context(_progress())
+        background(blueprint, given.name, timeout_s=given.timeout, progress=show, report=report).close()
 
 
 def _injected(paths: list[str], rules: str | None = None) -> "Manifest":
@@ -257,8 +266,9 @@ def apply(given: Given) -> None:
     manifest = _injected(given.manifests, given.rules)
     with find(given.lab) as found:
         outcomes = found.apply(manifest, LIVE, prune=given.prune)
-    for name, outcome in outcomes:
-        sys.stdout.write(f"{name} {outcome}\n")
+    with reader_may_leave():
+        for name, outcome in outcomes:
+            sys.stdout.write(f"{name} {outcome}\n")
     for caveat in manifest.caveats:
         sys.stderr.write(f"note: {caveat}\n")
 
