@@ -22,6 +22,7 @@ from lab.textfile import decoded
 MAX_JSON_BYTES: Final = 4 << 20
 MAX_TOML_BYTES: Final = 1 << 20
 _MAX_DEPTH: Final = 64
+_MAX_TEXT: Final = 4000
 _CHUNK: Final = 1 << 16
 _RESTORE: Final = "restore the file as it was written"
 
@@ -89,7 +90,7 @@ def json_object(path: Path, cure: str) -> dict[str, Any]:
     except RecursionError:
         raise InputError(f"{path} is nested deeper than {_MAX_DEPTH} levels; {_RESTORE}") from None
     except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}; {_RESTORE}") from None
+        raise InputError(f"{path} is not JSON that a run writes: {error}; {_RESTORE}") from None
     return found if isinstance(found, dict) else {}
 
 
@@ -117,10 +118,16 @@ def _shown(value: Any, depth: int) -> Any:
     if depth > _MAX_DEPTH:
         raise RecursionError
     if isinstance(value, str):
-        return escapes.line(value)
+        return _text(value)
     if isinstance(value, dict):
-        return {escapes.line(key): _shown(each, depth + 1) for key, each in value.items()}
+        return {_text(key): _shown(each, depth + 1) for key, each in value.items()}
     return [_shown(each, depth + 1) for each in value] if isinstance(value, list) else value
+
+
+def _text(value: str) -> str:
+    if len(value) > _MAX_TEXT:
+        raise ValueError(f"a text of {len(value):,} characters, of which {_MAX_TEXT:,} are the most: {value!r:.40}…")
+    return escapes.line(value)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

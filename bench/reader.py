@@ -1,11 +1,12 @@
 """A run read back from its files alone: whole, interrupted or torn; needs no root, and neither lab nor sidecar."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from bench import guards, intake, schema
@@ -131,7 +132,7 @@ def read_samples(directory: Path, most: int = MAX_REQUESTS) -> tuple[pd.DataFram
     kinds = {"arm": "category", "connection": "category", **times}
     try:
         dtypes = {name: kinds.get(name, "int64") for name in COLUMNS}
-        samples = pd.read_csv(text, dtype=dtypes, keep_default_na=False, na_values=_UNKNOWN)
+        samples = _table(text, dtypes)
     except (ValueError, OverflowError) as error:
         raise InputError(
             f"{path} has a cell that is not a number: {error}; restore the file as it was written"
@@ -171,9 +172,15 @@ def _read_lines(path: Path, row: type[LoadSample | RateSample | RoundSample]) ->
         raise InputError(f"{path} has other columns than {','.join(columns)}; read it with the version that wrote it")
     try:
         dtypes = {name: _KINDS[kind] for name, kind in get_type_hints(row).items()}
-        return pd.read_csv(io.StringIO(whole), dtype=dtypes, keep_default_na=False, na_values=_UNKNOWN)
+        return _table(io.StringIO(whole), dtypes)
     except (ValueError, OverflowError) as error:
         raise InputError(f"{path} cannot be read: {error}; restore the file as it was written") from None
+
+
+def _table(text: io.BytesIO | io.StringIO, dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Read CSV; raises `ValueError` for what is no number of its column."""
+    with np.errstate(invalid="ignore"):  # an `inf` among integers, which would be told on standard error
+        return pd.read_csv(text, dtype=dict(dtypes), keep_default_na=False, na_values=_UNKNOWN)
 
 
 def _rebuilds(facts: dict[str, Any], plan: Plan) -> int:

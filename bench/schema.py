@@ -14,7 +14,7 @@ from bench.caveats import Caveat
 from bench.plan import Plan
 from bench.records import COMPLETE, INTERRUPTED, RUNNING, SCHEMA
 
-MAX_CAVEATS: Final = 1000
+MAX_CAVEATS: Final = 200
 _MOST_SAID: Final = 10
 _LARGEST: Final = 1e12  # µs of eleven days, or a terabyte
 

@@ -13,11 +13,14 @@ from bench.plan import Plan
 from bench.reader import Run
 
 _NAMED: Final = 4
+_MOST_DOUBTS: Final = 2000  # characters: a figure is no list
 
 
 def footer(run: Run, caveats: Sequence[Caveat], *notes: str, load: str = "") -> Foot:
     """Compose the foot; `load` is said of data that are not the run's samples, and belongs to its figure."""
     doubts = "; ".join(caveat.what for caveat in caveats)
+    if len(doubts) > _MOST_DOUBTS:
+        doubts = f"{doubts[:_MOST_DOUBTS]}… (all are on the page)"
     own = [*notes, load]
     common = ["" if load else closed_loop(run), identity(run), f"Caveats: {doubts}" if doubts else ""]
     return Foot([each for each in own if each], [each for each in common if each])
