@@ -4,12 +4,18 @@ Imports happen inside the verbs, because `up` has 0.3 s for everything and `benc
 That is also why it is argparse: typer would take 0.09 s (it imports pydantic).
 """
 
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `main` handles it, Ctrl-C ends us at once and without a word
+
 import argparse
 import sys
 import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from bench import interruption
 from lab.errors import InputError, SidelabError
 from verbs import demo, labs, measuring, output, rules, words
 from verbs.verb import Given, Verb
@@ -96,7 +102,12 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run the command line; the exit status says whose fault a failure is (see `lab.errors`)."""
     output.open_standard()
-    raise SystemExit(output.flushed(_run(sys.argv[1:] or ["--help"])))
+    with interruption.raised():
+        try:
+            status = output.flushed(_run(sys.argv[1:] or ["--help"]))
+        except interruption.Interrupted as stop:  # while a message was written
+            status = stop.exit_status
+    raise SystemExit(status)
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -107,6 +118,8 @@ def _run(argv: Sequence[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except SidelabError as error:
+        if isinstance(error, output.OutputError):
+            output.discard()  # it would fail again, and say so again
         sys.stderr.write(f"sidelab: {error}\n")
         return error.exit_status
     except BrokenPipeError:
@@ -122,3 +135,5 @@ def _run(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     main()
+elif signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # imported: whoever does that has handlers of their own

@@ -12,18 +12,19 @@ which nobody need care. The limits of a file are one family, declared before any
 """
 
 import math
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import msgspec
 
+from bench.intake import toml
 from bench.plan import Connection, Plan
 from bench.samples import PHASES
 from bench.verdict import GATED
 from lab.errors import InputError
-from lab.textfile import decoded
+
+MAX_LIMITS = 1000
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,11 +73,9 @@ class Cell(NamedTuple):
 def load(path: Path) -> tuple[Limit, ...]:
     """Read a budget. Raises `InputError` naming file, key and what is accepted."""
     try:
-        table = tomllib.loads(decoded(f"budget {path}", path.read_bytes()))
-    except OSError as error:
+        table = toml("budget", path)
+    except FileNotFoundError as error:
         raise InputError(f"cannot read budget {path}: {error.strerror}; give a readable TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"budget {path} is not valid TOML: {error}; correct that line") from None
     return from_dict(table, str(path))
 
 
@@ -86,6 +85,8 @@ def from_dict(table: Mapping[str, Any], where: str) -> tuple[Limit, ...]:
     entries = table.get("limits")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"budget {where} has no limits: add [[limits]] with an arm")
+    if len(entries) > MAX_LIMITS:
+        raise InputError(f"budget {where} has {len(entries)} limits: at most {MAX_LIMITS}")
     limits = []
     for index, entry in enumerate(entries):
         name = f"limits[{index}]"

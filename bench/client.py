@@ -44,6 +44,7 @@ class Client(Protocol):
 
 
 _TIMEOUT_S = 5
+_WHOLE_NS = 30_000_000_000
 _BUFFER_BYTES = 1 << 18
 
 
@@ -66,7 +67,9 @@ class Sockets:
             return self._new(arm) if new else self._keep_alive(arm)
         except OSError as error:
             host, port = self._targets[arm]
-            raise PodError(f"the request to {host}:{port} failed: {error.strerror or 'no answer in time'}") from error
+            late = isinstance(error, (BlockingIOError, TimeoutError))  # what the time-outs below end with
+            said = f"nothing within {_TIMEOUT_S} s" if late else error.strerror
+            raise PodError(f"the request to {host}:{port} failed: {said}") from error
 
     def close(self) -> None:
         """Close the connections that were kept."""
@@ -76,8 +79,9 @@ class Sockets:
 
     def _open(self, arm: int) -> socket.socket:
         link = self._kind(self._families[arm], socket.SOCK_STREAM)
-        # The kernel's own time-out: Python's would make the socket non-blocking and cost a poll(2) for every call.
+        # The kernel's own time-outs: Python's would make the socket non-blocking and cost a poll(2) for every call.
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._timeout)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, self._timeout)  # bounds connect(2), too (socket(7))
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return link
 
@@ -112,8 +116,9 @@ class Sockets:
         while size < end + length:
             more = link.recv_into(buffer)  # the head has been read, and the body is nobody's to keep
             last = perf_counter_ns()
-            if not more:
-                raise PodError(f"the answer ended after {size - end} of {length} bytes")
+            if not more or last - before > _WHOLE_NS:
+                why = "took more than half a minute" if more else "ended"
+                raise PodError(f"the answer {why} after {size - end} of {length} bytes")
             size += more
         return before - start, first - start, last - start, status, length
 
@@ -135,8 +140,10 @@ def _head(buffer: bytearray, size: int) -> tuple[int, int, int]:
     at = lower.find(b"\r\ncontent-length:")
     if at < 0:
         raise PodError("the answer has no content-length, and the client measures nothing else")
-    length = int(lower[at + 17 :].split(b"\r\n", 1)[0])
-    return int(buffer[9:12]), end + 4, length
+    try:
+        return int(buffer[9:12]), end + 4, int(lower[at + 17 :].split(b"\r\n", 1)[0])
+    except ValueError:
+        raise PodError("the answer's status or content-length is not a number") from None
 
 
 def serve(link: socket.socket) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _CHECKOUT = Path(__file__).parent.parent
 _END_S = 2.0
+_ANSWER_S = 3600.0  # each of its waits has a deadline of its own; this is for a process that was stopped
 
 
 @contextmanager
@@ -57,10 +58,15 @@ def ask(link: socket.socket, order: Mapping[str, Any], who: str) -> dict[str, An
     Raises `PodError` in its own words where it failed; `who` is what to call it.
     """
     answer: dict[str, Any] = {}
+    link.settimeout(_ANSWER_S)
     with suppress(ConnectionError):
         wire.send(link, dict(order))
-    with suppress(ConnectionError):  # one that has ended may have said why
+    try:
         answer, _ = wire.receive(link)
+    except TimeoutError:
+        raise PodError(f"{who} has not answered for {_ANSWER_S:g} s") from None
+    except ConnectionError:
+        pass  # it has ended, and may have said why before
     if not answer or "error" in answer:
         raise PodError(f"{who} failed: {answer.get('error', 'it ended without a word')}")
     return answer

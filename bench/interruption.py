@@ -1,7 +1,8 @@
-"""Ctrl-C, SIGTERM and SIGHUP while something is measured or drawn: an exception, never in the midst of a file.
+"""Ctrl-C, SIGTERM and SIGHUP: an exception, so that whatever is under way ends as it should; never in a file's midst.
 
 A signal that our parent has had ignored (nohup, a shell's background jobs) stays ignored. The first signal lets the
-verb keep and draw what it has; a second one is raised wherever it arrives, so that it ends the drawing, too.
+verb keep and draw what it has; a second one is raised wherever it arrives, so that it ends the drawing, too. Nor is one
+raised while a module is imported: half a module would be left, and some that are written in C do not survive it.
 """
 
 import signal
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_POSTPONED_S = 0.02
 
 
 class Interrupted(KeyboardInterrupt):
@@ -30,14 +32,21 @@ class _Signals:
 
     def __init__(self) -> None:
         self._holding = 0
-        self._held = 0
+        self._held = self._postponed = 0
 
-    def arrived(self, number: int, _frame: FrameType | None) -> None:
+    def arrived(self, number: int, frame: FrameType | None) -> None:
         """Raise the signal that has arrived, or keep the first one until `release`."""
-        if self._holding and not self._held:
+        if _importing(frame):
+            self._postponed = number
+            signal.setitimer(signal.ITIMER_REAL, _POSTPONED_S)
+        elif self._holding and not self._held:
             self._held = number
-            return
-        raise Interrupted(number)
+        else:
+            raise Interrupted(number)
+
+    def postponed(self, _alarm: int, frame: FrameType | None) -> None:
+        """Have a signal arrive that came at a bad moment."""
+        self.arrived(self._postponed, frame)
 
     def hold(self) -> None:
         """Keep the next signal back."""
@@ -54,9 +63,16 @@ class _Signals:
 _signals = _Signals()
 
 
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
+
+
 @contextmanager
 def raised() -> Iterator[None]:
     """Raise `Interrupted` in the block for a signal, unless our parent has had it ignored. In the main thread only."""
+    alarmed = signal.signal(signal.SIGALRM, _signals.postponed)
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -66,6 +82,9 @@ def raised() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if alarmed != _signals.postponed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, alarmed)
 
 
 @contextmanager

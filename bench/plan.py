@@ -5,16 +5,15 @@ Arms are data (`bench.arm`). A plan knows nothing of labs, sockets or results; `
 
 import hashlib
 import math
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
 
 import msgspec
 
+from bench import intake
 from bench.arm import Arm, check_name, check_path
 from lab.errors import InputError
-from lab.textfile import decoded
 
 Connection = Literal["new", "keep-alive"]
 
@@ -29,6 +28,12 @@ TIME_WAIT holds a closed connection's port for 60 s; after about 20,000 the ephe
 
 MAX_IDLE_CONNECTIONS = 4000
 """Each takes a descriptor here, and two more in the pods."""
+
+MAX_REQUESTS = 4_000_000
+"""Requests of a whole run: a report holds all of them in memory, a third of a kilobyte each."""
+
+MAX_PARTS = 200
+"""Arms, and entries of every other list: what a figure can show, and far more than a lab can be asked for."""
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,8 +101,9 @@ class Term(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.name.isprintable() or not 1 <= len(self.name) <= 40:
-            raise ValueError("a term's name is 1 to 40 printable characters")
+        if not self.name.isprintable() or not 1 <= len(self.name) <= 40 or not self.name[0].isalnum():
+            # A spreadsheet would reckon with what begins with one of its signs.
+            raise ValueError("a term's name is 1 to 40 printable characters, the first a letter or a digit")
         if self.against and self.parts:
             raise ValueError(f"term {self.name!r} has `against` and `parts`; parts are held against the reference")
 
@@ -190,11 +196,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_name(self.name)
         self._check_arms()
+        self._check_size()
         if not self.connections or len(set(self.connections)) != len(self.connections):
             raise ValueError("connections must name new, keep-alive or both, each once")
-        for key, least in (("requests_per_round", 1), ("rounds", 1), ("rebuilds", 2), ("warmup_requests", 0)):
-            if getattr(self, key) < least:
-                raise ValueError(f"{key} must be at least {least}")
         if self.new_connections_per_build > MAX_NEW_CONNECTIONS:
             raise ValueError(
                 f"{self.new_connections_per_build} new connections per arm and build would run into TIME_WAIT's port "
@@ -212,6 +216,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         for ratio in self.ratios:
             self._check_ratio(ratio)
         self._check_terms()
+
+    def _check_size(self) -> None:
+        for key, least in (("requests_per_round", 1), ("rounds", 1), ("rebuilds", 2), ("warmup_requests", 0)):
+            if getattr(self, key) < least:
+                raise ValueError(f"{key} must be at least {least}")
+        for key in ("arms", "loads", "rates", "ratios", "terms"):
+            if len(getattr(self, key)) > MAX_PARTS:
+                raise ValueError(f"{len(getattr(self, key))} {key}: at most {MAX_PARTS}")
+        if self.requests > MAX_REQUESTS:
+            raise ValueError(f"{self.requests:,} requests in all, warm-up included: at most {MAX_REQUESTS:,}")
 
     def _check_arms(self) -> None:
         arms = {arm.name: arm for arm in self.arms}
@@ -301,16 +315,12 @@ def load(name_or_path: str) -> Plan:
     """Read a plan: a shipped one by name, or a TOML file by path. Raises `InputError` naming file, key and cure."""
     path = shipped().get(name_or_path) or Path(name_or_path)
     try:
-        table = tomllib.loads(decoded(f"plan {path}", path.read_bytes()))
+        table = intake.toml("plan", path)
     except FileNotFoundError:
         kind = "file" if path.suffix or path.parent.name else "plan"
         raise InputError(
             f"there is no {kind} {name_or_path!r}; give a TOML file or one of {', '.join(shipped())}"
         ) from None
-    except OSError as error:
-        raise InputError(f"cannot read plan {path}: {error.strerror}; give a readable TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"plan {path} is not valid TOML: {error}; correct that line") from None
     return from_dict(table, str(path))
 
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from bench.plan import Plan
+from lab.shown import styled
 
 _LINE_EVERY_S: Final = 10.0
 
@@ -29,10 +30,10 @@ class Progress:
         if sys.stderr.isatty():
             # No refresh thread: it would wake up while requests are timed, and processes are forked meanwhile.
             self._bar = Bar(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TimeRemainingColumn(),
-                console=Console(file=sys.stderr),
+                console=Console(file=styled(sys.stderr)),
                 auto_refresh=False,
             )
             self._task = self._bar.add_task(self._describe(), total=plan.requests)

@@ -1,20 +1,19 @@
 """A run read back from its files alone: whole, interrupted or torn; needs no root, and neither lab nor sidecar."""
 
 import io
-import json
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
+import numpy as np
 import pandas as pd
 
-from bench import guards
+from bench import guards, intake, schema
 from bench.caveats import Caveat
 from bench.openloop import doubts
-from bench.plan import Plan, from_dict
-from bench.records import COMPLETE, INTERRUPTED, LOADS, RATES, ROUNDS, RUN_JSON, RUNNING, SAMPLES, SCHEMA
+from bench.plan import MAX_REQUESTS, Plan, from_dict
+from bench.records import COMPLETE, INTERRUPTED, LOADS, RATES, ROUNDS, RUN_JSON, RUNNING, SAMPLES
 from bench.samples import (
     COLUMNS,
     LOAD_COLUMNS,
@@ -26,9 +25,12 @@ from bench.samples import (
     RoundSample,
     column,
 )
+from lab import escapes
 from lab.errors import InputError
 
-_CHUNK = 1 << 16
+_ROW_BYTES = 160  # a row of samples, at most: the head, an arm's name, and times of days
+_MAX_LINES_BYTES = 16 << 20
+_GIVE_A_RUN = "give a directory that a run wrote"
 _NUMBERS = {*map(column, PHASES), *RATE_COLUMNS, *LOAD_COLUMNS, *ROUND_COLUMNS} - {"arm"}
 _UNKNOWN = {name: ["", "nan"] for name in _NUMBERS}
 """What stands for no value, by column: an arm may be called `nan` or `null`, which pandas would take for none."""
@@ -55,8 +57,8 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The directory's name as text, for figures and pages: where its bytes are none, question marks."""
-        return self.directory.name.encode("utf-8", errors="replace").decode("utf-8")
+        """The directory's name as text, for figures and pages: where its bytes are none, and controls, escapes."""
+        return escapes.line(self.directory.name)
 
     @property
     def rebuilds(self) -> int:
@@ -78,18 +80,16 @@ def read_run(directory: Path) -> Run:
     """Read `results/<run>/`. Raises `InputError` for a directory that is missing, empty, damaged or foreign."""
     facts = _read_facts(directory)
     plan = from_dict(facts["plan"], str(directory / RUN_JSON))
-    samples, torn = read_samples(directory)
+    rebuilds = _rebuilds(facts, plan)
+    samples, torn = read_samples(directory, plan.requests_in(rebuilds))
     rounds, loads, rates = read_rounds(directory), read_loads(directory), read_rates(directory)
-    caveats = _caveats(facts, directory / RUN_JSON) + torn
+    _refuse_wrong(directory / SAMPLES, schema.wrong_samples(samples, plan, rebuilds))
+    for name, table in ((ROUNDS, rounds), (LOADS, loads), (RATES, rates)):
+        _refuse_wrong(directory / name, schema.wrong_lines(table, plan, rebuilds))
+    caveats = msgspec.convert(facts["caveats"], list[Caveat]) + torn
     caveats += guards.caveats(rounds) + guards.load_caveats(loads) + doubts.caveats(rates)
     if facts["state"] != COMPLETE:
-        caveats.append(unfinished("this run", facts["state"], len(samples), plan.requests_in(_rebuilds(facts, plan))))
-    unknown = sorted(set(samples["arm"].unique()) - {arm.name for arm in plan.arms})
-    if unknown:
-        raise InputError(
-            f"{directory}: samples of arms that its plan does not have: {', '.join(unknown)}; "
-            f"keep {SAMPLES} and {RUN_JSON} of the same run together"
-        )
+        caveats.append(unfinished("this run", facts["state"], len(samples), plan.requests_in(rebuilds)))
     return Run(directory, plan, facts, samples, loads, tuple(caveats), rounds, rates)
 
 
@@ -100,20 +100,19 @@ def unfinished(run: str, state: str, recorded: int, planned: int) -> Caveat:
     )
 
 
-def read_samples(directory: Path) -> tuple[pd.DataFrame, list[Caveat]]:
-    """Read every whole round: a frame with the columns of `bench.samples.COLUMNS`, and a caveat if the tail is torn.
+def read_samples(directory: Path, most: int = MAX_REQUESTS) -> tuple[pd.DataFrame, list[Caveat]]:
+    """Read every whole round, of a run of at most `most` requests: a frame, and a caveat if the tail is torn.
 
-    Times are float64 µs with NaN for a phase that does not exist; arm and connection are categories. Raises
-    `InputError` where there is no whole round, or where the columns are another schema's.
+    The columns are those of `bench.samples.COLUMNS`. Times are float64 µs with NaN for a phase that does not exist; arm
+    and connection are categories. Raises `InputError` where there is no whole round, or where the columns are another
+    schema's.
     """
     path = directory / SAMPLES
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; give a directory that a run wrote") from None
+    most_bytes = (most + 1) * _ROW_BYTES
+    data = intake.content(path, most_bytes, _GIVE_A_RUN)
     text = io.BytesIO()
     whole = 0
-    for member in _members(data):
+    for member in intake.members(path, data, most_bytes):
         if whole and not member.content[:1].isdigit():
             raise InputError(
                 f"{path} is two files joined: a second head begins {whole:,} bytes in; give each run its own directory"
@@ -133,7 +132,7 @@ def read_samples(directory: Path) -> tuple[pd.DataFrame, list[Caveat]]:
     kinds = {"arm": "category", "connection": "category", **times}
     try:
         dtypes = {name: kinds.get(name, "int64") for name in COLUMNS}
-        samples = pd.read_csv(text, dtype=dtypes, keep_default_na=False, na_values=_UNKNOWN)
+        samples = _table(text, dtypes)
     except (ValueError, OverflowError) as error:
         raise InputError(
             f"{path} has a cell that is not a number: {error}; restore the file as it was written"
@@ -163,10 +162,9 @@ def read_rates(directory: Path) -> pd.DataFrame:
 
 def _read_lines(path: Path, row: type[LoadSample | RateSample | RoundSample]) -> pd.DataFrame:
     columns = row._fields
-    try:
-        text = path.read_text(encoding="ascii", errors="replace") if path.exists() else ""
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; restore the file as it was written") from None
+    exists = path.is_symlink() or path.exists()
+    data = intake.content(path, _MAX_LINES_BYTES, "restore the file as it was written") if exists else b""
+    text = data.decode("ascii", errors="replace")
     whole = text[: text.rfind("\n") + 1]
     if not whole:  # nothing was measured, or the run died while it wrote the head
         return pd.DataFrame(columns=list(columns))
@@ -174,65 +172,34 @@ def _read_lines(path: Path, row: type[LoadSample | RateSample | RoundSample]) ->
         raise InputError(f"{path} has other columns than {','.join(columns)}; read it with the version that wrote it")
     try:
         dtypes = {name: _KINDS[kind] for name, kind in get_type_hints(row).items()}
-        return pd.read_csv(io.StringIO(whole), dtype=dtypes, keep_default_na=False, na_values=_UNKNOWN)
+        return _table(io.StringIO(whole), dtypes)
     except (ValueError, OverflowError) as error:
         raise InputError(f"{path} cannot be read: {error}; restore the file as it was written") from None
+
+
+def _table(text: io.BytesIO | io.StringIO, dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Read CSV; raises `ValueError` for what is no number of its column."""
+    with np.errstate(invalid="ignore"):  # an `inf` among integers, which would be told on standard error
+        return pd.read_csv(text, dtype=dict(dtypes), keep_default_na=False, na_values=_UNKNOWN)
 
 
 def _rebuilds(facts: dict[str, Any], plan: Plan) -> int:
     """Return how many rebuilds the run was to have; a stop rule may have ended it before the plan's last one."""
     stopped = facts.get("stopped")
-    rebuilds = stopped.get("rebuilds") if isinstance(stopped, dict) else None
-    return rebuilds if isinstance(rebuilds, int) else plan.rebuilds
+    return min(int(stopped["rebuilds"]), plan.rebuilds) if stopped else plan.rebuilds
 
 
-class _Member(NamedTuple):
-    content: bytes
-    end: int
-
-
-def _members(data: bytes) -> Iterator[_Member]:
-    """Walk gzip members up to the first that is not whole; fed in pieces, so that the cost stays linear in the size."""
-    start = 0
-    while start < len(data):
-        inflate = zlib.decompressobj(wbits=31)  # 31: exactly one gzip member, its checksum verified
-        pieces = []
-        position = start
-        try:
-            while not inflate.eof and position < len(data):
-                pieces.append(inflate.decompress(data[position : position + _CHUNK]))
-                position += _CHUNK
-        except zlib.error:
-            return
-        if not inflate.eof:
-            return
-        start = min(position, len(data)) - len(inflate.unused_data)
-        yield _Member(b"".join(pieces), start)
-
-
-def _caveats(facts: dict[str, Any], path: Path) -> list[Caveat]:
-    try:
-        return msgspec.convert(facts["caveats"], list[Caveat])
-    except msgspec.ValidationError as error:
-        raise InputError(f"{path} has malformed caveats: {error}; restore the file as it was written") from None
+def _refuse_wrong(path: Path, problems: Iterable[str]) -> None:
+    """Raise `InputError` for a file with problems, of all of them."""
+    said = list(problems)
+    if said:
+        raise InputError(f"{path} is not what a run writes: {'; '.join(said)}; keep the files of a run together")
 
 
 def _read_facts(directory: Path) -> dict[str, Any]:
     path = directory / RUN_JSON
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; give a directory that a run wrote") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}; restore the file as it was written") from None
-    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
-        schema = facts.get("schema") if isinstance(facts, dict) else None
-        raise InputError(
-            f"{path} has schema {schema!r}, this version reads {SCHEMA}; read it with the version that wrote it"
-        )
-    missing = [key for key in ("state", "plan", "caveats") if key not in facts]
-    if missing:
-        raise InputError(f"{path} lacks {', '.join(missing)}; restore the file as it was written")
+    facts = intake.json_object(path, _GIVE_A_RUN)
+    _refuse_wrong(path, schema.wrong_facts(facts))
     if facts["state"] == RUNNING:  # whoever wrote it was killed, or writes still
         facts["state"] = INTERRUPTED
     return facts

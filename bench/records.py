@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -159,14 +159,17 @@ def write_whole(path: Path, content: str | bytes) -> None:
     data = content if isinstance(content, bytes) else content.encode("utf-8", errors="replace")
     draft = path.with_name(f"{path.name}.new")
     try:
-        with held(), draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with held():
+            draft.unlink(missing_ok=True)  # a dead writer's, or a link that would lead us elsewhere
+            with draft.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
             draft.replace(path)
-    except OSError as error:
-        error.filename = str(path)
-        if draft.is_file():
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        with suppress(OSError):
             draft.unlink()
         raise
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

@@ -4,10 +4,8 @@ with foreground(blueprint, "bench-1") as lab:      # ends with the block, and wi
 lab = background(blueprint, "lab")                 # outlives this process; `find("lab")` finds it again
 """
 
-import errno
 import json
 import os
-import re
 import select
 import signal
 import socket
@@ -18,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lab import errors, identity, meeting, privileges, sandbox, wire
+from lab import errors, identity, meeting, names, privileges, sandbox, wire
 from lab.errors import InputError, PodError
 
 if TYPE_CHECKING:
@@ -28,9 +26,9 @@ if TYPE_CHECKING:
 Key = tuple[str, str]
 Progress = Callable[[int, int], None]
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?")
 _READY_TIMEOUT_S = 60.0
 _GONE_TIMEOUT_S = 60.0
+_CONNECT_S = 5
 
 
 @dataclass(frozen=True)
@@ -45,19 +43,22 @@ class Lab:
     """A running lab: a connection to its supervisor, whose process id here is `pid`."""
 
     def __init__(self, name: str) -> None:
-        """Connect; raises `InputError` when no lab of this user has that name."""
+        """Connect; raises `InputError` when no lab of this user has that name, `PodError` when it takes nobody."""
         self.name = name
-        self._link = meeting.open_socket()
-        try:
-            self._link.connect(wire.name_of(name))
-        except ConnectionRefusedError:
+        for address in names.addresses(name):
+            self._link = meeting.open_socket()
+            try:
+                self.pid, uid = _connected(self._link, address)
+            except ConnectionRefusedError:
+                self._link.close()
+                continue
+            except BlockingIOError:
+                self._link.close()
+                raise PodError(f"lab {name!r} has taken no connection for {_CONNECT_S} s: is it stopped?") from None
+            if uid == os.getuid():
+                return
             self._link.close()
-            raise _not_found(name) from None
-        credentials = self._link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        self.pid, uid, _ = struct.unpack("=iII", credentials)
-        if uid != os.getuid():
-            self._link.close()
-            raise InputError(f"the socket of lab {name!r} is held by another user (uid {uid})")
+        raise _not_found(name)
 
     def __enter__(self) -> Self:
         return self
@@ -213,21 +214,25 @@ class Lab:
         self.close()
 
 
-def running() -> list[str]:
-    """Return the names of this user's labs that are up or starting."""
-    return wire.labs_listed(meeting.sockets_listed(), os.getuid())
+def _connected(link: socket.socket, address: bytes) -> tuple[int, int]:
+    """Connect, and return the pid and uid of who listens; raises `BlockingIOError` where nobody accepts in time."""
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _CONNECT_S, 0))
+    link.connect(address)
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, 0))
+    pid, uid, _ = struct.unpack("=iII", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid
 
 
 def _not_found(name: str) -> InputError:
-    names = running()
-    if name in names and meeting.reachable():
+    labs = names.running()
+    if name in labs and meeting.reachable():
         return InputError(f"lab {name!r} does not answer: it is still starting, or ends just now: try again")
-    if name in names:
+    if name in labs:
         return InputError(
             f"lab {name!r} can't be reached from this network namespace: leave it (`ip netns exec`, `unshare -n`), or "
             "try as root"
         )
-    others = f"labs: {', '.join(names)}" if names else "nor is any other"
+    others = f"labs: {', '.join(labs)}" if labs else "nor is any other"
     return InputError(f"no lab named {name!r} is running; {others} (`sidelab up` starts one)")
 
 
@@ -238,12 +243,12 @@ def find(name: str | None, choose: str = "--lab {}") -> Lab:
     """
     if name is not None:
         return Lab(name)
-    names = running()
-    if len(names) == 1:
-        return Lab(names[0])
-    if not names:
+    labs = names.running()
+    if len(labs) == 1:
+        return Lab(labs[0])
+    if not labs:
         raise InputError("no lab is running: `sidelab up MANIFEST` starts one")
-    raise InputError(f"several labs are running ({', '.join(names)}): say which, as in {choose.format(names[0])}")
+    raise InputError(f"several labs are running ({', '.join(labs)}): say which, as in {choose.format(labs[0])}")
 
 
 def background(
@@ -254,21 +259,39 @@ def background(
     progress: Progress | None = None,
     exposed: Sequence[Path] = (),
     host_ids: bool = False,
+    report: Callable[[Lab], None] = lambda _: None,
 ) -> Lab:
-    """Start a lab that outlives this process, and return when every pod is ready.
+    """Start a lab that outlives this process, and return when every pod is ready and `report` has been called with it.
 
-    Pods are shown what is `exposed` of the machine, beside what they need. With `host_ids` they have no user namespace
-    of their own: uid 0 of a container is who starts the lab. Raises `InputError` for what can't be exposed, for a name
-    in use and for a program that its container can't run, `MachineError` where no sandbox can be made, `PodError` when
-    a pod fails; then nothing is left.
+    What `report` raises, a signal included, ends the lab. Pods are shown what is `exposed` of the machine, beside what
+    they need. With `host_ids` they have no user namespace of their own: uid 0 of a container is who starts the lab.
+    Raises `InputError` for what can't be exposed, for a name in use and for a program that its container can't run,
+    `MachineError` where no sandbox can be made, `PodError` when a pod fails; then nothing is left.
     """
     with _started(blueprint, name, timeout_s, progress, exposed, cpus=None, background=True, host_ids=host_ids) as box:
-        box.tell(b"detach")
-        box.release()
+        try:
+            lab = Lab(name)
+        except InputError:
+            raise PodError(f"lab {name!r} was ready, and has ended since") from None
+        try:
+            report(lab)
+            with _undisturbed():
+                box.tell(b"detach")
+                box.release()
+        except BaseException:  # until a moment ago it would have ended with us
+            lab.stop()
+            raise
+    return lab
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep signals back for the length of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
-        return Lab(name)
-    except InputError:
-        raise PodError(f"lab {name!r} was ready, and has ended since") from None
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -313,7 +336,7 @@ def _started(
     _check_capabilities(blueprint)
     if background:
         meeting.refuse_unreachable()
-    listener = _claim(name)
+    listener = names.claim(name)
 
     def supervise(inside: sandbox.Inside) -> None:
         from lab.supervisor import Order, run  # noqa: PLC0415  # only the supervisor needs it
@@ -343,26 +366,8 @@ def _check_capabilities(blueprint: "Blueprint") -> None:
     if not asking or os.getuid() != 0:
         return
     own = identity.read().capabilities
-    for pod, container, names in asking:
-        privileges.refuse_missing(own, names, f"by container {container.name} of pod {pod.key[1]}")
-
-
-def _claim(name: str) -> socket.socket:
-    if not _NAME.fullmatch(name):
-        raise InputError(
-            f"a lab can't be named {name!r}: use up to 50 of a-z, 0-9 and -, which may not begin or end it"
-        )
-    listener = meeting.open_socket()
-    try:
-        listener.bind(wire.name_of(name))
-    except OSError as error:
-        listener.close()
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise InputError(
-            f"a lab named {name!r} is already running: choose another --name, or end it with `sidelab down {name}`"
-        ) from None
-    return listener
+    for pod, container, wanted in asking:
+        privileges.refuse_missing(own, wanted, f"by container {container.name} of pod {pod.key[1]}")
 
 
 def _await_ready(box: sandbox.Sandbox, progress: Progress | None) -> None:

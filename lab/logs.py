@@ -2,7 +2,7 @@
 
 import os
 import select
-from typing import BinaryIO
+from typing import Protocol
 
 from lab.lab import Key, Lab
 
@@ -10,7 +10,17 @@ _BLOCK_BYTES = 1 << 16
 _LOOK_AGAIN_S = 0.1  # a file has no event that crosses into another mount namespace
 
 
-def copy(lab: Lab, pod: Key, container: str | None, output: BinaryIO, *, follow: bool, tail: int | None = None) -> None:
+class Output(Protocol):
+    """What a log is copied to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+    def flush(self) -> None:
+        """Have them seen."""
+
+
+def copy(lab: Lab, pod: Key, container: str | None, output: Output, *, follow: bool, tail: int | None = None) -> None:
     """Copy a log from its beginning, or only its last `tail` lines; with `follow` until the lab ends."""
     log = lab.log(pod, container)
     if tail is not None:

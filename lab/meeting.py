@@ -5,9 +5,10 @@ An abstract socket is found in its own network namespace only (unix(7)). Root ma
 "Home" is that of process 1 as /proc shows it: in a container the container's own.
 """
 
+import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,13 +25,21 @@ def open_socket() -> socket.socket:
         return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
 
+def open_home(opened: Callable[[], socket.socket]) -> socket.socket:
+    """Return the socket that `opened` opens, at home; raises `PermissionError` where this process may not go there."""
+    with _at_home() as arrived:
+        if not arrived:
+            raise PermissionError(errno.EPERM, "another network namespace")
+        return opened()
+
+
 def sockets_listed() -> str:
     """Return the text of /proc/net/unix at home, which everybody may read."""
     home = Path("/proc/1/net/unix")
     try:
-        return home.read_text()
+        return home.read_text(encoding="utf-8", errors="replace")  # a name is any bytes
     except OSError:  # hidepid
-        return Path("/proc/net/unix").read_text()
+        return Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace")
 
 
 def reachable() -> bool:

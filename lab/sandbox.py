@@ -196,8 +196,9 @@ def _keep(
     keep: tuple[int, ...],
 ) -> None:
     os.setsid()  # a Ctrl-C is for the command line, which then takes us along
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Else they are the command line's, and a container could call them, being in pid 1.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
     close_all_but({0, 1, 2, channel.fileno(), *keep})
     die_with(channel)
     reached("keeper-forked")

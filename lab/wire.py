@@ -1,7 +1,4 @@
-"""Messages on the control socket: a length, a JSON object, and descriptors beside it.
-
-The socket is a stream in the abstract namespace, so that a killed supervisor leaves no file; its name is user and lab.
-"""
+"""Messages on the control socket, a stream: a length, a JSON object, and descriptors beside it."""
 
 import json
 import os
@@ -19,7 +16,6 @@ _DESCRIPTOR = struct.Struct("@i")
 _DESCRIPTORS = 250  # the kernel's limit is 253 (SCM_MAX_FD)
 _LIMIT_BYTES = 16 << 20
 _PART_BYTES = 1 << 16
-_PREFIX = "sidelab"
 
 
 class MalformedError(PodError):
@@ -46,18 +42,6 @@ def receive_with_descriptors(link: socket.socket, size: int, most: int) -> tuple
         for (number,) in _DESCRIPTOR.iter_unpack(content[: len(content) // _DESCRIPTOR.size * _DESCRIPTOR.size])
     ]
     return data, descriptors
-
-
-def name_of(lab: str) -> str:
-    """Return the abstract socket name of this user's lab."""
-    return f"\0{_PREFIX}/{os.getuid()}/{lab}"
-
-
-def labs_listed(proc_net_unix: str, uid: int) -> list[str]:
-    """Return the names of a user's labs that the text of /proc/net/unix shows, in order."""
-    prefix = f"@{_PREFIX}/{uid}/"
-    names = {line.split()[-1] for line in proc_net_unix.splitlines() if prefix in line}
-    return sorted(name.removeprefix(prefix) for name in names)
 
 
 def send(link: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:

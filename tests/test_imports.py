@@ -84,8 +84,8 @@ def test_every_room_imports_only_what_stands_before_it():
 
 
 def test_reporting_knows_neither_labs_nor_sidecars():
-    """Nothing of lab is reached from there but its errors and how a user's file is read, and nothing of sidecar."""
-    assert {"lab", "lab.errors", "lab.textfile"} == {
+    """Nothing of lab is reached from there but its errors and how text is read and shown, and nothing of sidecar."""
+    assert {"lab", "lab.errors", "lab.escapes", "lab.shown", "lab.textfile"} == {
         name for name in reach(*REPORTING) if within(name, ("lab", "sidecar"))
     }
 

@@ -13,15 +13,15 @@ from verbs.verb import JSON, Argument, Given, Verb, print_json
 
 if TYPE_CHECKING:
     from lab.lab import Lab
+    from sidecar.demo.observe import Observed
 
 _KEPT = "demo"  # what a lab is called that stays
 
 
 def demo(given: Given) -> None:
     """Show interception at work: one pod with a sidecar, one request, and what kernel and sidecar know about it."""
-    from lab.lab import running
+    from lab.names import running
     from sidecar.demo.observe import observe
-    from sidecar.demo.page import render
 
     if given.keep and _KEPT in running():
         raise InputError(f"demo: the lab of an earlier --keep still runs: end it first with `sidelab down {_KEPT}`")
@@ -29,7 +29,16 @@ def demo(given: Given) -> None:
     begun_s = monotonic()
     with _lab(keep=given.keep) as lab:
         observed = observe(lab, lab.pod("nginx"), lab.pod("client"))
-    took_s = monotonic() - begun_s
+        if given.keep:  # before the block ends: a lab that could not be reported is not left running
+            _print(given, observed, monotonic() - begun_s)
+            sys.stdout.flush()
+    if not given.keep:
+        _print(given, observed, monotonic() - begun_s)
+
+
+def _print(given: Given, observed: "Observed", took_s: float) -> None:
+    from sidecar.demo.page import render
+
     if given.json:
         print_json({**observed.to_json(), "lab": _KEPT if given.keep else None, "took_s": round(took_s, 3)})
     else:
@@ -55,6 +64,8 @@ def _lab(*, keep: bool) -> Iterator["Lab"]:
     with background(blueprint, _KEPT) as lab:
         try:
             yield lab
+        except BrokenPipeError:
+            raise  # who reads the page has seen enough of it, and has the lab
         except BaseException:
             lab.stop()
             raise

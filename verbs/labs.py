@@ -1,14 +1,17 @@
 """Labs: this machine's fitness for them, their life, and what is done inside."""
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import identity
 from lab.errors import InputError, SidelabError
+from lab.shown import LogText, styled
+from verbs import output
 from verbs.verb import (
     IMAGES,
     JSON,
@@ -100,17 +103,25 @@ def up(given: Given) -> None:
         sys.stderr.write(f"warning: {warning}\n")
     if given.host_ids:
         sys.stderr.write(f"warning: --host-ids: uid 0 of a container is {_starter()}; trust this manifest\n")
-    with _progress() as show:
-        lab = background(
+
+    def report(lab: "Lab") -> None:
+        progress.close()
+        try:
+            _print_status(lab, as_json=given.json)
+            sys.stdout.flush()
+        except BrokenPipeError:  # its reader has seen enough of a lab that is up
+            output.discard()
+
+    with ExitStack() as progress:
+        background(
             blueprint,
             given.name,
             timeout_s=given.timeout,
-            progress=show,
+            progress=progress.enter_context(_progress()),
             exposed=[Path(each).absolute() for each in given.expose],
             host_ids=given.host_ids,
-        )
-    with lab:
-        _print_status(lab, as_json=given.json)
+            report=report,
+        ).close()
 
 
 def _injected(paths: list[str], rules: str | None = None) -> "Manifest":
@@ -131,8 +142,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
     def show(done: int, total: int) -> None:
         nonlocal shown
         shown = f"{done} of {total} pods ready"
-        sys.stderr.write(f"\r{shown}")
-        sys.stderr.flush()
+        styled(sys.stderr).write(f"\r{shown}")
 
     def stay_quiet(_done: int, _total: int) -> None: ...
 
@@ -140,13 +150,13 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
         yield show if sys.stderr.isatty() else stay_quiet
     finally:
         if shown:
-            sys.stderr.write(f"\r{'':{len(shown)}}\r")
-            sys.stderr.flush()
+            styled(sys.stderr).write(f"\r{'':{len(shown)}}\r")
 
 
 def list_(given: Given) -> None:
     """List your labs that are running."""
-    from lab.lab import Lab, running
+    from lab.lab import Lab
+    from lab.names import running
 
     rows = []
     for name in running():
@@ -212,15 +222,22 @@ def _print_services(services: list[dict[str, Any]]) -> None:
 
 
 def logs(given: Given) -> None:
-    """Print what a container has written."""
+    """Print what a container has written; at a terminal, and for a CI system to read, escaped."""
     from lab.lab import find
-    from lab.logs import copy
+    from lab.logs import Output, copy
 
     if given.tail is not None and given.tail < -1:
         raise InputError(f"logs: --tail {given.tail}: give how many lines; -1 is all of them")
     tail = None if given.tail == -1 else given.tail
     with find(given.lab) as found:
-        copy(found, found.pod(given.pod), given.container, sys.stdout.buffer, follow=given.follow, tail=tail)
+        output: Output = LogText(sys.stdout) if _is_looked_at() and not given.raw else sys.stdout.buffer
+        copy(found, found.pod(given.pod), given.container, output, follow=given.follow, tail=tail)
+
+
+def _is_looked_at() -> bool:
+    """Tell whether standard output is a terminal's, or that of a step of a CI system, which obeys lines of it."""
+    in_ci = any(os.environ.get(name) for name in ("CI", "GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION"))
+    return sys.stdout.isatty() or (in_ci and not stat.S_ISREG(os.fstat(1).st_mode))
 
 
 def exec_(given: Given) -> None:
@@ -263,21 +280,33 @@ def apply(given: Given) -> None:
     manifest = _injected(given.manifests, given.rules)
     with find(given.lab) as found:
         outcomes = found.apply(manifest, LIVE, prune=given.prune)
-    for name, outcome in outcomes:
-        sys.stdout.write(f"{name} {outcome}\n")
+    with reader_may_leave():
+        for name, outcome in outcomes:
+            sys.stdout.write(f"{name} {outcome}\n")
     for caveat in manifest.caveats:
         sys.stderr.write(f"note: {caveat}\n")
 
 
 def down(given: Given) -> None:
     """End a lab; returns when its last process is gone."""
-    from lab.lab import find, running
+    from lab.lab import find
+    from lab.names import running
 
     which = _which(given)
     if given.all and which is not None:
         raise InputError("give either a lab's name or --all, not both")
-    for name in running() if given.all else [which]:
-        find(name, choose="`sidelab down {}`, or end all of them with --all").stop()
+    if not given.all:
+        find(which, choose="`sidelab down {}`, or end all of them with --all").stop()
+        return
+    status = 0
+    for name in running():
+        try:
+            find(name).stop()
+        except SidelabError as error:  # the others are to end all the same
+            if name in running():
+                sys.stderr.write(f"sidelab: {error}\n")
+                status = max(status, error.exit_status)
+    leave_as(status)
 
 
 def inject(given: Given) -> None:
@@ -348,6 +377,7 @@ VERBS = (
             *_IN_POD,
             Argument("--follow", "-f", action="store_true", help="go on as the container writes"),
             Argument("--tail", type=int, metavar="N", help="only the last N lines (default: all)"),
+            Argument("--raw", action="store_true", help="every byte as it is, at a terminal too, which may obey it"),
         ),
     ),
     Verb(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lab import identity
 from lab.errors import InputError
+from lab.shown import write_command
 from verbs.verb import IMAGES, JSON, Argument, Given, Verb, leave_as, print_json, reader_may_leave
 
 
@@ -127,7 +128,7 @@ def gate(given: Given) -> None:
             sys.stdout.write(text.as_json(result) if given.json else text.render(result))
             if given.annotations:
                 # GitHub reads both streams; JSON has the first for itself.
-                (sys.stderr if given.json else sys.stdout).write(annotations.render(result))
+                write_command(sys.stderr if given.json else sys.stdout, annotations.render(result))
     leave_as(result.exit_status)
 
 

@@ -3,6 +3,9 @@
 What a stream can't write is no reason to lose a verdict: signs that its encoding lacks are replaced, what goes to
 standard error is lost where nobody reads it, and standard output fails with one of two exceptions, `BrokenPipeError`
 or `OutputError`.
+
+Whatever is written to them is escaped (`lab.escapes`), because any of it may come from elsewhere. What is ours and not
+to be escaped is written in another way: see `lab.shown`.
 """
 
 import codecs
@@ -12,6 +15,7 @@ import sys
 from typing import Any, Final, TextIO
 
 from lab.errors import InputError
+from lab.shown import Shown
 
 _PLAIN: Final = {
     "µ": "u",
@@ -80,9 +84,12 @@ def _tolerant(stream: TextIO, kind: type[io.FileIO]) -> TextIO:
     raw = kind(stream.fileno(), "w", closefd=False)
     if issubclass(kind, _Messages):
         # Without a buffer: a signal that interrupts a write would leave in it what was written, to be written again.
-        return io.TextIOWrapper(raw, encoding=stream.encoding, errors="sidelab", write_through=True)
+        return Shown(raw, encoding=stream.encoding, errors="sidelab", write_through=True)
     buffered = io.BufferedWriter(raw)
-    return io.TextIOWrapper(buffered, encoding=stream.encoding, errors="sidelab", line_buffering=raw.isatty())
+    keep_bytes = not raw.isatty()  # a program that reads paths wants them as they are
+    return Shown(
+        buffered, encoding=stream.encoding, errors="sidelab", line_buffering=raw.isatty(), keep_bytes=keep_bytes
+    )
 
 
 def discard() -> None:

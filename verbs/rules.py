@@ -49,7 +49,8 @@ def rules_reconcile(given: Given) -> None:
 
     with find(given.lab) as found:
         changed = liverules.reconcile(found, found.pod(given.pod))
-    sys.stdout.write(f"pod {given.pod}: {'put right' if changed else 'nothing to do'}\n")
+    with reader_may_leave():
+        sys.stdout.write(f"pod {given.pod}: {'put right' if changed else 'nothing to do'}\n")
 
 
 def rules_clean(given: Given) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from lab import escapes
 from verbs import output
 
 Given = argparse.Namespace
@@ -62,12 +63,12 @@ def version() -> str:
 
 def print_json(value: object) -> None:
     """Print `value` as JSON."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    sys.stdout.write(escapes.json(json.dumps(value, indent=2)) + "\n")
 
 
 def print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     """Print aligned columns; rich would take 40 ms to import for the same."""
-    cells = [headings, *(tuple(str(value) for value in row) for row in rows)]
+    cells = [headings, *(tuple(escapes.line(str(value)) for value in row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
     for row in cells:
         sys.stdout.write("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")

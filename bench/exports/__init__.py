@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.exports import action_benchmark, junit, markdown
 from bench.gate import Result
+from bench.records import write_whole
 from lab.errors import InputError
 
 
@@ -31,8 +32,12 @@ def write(result: Result, files: Files) -> None:
     ):
         if path is None:
             continue
+        content = render(result)
         try:
-            with path.open(mode, encoding="utf-8") as file:
-                file.write(render(result))
+            if mode == "w" and (path.is_file() or not path.exists()):
+                write_whole(path.resolve(), content)  # a full disk costs no file that was there
+            else:
+                with path.open(mode, encoding="utf-8", errors="replace") as file:
+                    file.write(content)
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}; give a writable file") from None

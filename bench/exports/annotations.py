@@ -7,6 +7,7 @@ the sentence comes first.
 
 from bench.gate import Result, Row
 from bench.verdict import Outcome
+from lab import escapes
 
 _TITLE = "sidelab gate"
 _LEVEL = {Outcome.PASS: "notice", Outcome.REGRESSION: "error", Outcome.INCONCLUSIVE: "warning"}
@@ -30,4 +31,4 @@ def _command(level: str, title: str, message: str) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return escapes.visible(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

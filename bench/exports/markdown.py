@@ -5,7 +5,10 @@ import re
 from bench.gate import Result, Row
 from bench.summary import microseconds
 from bench.verdict import Outcome
+from lab import escapes
 
+_MARKUP = re.compile(r"[\\`*_{}<>|\[\]#~&$]")
+_LINKED = re.compile(r"@|#|:(?=//)|www(?=\.)|GH(?=-)", re.IGNORECASE)
 _SIGN = {Outcome.PASS: "✅", Outcome.REGRESSION: "❌", Outcome.INCONCLUSIVE: "❔"}
 _HEADINGS = ("", "arm", "against", "connection", "phase", "difference [95 %]", "limit", "smallest visible")
 
@@ -34,5 +37,9 @@ def _line(cells: list[str] | tuple[str, ...]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Escape what Markdown, or the HTML in it, would take for markup; a line stays one line."""
-    return re.sub(r"([\\`*_{}<>|\[\]#~&])", r"\\\1", " ".join(text.split()))
+    """Escape what Markdown, or the HTML in it, would take for markup; a line stays one line.
+
+    GitHub makes links of what it takes for an address, a person or an issue, in text that is escaped as well: there an
+    empty comment stands in between, because that ends the text.
+    """
+    return _LINKED.sub(r"\g<0><!-- -->", _MARKUP.sub(r"\\\g<0>", escapes.line(text)))

@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.gate import Result, Row
 from bench.summary import microseconds
+from lab import escapes
 
 SCHEMA = 1
 _HEADINGS = ("ARM", "AGAINST", "CONNECTION", "PHASE", "DIFFERENCE [95 %]", "LIMIT", "VISIBLE", "VERDICT")
@@ -38,7 +39,7 @@ def data(result: Result) -> dict[str, Any]:
 
 def as_json(result: Result) -> str:
     """Write `data` as text."""
-    return json.dumps(data(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return escapes.json(json.dumps(data(result), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

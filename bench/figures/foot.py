@@ -13,11 +13,14 @@ from bench.plan import Plan
 from bench.reader import Run
 
 _NAMED: Final = 4
+_MOST_DOUBTS: Final = 2000  # characters: a figure is no list
 
 
 def footer(run: Run, caveats: Sequence[Caveat], *notes: str, load: str = "") -> Foot:
     """Compose the foot; `load` is said of data that are not the run's samples, and belongs to its figure."""
     doubts = "; ".join(caveat.what for caveat in caveats)
+    if len(doubts) > _MOST_DOUBTS:
+        doubts = f"{doubts[:_MOST_DOUBTS]}… (all are on the page)"
     own = [*notes, load]
     common = ["" if load else closed_loop(run), identity(run), f"Caveats: {doubts}" if doubts else ""]
     return Foot([each for each in own if each], [each for each in common if each])
@@ -70,13 +73,13 @@ def captured_client_note(plan: Plan) -> str:
 
 
 def _machine(environment: dict[str, Any], placement: Any) -> str:
-    where = environment["hypervisor"]
+    where = environment.get("hypervisor")
     parts = [
-        str(environment["cpu_model"]),
-        f"{len(environment['cpus'])} CPUs",
-        f"Linux {environment['kernel']}",
+        environment.get("cpu_model", "CPU not recorded"),
+        f"{len(environment.get('cpus', ()))} CPUs",
+        f"Linux {environment.get('kernel', 'not recorded')}",
         f"virtual ({where})" if where else "no hypervisor seen",
-        f"Python {environment['python']}",
+        f"Python {environment.get('python', 'not recorded')}",
     ]
     if isinstance(placement, dict):
         parts.append("placement: " + ", ".join(f"{key} {_cpus(value)}" for key, value in sorted(placement.items())))

@@ -5,6 +5,7 @@ It speaks as `bench.client` does: a socket whose descriptor is its argument, ord
 
 import gc
 import socket
+from time import monotonic
 from typing import Any
 
 from bench.inside import begin, run
@@ -63,9 +64,12 @@ def _ask(link: socket.socket, request: bytes) -> None:
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     link.sendall(request)
     answer = Answer()
+    end_s = monotonic() + _TIMEOUT_S
     while data := link.recv(1 << 18):
         if answer.feed(data):
             return
+        if monotonic() > end_s:
+            raise TimeoutError  # it does answer, for ever
     raise PodError("the server closed a connection of the load unanswered")
 
 

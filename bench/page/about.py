@@ -1,5 +1,6 @@
 """What a number needs beside it: the machine, the doubts with their cures, how it was measured, how to repeat it."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -112,18 +113,18 @@ def method(run: Run, summary: pd.DataFrame) -> Iterator[Markup]:
 
 
 def repeat(run: Run) -> Iterator[Markup]:
-    """Give the commands that measure this again and that draw it again."""
+    """Give the commands that measure this again and that draw it again, safe to be pasted into a shell."""
     lines = []
     revision = (run.facts.get("environment") or {}).get("git_revision")
     if revision:
-        lines.append(f"git checkout {revision}")
+        lines.append(f"git checkout {shlex.quote(str(revision))}")
     client = run.facts.get("client", "own")
     own = _is_shipped(run)
     lines.append(
         f"sidelab bench {run.plan.name if own else 'PLAN.toml'} --seed {run.facts.get('seed', '?')}"
-        + (f" --client {client}" if client != "own" else "")
+        + (f" --client {shlex.quote(client)}" if client != "own" else "")
     )
-    lines.append(f"sidelab report results/{run.name}")
+    lines.append(f"sidelab report {shlex.quote(f'results/{run.name}')}")
     yield element("pre", element("code", "\n".join(lines)))
     if not own:
         yield element(

@@ -23,6 +23,7 @@ from yaml.events import (
     StreamEndEvent,
 )
 
+from lab import escapes
 from lab.errors import InputError
 
 MAX_DEPTH = 64
@@ -38,6 +39,7 @@ _OLD_OCTAL = re.compile(r"\A([-+]?)0([0-7])")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _MAX_DIGITS = 64
+_COMMANDING = re.compile(r"(?:^|\s)::|##", re.MULTILINE)  # what a CI system may obey at the beginning of a line
 
 
 class Document(NamedTuple):
@@ -199,6 +201,8 @@ class _Dumper(CSafeDumper):
 
 
 def _style(data: str) -> str | None:
+    if (not data.isprintable() and escapes.visible(data) != data) or _COMMANDING.search(data):
+        return '"'  # whatever escapes it on its way to a terminal means the same in double quotes
     if "\n" in data and data.isascii() and not data[0].isspace() and data.replace("\n", "").isprintable():
         return "|"
     try:

@@ -1,10 +1,14 @@
 import json
+import re
+import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 import simulate
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import sidelab
 from bench import plan as plans
@@ -76,6 +80,53 @@ def test_action_benchmark_golden():
     assert [expected] == json.loads(action_benchmark.render(RESULT))
 
 
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+FOREIGN = st.lists(
+    st.one_of(
+        st.characters(), st.sampled_from("|`*_[]()<>#@&$!\\:\r\n\x1b\u202e"), st.sampled_from(("::", "://", "www."))
+    ),
+    max_size=20,
+).map("".join)
+
+
+def of(foreign: str) -> Result:
+    """Make a result in which everything that is free text is `foreign`."""
+    doubt = Caveat(foreign, foreign)
+    return Result(foreign, foreign, ROWS, (OVERHEAD,), (doubt,), (doubt, doubt))
+
+
+@given(FOREIGN)
+@example("\udcff\ud800")
+@example("]]></failure><testcase name='x'/>")
+def test_no_text_adds_to_a_verdict(foreign: str):
+    """JUnit has the same elements, each annotation stays a line, JSON is JSON, and no control character is left."""
+    found = of(foreign)
+    plain = of("plain")
+    tags = [[each.tag for each in ET.fromstring(junit.render(of_)).iter()] for of_ in (found, plain)]  # noqa: S314 - ours
+    assert tags[0] == tags[1]
+    lines = annotations.render(found).split("\n")
+    assert [line[:9] for line in annotations.render(plain).split("\n")] == [line[:9] for line in lines]
+    assert foreign == json.loads(text.as_json(found))["run"]
+    for rendered in (annotations.render(found), markdown.render(found), text.as_json(found)):
+        assert [] == [sign for sign in rendered if unicodedata.category(sign) in HIDDEN and sign != "\n"]
+        rendered.encode("utf-8")
+
+
+@given(FOREIGN)
+@example("@everyone see https://evil.example or www.evil.example, fixes #1 and GH-2")
+@example("![x](http://a) <img src=x> | a | `b` $c$")
+@example("a\n\n# b\n- c")
+def test_no_text_is_markup_to_markdown(foreign: str):
+    """The page has the same lines, each sign that means something is escaped, and nothing becomes a link."""
+    rendered, plain = markdown.render(of(foreign)), markdown.render(of("plain"))
+    assert plain.count("\n") == rendered.count("\n")
+    unescaped = re.compile(r"(?<!\\)(?:\\\\)*([`*_{}<>\[\]~$])")
+    assert 1 == len({tuple(unescaped.findall(each.replace("<!-- -->", ""))) for each in (plain, rendered)})
+    table = [line for line in rendered.split("\n") if line.startswith("| ")]
+    assert {8} == {len(re.findall(r"(?<!\\)\|", line)) - 1 for line in table}
+    assert not re.search(r"@\w|\w://|www\.|#\d|GH-\d", rendered, re.IGNORECASE)
+
+
 def test_annotations_golden():
     """The sentence comes first; percent signs and line ends are encoded, in titles colons, too; a line a command."""
     expected = (
@@ -84,7 +135,7 @@ def test_annotations_golden():
         "::error title=sidelab gate%3A regression::slow, new, total: +52.5 µs [+51.5, +53.5] against direct "
         "(at most 25 %25)\n"
         "::warning title=sidelab gate%3A inconclusive::vague, new, total: ? µs [?, ?] against direct (at most 40 µs)\n"
-        "::warning title=sidelab gate%3A doubt::a | b, 100 %25: <b>c</b>%0A& \x01 (cure%0D%0Ait)\n"
+        "::warning title=sidelab gate%3A doubt::a | b, 100 %25: <b>c</b>%0A& \\x01 (cure\\x0d%0Ait)\n"
     )
     assert expected == annotations.render(RESULT)
     assert "::notice title=sidelab gate::Pass: all 1 rows keep to budget.toml.\n" == annotations.render(GREEN)
@@ -106,7 +157,7 @@ Doubts:
 """.splitlines()  # noqa: E501 - a paragraph is a line
     lines = markdown.render(RESULT).splitlines()
     assert expected == lines[: len(expected)]
-    assert "- a \\| b, 100 %: \\<b\\>c\\</b\\> \\& \x01 (cure it)" == lines[len(expected) + 1]
+    assert "- a \\| b, 100 %: \\<b\\>c\\</b\\> \\& \\\\x01 (cure it)" == lines[len(expected) + 1]
 
 
 def test_text_has_table_sentence_and_doubts():

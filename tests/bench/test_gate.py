@@ -35,7 +35,7 @@ def test_gate_needs_neither_lab_nor_sidecar():
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True)
     loaded = [name for name in ran.stdout.split() if name.split(".")[0] in ("lab", "sidecar", "pyroute2")]
-    assert ["lab", "lab.errors", "lab.textfile"] == loaded
+    assert ["lab", "lab.errors", "lab.escapes", "lab.textfile"] == loaded
 
 
 def test_a_build_like_its_base_passes():

@@ -24,7 +24,16 @@ ARMS = [{"name": name} for name in ("direct", "direct-twin")] + [
     {"name": name, "server": "rules-only"} for name in NAMES
 ]
 PLAN = plans.from_dict(
-    {"name": "null", "arms": ARMS, "rebuilds": 3, "rounds": 1, "requests_per_round": 10, "warmup_requests": 1}, "here"
+    {
+        "name": "null",
+        "arms": ARMS,
+        "rebuilds": 3,
+        "rounds": 1,
+        "requests_per_round": 10,
+        "warmup_requests": 1,
+        "rates": [{"rate_per_s": 10}],
+    },
+    "here",
 )
 
 

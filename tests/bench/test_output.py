@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import simulate
+from tools import needs
 
 from bench import plan as plans
 from bench.records import RunWriter
@@ -83,6 +85,19 @@ def test_a_closed_pipe_costs_no_verdict(run: Path, verb: str):
     assert (1 if verb == "gate" else 0, b"") == (done.returncode, done.stderr)
 
 
+@needs("prlimit")
+def test_an_export_that_can_not_be_written_whole_stays_as_it_was(run: Path, tmp_path: Path):
+    """What CI reads is the verdict of now or that of before; a file that is none is written to as it is."""
+    junit = tmp_path / "junit.xml"
+    assert 1 == sidelab(*judged(run), "--junit", junit).returncode
+    before = junit.read_bytes()
+    command = ["prlimit", "--fsize=100", sys.executable, ROOT / "sidelab.py", *judged(run), "--junit", junit]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (2, [junit]) == (done.returncode, list(tmp_path.iterdir()))
+    assert before == junit.read_bytes()
+    assert b"<testsuites" in sidelab(*judged(run), "--junit", "/dev/stdout").stdout
+
+
 @pytest.mark.parametrize("words", [(), ("--json",)])
 def test_a_full_disk_costs_no_verdict(run: Path, words: tuple[str, ...]):
     """The status is the verdict, and one line says that the output is not whole."""
@@ -100,6 +115,18 @@ def test_what_has_no_verdict_fails_on_a_full_disk():
     done = sidelab("--help", out=full)
     os.close(full)
     assert 2 == done.returncode
+
+
+@needs("prlimit")
+def test_what_can_not_be_written_whole_stays_as_it_was(run: Path):
+    """A figure larger than there is room for costs no file that was there, and leaves no half one."""
+    assert 0 == sidelab("report", run).returncode
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    command = ["prlimit", "--fsize=40000", sys.executable, ROOT / "sidelab.py", "report", run]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert 2 == done.returncode
+    assert re.search(r"sidelab: cannot write \S+\.(svg|png): File too large; make room", done.stderr)
+    assert before == {path.name: path.read_bytes() for path in run.iterdir()}
 
 
 def test_closed_streams_cost_no_verdict(run: Path):
@@ -120,12 +147,12 @@ def test_messages_that_nobody_reads_cost_no_status(tmp_path: Path):
 
 
 def test_a_name_that_is_no_text_is_shown_and_drawn(run: Path, tmp_path: Path):
-    """A directory's name may be any bytes: it is printed as they are, and the page has a question mark."""
+    """A directory's name may be any bytes: it is printed as they are, and the page has an escape."""
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/run-\xff"))
     odd.symlink_to(run)
     done = sidelab("report", odd, env={"PYTHONUTF8": "1"})
     assert (0, True) == (done.returncode, b"run-\xff/report.html\n" in done.stdout)
-    assert "run-?" in (odd / "report.html").read_text(encoding="utf-8")
+    assert "run-\\xff" in (odd / "report.html").read_text(encoding="utf-8")
 
 
 def test_signs_have_stand_ins():

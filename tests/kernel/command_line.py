@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from lab.lab import running
+from lab.names import running
 from lab.steps import HELD
 
 ROOT = Path(__file__).parents[2]

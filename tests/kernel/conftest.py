@@ -14,8 +14,7 @@ from tools import tool
 
 from lab import identity, syscalls
 from lab.errors import MachineError
-from lab.meeting import sockets_listed
-from lab.wire import labs_listed
+from lab.names import claimed
 
 _PR_SET_CHILD_SUBREAPER = 36
 _numbers = itertools.count(1)
@@ -39,7 +38,7 @@ def _line(line: CommandLine) -> Iterator[CommandLine]:
         try:
             yield line
         finally:
-            if line.name in labs_listed(sockets_listed(), line.uid):
+            if any(each.lab == line.name for each in claimed(line.uid)):
                 line.run("down", line.name)
             line.close()
 

@@ -15,7 +15,7 @@ import pytest
 from command_line import CommandLine, await_true, descendants
 from tools import missing, tool
 
-from lab import wire
+from lab import names, wire
 from lab.lab import Lab
 
 pytestmark = pytest.mark.kernel
@@ -39,7 +39,7 @@ spec:
 def _link(line: CommandLine) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as link:
         link.settimeout(10)
-        link.connect(wire.name_of(line.name))
+        link.connect(names.addresses(line.name)[0])
         yield link
 
 
@@ -221,7 +221,7 @@ def test_another_user_is_hung_up_on(shared: CommandLine):
         pytest.skip("only root can become somebody else")
     source = (
         "import socket, sys\nlink = socket.socket(socket.AF_UNIX); link.settimeout(10)\n"
-        f"link.connect({wire.name_of(shared.name)!r}); print(link.recv(10))"
+        f"link.connect({names.addresses(shared.name)[0]!r}); print(link.recv(10))"
     )
     python = shutil.which("python3", path="/usr/bin:/bin")  # one that another user may run
     if python is None:

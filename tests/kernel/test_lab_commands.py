@@ -18,8 +18,8 @@ import pytest
 from command_line import EXAMPLE, ROOT, CommandLine, await_true, descendants, running_with
 from tools import needs
 
-from lab import wire
 from lab.lab import Lab
+from lab.names import running
 
 pytestmark = pytest.mark.kernel
 
@@ -145,7 +145,7 @@ def test_a_program_ends_with_the_command_line_that_wanted_it(shared: CommandLine
     process.send_signal(number)
     process.communicate(timeout=10)
     shared.started.remove(process)
-    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     await_true(lambda: not running_with(b"4321"), "it is gone", 5.0)
     assert shared.pod("tool")["ready"]
 
@@ -240,6 +240,67 @@ def test_a_command_gets_a_terminal_where_it_is_asked_for(shared: CommandLine):
     assert "standard input is not a terminal" in done.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_the_terminal_as_it_was(shared: CommandLine, number: signal.Signals):
+    """Whoever ends `shell` from elsewhere has a terminal again that echoes, and what ran in it is hung up on."""
+    with _terminal(shared, "shell", "tool", "--lab", shared.name) as (near, process):
+        before = termios.tcgetattr(near)
+        os.write(near, b"echo is $((20 + 3)); sleep 4323\n")
+        _read_until(near, "is 23\r\n")
+        assert before[3] != termios.tcgetattr(near)[3]
+        await_true(lambda: running_with(b"4323"), "the sleep runs")
+        process.send_signal(number)
+        assert process.wait(timeout=10) == 128 + number
+        assert before == termios.tcgetattr(near)
+    await_true(lambda: not running_with(b"4323"), "it is gone", 5.0)
+
+
+def test_what_a_container_has_logged_commands_no_terminal(sidelab: CommandLine):
+    """At a terminal and in CI `logs` is escaped but for colours; elsewhere, and raw, whole; in an error, always."""
+    evil = "\\033]0;title\\007\\033[31mred\\n::error::x\\n"
+    pod = _POD_THAT_PRINTS.replace("EVIL", evil)
+    assert sidelab.up(sidelab.manifest(pod)).returncode == 0
+    words = ("logs", "web", "--lab", sidelab.name)
+    with _terminal(sidelab, *words) as (near, process):
+        seen = _read_until(near, ":error::x")
+        assert "\\x1b]0;title\\x07\x1b[31mred\r\n\\x3a:error::x" in seen
+        process.wait(timeout=10)
+    with _terminal(sidelab, *words, "--raw") as (near, process):
+        assert "\x1b]0;title\x07\x1b[31mred" in _read_until(near, "::error::x")
+        process.wait(timeout=10)
+    quiet = dict.fromkeys(("CI", "GITHUB_ACTIONS"), "")
+    sidelab.env = quiet
+    assert "\x1b]0;title\x07\x1b[31mred\n::error::x\n" == sidelab.run(*words).stdout
+    sidelab.env = quiet | {"GITHUB_ACTIONS": "true"}
+    assert "\\x1b]0;title\\x07\x1b[31mred\n\\x3a:error::x\n\x1b[0m" == sidelab.run(*words).stdout
+    assert sidelab.run("down", sidelab.name).returncode == 0
+    never = pod.replace("1000']", "1000'], readinessProbe: {tcpSocket: {port: 1}}")
+    failed = sidelab.up(sidelab.manifest(never), "--timeout", "2")
+    assert (5, True) == (failed.returncode, "\\x1b]0;title\\x07\\x1b[31mred" in failed.stderr)
+    assert not re.search(r"\x1b|^\s*::", failed.stderr, re.MULTILINE)
+
+
+def test_what_is_reported_as_failed_is_not_left_running(sidelab: CommandLine):
+    """`up` whose report can't be written ends the lab; where its reader has left, the lab stays."""
+    with Path("/dev/full").open("wb") as full:
+        done = sidelab.run("up", EXAMPLE, "--name", sidelab.name, stdout=full)
+    assert 2 == done.returncode
+    assert 1 == done.stderr.count("standard output can't be written to: No space left on device")
+    assert sidelab.name not in running()
+    line = " ".join(sidelab.argv("up", EXAMPLE, "--name", sidelab.name))
+    done = subprocess.run(["bash", "-c", f"{line} | true; exit ${{PIPESTATUS[0]}}"], check=False, capture_output=True)
+    assert (0, b"") == (done.returncode, done.stderr)
+    assert sidelab.name in running()
+
+
+_POD_THAT_PRINTS = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  containers: [{name: main, image: any, command: [sh, -c, 'printf "EVIL"; sleep 1000']}]
+"""
+
 _NEVER_READY = """
 apiVersion: v1
 kind: Pod
@@ -269,11 +330,6 @@ def test_a_shell_needs_a_terminal(shared: CommandLine):
     done = shared.run("shell", "tool", "--lab", shared.name)
     assert done.returncode == 2
     assert "use `sidelab exec POD -- sh` for a script" in done.stderr
-
-
-def test_the_socket_of_another_users_lab_is_not_ours(shared: CommandLine):
-    """A lab's socket name has the user in it."""
-    assert wire.name_of(shared.name) == f"\0sidelab/{os.getuid()}/{shared.name}"
 
 
 def test_up_reads_a_manifest_from_standard_input(sidelab: CommandLine):

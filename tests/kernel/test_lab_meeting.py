@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
 from command_line import CommandLine
@@ -10,6 +13,17 @@ pytestmark = [
     pytest.mark.kernel,
     pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed"),
 ]
+_SQUATTER = """
+import socket, sys
+prefix = f"\\0sidelab/{sys.argv[1]}/"
+names = [name + tail for name in sys.argv[2:] for tail in ("", "/" + "0" * 16)] + ["x\\x1b[31m/" + "0" * 16]
+names += [f"{sys.argv[2]}/{number:016x}" for number in range(1, 500)]
+held = []
+for name in names:
+    held.append(socket.socket(socket.AF_UNIX)); held[-1].bind(prefix + name); held[-1].listen(0)
+print("bound", flush=True)
+sys.stdin.read()
+"""
 _ROOT_ONLY = pytest.mark.skipif(bool(os.getuid()), reason="only root makes namespaces without a user namespace")
 
 
@@ -54,3 +68,28 @@ def test_an_ordinary_user_in_another_network_namespace_is_refused_with_the_cure(
     assert "can't be reached from this network namespace" in rootless.run("status", rootless.name).stderr
     rootless.prefix = prefix
     assert rootless.run("down", rootless.name).returncode == 0
+
+
+@pytest.fixture
+def squatter(sidelab: CommandLine) -> Iterator[None]:
+    """Have another user bind names of the lab that is to be started, of one before it and of hundreds more."""
+    python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable  # one that another user may run
+    command = [python, "-c", _SQUATTER, str(os.getuid()), sidelab.name, "aaa"]
+    with subprocess.Popen(
+        command, user=65534, group=65534, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "bound\n"
+        yield
+        process.communicate()
+
+
+@_ROOT_ONLY
+def test_names_that_another_user_has_bound_are_nobodys_labs(sidelab: CommandLine, squatter: None):
+    """The lab starts under its name, is shown and ended by it, and no other is listed."""
+    assert (0, "") == ((up := sidelab.up()).returncode, up.stderr)
+    assert sidelab.state()["name"] == sidelab.name
+    listed = sidelab.run("list").stdout
+    assert (True, False, False) == (sidelab.name in listed, "aaa" in listed, "\x1b" in listed)
+    assert (0, "") == ((down := sidelab.run("down", sidelab.name)).returncode, down.stderr)
+    assert "no lab named 'aaa' is running" in sidelab.run("down", "aaa").stderr

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from lab.errors import InputError
+from lab.escapes import uncommanding, visible
 from lab.manifest import (
     GRPC,
     Capabilities,
@@ -194,10 +195,14 @@ def test_a_damaged_file_decodes_or_gets_one_message(data: st.DataObject) -> None
 @example("\u2028")
 @example(-0.0)
 @example(1e22)
+@example("a\u202eb\x9b\n::error::c\n ##[d]")
+@example("\n  ::error::" + "a " * 1000 + " ::error::b")
 def test_plain_values_survive_yaml(value: Any) -> None:
-    """What is written is read as the same value, of the same type."""
-    ((_, _, read),) = read_documents("f", write_documents([{"a": value, "b": [value]}]))
-    assert repr(read) == repr({"a": value, "b": [value]})
+    """What is written is read as the same value, of the same type, escaped for a terminal or not."""
+    text = write_documents([{"a": value, "b": [value]}])
+    for shown in (text, uncommanding(visible(text))):
+        ((_, _, read),) = read_documents("f", shown)
+        assert repr(read) == repr({"a": value, "b": [value]})
 
 
 names = st.from_regex(r"\A[a-z]([-a-z0-9]{0,5}[a-z0-9])?\Z")

@@ -137,17 +137,3 @@ def test_a_length_out_of_bounds_is_refused_before_anything_is_read(size: int):
         ours.send(struct.pack("=I", size))
         with pytest.raises(wire.MalformedError, match=f"of {size} bytes"):
             wire.receive(theirs)
-
-
-def test_labs_are_listed_by_user():
-    """/proc/net/unix shows abstract names with an @; each lab once, sorted, and those of that user alone."""
-    text = (
-        "Num       RefCount Protocol Flags    Type St Inode Path\n"
-        "0000000000000000: 00000002 00000000 00010000 0001 01 10 @sidelab/0/two\n"
-        "0000000000000000: 00000003 00000000 00000000 0001 03 11 @sidelab/0/two\n"
-        "0000000000000000: 00000002 00000000 00010000 0001 01 12 @sidelab/0/one\n"
-        "0000000000000000: 00000002 00000000 00010000 0001 01 13 @sidelab/1000/other\n"
-        "0000000000000000: 00000002 00000000 00010000 0001 01 14 /run/dbus/system_bus_socket\n"
-        "0000000000000000: 00000002 00000000 00000000 0001 01 15\n"
-    )
-    assert (["one", "two"], ["other"], []) == tuple(wire.labs_listed(text, uid) for uid in (0, 1000, 1))
