@@ -84,7 +84,7 @@ def serve(descriptor: int, preload: tuple[str, ...]) -> None:
                     wakeup.close()
                     waker.close()
                     _child(request, descriptors, requests)
-                children[pid] = request["id"], bool(request["log"])
+                children[pid] = request["id"], request["log"]
                 requests.send(marshal.dumps((request["id"], "started", pid)))
             for fd in descriptors:
                 os.close(fd)
@@ -154,12 +154,11 @@ def end_with(call: Callable[[], None]) -> NoReturn:
 
 
 def _enter(request: dict[str, Any], descriptors: list[int]) -> None:
-    """Take the descriptors in their order: network namespace, [mount namespace], [standard input, output, error]."""
+    """Take the descriptors in their order: network namespace, [mount namespace], log or standard three."""
     os.setsid()
     if request["log"]:
-        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         null = os.open(os.devnull, os.O_RDONLY)
-        standard = [null, log, log]
+        standard = [null, descriptors[-1], descriptors[-1]]
     else:
         standard = descriptors[-3:]
     syscalls.setns(descriptors[0], syscalls.CLONE_NEWNET)

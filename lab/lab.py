@@ -8,16 +8,15 @@ import errno
 import json
 import os
 import re
-import select
-import signal
 import socket
 import struct
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from lab import errors, identity, meeting, privileges, sandbox, wire
+from lab import errors, identity, logfile, meeting, privileges, sandbox, wire
 from lab.errors import InputError, PodError
 
 if TYPE_CHECKING:
@@ -29,7 +28,8 @@ Progress = Callable[[int, int], None]
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?")
 _READY_TIMEOUT_S = 60.0
-_GONE_TIMEOUT_S = 60.0
+_ANSWER_TIMEOUT_S = 15.0  # for whatever is asked, but for how long a program runs
+_LOOK_AGAIN_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,37 @@ class Lab:
     """A running lab: a connection to its supervisor, whose process id here is `pid`."""
 
     def __init__(self, name: str) -> None:
-        """Connect; raises `InputError` when no lab of this user has that name."""
+        """Connect; raises `InputError` when no lab of this user has that name, `PodError` when it does not answer."""
         self.name = name
         self._link = meeting.open_socket()
+        self._link.settimeout(_ANSWER_TIMEOUT_S)
         try:
-            self._link.connect(wire.name_of(name))
-        except ConnectionRefusedError:
+            self._connect()
+        except BaseException:
             self._link.close()
-            raise _not_found(name) from None
+            raise
         credentials = self._link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         self.pid, uid, _ = struct.unpack("=iII", credentials)
         if uid != os.getuid():
             self._link.close()
             raise InputError(f"the socket of lab {name!r} is held by another user (uid {uid})")
+
+    def _connect(self) -> None:
+        deadline_s = time.monotonic() + _ANSWER_TIMEOUT_S
+        while True:
+            try:
+                self._link.connect(wire.name_of(self.name))
+            except ConnectionRefusedError:
+                raise _not_found(self.name) from None
+            except BlockingIOError:  # so many wait to be accepted
+                if time.monotonic() > deadline_s:
+                    raise PodError(
+                        f"lab {self.name!r} does not answer: its supervisor is stopped or overloaded, and many "
+                        "commands wait for it already"
+                    ) from None
+                time.sleep(_LOOK_AGAIN_S)
+            else:
+                return
 
     def __enter__(self) -> Self:
         return self
@@ -79,6 +97,11 @@ class Lab:
             yield
         except ConnectionError:
             raise PodError(f"lab {self.name!r} ended: its supervisor (pid {self.pid}) hung up") from None
+        except TimeoutError:
+            raise PodError(
+                f"lab {self.name!r} does not answer within {_ANSWER_TIMEOUT_S:g} s: its supervisor (pid {self.pid}) is "
+                f"stopped or overloaded: `sidelab down {self.name}` ends it in any case"
+            ) from None
 
     def _hear(self) -> tuple[dict[str, Any], list[int]]:
         with self._while_it_lives():
@@ -161,9 +184,13 @@ class Lab:
             env=dict(env or {}),
             terminal=terminal,
         )
-        if meanwhile is not None:
-            meanwhile(self._link)
-        return int(self._hear()[0]["exited"])
+        self._link.settimeout(None)  # it takes as long as it takes
+        try:
+            if meanwhile is not None:
+                meanwhile(self._link)
+            return int(self._hear()[0]["exited"])
+        finally:
+            self._link.settimeout(_ANSWER_TIMEOUT_S)
 
     def apply(self, manifest: "Manifest", live: Collection[str], *, prune: bool = False) -> list[tuple[str, str]]:
         """Change what runs to what `manifest`, already injected, says of the objects that it mentions.
@@ -191,25 +218,21 @@ class Lab:
         )
         return [(name, outcome) for name, outcome in answer[0]["outcomes"]]
 
-    def stop(self) -> None:
-        """End the lab; returns when its last process is gone. Raises `PodError` if it will not end."""
-        if not self.pid:
-            raise InputError(
-                f"lab {self.name!r} runs in another pid namespace, such as another container's: end it from there"
-            )
+    def asked_to_stop(self) -> bool:
+        """Ask the supervisor to end; tell whether it does, or has begun to already: false where it does not answer."""
         try:
-            pidfd = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return
-        try:
-            self._ask("stop")  # an answer proves that the pid was still the supervisor's when it was opened
-            if not select.select([pidfd], [], [], _GONE_TIMEOUT_S)[0]:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                if not select.select([pidfd], [], [], _GONE_TIMEOUT_S)[0]:
-                    raise PodError(f"lab {self.name!r}: its supervisor (pid {self.pid}) does not end, even killed")
-        finally:
-            os.close(pidfd)
-        self.close()
+            wire.send(self._link, {"verb": "stop"})
+            wire.receive(self._link)
+        except TimeoutError:
+            return False
+        except OSError:  # it hung up: somebody else has asked it before
+            return True
+        return True
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the supervisor's end of the connection is closed; while it is not, `pid` is the supervisor's."""
+        return wire.hung_up(self._link)
 
 
 def running() -> list[str]:
@@ -217,10 +240,18 @@ def running() -> list[str]:
     return wire.labs_listed(meeting.sockets_listed(), os.getuid())
 
 
+class NotAnsweringError(InputError):
+    """The lab called `lab` is there, and nobody accepts connections to it: it is just starting, or just ending."""
+
+    def __init__(self, lab: str) -> None:
+        super().__init__(f"lab {lab!r} does not answer: it is still starting, or ends just now: try again")
+        self.lab = lab
+
+
 def _not_found(name: str) -> InputError:
     names = running()
     if name in names and meeting.reachable():
-        return InputError(f"lab {name!r} does not answer: it is still starting, or ends just now: try again")
+        return NotAnsweringError(name)
     if name in names:
         return InputError(
             f"lab {name!r} can't be reached from this network namespace: leave it (`ip netns exec`, `unshare -n`), or "
@@ -251,13 +282,17 @@ def background(
     *,
     timeout_s: float = _READY_TIMEOUT_S,
     progress: Progress | None = None,
+    log_bytes: int | None = None,
 ) -> Lab:
     """Start a lab that outlives this process, and return when every pod is ready.
+
+    `log_bytes` is what is kept of each container's log: 10 MiB, or less where that is too much for this machine's
+    memory.
 
     Raises `InputError` for a name in use and for a program that its container can't run, `MachineError` where no
     sandbox can be made, `PodError` when a pod fails; then nothing is left.
     """
-    with _started(blueprint, name, timeout_s, progress, cpus=None, background=True) as box:
+    with _started(blueprint, name, timeout_s, progress, cpus=None, background=True, log_bytes=log_bytes) as box:
         box.tell(b"detach")
         box.release()
     try:
@@ -299,11 +334,13 @@ def _started(
     *,
     cpus: Collection[int] | None,
     background: bool,
+    log_bytes: int | None = None,
 ) -> Iterator[sandbox.Sandbox]:
     from lab.needs import require  # noqa: PLC0415  # who only looks at a lab starts none
 
     view = require(blueprint)
     _check_capabilities(blueprint)
+    kept = logfile.bound_bytes(log_bytes, sum(len(pod.init) + len(pod.containers) for pod in blueprint.pods))
     if background:
         meeting.refuse_unreachable()
     listener = _claim(name)
@@ -311,7 +348,7 @@ def _started(
     def supervise(inside: sandbox.Inside) -> None:
         from lab.supervisor import Order, run  # noqa: PLC0415  # only the supervisor needs it
 
-        run(inside, listener, Order(name, blueprint, view, timeout_s, background, cpus))
+        run(inside, listener, Order(name, blueprint, view, timeout_s, background, cpus, kept))
 
     with listener:
         box = sandbox.start(supervise, keep=(listener.fileno(),))

@@ -40,6 +40,7 @@ def demo(given: Given) -> None:
 def _lab(*, keep: bool) -> Iterator["Lab"]:
     """Run the lab of the example for the length of the block; a kept one stays if the block succeeds."""
     from lab.blueprint import draw
+    from lab.ending import stop
     from lab.examples import example
     from lab.images import STANDIN, chosen
     from lab.lab import background, foreground
@@ -56,7 +57,7 @@ def _lab(*, keep: bool) -> Iterator["Lab"]:
         try:
             yield lab
         except BaseException:
-            lab.stop()
+            stop(lab)
             raise
 
 

@@ -94,9 +94,26 @@ def up(given: Given) -> None:
     for warning in warnings(manifest.expanded().pods):
         sys.stderr.write(f"warning: {warning}\n")
     with _progress() as show:
-        lab = background(blueprint, given.name, timeout_s=given.timeout, progress=show)
+        lab = background(
+            blueprint,
+            given.name,
+            timeout_s=given.timeout,
+            progress=show,
+            log_bytes=_bytes_of("--log-max", given.log_max),
+        )
     with lab:
         _print_status(lab, as_json=given.json)
+
+
+def _bytes_of(option: str, text: str | None) -> int | None:
+    """Return the bytes that a quantity of Kubernetes' stands for, such as 512Ki or 10M; None for None."""
+    if text is None:
+        return None
+    digits = text.rstrip("KMGik")
+    unit = _UNITS.get(text[len(digits) :])
+    if not digits.isascii() or not digits.isdigit() or unit is None or len(digits) > 18:
+        raise InputError(f"{option} {text!r} is not a number of bytes: write it as 512Ki, 10Mi or 1G")
+    return int(digits) * unit
 
 
 def _injected(paths: list[str], rules: str | None = None) -> "Manifest":
@@ -257,13 +274,14 @@ def apply(given: Given) -> None:
 
 def down(given: Given) -> None:
     """End a lab; returns when its last process is gone."""
-    from lab.lab import find, running
+    from lab.ending import end
+    from lab.lab import running
 
     which = _which(given)
     if given.all and which is not None:
         raise InputError("give either a lab's name or --all, not both")
     for name in running() if given.all else [which]:
-        find(name, choose="`sidelab down {}`, or end all of them with --all").stop()
+        end(name, choose="`sidelab down {}`, or end all of them with --all", seen=given.all)
 
 
 def inject(given: Given) -> None:
@@ -273,6 +291,7 @@ def inject(given: Given) -> None:
     sys.stdout.write(encode(_injected(given.manifests)))
 
 
+_UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 _MANIFESTS = Argument("manifests", nargs="+", metavar="MANIFEST", help="YAML files; - is standard input")
 _CONTAINER = Argument("--container", "-c", metavar="NAME", help="which container (default: the first)")
 _RULES = Argument(
@@ -309,6 +328,11 @@ VERBS = (
             ),
             _RULES,
             IMAGES,
+            Argument(
+                "--log-max",
+                metavar="SIZE",
+                help="how much of each container's log is kept: of a longer one the oldest part goes (default: 10Mi)",
+            ),
             JSON,
         ),
     ),
