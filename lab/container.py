@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lab.blueprint import Check, ContainerPlan, ProbePlan, Process
 from lab.errors import PodError
+from lab.exhausted import cannot_fork
 from lab.host import Host, Owner
 from lab.incidents import FAILURES, reason_of
 from lab.probes import Attempt, Finish, Outcome, Prober, begin
@@ -163,6 +164,10 @@ class LiveContainer:
                 self._serving()
         elif what == "failed":
             self.reason = str(value)
+        elif what == "unforked":
+            refusal = cannot_fork(str(value))
+            self._host.incidents.survived(f"{self._name} can't be started", refusal)
+            self.reason = str(refusal)
         elif what == "exited":
             self._exited(int(value))
 

@@ -19,7 +19,7 @@ import msgspec
 from lab import errors, wire
 from lab.blueprint import Process
 from lab.errors import InputError, PodError, SidelabError
-from lab.exhausted import as_refusal
+from lab.exhausted import as_refusal, cannot_fork
 from lab.incidents import reason_of
 from lab.manifest import Manifest, Namespace, Pod, Service, ServiceAccount, encode
 from lab.runtime import LiveContainer, LivePod
@@ -323,14 +323,18 @@ class _Connection:
         env = (*run.env, *request.env.items())
         process = Process(run.program.runs(tuple(request.argv)), run.uid, run.gid, env, run.capabilities, run.cwd)
         failure: list[str] = []
+        unforked: list[str] = []
 
         def heard(what: str, value: int | str) -> None:
             if what == "failed":
                 failure.append(str(value))
+            elif what == "unforked":
+                unforked.append(str(value))
             elif what == "exited":
                 self._running.discard(handle)
                 if not self._closed:
-                    self._send({"exited": os.waitstatus_to_exitcode(int(value)), "failure": failure})
+                    ended = {"exited": os.waitstatus_to_exitcode(int(value)), "failure": failure}
+                    self._send(errors.report(cannot_fork(unforked[0])) if unforked else ended)
                     self._wait()
 
         handle = self._supervisor.host.spawn(pod.plan, process, heard, output=standard, terminal=request.terminal)

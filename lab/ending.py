@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab import meeting, wire
 from lab.errors import InputError, PodError
-from lab.lab import Lab, NotAnsweringError, find
+from lab.lab import Lab, NotAnsweringError, OverloadedError, find, running
 
 _LOOK_AGAIN_S = 0.02
 _STARTING_TIMEOUT_S = 10.0
@@ -26,6 +26,7 @@ def end(name: str | None, choose: str = "--lab {}", *, seen: bool = False) -> No
     `PodError` if it will not end.
     """
     deadline_s = time.monotonic() + _STARTING_TIMEOUT_S
+    seen = seen or name in running()
     while True:
         try:
             stop(find(name, choose))
@@ -34,6 +35,10 @@ def end(name: str | None, choose: str = "--lab {}", *, seen: bool = False) -> No
             if time.monotonic() > deadline_s and not _kill_holders(error.lab):
                 raise
             time.sleep(_LOOK_AGAIN_S)
+        except OverloadedError:  # it has not accepted any for a quarter of a minute
+            if name is None or not _kill_holders(name):
+                raise
+            return
         except InputError:
             if not seen:
                 raise

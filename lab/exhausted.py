@@ -2,6 +2,8 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from lab.errors import MachineError, SidelabError
 
@@ -36,12 +38,19 @@ def as_refusal(error: Exception) -> SidelabError | None:
 
 def fork() -> int:
     """Fork as `os.fork` does. Raises `MachineError` where no process can be had."""
-    try:
+    with forking():
         return os.fork()
-    except OSError as error:
-        raise cannot_fork(error) from error
 
 
-def cannot_fork(error: OSError) -> MachineError:
-    """Return what fork(2) or posix_spawn(3) refused, with the cure."""
-    return MachineError(_FORK_CURE.format(error.strerror))
+@contextmanager
+def forking() -> Iterator[None]:
+    """Have what the kernel says to a fork within the block, such as one of `subprocess`, be a `MachineError`."""
+    try:
+        yield
+    except BlockingIOError as error:
+        raise cannot_fork(error.strerror or str(error)) from error
+
+
+def cannot_fork(reason: str) -> MachineError:
+    """Return the kernel's refusal of a process, with the cure."""
+    return MachineError(_FORK_CURE.format(reason))

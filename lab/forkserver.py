@@ -6,6 +6,7 @@ imports next to nothing beyond the standard library's lightest modules, and neve
 Requests and events are one datagram each on one socket; both ends are the same interpreter, so `marshal` is the format
 (and `json` would bring `re` along). A request is a dictionary as made by `lab.spawner`; events are tuples:
 (id, "started", pid) · (id, "ready") · (id, "failed", reason) · (id, "exited", wait status); and once (0, "serving").
+Where no process can be had: (id, "unforked", the kernel's reason), and then "exited" alone.
 """
 
 import errno
@@ -77,7 +78,7 @@ def serve(descriptor: int, preload: tuple[str, ...]) -> None:
             try:
                 pid = os.fork()
             except OSError as error:  # the machine's or the user's limit of processes
-                requests.send(marshal.dumps((request["id"], "failed", f"no process can be forked: {error.strerror}")))
+                requests.send(marshal.dumps((request["id"], "unforked", error.strerror)))
                 requests.send(marshal.dumps((request["id"], "exited", 126 << 8)))
             else:
                 if pid == 0:

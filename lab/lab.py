@@ -29,6 +29,7 @@ Progress = Callable[[int, int], None]
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?")
 _READY_TIMEOUT_S = 60.0
 _ANSWER_TIMEOUT_S = 15.0  # for whatever is asked, but for how long a program runs
+_STOP_TIMEOUT_S = 5.0
 _LOOK_AGAIN_S = 0.02
 
 
@@ -68,7 +69,7 @@ class Lab:
                 raise _not_found(self.name) from None
             except BlockingIOError:  # so many wait to be accepted
                 if time.monotonic() > deadline_s:
-                    raise PodError(
+                    raise OverloadedError(
                         f"lab {self.name!r} does not answer: its supervisor is stopped or overloaded, and many "
                         "commands wait for it already"
                     ) from None
@@ -220,6 +221,7 @@ class Lab:
 
     def asked_to_stop(self) -> bool:
         """Ask the supervisor to end; tell whether it does, or has begun to already: false where it does not answer."""
+        self._link.settimeout(_STOP_TIMEOUT_S)
         try:
             wire.send(self._link, {"verb": "stop"})
             wire.receive(self._link)
@@ -238,6 +240,10 @@ class Lab:
 def running() -> list[str]:
     """Return the names of this user's labs that are up or starting."""
     return wire.labs_listed(meeting.sockets_listed(), os.getuid())
+
+
+class OverloadedError(PodError):
+    """So many connections wait for the supervisor to accept them that no more can."""
 
 
 class NotAnsweringError(InputError):

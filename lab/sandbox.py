@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from lab import errors, identity, privileges, syscalls
 from lab.errors import MachineError, PodError
-from lab.exhausted import as_refusal, fork
+from lab.exhausted import as_refusal, fork, forking
 from lab.steps import reached
 from lab.wire import hung_up
 
@@ -158,9 +158,10 @@ def _map_ids(sandbox: Sandbox, who: identity.Subordinate) -> None:
     sandbox.hear()
     for tool, own, extra in (("newuidmap", who.uid, who.uids), ("newgidmap", who.gid, who.gids)):
         numbers = (sandbox.keeper, 0, own, 1, 1, extra.start, identity.IDS_NEEDED)
-        done = subprocess.run(
-            [tool, *map(str, numbers)], capture_output=True, encoding="utf-8", errors="replace", check=False
-        )
+        with forking():
+            done = subprocess.run(
+                [tool, *map(str, numbers)], capture_output=True, encoding="utf-8", errors="replace", check=False
+            )
         if done.returncode:
             raise MachineError(
                 f"{tool} refused the map: {done.stderr.strip()}: is {tool} set-uid root, and the range in "

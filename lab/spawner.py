@@ -118,7 +118,8 @@ class Spawner:
         """Start `process` in `place`; `output` is the descriptor of its log, or its standard three.
 
         `absent` is added to the reason where its program is not found: why a pod may not be shown it.
-        `on_event` hears ("started", pid), ("ready", 0), ("failed", reason) and last ("exited", wait status).
+        `on_event` is called with ("started", pid), ("ready", 0), ("failed", reason) and last ("exited", wait status);
+        with ("unforked", reason) before that where no process could be had.
         Raises `OSError` where a descriptor is missing for it; then nothing is heard.
         """
         program = process.program

@@ -20,6 +20,7 @@ _LIMIT_BYTES = 16 << 20
 _PART_BYTES = 1 << 16
 _READS = 2  # at a time: the length, and a part of what follows
 _PREFIX = "sidelab"
+_LISTENS = "00010000"  # __SO_ACCEPTCON of linux/net.h, as /proc/net/unix has its flags
 
 
 class MalformedError(PodError):
@@ -46,9 +47,13 @@ def labs_listed(proc_net_unix: str, uid: int) -> list[str]:
 
 
 def inode_listed(proc_net_unix: str, lab: str) -> str:
-    """Return the inode of the socket of this user's lab that the text of /proc/net/unix shows; "" where it is not."""
+    """Return the inode of the socket of this user's lab that the text of /proc/net/unix shows; "" where it is not.
+
+    That is the one that listens, where there is one: connections to it have its name, too.
+    """
     shown = "@" + name_of(lab)[1:]
-    return next((words[6] for line in proc_net_unix.splitlines() if (words := line.split())[-1:] == [shown]), "")
+    found = [words for line in proc_net_unix.splitlines() if (words := line.split())[-1:] == [shown]]
+    return max(((words[3] == _LISTENS, words[6]) for words in found), default=(False, ""))[1]
 
 
 def send(link: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from lab.cluster.addresses import DNS_IPV4, DNS_IPV6
-from lab.exhausted import cannot_fork
+from lab.exhausted import forking
 from lab.incidents import FAILURES, Incidents
 from lab.loop import Loop
 from lab.steps import reached
@@ -65,9 +65,8 @@ class NameServer:
         for fd in fds:
             os.set_inheritable(fd, True)
         try:
-            pid = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", "-c", source], {"LANG": "C.UTF-8"})
-        except OSError as error:
-            raise cannot_fork(error) from error
+            with forking():
+                pid = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", "-c", source], {"LANG": "C.UTF-8"})
         finally:
             for fd in fds:
                 os.set_inheritable(fd, False)
