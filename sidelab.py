@@ -127,10 +127,21 @@ def _run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt as stop:
         sys.stderr.write(f"sidelab: {stop}\n" if str(stop) else "")
         return getattr(stop, "exit_status", 130)
-    except Exception:  # noqa: BLE001  # a bug: whatever it is, its status is not that of a failed check
-        traceback.print_exc()
-        return 70
+    except Exception as error:  # noqa: BLE001  # whatever it is, its status is not that of a failed check
+        return _unforeseen(error)
     return 0
+
+
+def _unforeseen(error: Exception) -> int:
+    """Tell what no verb has dealt with: what the machine has run out of, with its cure; anything else is a bug."""
+    from lab.exhausted import as_refusal  # noqa: PLC0415  # most runs need none
+
+    refusal = as_refusal(error)
+    if refusal is None:
+        traceback.print_exception(error)
+        return 70
+    sys.stderr.write(f"sidelab: {refusal}\n")
+    return refusal.exit_status
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import syscalls, wire
 from lab.errors import PodError
+from lab.exhausted import forking
 
 if TYPE_CHECKING:
     from lab.lab import Key, Lab
@@ -34,13 +35,14 @@ def started(module: str, lab: "Lab", pods: "Sequence[Key]", order: Mapping[str, 
     descriptors = (namespaces.user, *namespaces.network)
     ours, theirs = socket.socketpair()
     with ours:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            cwd=_CHECKOUT,
-            process_group=0,  # a terminal's Ctrl-C is for us; this one ends with its socket
-        )
+        with forking():
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                cwd=_CHECKOUT,
+                process_group=0,  # a terminal's Ctrl-C is for us; this one ends with its socket
+            )
         theirs.close()
         try:
             wire.send(ours, dict(order), descriptors)

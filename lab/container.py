@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 from lab.apart import is_deaf
 from lab.blueprint import Check, ContainerPlan, ProbePlan, Process
 from lab.errors import PodError
+from lab.exhausted import cannot_fork
 from lab.host import Host, Owner, is_stranger
+from lab.incidents import FAILURES, reason_of
 from lab.probes import Attempt, Finish, Outcome, Prober, begin
 from lab.program import Standin
 
 if TYPE_CHECKING:
+    from lab.logfile import LogFile
     from lab.spawner import Handle
     from lab.timers import Timer
 
@@ -24,6 +27,7 @@ START_DEADLINE_S = 10.0  # for a stand-in to say that it serves
 _BACKOFF_S, _BACKOFF_MAX_S, _BACKOFF_RESET_S = 10.0, 300.0, 600.0  # the kubelet's CrashLoopBackOff
 _LEAST_GRACE_S = 2.0  # what the kubelet leaves between SIGTERM and SIGKILL after a preStop hook that took all of it
 _LOG_TAIL_BYTES = 2000
+_START_ERROR = 128  # the exit status that the kubelet shows for a container that could not be started
 
 
 class LiveContainer:
@@ -44,7 +48,6 @@ class LiveContainer:
         self.exit_status: int | None = None
         self.last_exit_status: int | None = None
         self.last_reason = ""
-        self.log = host.logs / pod.plan.key[0] / pod.plan.key[1] / f"{plan.name}.log"
         self._host = host
         self._pod = pod
         self._handle: Handle | None = None
@@ -57,6 +60,11 @@ class LiveContainer:
         self._kill_timer: Timer | None = None
         self._started_at = 0.0
         self._backoff_s = 0.0
+
+    @property
+    def log(self) -> "LogFile":
+        """What it writes; raises `OSError` where it does not exist yet and none can be made."""
+        return self._host.logs.of((*self._pod.plan.key, self.plan.name))
 
     @property
     def pid(self) -> int:
@@ -87,9 +95,19 @@ class LiveContainer:
         """Spawn the process."""
         self.state, self.reason, self.exit_status = "running", "", None
         self._started_at = time.monotonic()
-        self._handle = self._host.spawn(self._pod.plan, self._process, self._heard, output=str(self.log))
+        try:
+            self._handle = self._host.spawn(self._pod.plan, self._process, self._heard, output=self.log.descriptor)
+        except FAILURES as error:
+            self._host.incidents.survived(f"{self._name} can't be started", error)
+            self.reason = f"it can't be started: {reason_of(error)}"
+            self._exited(_START_ERROR << 8)
+            return
         if self.is_standin:
             self._timer = self._host.loop.after(START_DEADLINE_S, self._late)
+
+    @property
+    def _name(self) -> str:
+        return f"pod {'/'.join(self._pod.plan.key)}: container {self.plan.name}"
 
     @property
     def _process(self) -> Process:
@@ -155,6 +173,10 @@ class LiveContainer:
                 self._serving()
         elif what == "failed":
             self.reason = str(value)
+        elif what == "unforked":
+            refusal = cannot_fork(str(value))
+            self._host.incidents.survived(f"{self._name} can't be started", refusal)
+            self.reason = str(refusal)
         elif what == "exited":
             self._exited(int(value))
 
@@ -177,8 +199,8 @@ class LiveContainer:
     def _begin_hook(self, check: Check, finish: Finish) -> None:
         try:
             self._hook = begin(self._host.loop, check, self._execute, finish, any_answer=True)
-        except OSError as error:
-            finish(Outcome(passed=False, reason=error.strerror or str(error)))
+        except FAILURES as error:
+            finish(Outcome(passed=False, reason=reason_of(error)))
 
     def _end_hook(self) -> None:
         if self._kill_timer is not None:
@@ -262,7 +284,7 @@ class LiveContainer:
             if what == "exited":
                 done(os.waitstatus_to_exitcode(int(value)))
 
-        handle = self._host.spawn(self._pod.plan, process, heard, self.beside, output=str(self.log))
+        handle = self._host.spawn(self._pod.plan, process, heard, self.beside, output=self.log.descriptor)
         return lambda: handle.signal(signal.SIGKILL)
 
     def _set_ready(self, *, ready: bool) -> None:
@@ -302,7 +324,7 @@ class LiveContainer:
     def log_tail(self) -> str:
         """Return the last lines that the container wrote."""
         try:
-            data = self.log.read_bytes()
-        except FileNotFoundError:
-            return ""
-        return data[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
+            data = self.log.tail(_LOG_TAIL_BYTES)
+        except OSError:
+            return ""  # it was never started, because no log could be made for it
+        return data.decode(errors="replace").strip()

@@ -4,12 +4,13 @@ What needs the kernel's view of a pod (its rules, its sockets) is not done here:
 handed to whoever asked, who then talks to the kernel himself.
 """
 
+import errno
 import os
 import selectors
 import signal
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ import msgspec
 from lab import errors, wire
 from lab.blueprint import Process
 from lab.errors import InputError, PodError, SidelabError
+from lab.exhausted import as_refusal, cannot_fork
+from lab.incidents import reason_of
 from lab.manifest import Manifest, Namespace, Pod, Service, ServiceAccount, encode
 from lab.runtime import LiveContainer, LivePod
 from lab.status import status
@@ -29,30 +32,67 @@ if TYPE_CHECKING:
 _HANGUP_GRACE_S = 1.0
 _DEFAULT = "kubectl.kubernetes.io/default-container"  # which container is meant where none is named, as kubectl has it
 _MOST_NAMESPACES = 200  # what one message carries (SCM_MAX_FD)
+_MOST_CONNECTIONS = 512
+_ACCEPT_AGAIN_S = 0.25
+
+CONNECTIONS_INCLUDED = 24
+"""How many connections there is room for among the files that every supervisor needs."""
 
 
 class Server:
-    """Accepts connections of this lab's user and serves their requests, one at a time per connection."""
+    """Accepts connections of this lab's user and serves their requests, one at a time per connection.
 
-    def __init__(self, supervisor: "Supervisor", listener: socket.socket) -> None:
+    There are never more than `most` connections: for a new one the one that has been silent for longest is closed,
+    which has no program running, and rather one that has never asked for anything.
+    """
+
+    def __init__(self, supervisor: "Supervisor", listener: socket.socket, most: int) -> None:
         self._supervisor = supervisor
         self._listener = listener
+        self._most = min(most, _MOST_CONNECTIONS)
+        self._connections: dict[_Connection, None] = {}  # the one that was served last is the last
         listener.listen(64)  # here and not by the owner: the peer that clients see is then this process
         listener.setblocking(False)
-        supervisor.loop.watch(listener, self._accept)
+        self._watch()
+
+    def _watch(self) -> None:
+        self._supervisor.loop.watch(self._listener, self._accept)
 
     def _accept(self) -> None:
         try:
             link, _ = self._listener.accept()
-        except OSError:
-            return  # the peer went away meanwhile, or no descriptor is left for it
+        except (BlockingIOError, ConnectionError):
+            return  # the peer went away meanwhile
+        except OSError as error:  # it goes on waiting, and the listener is ready all the time
+            self._supervisor.incidents.note(f"a command could not be answered at once: {reason_of(error)}")
+            self._supervisor.loop.forget(self._listener)
+            self._supervisor.loop.after(_ACCEPT_AGAIN_S, self._watch)
+            return
         credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         _, uid, _ = struct.unpack("=iII", credentials)
-        if uid != os.getuid():
+        if uid != os.getuid() or not self._has_room():
             link.close()
             return
         link.setblocking(False)
-        _Connection(self._supervisor, link)
+        self._connections[_Connection(self._supervisor, link, self._served, self._closed)] = None
+
+    def _has_room(self) -> bool:
+        """Make room for one more connection where there is none; returns whether there is some."""
+        if len(self._connections) < self._most:
+            return True
+        idle = [each for each in self._connections if not each.busy]
+        oldest = next((each for each in idle if not each.asked), idle[0] if idle else None)
+        if oldest is not None:
+            oldest.close()
+        return oldest is not None
+
+    def _served(self, connection: "_Connection") -> None:
+        if connection in self._connections:
+            del self._connections[connection]
+            self._connections[connection] = None
+
+    def _closed(self, connection: "_Connection") -> None:
+        self._connections.pop(connection, None)
 
 
 Key = tuple[str, str]
@@ -111,9 +151,18 @@ _Answer = tuple[dict[str, Any], list[int]]
 class _Connection:
     """One peer; nothing that it sends, leaves out or does not read holds up anybody else."""
 
-    def __init__(self, supervisor: "Supervisor", link: socket.socket) -> None:
+    def __init__(
+        self,
+        supervisor: "Supervisor",
+        link: socket.socket,
+        on_request: Callable[["_Connection"], None],
+        on_close: Callable[["_Connection"], None],
+    ) -> None:
+        self.asked = False
         self._supervisor = supervisor
         self._link = link
+        self._on_request = on_request
+        self._on_close = on_close
         self._inbox = wire.Inbox(link)
         self._outbox = wire.Outbox(link)
         self._events = selectors.EVENT_READ
@@ -121,16 +170,23 @@ class _Connection:
         self._closed = False
         supervisor.loop.watch(link, self._serve)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a program runs for it."""
+        return bool(self._running)
+
     def _serve(self) -> None:
         """Send what waits to be taken; while nothing does, read the next request."""
         try:
             self._outbox.flush()
             received = None if self._outbox else self._inbox.read()
         except (OSError, wire.MalformedError):
-            self._close()  # the peer went away, or is no client of this version
+            self.close()  # the peer went away, or is no client of this version
             return
         if received is not None:
             request, descriptors = received
+            self.asked = True
+            self._on_request(self)
             try:
                 self._answer(request, descriptors)
             finally:
@@ -146,7 +202,7 @@ class _Connection:
 
     def _answer(self, request: dict[str, Any], descriptors: list[int]) -> None:
         if not request:
-            self._close()
+            self.close()
             return
         handed: list[int] = []
         try:
@@ -156,22 +212,27 @@ class _Connection:
         except msgspec.ValidationError as error:
             answer = errors.report(InputError(f"the lab's supervisor, of another version, can't read that: {error}"))
         except OSError as error:
-            answer = errors.report(PodError(f"the lab's supervisor can't do that: {error}"))
-        self._send(answer, handed)
-        for fd in handed:
-            os.close(fd)
+            refusal = as_refusal(error) or PodError(f"the lab's supervisor can't do that: {error}")
+            answer = errors.report(refusal)
+        try:
+            self._send(answer, handed)
+        finally:
+            for fd in handed:
+                os.close(fd)
 
     def _send(self, answer: dict[str, Any], handed: Sequence[int] = ()) -> None:
-        self._outbox.add(answer, handed)
         try:
+            self._outbox.add(answer, handed)
             self._outbox.flush()
         except OSError:
-            self._close()
+            self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Hang up; what runs for it is ended."""
         if self._closed:
             return
         self._closed = True
+        self._on_close(self)
         self._supervisor.loop.forget(self._link)
         self._inbox.close()
         self._outbox.close()
@@ -200,9 +261,7 @@ class _Connection:
     def _handed_out(self, request: _Log | _Socket | _Namespaces) -> list[int]:
         match request:
             case _Log():
-                log = self._container(request.pod, request.container).log
-                log.touch()
-                return [os.open(log, os.O_RDONLY | os.O_CLOEXEC)]
+                return [self._container(request.pod, request.container).log.opened()]
             case _Socket():
                 return [self._open_socket(request)]
             case _Namespaces():
@@ -232,8 +291,14 @@ class _Connection:
         """Hand out the user namespace of these pods, ours where they are in several, then their network namespaces."""
         keys = [self._pod(key).plan.key for key in request.pods]
         user = self._supervisor.spaces.user(keys)
-        own = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC) if user is None else os.dup(user)
-        return [own, *(os.dup(self._supervisor.network.descriptor(key)) for key in keys)]
+        handed = [os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC) if user is None else os.dup(user)]
+        try:
+            handed.extend(os.dup(self._supervisor.network.descriptor(key)) for key in keys)
+        except OSError:
+            for fd in handed:
+                os.close(fd)
+            raise
+        return handed
 
     def _apply(self, request: _Apply) -> list[tuple[str, str]]:
         """Change the lab as far as it can be changed alive, all of what is asked or, if any of it can't be, nothing."""
@@ -252,19 +317,25 @@ class _Connection:
         run = container.plan.run
         if not isinstance(run, Process):
             raise InputError("that container has no process of its own to run a command beside")
+        if self._inbox.lost_descriptors:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         if len(standard) != 3:
             raise InputError(f"a program needs three descriptors for its input, output and error, not {len(standard)}")
         env = (*run.env, *request.env.items())
         process = Process(run.program.runs(tuple(request.argv)), run.uid, run.gid, env, run.capabilities, run.cwd)
         failure: list[str] = []
+        unforked: list[str] = []
 
         def heard(what: str, value: int | str) -> None:
             if what == "failed":
                 failure.append(str(value))
+            elif what == "unforked":
+                unforked.append(str(value))
             elif what == "exited":
                 self._running.discard(handle)
                 if not self._closed:
-                    self._send({"exited": os.waitstatus_to_exitcode(int(value)), "failure": failure})
+                    ended = {"exited": os.waitstatus_to_exitcode(int(value)), "failure": failure}
+                    self._send(errors.report(cannot_fork(unforked[0])) if unforked else ended)
                     self._wait()
 
         host = self._supervisor.host

@@ -4,6 +4,7 @@ A message says what is wrong, where, and the cure. Anything that is not one of t
 An error crosses from one process to another as a report: `report` makes it, `raise_reported` raises it again.
 """
 
+import json
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -48,6 +49,26 @@ def report(error: BaseException) -> dict[str, Any]:
     if isinstance(error, SidelabError):
         return {"error": str(error), "exit_status": error.exit_status}
     return {"bug": "".join(traceback.format_exception(error))}
+
+
+def encoded(message: Mapping[str, Any], most_bytes: int) -> bytes:
+    """Return `message` as JSON of at most `most_bytes`; a text that is too long loses its middle, never its quotes."""
+    data = json.dumps(message).encode()
+    kept = most_bytes
+    while len(data) > most_bytes and kept:
+        kept //= 2
+        shorter = {
+            name: _shortened(value, kept) if isinstance(value, str) else value for name, value in message.items()
+        }
+        data = json.dumps(shorter).encode()
+    return data
+
+
+def _shortened(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    head, tail = text[: most // 2], text[len(text) - most // 2 :]
+    return f"{head}\n… ({len(text) - most // 2 * 2} characters are left out here) …\n{tail}"
 
 
 def raise_reported(answer: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ imports next to nothing beyond the standard library's lightest modules, and neve
 Requests and events are one datagram each on one socket; both ends are the same interpreter, so `marshal` is the format
 (and `json` would bring `re` along). A request is a dictionary as made by `lab.spawner`; events are tuples:
 (id, "started", pid) · (id, "ready") · (id, "failed", reason) · (id, "exited", wait status); and once (0, "serving").
+Where no process can be had: (id, "unforked", the kernel's reason), and then "exited" alone.
 """
 
 import errno
@@ -104,8 +105,7 @@ class _Children:
             try:
                 pid = os.fork()
             except OSError as error:  # the machine's or the user's limit of processes
-                reason = f"no process can be forked: {error.strerror}"
-                self._events.send(marshal.dumps((request["id"], "failed", reason)))
+                self._events.send(marshal.dumps((request["id"], "unforked", error.strerror)))
                 self._events.send(marshal.dumps((request["id"], "exited", 126 << 8)))
                 birth.close()
                 return
@@ -116,7 +116,7 @@ class _Children:
             self._add(pid, request, birth)
 
     def _add(self, pid: int, request: Mapping[str, Any], birth: socket.socket) -> None:
-        self._known[pid] = request["id"], bool(request["log"])
+        self._known[pid] = request["id"], request["log"]
         if request["apart"]:
             self._births[birth.fileno()] = birth, pid
             self._poll.register(birth, select.POLLIN)
@@ -233,12 +233,10 @@ def end_with(call: Callable[[], None]) -> NoReturn:
 
 
 def _take_standard(request: dict[str, Any], descriptors: list[int]) -> None:
-    """Take the standard three: the log's, or the last of `descriptors`, which are then taken away from it."""
+    """Take the standard three: the last of `descriptors`, one of them for a log, which are taken away from these."""
     os.setsid()
     if request["log"]:
-        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        if os.fstat(log).st_mode & 0o777 != _ANYBODY:
-            os.fchmod(log, _ANYBODY)
+        log = descriptors.pop()
         standard = [os.open(os.devnull, os.O_RDONLY), log, log]
     else:
         standard = [descriptors.pop() for _ in range(3)][::-1]

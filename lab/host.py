@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lab.blueprint import PodPlan, Process
+from lab.incidents import Incidents
+from lab.logfile import Logs
 from lab.loop import Loop
 from lab.program import Command, Standin
 from lab.spawner import Handle, Place, Spawner
@@ -16,15 +18,24 @@ if TYPE_CHECKING:
     from lab.container import LiveContainer
 
 
+def sees_files(program: Command | Standin) -> bool:
+    """Whether a program is shown the pod's own view of the file system: those of the host are, some stand-ins."""
+    return isinstance(program, Command) or program.files
+
+
 @dataclass(frozen=True)
 class Host:
-    """The lab: its loop, its fork servers, its namespaces, its logs, and what its pods are shown of the machine."""
+    """The lab: its loop, its fork servers, its namespaces, its logs, and what its pods are shown of the machine.
+
+    `incidents` is what it has survived.
+    """
 
     loop: Loop
     spawners: dict[tuple[str, ...], Spawner]
     inside: Callable[[tuple[str, str] | None], AbstractContextManager[None]]
     place: Callable[..., AbstractContextManager[Place]]
-    logs: Path
+    logs: Logs
+    incidents: Incidents
     covers: Sequence[Cover] = ()
 
     def spawn(
@@ -42,7 +53,7 @@ class Host:
         """
         program = process.program
         preload = program.preload if isinstance(program, Standin) else ()
-        files = isinstance(program, Command) or program.files
+        files = sees_files(program)
         absent = why_absent(Path(program.argv[0]), self.covers) if isinstance(program, Command) else ""
         with self.place(pod, files=files, stranger=is_stranger(program), beside=beside) as place:
             return self.spawners[preload].spawn(process, place, on_event, absent=absent, **how)

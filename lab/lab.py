@@ -6,7 +6,6 @@ lab = background(blueprint, "lab")                 # outlives this process; `fin
 
 import json
 import os
-import select
 import signal
 import socket
 import struct
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lab import errors, identity, meeting, names, privileges, sandbox, wire
+from lab import errors, identity, logfile, meeting, names, privileges, sandbox, wire
 from lab.errors import InputError, PodError
 
 if TYPE_CHECKING:
@@ -27,8 +26,9 @@ Key = tuple[str, str]
 Progress = Callable[[int, int], None]
 
 _READY_TIMEOUT_S = 60.0
-_GONE_TIMEOUT_S = 60.0
 _CONNECT_S = 5
+_ANSWER_TIMEOUT_S = 15.0  # for whatever is asked, but for how long a program runs
+_STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,19 @@ class Namespaces:
     network: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Options:
+    """How a lab is started beside what it runs; see `background`."""
+
+    host_ids: bool = False
+    log_bytes: int | None = None
+
+
 class Lab:
     """A running lab: a connection to its supervisor, whose process id here is `pid`."""
 
     def __init__(self, name: str) -> None:
-        """Connect; raises `InputError` when no lab of this user has that name, `PodError` when it takes nobody."""
+        """Connect; raises `InputError` when no lab of this user has that name, `PodError` when it does not answer."""
         self.name = name
         for address in names.addresses(name):
             self._link = meeting.open_socket()
@@ -54,8 +62,12 @@ class Lab:
                 continue
             except BlockingIOError:
                 self._link.close()
-                raise PodError(f"lab {name!r} has taken no connection for {_CONNECT_S} s: is it stopped?") from None
+                raise OverloadedError(
+                    f"lab {name!r} has taken no connection for {_CONNECT_S} s: its supervisor is stopped or "
+                    f"overloaded: `sidelab down {name}` ends it in any case"
+                ) from None
             if uid == os.getuid():
+                self._link.settimeout(_ANSWER_TIMEOUT_S)
                 return
             self._link.close()
         raise _not_found(name)
@@ -81,6 +93,11 @@ class Lab:
             yield
         except ConnectionError:
             raise PodError(f"lab {self.name!r} ended: its supervisor (pid {self.pid}) hung up") from None
+        except TimeoutError:
+            raise PodError(
+                f"lab {self.name!r} does not answer within {_ANSWER_TIMEOUT_S:g} s: its supervisor (pid {self.pid}) is "
+                f"stopped or overloaded: `sidelab down {self.name}` ends it in any case"
+            ) from None
 
     def _hear(self) -> tuple[dict[str, Any], list[int]]:
         with self._while_it_lives():
@@ -163,9 +180,13 @@ class Lab:
             env=dict(env or {}),
             terminal=terminal,
         )
-        if meanwhile is not None:
-            meanwhile(self._link)
-        return int(self._hear()[0]["exited"])
+        self._link.settimeout(None)  # it takes as long as it takes
+        try:
+            if meanwhile is not None:
+                meanwhile(self._link)
+            return int(self._hear()[0]["exited"])
+        finally:
+            self._link.settimeout(_ANSWER_TIMEOUT_S)
 
     def apply(self, manifest: "Manifest", live: Collection[str], *, prune: bool = False) -> list[tuple[str, str]]:
         """Change what runs to what `manifest`, already injected, says of the objects that it mentions.
@@ -193,25 +214,22 @@ class Lab:
         )
         return [(name, outcome) for name, outcome in answer[0]["outcomes"]]
 
-    def stop(self) -> None:
-        """End the lab; returns when its last process is gone. Raises `PodError` if it will not end."""
-        if not self.pid:
-            raise InputError(
-                f"lab {self.name!r} runs in another pid namespace, such as another container's: end it from there"
-            )
+    def asked_to_stop(self) -> bool:
+        """Ask the supervisor to end; tell whether it does, or has begun to already: false where it does not answer."""
+        self._link.settimeout(_STOP_TIMEOUT_S)
         try:
-            pidfd = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return
-        try:
-            self._ask("stop")  # an answer proves that the pid was still the supervisor's when it was opened
-            if not select.select([pidfd], [], [], _GONE_TIMEOUT_S)[0]:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                if not select.select([pidfd], [], [], _GONE_TIMEOUT_S)[0]:
-                    raise PodError(f"lab {self.name!r}: its supervisor (pid {self.pid}) does not end, even killed")
-        finally:
-            os.close(pidfd)
-        self.close()
+            wire.send(self._link, {"verb": "stop"})
+            wire.receive(self._link)
+        except TimeoutError:
+            return False
+        except OSError:  # it hung up: somebody else has asked it before
+            return True
+        return True
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the supervisor's end of the connection is closed; while it is not, `pid` is the supervisor's."""
+        return wire.hung_up(self._link)
 
 
 def _connected(link: socket.socket, address: bytes) -> tuple[int, int]:
@@ -223,10 +241,22 @@ def _connected(link: socket.socket, address: bytes) -> tuple[int, int]:
     return pid, uid
 
 
+class OverloadedError(PodError):
+    """So many connections wait for the supervisor to accept them that no more can."""
+
+
+class NotAnsweringError(InputError):
+    """The lab called `lab` is there, and nobody accepts connections to it: it is just starting, or just ending."""
+
+    def __init__(self, lab: str) -> None:
+        super().__init__(f"lab {lab!r} does not answer: it is still starting, or ends just now: try again")
+        self.lab = lab
+
+
 def _not_found(name: str) -> InputError:
     labs = names.running()
     if name in labs and meeting.reachable():
-        return InputError(f"lab {name!r} does not answer: it is still starting, or ends just now: try again")
+        return NotAnsweringError(name)
     if name in labs:
         return InputError(
             f"lab {name!r} can't be reached from this network namespace: leave it (`ip netns exec`, `unshare -n`), or "
@@ -259,16 +289,21 @@ def background(
     progress: Progress | None = None,
     exposed: Sequence[Path] = (),
     host_ids: bool = False,
+    log_bytes: int | None = None,
     report: Callable[[Lab], None] = lambda _: None,
 ) -> Lab:
     """Start a lab that outlives this process, and return when every pod is ready and `report` has been called with it.
 
     What `report` raises, a signal included, ends the lab. Pods are shown what is `exposed` of the machine, beside what
     they need. With `host_ids` they have no user namespace of their own: uid 0 of a container is who starts the lab.
+    `log_bytes` is what is kept of each container's log: 10 MiB, or less where that is too much for this machine's
+    memory.
+
     Raises `InputError` for what can't be exposed, for a name in use and for a program that its container can't run,
     `MachineError` where no sandbox can be made, `PodError` when a pod fails; then nothing is left.
     """
-    with _started(blueprint, name, timeout_s, progress, exposed, cpus=None, background=True, host_ids=host_ids) as box:
+    options = Options(host_ids, log_bytes)
+    with _started(blueprint, name, timeout_s, progress, exposed, cpus=None, background=True, options=options) as box:
         try:
             lab = Lab(name)
         except InputError:
@@ -279,7 +314,9 @@ def background(
                 box.tell(b"detach")
                 box.release()
         except BaseException:  # until a moment ago it would have ended with us
-            lab.stop()
+            from lab.ending import stop  # noqa: PLC0415  # it imports this module
+
+            stop(lab)
             raise
     return lab
 
@@ -328,12 +365,13 @@ def _started(
     *,
     cpus: Collection[int] | None,
     background: bool,
-    host_ids: bool = False,
+    options: Options = Options(),
 ) -> Iterator[sandbox.Sandbox]:
     from lab.needs import require  # noqa: PLC0415  # who only looks at a lab starts none
 
     view = require(blueprint, exposed)
     _check_capabilities(blueprint)
+    kept = logfile.bound_bytes(options.log_bytes, sum(len(pod.init) + len(pod.containers) for pod in blueprint.pods))
     if background:
         meeting.refuse_unreachable()
     listener = names.claim(name)
@@ -341,7 +379,8 @@ def _started(
     def supervise(inside: sandbox.Inside) -> None:
         from lab.supervisor import Order, run  # noqa: PLC0415  # only the supervisor needs it
 
-        run(inside, listener, Order(name, blueprint, view, timeout_s, background, cpus, host_ids))
+        order = Order(name, blueprint, view, timeout_s, background, cpus, kept, options.host_ids)
+        run(inside, listener, order)
 
     with listener:
         box = sandbox.start(supervise, keep=(listener.fileno(),))

@@ -123,7 +123,7 @@ def _copy(programs: Sequence[Path]) -> None:
     """Copy programs to where everybody may run them, in memory."""
     if not programs:
         return
-    Path(_PROGRAMS).mkdir()
+    Path(_PROGRAMS).mkdir(exist_ok=True)  # from an attempt that failed
     size = sum(path.stat().st_size for path in programs) + _COPY_SLACK_BYTES * len(programs)
     mount("tmpfs", _PROGRAMS, "tmpfs", MS_NOSUID | MS_NODEV, f"mode=755,size={size}")
     for path, copy in _places(programs):
@@ -170,7 +170,7 @@ def _etc(plan: PodPlan) -> dict[str, Path]:
     if _NSSWITCH.exists():
         texts[_NSSWITCH.name] = files.nsswitch_conf(_NSSWITCH.read_text())
     directory = Path(RUN, "etc", *plan.key)
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)  # from an attempt that failed
     for name, text in texts.items():
         (directory / name).write_text(text)
         (directory / name).chmod(0o644)

@@ -56,6 +56,13 @@ def addresses(lab: str) -> list[bytes]:
     return [each.address for each in claimed(os.getuid()) if each.lab == lab]
 
 
+def inodes(lab: str) -> set[str]:
+    """Return the inodes of the control sockets of a lab, bound by anybody, as the links of /proc/PID/fd have them."""
+    prefix = f"@{_PREFIX}/{os.getuid()}/{lab}/"
+    lines = (line.split() for line in meeting.sockets_listed().splitlines())
+    return {words[6] for words in lines if words[-1].startswith(prefix)}
+
+
 def claim(name: str) -> socket.socket:
     """Return the control socket of a new lab, bound and not yet listening.
 

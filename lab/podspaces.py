@@ -113,7 +113,7 @@ def _receive(
 ) -> list[int]:
     """Return the descriptors of the next answer. Raises what the process met, `explained`, or that it has ended."""
     try:
-        data, descriptors = receive_with_descriptors(link, _ANSWER_BYTES, 2 * MOST_AT_ONCE)
+        data, descriptors, _ = receive_with_descriptors(link, _ANSWER_BYTES, 2 * MOST_AT_ONCE)
     except ConnectionResetError:
         data, descriptors = b"", []
     if not data:
@@ -202,7 +202,7 @@ def _processes() -> list[int]:
         ours.close()
         _fork_first(theirs)
     theirs.close()
-    _, descriptors = receive_with_descriptors(ours, _WORD_BYTES, 1)
+    _, descriptors, _ = receive_with_descriptors(ours, _WORD_BYTES, 1)
     os.waitpid(child, 0)
     if not descriptors:
         ours.close()

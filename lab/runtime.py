@@ -9,7 +9,9 @@ from collections.abc import Callable
 from lab.blueprint import PodPlan
 from lab.container import LiveContainer
 from lab.errors import PodError, SidelabError, kind
+from lab.exhausted import as_refusal
 from lab.host import Host
+from lab.incidents import FAILURES
 from lab.program import Hook
 from lab.steps import reached
 
@@ -49,7 +51,6 @@ class LivePod:
 
     def start(self) -> None:
         """Run the init containers, then start the containers; an init container that fails stops the pod."""
-        (self._host.logs / self.plan.key[0] / self.plan.key[1]).mkdir(parents=True)
         self._advance()
 
     def _advance(self) -> None:
@@ -65,8 +66,11 @@ class LivePod:
                 with self._host.inside(self.plan.key):
                     container.plan.run.call()
                 reached("hook-called")
-            except SidelabError as error:
-                self._fail(f"init container {container.plan.name}: {error}", type(error))
+            except FAILURES as error:
+                refusal = as_refusal(error)
+                if refusal is None:
+                    raise
+                self._fail(f"init container {container.plan.name}: {refusal}", type(refusal))
                 return
             container.state, container.exit_status = "terminated", 0
         self.phase = "Running"

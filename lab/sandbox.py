@@ -25,6 +25,7 @@ from typing import NoReturn
 
 from lab import errors, identity, privileges, syscalls
 from lab.errors import MachineError, PodError
+from lab.exhausted import as_refusal, fork, forking
 from lab.steps import reached
 from lab.wire import hung_up, receive_with_descriptors
 
@@ -34,7 +35,8 @@ _NAMESPACES = (
 
 RUN = "/run/sidelab"  # on the sandbox's own tmpfs
 LOG = f"{RUN}/supervisor.log"  # what the supervisor and its fork servers print
-RUN_SIZE = "256m"  # bounds what the logs of all containers may take
+RUN_SIZE = "256m"  # for the files that pods read about themselves and the cluster; logs have file systems of their own
+REPORT_BYTES = 1 << 17  # of one message on the channel; the kernel takes 200 kB at once (net.core.wmem_default)
 
 # Who may not trace a process does not see that it is there: this /proc lies below those of containers.
 _HIDING = "hidepid=2"
@@ -97,7 +99,7 @@ class Sandbox:
         Raises what they report as a failure, and `PodError` when they ended without a word.
         """
         try:
-            data, descriptors = receive_with_descriptors(self.channel, _MESSAGE_BYTES, 1)
+            data, descriptors, _ = receive_with_descriptors(self.channel, _MESSAGE_BYTES, 1)
         except ConnectionResetError:
             data, descriptors = b"", []
         if not data:
@@ -134,7 +136,12 @@ def start(main: Callable[[Inside], None], keep: tuple[int, ...] = ()) -> Sandbox
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     sys.stdout.flush()
     sys.stderr.flush()
-    keeper = os.fork()
+    try:
+        keeper = fork()
+    except MachineError:
+        ours.close()
+        theirs.close()
+        raise
     if keeper == 0:
         _run(lambda: _keep(main, theirs, who, keep), theirs)
     theirs.close()
@@ -154,9 +161,10 @@ def _map_ids(sandbox: Sandbox, who: identity.Subordinate) -> None:
     sandbox.hear()
     for tool, own, extra in (("newuidmap", who.uid, who.uids), ("newgidmap", who.gid, who.gids)):
         numbers = (sandbox.keeper, 0, own, 1, 1, extra.start, identity.IDS_NEEDED)
-        done = subprocess.run(
-            [tool, *map(str, numbers)], capture_output=True, encoding="utf-8", errors="replace", check=False
-        )
+        with forking():
+            done = subprocess.run(
+                [tool, *map(str, numbers)], capture_output=True, encoding="utf-8", errors="replace", check=False
+            )
         if done.returncode:
             raise MachineError(
                 f"{tool} refused the map: {done.stderr.strip()}: is {tool} set-uid root, and the range in "
@@ -183,7 +191,8 @@ def _run(body: Callable[[], None], owner: socket.socket) -> NoReturn:
 
 def _reported(error: BaseException, owner: socket.socket) -> bool:
     try:
-        owner.send(json.dumps(errors.report(error)).encode()[:_MESSAGE_BYTES])
+        refusal = as_refusal(error) if isinstance(error, Exception) else None
+        owner.send(errors.encoded(errors.report(refusal or error), REPORT_BYTES))
     except OSError:
         return False  # it has ended, or has closed this channel
     return True
@@ -212,7 +221,7 @@ def _keep(
         raise _refusal(error, rootless) from error
     reached("namespaces-unshared")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    supervisor = os.fork()
+    supervisor = fork()
     if supervisor == 0:
         ours.close()
         _run(lambda: _supervise(main, Inside(channel, rootless, theirs)), channel)

@@ -17,7 +17,8 @@ from itertools import count
 from pathlib import Path
 
 from lab.blueprint import Process
-from lab.errors import PodError
+from lab.errors import MachineError, PodError
+from lab.exhausted import fork
 from lab.forkserver import REQUEST_BYTES
 from lab.loop import Loop
 from lab.program import Command, Standin
@@ -29,6 +30,7 @@ _START = "import sys; sys.path[:] = {path!r}; from lab.forkserver import serve; 
 
 _PATH = [str(Path(each).absolute()) for each in sys.path]  # now, for the supervisor will leave this directory
 _LOG_TAIL = 2000
+_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,19 @@ class Spawner:
         self._preload = preload
         self._numbers = count(1)
         self._handles: dict[int, Handle] = {}
+        self._outbox: deque[tuple[bytes, list[int]]] = deque()
         self._ever_served = False
+        self.pid = 0
         self._start()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = os.fork()
+        try:
+            pid = fork()
+        except MachineError:
+            ours.close()
+            theirs.close()
+            raise
         if pid == 0:
             os.set_inheritable(theirs.fileno(), True)
             source = _START.format(path=_PATH, fd=theirs.fileno(), preload=self._preload)
@@ -111,28 +120,36 @@ class Spawner:
         self.pid = pid
         ours.setblocking(False)
         self._socket = ours
-        self._outbox: deque[tuple[bytes, list[int]]] = deque()
         self._events = selectors.EVENT_READ
         self._loop.watch(ours, self._serve)
+        self._flush()
+
+    def _start_again(self) -> None:
+        """Start another server; where the machine does not let us now, what is to be spawned waits until it does."""
+        try:
+            self._start()
+        except (OSError, MachineError):
+            self._loop.after(_AGAIN_S, self._start_again)
 
     def spawn(
         self,
         process: Process,
         place: Place,
         on_event: Callable[[str, int | str], None],
-        output: str | Sequence[int],
+        output: int | Sequence[int],
         *,
         terminal: bool = False,
         absent: str = "",
     ) -> Handle:
-        """Start `process` in `place`; its output goes to the log at the path `output`, or its standard three are given.
+        """Start `process` in `place`; `output` is the descriptor of its log, or its standard three.
 
         `absent` is added to the reason where its program is not found: why a pod may not be shown it.
-        `on_event` hears ("started", pid), ("ready", 0), ("failed", reason) and last ("exited", wait status).
+        `on_event` is called with ("started", pid), ("ready", 0), ("failed", reason) and last ("exited", wait status);
+        with ("unforked", reason) before that where no process could be had.
+        Raises `OSError` where a descriptor is missing for it; then nothing is heard.
         """
         program = process.program
         handle = Handle(next(self._numbers), on_event)
-        self._handles[handle.number] = handle
         request = {
             "id": handle.number,
             "argv": program.argv if isinstance(program, Command) else (),
@@ -144,7 +161,7 @@ class Spawner:
             "capabilities": process.capabilities,
             "cwd": process.cwd,
             "hostname": place.hostname,
-            "log": output if isinstance(output, str) else "",
+            "log": isinstance(output, int),
             "kinds": [kind for kind, _ in place.entered],
             "made": (CLONE_NEWNS if place.copied else 0) | (CLONE_NEWPID if place.alone else 0),
             "apart": place.alone or place.processes is not None,
@@ -153,20 +170,25 @@ class Spawner:
             "absent": absent,
         }
         descriptors = [fd for _, fd in place.entered]
-        if not isinstance(output, str):
-            descriptors += output
-        self._outbox.append(_packed(request, [os.dup(fd) for fd in descriptors]))
+        descriptors += [output] if isinstance(output, int) else output
+        self._outbox.append(_packed(request, descriptors))
+        self._handles[handle.number] = handle
         self._flush()
         return handle
 
     def _flush(self) -> None:
         """Send what fits; never wait, for the server may itself be waiting for us to take its events."""
+        if not self.pid:
+            return  # another one is still to be started
         while self._outbox:
             data, descriptors = self._outbox[0]
             try:
                 socket.send_fds(self._socket, [data], descriptors)
             except (BlockingIOError, BrokenPipeError, ConnectionResetError):
                 break  # it is busy, or it has ended: then so do its events
+            except OSError:  # ETOOMANYREFS, ENOBUFS, ENOMEM: whether there is room again is not to be polled for
+                self._loop.after(_AGAIN_S, self._flush)
+                return
             self._outbox.popleft()
             for fd in descriptors:
                 os.close(fd)
@@ -210,16 +232,18 @@ class Spawner:
         """Start another server: this one has ended, and its children with it, since they die with their parent."""
         self._loop.forget(self._socket)
         self._socket.close()
+        self.pid = 0
         for _, descriptors in self._outbox:
             for fd in descriptors:
                 os.close(fd)
+        self._outbox.clear()
         if not self._ever_served:
             modules = ", ".join(self._preload) or "nothing"
             tail = Path(LOG).read_text(errors="replace")[-_LOG_TAIL:].strip()
             ending = f"; its log ends:\n{tail}" if tail else ""
             raise PodError(f"the fork server that imports {modules} ended before it could serve{ending}")
         lost, self._handles = self._handles, {}
-        self._start()
+        self._start_again()
         for handle in lost.values():
             handle.ended = True
             handle.on_event("exited", signal.SIGKILL)
@@ -232,11 +256,22 @@ def _environment() -> dict[str, str]:
 
 
 def _packed(request: dict[str, object], descriptors: list[int]) -> tuple[bytes, list[int]]:
-    """Return a request as a datagram; one that is too large for that goes into a file that is the first descriptor."""
+    """Return a request as a datagram with duplicates of `descriptors`; what is too large for one comes as a file first.
+
+    Raises `OSError`, with nothing left open.
+    """
     data = marshal.dumps(request)
-    if len(data) <= REQUEST_BYTES:
-        return data, descriptors
-    file = os.memfd_create("request")
-    with os.fdopen(file, "wb", closefd=False) as writer:
-        writer.write(data)
-    return marshal.dumps(None), [file, *descriptors]
+    made: list[int] = []
+    try:
+        if len(data) > REQUEST_BYTES:
+            made.append(os.memfd_create("request"))
+            with os.fdopen(made[0], "wb", closefd=False) as writer:
+                writer.write(data)
+            data = marshal.dumps(None)
+        for fd in descriptors:
+            made.append(os.dup(fd))  # noqa: PERF401  # those already made are to be closed where one fails
+    except OSError:
+        for fd in made:
+            os.close(fd)
+        raise
+    return data, made

@@ -15,7 +15,11 @@ def status(supervisor: "Supervisor") -> dict[str, Any]:
         "name": supervisor.order.name,
         "pods": [_pod_status(pod) for pod in supervisor.pods.values()],
         "services": [_service_status(service) for service in supervisor.cluster.services],
-        "caveats": [*supervisor.order.blueprint.caveats, *supervisor.cluster.caveats],
+        "caveats": [
+            *supervisor.order.blueprint.caveats,
+            *supervisor.cluster.caveats,
+            *supervisor.incidents.texts,
+        ],
     }
 
 

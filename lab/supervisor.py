@@ -1,28 +1,30 @@
 """The supervisor: pid 1 of a sandbox. It builds the lab, keeps it running, answers for it, and ends with it."""
 
-import json
 import os
 import resource
 import signal
 import socket
-import traceback
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lab import control
+from lab import control, errors
 from lab.allspaces import AllSpaces, reach_out
-from lab.blueprint import Blueprint
+from lab.blueprint import Blueprint, Process
 from lab.cluster.live import Cluster
-from lab.errors import MachineError, PodError, SidelabError
+from lab.errors import MachineError, PodError
+from lab.exhausted import as_refusal
+from lab.host import Host, is_stranger, sees_files
+from lab.incidents import Incidents, reason_of
+from lab.logfile import Logs
 from lab.loop import Loop
 from lab.manifest import Manifest
 from lab.mounts import PodMounts
 from lab.overlay import Shown
 from lab.places import Places
-from lab.runtime import Host, LivePod
-from lab.sandbox import LOG, RUN, Inside, make_mounts
+from lab.runtime import LivePod
+from lab.sandbox import LOG, REPORT_BYTES, Inside, make_mounts
 from lab.spawner import Spawner
 from lab.steps import reached
 from lab.view import View
@@ -33,6 +35,13 @@ if TYPE_CHECKING:
 
 _PROGRESS_EVERY_S = 0.25
 _OTHER_FILES = 64
+_NAMESPACES_OF_POD = 1  # network
+_NAMESPACES_OF_FILES = 1  # mount
+_NAMESPACES_OF_STRANGERS = (
+    4  # IPC; pid, with a socket of its first process; what makes them, where that is the pod's own
+)
+_TRIM_EVERY_S, _TRIM_SOON_S = 1.0, 0.1  # usually, and where some container writes much
+_TRIM_FACTOR = 100  # looking at the logs takes a hundredth of the supervisor's time at the most
 _KILL_AFTER_S = 2.0  # what a process that ignores SIGKILL's arrival may take before pid 1 ends anyway
 
 
@@ -40,7 +49,8 @@ _KILL_AFTER_S = 2.0  # what a process that ignores SIGKILL's arrival may take be
 class Order:
     """What to run: `cpus` (None: all) is where everything in the lab is scheduled, `view` what pods are shown.
 
-    With `host_ids` the users of pods are the lab's, and so root's labs run containers as the machine's root.
+    `log_bytes` is what is kept of each container's log. With `host_ids` the users of pods are the lab's, and so root's
+    labs run containers as the machine's root.
     """
 
     name: str
@@ -49,6 +59,7 @@ class Order:
     timeout_s: float
     background: bool
     cpus: Collection[int] | None
+    log_bytes: int
     host_ids: bool = False
 
 
@@ -59,20 +70,36 @@ def run(inside: Inside, listener: socket.socket, order: Order) -> None:
     if order.cpus is not None:
         os.sched_setaffinity(0, order.cpus)
     try:
-        _raise_file_limit(len(order.blueprint.pods) + _OTHER_FILES)
-        Supervisor(inside, listener, order).run()
-    except SidelabError as error:
-        _report(inside, {"error": str(error), "exit_status": error.exit_status})
-        raise SystemExit(error.exit_status) from None
-    except Exception:  # noqa: BLE001  # whatever it is, the owner gets to read it
-        _report(inside, {"bug": traceback.format_exc()})
-        raise SystemExit(70) from None
+        spare = _raise_file_limit(files_needed(order.blueprint))
+        Supervisor(inside, listener, order, spare).run()
+    except Exception as error:  # noqa: BLE001  # whatever it is, the owner gets to read it
+        refusal = as_refusal(error)
+        _report(inside, errors.report(refusal or error))
+        raise SystemExit(70 if refusal is None else refusal.exit_status) from None
 
 
-def _raise_file_limit(needed: int) -> None:
-    """Allow as many open files as the hard limit does: a pod's namespace is one.
+def files_needed(blueprint: Blueprint) -> int:
+    """Return how many files the supervisor of a lab holds open at the most.
 
-    Raises `MachineError` where that is not enough.
+    For each pod its network namespace, its mount namespace where one of its programs sees files, and those that keep a
+    stranger apart where one of its programs is of this machine; for each container its log; and what every lab needs: the control socket and some connections to it, the fork servers, netlink, the
+    name server's sockets, the probes under way, the descriptors of what is being spawned.
+    """
+    files = _OTHER_FILES
+    for pod in blueprint.pods:
+        containers = (*pod.init, *pod.containers)
+        files += _NAMESPACES_OF_POD + len(containers)
+        if any(isinstance(each.run, Process) and sees_files(each.run.program) for each in containers):
+            files += _NAMESPACES_OF_FILES
+        if any(isinstance(each.run, Process) and is_stranger(each.run.program) for each in containers):
+            files += _NAMESPACES_OF_STRANGERS
+    return files
+
+
+def _raise_file_limit(needed: int) -> int:
+    """Allow as many open files as the hard limit does; return how many are left beside those that are `needed`.
+
+    Raises `MachineError` where there are too few.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -81,11 +108,12 @@ def _raise_file_limit(needed: int) -> None:
             f"this lab needs {needed} open files and the hard limit is {hard}: raise it (`ulimit -Hn {needed}` as "
             "root, or /etc/security/limits.conf), or start fewer pods"
         )
+    return hard - needed
 
 
-def _report(inside: Inside, message: dict[str, object]) -> None:
+def _report(inside: Inside, message: dict[str, Any]) -> None:
     try:
-        inside.channel.send(json.dumps(message).encode()[:200_000], socket.MSG_DONTWAIT)
+        inside.channel.send(errors.encoded(message, REPORT_BYTES), socket.MSG_DONTWAIT)
     except OSError:
         return  # the owner is gone or does not listen, and there is nobody else to tell
 
@@ -103,9 +131,10 @@ def _let_go_of_terminal() -> None:
 class Supervisor:
     """A lab from inside: its network, its pods, and the loop that serves them."""
 
-    def __init__(self, inside: Inside, listener: socket.socket, order: Order) -> None:
+    def __init__(self, inside: Inside, listener: socket.socket, order: Order, spare_files: int) -> None:
         self.order = order
-        self.loop = Loop()
+        self.incidents = Incidents()
+        self.loop = Loop(self.incidents.unforeseen)
         self._inside = inside
         self._is_ready = False
         self._stopping = False
@@ -120,14 +149,21 @@ class Supervisor:
         # While the fork servers import.
         self.spaces = AllSpaces(host_ids=order.host_ids, apart=reach_out(order.blueprint.pods))
         self.network = self._build_network()
-        self.cluster = Cluster(self.loop, order.blueprint.pods, order.blueprint.manifest.services)
+        self.cluster = Cluster(self.loop, self.incidents, order.blueprint.pods, order.blueprint.manifest.services)
         self._places = Places(self.spaces, self.network, PodMounts(self.cluster.podinfo, order.view, shown))
-        logs = Path(RUN, "logs")
-        logs.mkdir()
-        self.host = Host(self.loop, self._spawners, self.network.inside, self._places.of, logs, order.view.covers)
+        self._logs = Logs(order.log_bytes)
+        self.host = Host(
+            self.loop,
+            self._spawners,
+            self.network.inside,
+            self._places.of,
+            self._logs,
+            self.incidents,
+            order.view.covers,
+        )
         self.pods = {plan.key: LivePod(self.host, plan, self._pod_changed) for plan in order.blueprint.pods}
         self._unready = set(self.pods)
-        self._control = control.Server(self, listener)
+        self._control = control.Server(self, listener, spare_files + control.CONNECTIONS_INCLUDED)
 
     def _build_network(self) -> "Network":
         # pyroute2 takes 0.14 s to import; meanwhile the fork servers, already started, import what they need.
@@ -141,6 +177,7 @@ class Supervisor:
         """Start the pods, say when all are ready, and serve until told to stop."""
         self.loop.after(self.order.timeout_s, self._too_late)
         self.loop.after(_PROGRESS_EVERY_S, self._progress)
+        self.loop.after(_TRIM_EVERY_S, self._trim_logs)
         self.loop.watch(self._inside.channel, self._owner_spoke)
         self.cluster.begin()
         for pod in self.pods.values():
@@ -157,7 +194,8 @@ class Supervisor:
     def apply(self, change: "Change") -> None:
         """Carry out a change of what runs.
 
-        Raises `MachineError` or `PodError`, and nothing has changed, where the kernel refuses the rules.
+        Raises `MachineError`, `PodError` or `OSError`, and nothing has changed, where the kernel refuses the rules or a
+        file can't be written.
         """
         plans = [replace(self.pods[source.key].plan, source=source) for source in change.pods]
         self.cluster.apply(change, plans)
@@ -184,6 +222,7 @@ class Supervisor:
         if not self._unready and not self._is_ready:
             self._is_ready = True
             self.cluster.publish()
+            self.incidents.strict = False
             reached("lab-ready")
             _report(self._inside, {"ready": True})
 
@@ -192,6 +231,23 @@ class Supervisor:
             total = len(self.pods)
             _report(self._inside, {"progress": [total - len(self._unready), total]})
             self.loop.after(_PROGRESS_EVERY_S, self._progress)
+
+    def _trim_logs(self) -> None:
+        """Free the oldest part of long logs; told is only of lines that may be lost though they are new."""
+        begun_s = time.monotonic()
+        trimmed = []
+        try:
+            trimmed = self._logs.trim()
+        except OSError as error:
+            self.incidents.note(f"the logs could not be kept short: {reason_of(error)}")
+        for (namespace, pod, container), log in trimmed:
+            if log.was_full:
+                self.incidents.note(
+                    f"pod {namespace}/{pod}: container {container} wrote more at once than its log holds "
+                    f"({2 * self.order.log_bytes} bytes): lines are missing in it (see `up --log-max`)"
+                )
+        usual_s = _TRIM_SOON_S if trimmed else _TRIM_EVERY_S
+        self.loop.after(max(usual_s, _TRIM_FACTOR * (time.monotonic() - begun_s)), self._trim_logs)
 
     def _too_late(self) -> None:
         if not self._is_ready:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from lab import errors, identity, syscalls
 from lab.errors import PodError
+from lab.exhausted import fork
 from lab.lab import Key, Lab
 
 
@@ -42,7 +43,7 @@ def in_pod(lab: Lab, pod: Key, uid: int, gid: int, work: Callable[[], Any]) -> A
 
 def _forked(work: Callable[[], Any]) -> Any:
     read, write = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         os.close(read)
         _run(work, write)

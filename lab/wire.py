@@ -16,6 +16,7 @@ _DESCRIPTOR = struct.Struct("@i")
 _DESCRIPTORS = 250  # the kernel's limit is 253 (SCM_MAX_FD)
 _LIMIT_BYTES = 16 << 20
 _PART_BYTES = 1 << 16
+_READS = 2  # at a time: the length, and a part of what follows
 
 
 class MalformedError(PodError):
@@ -29,19 +30,19 @@ def hung_up(link: socket.socket) -> bool:
     return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
-def receive_with_descriptors(link: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
-    """Receive up to `size` bytes and `most` descriptors, which no program that is executed inherits.
+def receive_with_descriptors(link: socket.socket, size: int, most: int) -> tuple[bytes, list[int], int]:
+    """Receive up to `size` bytes and `most` descriptors, which no program that is executed inherits; and the flags.
 
     `socket.recv_fds` takes flags and ignores them (CPython 3.11 to 3.13).
     """
-    data, messages, _, _ = link.recvmsg(size, socket.CMSG_LEN(most * _DESCRIPTOR.size), socket.MSG_CMSG_CLOEXEC)
+    data, messages, flags, _ = link.recvmsg(size, socket.CMSG_LEN(most * _DESCRIPTOR.size), socket.MSG_CMSG_CLOEXEC)
     descriptors = [
         number
         for level, kind, content in messages
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS
         for (number,) in _DESCRIPTOR.iter_unpack(content[: len(content) // _DESCRIPTOR.size * _DESCRIPTOR.size])
     ]
-    return data, descriptors
+    return data, descriptors, flags
 
 
 def send(link: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
@@ -65,9 +66,15 @@ class Outbox:
         return len(self._parts)
 
     def add(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
-        """Append a message; `descriptors` stay the caller's."""
+        """Append a message; `descriptors` stay the caller's. Raises `OSError` where they can't be duplicated."""
         data = json.dumps(message).encode()
-        self._parts.append((_LENGTH.pack(len(data)) + data, [os.dup(fd) for fd in descriptors]))
+        copies: list[int] = []
+        try:
+            copies.extend(os.dup(fd) for fd in descriptors)
+        except OSError:
+            _close(copies)
+            raise
+        self._parts.append((_LENGTH.pack(len(data)) + data, copies))
 
     def flush(self) -> None:
         """Send what the socket takes."""
@@ -77,8 +84,7 @@ class Outbox:
                 sent = socket.send_fds(self._link, [data], descriptors)
             except BlockingIOError:
                 return
-            for fd in descriptors:
-                os.close(fd)
+            _close(descriptors)
             self._parts[0] = (data[sent:], [])
             if sent == len(data):
                 self._parts.popleft()
@@ -86,8 +92,7 @@ class Outbox:
     def close(self) -> None:
         """Forget what was not taken."""
         for _, descriptors in self._parts:
-            for fd in descriptors:
-                os.close(fd)
+            _close(descriptors)
         self._parts.clear()
 
 
@@ -98,14 +103,18 @@ def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """
     inbox = Inbox(link)
     while (received := inbox.read()) is None:
-        pass  # a blocking socket gives None only after some of the message has come
+        pass  # a socket that blocks gives None only after some of the message has come
     return received
 
 
 class Inbox:
-    """The messages of a socket, blocking or not, each complete or not yet there."""
+    """The messages of a socket, blocking or not, each complete or not yet there.
+
+    `lost_descriptors` says that this process may have no more open files, and so did not get some that came.
+    """
 
     def __init__(self, link: socket.socket) -> None:
+        self.lost_descriptors = False
         self._link = link
         self._begin()
 
@@ -116,17 +125,23 @@ class Inbox:
         self._descriptors: list[int] = []
 
     def read(self) -> tuple[dict[str, Any], list[int]] | None:
-        """Read what has come: return a message once it is complete, else None; otherwise as `receive`.
+        """Read some of what has come: return a message once it is complete, else None; otherwise as `receive`.
 
-        Never reads beyond a message, so that the descriptors that come are that message's.
+        Never reads beyond a message, so that the descriptors that come are that message's; and a part at a time, so
+        that a long message that comes fast does not hold up others.
         """
-        while len(self._parts) < self._wanted:
+        for _ in range(_READS):
+            if len(self._parts) == self._wanted:
+                break
             try:
                 size = min(self._wanted - len(self._parts), _PART_BYTES)
-                part, descriptors = receive_with_descriptors(self._link, size, _DESCRIPTORS)
+                part, descriptors, flags = receive_with_descriptors(self._link, size, _DESCRIPTORS)
             except BlockingIOError:
                 return None
             self._descriptors += descriptors
+            self.lost_descriptors |= bool(flags & socket.MSG_CTRUNC)
+            if len(self._descriptors) > _DESCRIPTORS:
+                raise MalformedError("a control message with more descriptors than any has")
             if not part:
                 if self._parts or self._in_body:
                     raise ConnectionResetError("the other end closed in the middle of a message")
@@ -140,15 +155,21 @@ class Inbox:
                     raise MalformedError(
                         f"a control message of {self._wanted} bytes: the other end is no sidelab of this version"
                     )
+        if len(self._parts) < self._wanted or not self._in_body:
+            return None
         message, descriptors = _decoded(self._parts), self._descriptors
         self._begin()
         return message, descriptors
 
     def close(self) -> None:
         """Close the descriptors of a message that never became complete."""
-        for fd in self._descriptors:
-            os.close(fd)
+        _close(self._descriptors)
         self._descriptors = []
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
 
 
 def _decoded(data: bytearray) -> dict[str, Any]:

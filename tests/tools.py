@@ -17,6 +17,7 @@ _DEBIAN = {
     "newuidmap": "uidmap",
     "nft": "nftables",
     "nginx": "nginx-light",
+    "prlimit": "util-linux",
     "python3": "python3-minimal",
     "setpriv": "util-linux",
     "unshare": "util-linux",

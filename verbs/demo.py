@@ -49,6 +49,7 @@ def _print(given: Given, observed: "Observed", took_s: float) -> None:
 def _lab(*, keep: bool) -> Iterator["Lab"]:
     """Run the lab of the example for the length of the block; a kept one stays if the block succeeds."""
     from lab.blueprint import draw
+    from lab.ending import stop
     from lab.examples import example
     from lab.images import STANDIN, chosen
     from lab.lab import background, foreground
@@ -67,7 +68,7 @@ def _lab(*, keep: bool) -> Iterator["Lab"]:
         except BrokenPipeError:
             raise  # who reads the page has seen enough of it, and has the lab
         except BaseException:
-            lab.stop()
+            stop(lab)
             raise
 
 

@@ -120,8 +120,20 @@ def up(given: Given) -> None:
             progress=progress.enter_context(_progress()),
             exposed=[Path(each).absolute() for each in given.expose],
             host_ids=given.host_ids,
+            log_bytes=_bytes_of("--log-max", given.log_max),
             report=report,
         ).close()
+
+
+def _bytes_of(option: str, text: str | None) -> int | None:
+    """Return the bytes that a quantity of Kubernetes' stands for, such as 512Ki or 10M; None for None."""
+    if text is None:
+        return None
+    digits = text.rstrip("KMGik")
+    unit = _UNITS.get(text[len(digits) :])
+    if not digits.isascii() or not digits.isdigit() or unit is None or len(digits) > 18:
+        raise InputError(f"{option} {text!r} is not a number of bytes: write it as 512Ki, 10Mi or 1G")
+    return int(digits) * unit
 
 
 def _injected(paths: list[str], rules: str | None = None) -> "Manifest":
@@ -289,23 +301,22 @@ def apply(given: Given) -> None:
 
 def down(given: Given) -> None:
     """End a lab; returns when its last process is gone."""
-    from lab.lab import find
+    from lab.ending import end
     from lab.names import running
 
     which = _which(given)
     if given.all and which is not None:
         raise InputError("give either a lab's name or --all, not both")
     if not given.all:
-        find(which, choose="`sidelab down {}`, or end all of them with --all").stop()
+        end(which, choose="`sidelab down {}`, or end all of them with --all")
         return
     status = 0
     for name in running():
         try:
-            find(name).stop()
+            end(name, seen=True)
         except SidelabError as error:  # the others are to end all the same
-            if name in running():
-                sys.stderr.write(f"sidelab: {error}\n")
-                status = max(status, error.exit_status)
+            sys.stderr.write(f"sidelab: {error}\n")
+            status = max(status, error.exit_status)
     leave_as(status)
 
 
@@ -316,6 +327,7 @@ def inject(given: Given) -> None:
     sys.stdout.write(encode(_injected(given.manifests)))
 
 
+_UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 _MANIFESTS = Argument("manifests", nargs="+", metavar="MANIFEST", help="YAML files; - is standard input")
 _CONTAINER = Argument("--container", "-c", metavar="NAME", help="which container (default: the first)")
 _RULES = Argument(
@@ -363,6 +375,11 @@ VERBS = (
                 default=[],
                 metavar="PATH",
                 help="show pods this file or directory of the machine, read-only, as in --expose ~/data (repeatable)",
+            ),
+            Argument(
+                "--log-max",
+                metavar="SIZE",
+                help="how much of each container's log is kept: of a longer one the oldest part goes (default: 10Mi)",
             ),
             JSON,
         ),

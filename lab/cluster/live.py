@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from lab.blueprint import PodPlan
 from lab.cluster.catalog import Catalog, member, translated
 from lab.cluster.nameserver import NameServer
-from lab.cluster.publish import STATE_FILE, publish_podinfo, publish_state
+from lab.cluster.publish import STATE_FILE, Written, discard, put, write_podinfo, write_state
 from lab.cluster.state import Service, State
-from lab.errors import SidelabError
+from lab.incidents import FAILURES, Incidents
 from lab.loop import Loop
 from lab.manifest import Service as Wanted
 from lab.steps import reached
@@ -29,19 +29,21 @@ Key = tuple[str, str]
 CONNTRACK_CAVEAT = "connection tracking is on in the node: it translates Services' addresses"
 
 _DELAY_S = 0.02
+_AGAIN_S = 1.0
 _COST_FACTOR = 10  # publishing takes a tenth of the supervisor's time at the most
 
 
 class Cluster:
     """Publishes the lab's Services; pods count as not ready until `set_ready`."""
 
-    def __init__(self, loop: Loop, plans: Iterable[PodPlan], services: Iterable[Wanted]) -> None:
+    def __init__(self, loop: Loop, incidents: Incidents, plans: Iterable[PodPlan], services: Iterable[Wanted]) -> None:
         self._loop = loop
+        self._incidents = incidents
         self._plans = {plan.key: plan for plan in plans}
         self._catalog = Catalog(services, (member(plan.source, plan.address) for plan in self._plans.values()))
         self._ready: set[Key] = set()
         self._state = State(generation=-1)
-        self._name_server = NameServer(loop, STATE_FILE)
+        self._name_server = NameServer(loop, incidents, STATE_FILE)
         self._with_files: set[Key] = set()
         self._netlink: socket.socket | None = None
         self._rules = b""
@@ -79,28 +81,51 @@ class Cluster:
         else:
             self._ready.discard(key)
         if self._timer is None and self._catalog.services:
-            self._timer = self._loop.after(max(_DELAY_S, _COST_FACTOR * self._cost_s), self.publish)
+            self._publish_in(max(_DELAY_S, _COST_FACTOR * self._cost_s))
 
-    def publish(self) -> None:
-        """Publish now what has changed since the last time.
+    def _publish_in(self, delay_s: float) -> None:
+        self._timer = self._loop.after(delay_s, self._publish_due)
 
-        Raises `MachineError` or `PodError` where the kernel refuses the rules.
+    def _publish_due(self) -> None:
+        """Publish who is ready; where that is refused, what was published stays, and it is tried again."""
+        self._timer = None
+        try:
+            self.publish()
+        except FAILURES as error:
+            self._incidents.survived("who is ready could not be published to pods, and is tried again", error)
+            self._publish_in(_AGAIN_S)
+
+    def publish(self, podinfos: Iterable[PodPlan] = ()) -> None:
+        """Publish now what has changed since the last time, and files about pods: all of it or, on an error, nothing.
+
+        Raises `MachineError` or `PodError` where the kernel refuses the rules, `OSError` where a file can't be written.
         """
+        start = time.monotonic()
+        state = self._catalog.state(self._ready, self._state.generation + 1)
+        files: list[Written] = []
+        try:
+            for plan in podinfos:
+                files.append(write_podinfo(plan))  # noqa: PERF401  # those already written are removed where one fails
+            if state.services != self._state.services:
+                files.append(write_state(state))
+                self._load_rules(state)
+        except FAILURES:
+            discard(files)
+            raise
+        put(files)
+        if state.services != self._state.services:
+            self._state = state
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        start = time.monotonic()
-        state = self._catalog.state(self._ready, self._state.generation + 1)
-        if state.services != self._state.services:
-            self._load_rules(state)
-            publish_state(state)
-            self._state = state
         self._cost_s = time.monotonic() - start
 
     def podinfo(self, plan: PodPlan) -> "Path":
         """Return the directory with the file about a pod that wants to see it, which is up to date from now on."""
+        written = write_podinfo(self._plans[plan.key])
+        put((written,))
         self._with_files.add(plan.key)
-        return publish_podinfo(self._plans[plan.key])
+        return written.path.parent
 
     def apply(self, change: "Change", plans: Sequence[PodPlan]) -> None:
         """Carry a change out; `plans` are the pods of it as they will be.
@@ -115,14 +140,12 @@ class Cluster:
                 self._catalog.put(service)
             for key in change.removed:
                 self._catalog.remove(key)
-            self.publish()
-        except SidelabError:
+            self.publish(plan for plan in plans if plan.key in self._with_files)
+        except FAILURES:
             self._catalog = before
             raise
         for plan in plans:
             self._plans[plan.key] = plan
-            if plan.key in self._with_files:
-                publish_podinfo(plan)
         if self._catalog.services:
             self._name_server.start()
 
@@ -135,8 +158,9 @@ class Cluster:
 
         batch = rules.batch(state)
         if batch != self._rules:
-            if self._netlink is None:
-                self._netlink = nftables.open_socket()
-            nftables.send(self._netlink, batch)
+            link = nftables.open_socket() if self._netlink is None else self._netlink
+            self._netlink = None  # an answer that was not read would be taken for that to the next transaction
+            nftables.send(link, batch)
+            self._netlink = link
             self._rules = batch
             reached("services-loaded")

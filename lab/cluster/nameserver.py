@@ -5,11 +5,14 @@ lab whose pods look nothing up need not wait for. Where there are Services it is
 """
 
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
 
 from lab.cluster.addresses import DNS_IPV4, DNS_IPV6
+from lab.exhausted import forking
+from lab.incidents import FAILURES, Incidents
 from lab.loop import Loop
 from lab.steps import reached
 
@@ -26,9 +29,10 @@ _AGAIN_S = 0.1
 class NameServer:
     """The name server of a lab; made inside the node's network namespace, which has the two addresses by then."""
 
-    def __init__(self, loop: Loop, state: Path) -> None:
+    def __init__(self, loop: Loop, incidents: Incidents, state: Path) -> None:
         """Bind the sockets; `state` is the file that the process will read."""
         self._loop = loop
+        self._incidents = incidents
         self._state = state
         self._sockets = [
             _bound(family, kind, address)
@@ -45,16 +49,32 @@ class NameServer:
         self._running = True
         for sock in self._sockets:
             self._loop.forget(sock)
+        try:
+            process = self._spawned()
+        except FAILURES as error:
+            self._incidents.survived("the cluster's name server can't be started, and is tried again", error)
+            self._loop.after(_AGAIN_S, self._await_question)
+            return
+        self._loop.watch(process, lambda: self._ended(process))
+        reached("name-server-started")
+
+    def _spawned(self) -> int:
+        """Start the process; return its pidfd."""
         fds = [sock.fileno() for sock in self._sockets]
         source = _START.format(path=_PATH, fds=fds, directory=str(self._state.parent), file=self._state.name)
         for fd in fds:
             os.set_inheritable(fd, True)
-        pid = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", "-c", source], {"LANG": "C.UTF-8"})
-        for fd in fds:
-            os.set_inheritable(fd, False)
-        process = os.pidfd_open(pid)
-        self._loop.watch(process, lambda: self._ended(process))
-        reached("name-server-started")
+        try:
+            with forking():
+                pid = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", "-c", source], {"LANG": "C.UTF-8"})
+        finally:
+            for fd in fds:
+                os.set_inheritable(fd, False)
+        try:
+            return os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)  # it would run beside the next one
+            raise
 
     def _ended(self, process: int) -> None:
         """Begin again with the next question; whatever ended it has read the one before."""

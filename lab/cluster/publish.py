@@ -1,7 +1,13 @@
-"""The files that pods read about their cluster and themselves: complete, replaced by renaming, readable by any uid."""
+"""The files that pods read about their cluster and themselves: complete, replaced by renaming, readable by any uid.
 
+Writing is one step and replacing another: what can fail for want of room is over before anything is replaced.
+"""
+
+import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,13 +22,20 @@ STATE_FILE = CLUSTER_DIRECTORY / Path(STATE).name
 _encode = msgspec.json.Encoder().encode
 
 
-def publish_state(state: State) -> None:
-    """Replace the file that describes the cluster."""
-    _replace(STATE_FILE, _encode(state))
+class Written(NamedTuple):
+    """A file that is complete and not yet in its place."""
+
+    new: Path
+    path: Path
 
 
-def publish_podinfo(plan: PodPlan) -> Path:
-    """Replace the file in which a pod finds its own labels and annotations; return the directory that holds it."""
+def write_state(state: State) -> Written:
+    """Write the file that describes the cluster. Raises `OSError`, and leaves nothing."""
+    return _written(STATE_FILE, _encode(state))
+
+
+def write_podinfo(plan: PodPlan) -> Written:
+    """Write the file in which a pod finds its own labels and annotations. Raises as `write_state`."""
     pod = plan.source
     info = PodInfo(
         namespace=pod.namespace,
@@ -33,18 +46,33 @@ def publish_podinfo(plan: PodPlan) -> Path:
         labels=pod.metadata.labels,
         annotations=pod.metadata.annotations,
     )
-    directory = Path(RUN, "podinfo", *plan.key)
-    _replace(directory / Path(PODINFO).name, _encode(info))
-    return directory
+    return _written(Path(RUN, "podinfo", *plan.key, Path(PODINFO).name), _encode(info))
 
 
-def _replace(path: Path, data: bytes) -> None:
+def put(files: Iterable[Written]) -> None:
+    """Replace what was published by what was written."""
+    for each in files:
+        each.new.replace(each.path)
+
+
+def discard(files: Iterable[Written]) -> None:
+    """Remove what was written and is not to be published."""
+    for each in files:
+        each.new.unlink(missing_ok=True)
+
+
+def _written(path: Path, data: bytes) -> Written:
     if not path.parent.exists():
         path.parent.mkdir(parents=True)
         path.parent.chmod(0o755)  # whatever the umask is
     new = path.with_name(f".{path.name}.new")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    with os.fdopen(fd, "wb") as file:
-        os.fchmod(fd, 0o644)
-        file.write(data)
-    new.replace(path)
+    try:
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, 0o644)
+            file.write(data)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
+    return Written(new, path)

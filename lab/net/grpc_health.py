@@ -17,6 +17,7 @@ _STATUS = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 _SERVING = 1
 _CODES = {"5": "NOT_FOUND", "12": "UNIMPLEMENTED", "14": "UNAVAILABLE"}
 _ANSWER_BYTES = 1 << 14
+_CONNECTION_BYTES = 1 << 17  # all frames of one call, of which an answer takes a few hundred bytes
 _VARINT_BYTES = 10
 
 
@@ -32,6 +33,7 @@ class Call:
         self.problem = ""
         self._headers: dict[str, str] = {}
         self._body = b""
+        self._arrived = 0
         self._connection = H2Connection(H2Configuration(client_side=True, header_encoding="latin-1"))
         self._connection.initiate_connection()
         headers = [
@@ -55,8 +57,9 @@ class Call:
 
     def feed(self, data: bytes) -> bool:
         """Take what has arrived, b"" for the connection's end; returns `done`."""
-        if not data:
-            return self._end("no gRPC answer")
+        self._arrived += len(data)
+        if not data or self._arrived > _CONNECTION_BYTES:
+            return self._end("no gRPC answer" if not data else f"no gRPC answer within {_CONNECTION_BYTES} bytes")
         try:
             events = self._connection.receive_data(data)
         except ProtocolError:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lab.blueprint import ProbePlan
+from lab.incidents import FAILURES, reason_of
 from lab.loop import Loop
 from lab.probes.attempt import Attempt, Execute, begin
 from lab.probes.outcome import Outcome
@@ -67,8 +68,8 @@ class Prober:
         self._deadline = self._loop.after(self._plan.timing.timeout_seconds, self._too_late)
         try:
             self._attempt = begin(self._loop, self._plan.check, self._execute, self._finish)
-        except OSError as error:
-            self._finish(Outcome(passed=False, reason=error.strerror or str(error)))
+        except FAILURES as error:
+            self._finish(Outcome(passed=False, reason=reason_of(error)))
 
     def _too_late(self) -> None:
         self._finish(Outcome(passed=False, reason="timed out"))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from lab.errors import MachineError, PodError, SidelabError
+from lab.exhausted import forking
 from sidecar.rules import iptables
 from sidecar.rules.model import Backend, Family, Key, Rule, Ruleset, Verb
 from sidecar.rules.program import RETURN, TCP
@@ -56,15 +57,16 @@ Runner = Callable[[Sequence[str], str, dict[str, str]], Done]
 
 def run_here(argv: Sequence[str], text: str, env: dict[str, str]) -> Done:
     """Run a tool in the namespaces of the calling process, with `text` as its input."""
-    done = subprocess.run(
-        argv,
-        input=text,
-        env={**os.environ, **env},
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    with forking():
+        done = subprocess.run(
+            argv,
+            input=text,
+            env={**os.environ, **env},
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
     return Done(done.returncode, done.stdout, done.stderr)
 
 

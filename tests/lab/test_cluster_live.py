@@ -1,5 +1,5 @@
+import errno
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +9,7 @@ from lab.blueprint import Blueprint, draw
 from lab.cluster import live
 from lab.cluster.change import compare
 from lab.errors import PodError
+from lab.incidents import Incidents
 from lab.loop import Loop
 from lab.manifest import decode
 from lab.program import Registry, Standin
@@ -40,22 +41,32 @@ def blueprint(text: str = TEXT) -> Blueprint:
 
 
 class Node:
-    """What the cluster does to the node and to its files, recorded; `fails` has the kernel refuse the next rules."""
+    """What the cluster does to the node and to its files, recorded; `fails` has the kernel refuse the next rules.
+
+    With `full` there is no room for files.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.states: list[State] = []
         self.batches = 0
         self.starts = 0
         self.fails = False
-        monkeypatch.setattr(live, "NameServer", lambda _loop, _path: self)
-        monkeypatch.setattr(live, "publish_state", self.states.append)
-        monkeypatch.setattr(live, "publish_podinfo", lambda plan: Path(*plan.key))
+        self.full = False
+        monkeypatch.setattr(live, "NameServer", lambda _loop, _incidents, _path: self)
+        monkeypatch.setattr(live, "write_state", self._write)
+        monkeypatch.setattr(live, "put", self.states.extend)
+        monkeypatch.setattr(live, "discard", lambda _files: None)
         monkeypatch.setattr(nftables, "open_socket", lambda: None)
         monkeypatch.setattr(nftables, "send", self._send)
 
     def start(self) -> None:
         """Stand for the name server's start."""
         self.starts += 1
+
+    def _write(self, state: "State") -> "State":
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return state
 
     def _send(self, _link: Any, _batch: bytes) -> None:
         if self.fails:
@@ -81,9 +92,9 @@ def loop() -> Iterator[Loop]:
     found.close()
 
 
-def cluster(loop: Loop, drawn: Blueprint) -> live.Cluster:
+def cluster(loop: Loop, drawn: Blueprint, incidents: Incidents | None = None) -> live.Cluster:
     """Return the cluster of a lab that begins."""
-    found = live.Cluster(loop, drawn.pods, drawn.manifest.services)
+    found = live.Cluster(loop, incidents or Incidents(), drawn.pods, drawn.manifest.services)
     found.begin()
     return found
 
@@ -143,3 +154,33 @@ def test_a_change_that_the_kernel_refuses_has_not_happened(loop: Loop, node: Nod
     node.fails = False
     running.publish()
     assert (80, [True, False]) == (node.states[-1].services[-1].ports[0].port, node.endpoints())
+
+
+def test_a_change_without_room_for_its_files_has_not_happened(loop: Loop, node: Node):
+    """Files are written before the rules are loaded, so that the kernel's rules and the files stay each other's."""
+    drawn = blueprint()
+    running = cluster(loop, drawn)
+    wanted = decode([("a.yaml", TEXT.replace("port: 80", "port: 81"))])
+    before = running.wanted, len(node.states), node.batches
+    node.full = True
+    with pytest.raises(OSError, match="No space"):
+        running.apply(compare(drawn.manifest, wanted, (), "x"), ())
+    assert before == (running.wanted, len(node.states), node.batches)
+
+
+@pytest.mark.parametrize("refusal", ["full", "fails"])
+def test_what_can_not_be_published_now_is_published_later(
+    loop: Loop, node: Node, refusal: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A full file system or a kernel that refuses the rules is an incident, not the end of the lab."""
+    monkeypatch.setattr(live, "_AGAIN_S", 0.0)
+    incidents = Incidents()
+    running = cluster(loop, blueprint(), incidents)
+    incidents.strict = False
+    setattr(node, refusal, True)
+    running.set_ready(("default", "web"), ready=True)
+    loop.turn()
+    assert [False, False] == node.endpoints()
+    setattr(node, refusal, False)
+    loop.turn()
+    assert ([True, False], 1) == (node.endpoints(), len(incidents.texts))

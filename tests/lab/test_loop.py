@@ -1,5 +1,9 @@
+import errno
 import os
+import selectors
 import socket
+
+import pytest
 
 from lab.loop import Loop, Timer
 
@@ -78,3 +82,69 @@ def test_a_source_is_served_while_it_is_ready():
     os.close(read)
     os.close(write)
     assert ran == [1, 1, 1]
+
+
+def test_an_error_in_one_call_ends_neither_the_loop_nor_the_others():
+    """Its source rests for a moment, others of the same turn are served, and so are timers."""
+    met: list[OSError] = []
+    ran: list[str] = []
+    loop = Loop(met.append)
+    (read, write), (other, far) = os.pipe(), os.pipe()
+
+    def fail() -> None:
+        ran.append("failing")
+        raise OSError(errno.EMFILE, "too many")
+
+    loop.watch(read, fail)
+    loop.watch(other, lambda: ran.append("other"))
+    os.write(write, b"x")
+    os.write(far, b"x")
+    loop.after(0, fail)
+    loop.after(0, lambda: ran.append("timer"))
+    loop.poll()
+    loop.poll()
+    loop.close()
+    for fd in (read, write, other, far):
+        os.close(fd)
+    assert (2, 2, 1, 2) == (ran.count("failing"), ran.count("other"), ran.count("timer"), len(met))
+
+
+def test_a_source_that_failed_is_served_again():
+    """With what it was changed to meanwhile; one that was forgotten meanwhile is not."""
+    met: list[OSError] = []
+    ran: list[int] = []
+    loop = Loop(met.append)
+    (read, write), (other, far) = os.pipe(), os.pipe()
+
+    def fail() -> None:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    for fd in (read, other):
+        loop.watch(fd, fail)
+    for fd in (write, far):
+        os.write(fd, b"x")
+    loop.poll()
+    loop.change(read, lambda: ran.append(read), selectors.EVENT_READ)
+    loop.forget(other)
+    loop.poll()
+    resting = list(ran)
+    for fd in (read, other):
+        loop._wake(fd)
+    loop.poll()
+    loop.close()
+    for fd in (read, write, other, far):
+        os.close(fd)
+    assert ([], [read], 2) == (resting, ran, len(met))
+
+
+def test_a_bug_in_a_call_ends_the_loop():
+    """What is no `OSError` is not survived."""
+    loop = Loop(lambda _error: None)
+
+    def fail() -> None:
+        raise LookupError
+
+    loop.after(0, fail)
+    with pytest.raises(LookupError):
+        loop.run()
+    loop.close()
