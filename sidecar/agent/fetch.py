@@ -30,6 +30,8 @@ def fetch(loop: Loop, port: int, path: str, timeout_s: float, done: Done, method
 
 
 class _Exchange:
+    idle = False
+
     def __init__(self, loop: Loop, stream: Stream, timeout_s: float, done: Done) -> None:
         self._stream = stream
         self._done: Done | None = done

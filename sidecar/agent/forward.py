@@ -62,6 +62,8 @@ class _OverUDP:
 class _OverTCP:
     """The receiver of a connection to the server."""
 
+    idle = False
+
     def __init__(self, loop: Loop, asking: socket.socket, packet: bytes, tell: Callable[[bytes], None]) -> None:
         self._packet = packet
         self._tell = tell

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(slots=True)
 class ListenerCounters:
-    """`listener.<address>_<port>.*`: connections accepted, open now, refused for want of descriptors."""
+    """`listener.<address>_<port>.*`: connections accepted, open now, refused because there were too many."""
 
     downstream_cx_total: int = 0
     downstream_cx_active: int = 0

@@ -46,6 +46,7 @@ class Detection:
     """The receiver of a connection until it is known: then `http` or `tcp` returns the receiver that goes on."""
 
     __slots__ = ("_data", "_deadlines", "_http", "_tcp", "_wire")
+    idle = True
 
     def __init__(
         self, wire: Wire, deadlines: Deadlines, http: Callable[[], Receiver], tcp: Callable[[], Receiver | None]

@@ -30,6 +30,11 @@ class Downstream(Exchange):
 
     # What the client does.
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being served; one that has only begun is none yet."""
+        return self._state is HEAD
+
     def received(self, data: bytes) -> None:
         """Take bytes of a request."""
         state = self._state

@@ -50,9 +50,9 @@ class Loop:
         self._epoll.modify(descriptor, events)
 
     def forget(self, descriptor: int) -> None:
-        """Stop watching; events of this turn that were not yet handled are dropped."""
-        self._epoll.unregister(descriptor)
-        del self._handlers[descriptor]
+        """Stop watching, if it is watched; events of this turn that were not yet handled are dropped."""
+        if self._handlers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
 
     def abandon(self, descriptor: int) -> None:
         """Stop watching, like `forget`, what is closed at the end of this turn: epoll drops it then by itself."""

@@ -60,6 +60,7 @@ class ByteService:
         host.active += 1
         host.total += 1
         host.cluster.counters.upstream_rq_total += 1
+        upstream.charge(wire.share)
         link.connected(upstream)
         pump = Pump(wire, upstream, link.over)
         upstream.start(pump.from_upstream)

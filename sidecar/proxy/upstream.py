@@ -64,6 +64,8 @@ class Upstream:
         "wire",
     )
 
+    idle = False
+
     def __init__(self, host: "Host", wire: Wire) -> None:
         self._exchange: Requester | None = None
         self._method = b""

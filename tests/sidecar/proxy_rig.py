@@ -20,6 +20,7 @@ from sidecar.proxy.message import Limits
 from sidecar.proxy.outcome import Outcome, RequestKey
 from sidecar.proxy.proxy import Proxy
 from sidecar.proxy.routes import Route
+from sidecar.proxy.share import Share
 from sidecar.proxy.sockets import Sockets
 from sidecar.proxy.wire import Receiver
 
@@ -36,12 +37,17 @@ class MemoryWire:
         self.ended = False
         self.full = False
         self.paused = False
+        self.share = Share()
         self._receiver: Receiver | None = None
         self._waiting: deque[Callable[[Receiver], None]] = deque()
 
     def local(self) -> Destination:
         """See `Wire`; so for the following."""
         return ("10.0.0.9", 40000)
+
+    def charge(self, share: Share) -> None:
+        """Do as asked."""
+        self.share = share
 
     def start(self, receiver: Receiver) -> None:
         """Do as asked."""
