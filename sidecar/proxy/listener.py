@@ -114,7 +114,7 @@ class Listener:
             return
         except OSError as error:
             if error.errno not in _EXHAUSTED:
-                raise
+                return  # what has happened to the connection meanwhile: accept(2)
             # The connection stays in the queue, and epoll would report it again at once: wait for others to close.
             self._counters.downstream_cx_overload_reject += 1
             self._loop.forget(self._listening.fileno())

@@ -22,6 +22,7 @@ from sidecar.proxy.listener import Bounds, Listener, admission
 from sidecar.proxy.logwriter import LogWriter
 from sidecar.proxy.loop import Loop
 from sidecar.proxy.outcome import BLACK_HOLE, Observer
+from sidecar.proxy.pace import Pace
 from sidecar.proxy.pages import Pages
 from sidecar.proxy.prometheus import Family
 from sidecar.proxy.routes import Inbound, Outbound, check
@@ -78,8 +79,8 @@ class Proxy:
         # They stay open while the proxy drains, so that it can be watched.
         self._own_listeners = [
             *self._listen_to("admin", sockets.admin, pages.admin()),
-            *self._listen_to("prometheus", sockets.stats, pages.metrics()),
-            *self._listen_to("health", sockets.health, pages.health()),
+            *self._listen_to("prometheus", sockets.stats, pages.metrics(), Pace(loop)),
+            *self._listen_to("health", sockets.health, pages.health(), Pace(loop)),
         ]
         self._sweep_later()
 
@@ -220,14 +221,14 @@ class Proxy:
         ]
 
     def _listen_to(
-        self, name: str, sockets: tuple[socket.socket, ...], commands: Mapping[str, Command]
+        self, name: str, sockets: tuple[socket.socket, ...], commands: Mapping[str, Command], pace: Pace | None = None
     ) -> list[tuple[ListenerStatus, Listener]]:
         """Serve pages of our own; no destination is looked for, so that nothing can be a circle."""
         counters = ListenerCounters()
         bounds = Bounds(admission(_OWN_OF_ONE, _OWN), self._shares)
 
         def serve(stream: Stream, _destination: Destination, _client: Destination) -> None:
-            stream.start(AdminConnection(stream, commands, self._asking))
+            stream.start(AdminConnection(stream, commands, self._asking, pace))
 
         return [
             (
