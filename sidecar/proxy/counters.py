@@ -57,6 +57,7 @@ class HttpCounters:
     downstream_rq_5xx: int = 0
     downstream_rq_header_timeout: int = 0
     downstream_cx_protocol_error: int = 0
+    downstream_cx_idle_timeout: int = 0
 
     def answered(self, status: int) -> None:
         """Count a response by the class of its `status` (100 to 599)."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from sidecar.proxy.body import TOKEN
 from sidecar.proxy.deadlines import Deadlines
+from sidecar.proxy.share import SMALL_BYTES
 from sidecar.proxy.wire import Receiver, Wire
 
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
@@ -43,9 +44,12 @@ def speaks_http(data: bytes) -> bool | None:
 
 
 class Detection:
-    """The receiver of a connection until it is known: then `http` or `tcp` returns the receiver that goes on."""
+    """The receiver of a connection until it is known: then `http` or `tcp` returns the receiver that goes on.
 
-    __slots__ = ("_data", "_deadlines", "_http", "_tcp", "_wire")
+    A client whose connections keep too much already is cut off.
+    """
+
+    __slots__ = ("_data", "_deadlines", "_held", "_http", "_tcp", "_wire")
     idle = True
 
     def __init__(
@@ -56,6 +60,7 @@ class Detection:
         self._http = http
         self._tcp = tcp
         self._data = b""
+        self._held = 0
         deadlines.begin(self)
 
     def received(self, data: bytes) -> None:
@@ -65,6 +70,13 @@ class Detection:
         if found is not None:
             self._deadlines.met(self)
             self._become(self._http() if found else self._tcp())
+            return
+        share = self._wire.share
+        share.add(len(data) - self._held)
+        self._held = len(data)
+        if len(data) > SMALL_BYTES and not share.has_room(0):
+            self._wire.abort()
+            self.lost(ConnectionAbortedError())
 
     def ended(self) -> None:
         """Take the client's FIN: what it said is no HTTP, but the server may still answer."""
@@ -78,13 +90,19 @@ class Detection:
 
     def lost(self, _error: OSError) -> None:
         """Take note that the client is gone."""
+        self._let_go()
         self._deadlines.met(self)
 
     def late(self) -> None:
         """Take the connection for one whose server speaks first."""
         self._become(self._tcp())
 
+    def _let_go(self) -> None:
+        self._wire.share.add(-self._held)
+        self._held = 0
+
     def _become(self, receiver: Receiver | None) -> Receiver | None:
+        self._let_go()
         if receiver is not None:
             self._wire.redirect(receiver)
             if self._data:

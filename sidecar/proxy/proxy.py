@@ -256,6 +256,9 @@ class Proxy:
 
     def _sweep(self) -> None:
         self._clusters.sweep()
+        for direction in (self._inbound, self._outbound):
+            direction.gateway.sweep(SWEEPS + 1)
+            direction.byte_service.sweep(SWEEPS + 1)
         self._sweep_later()
 
     def _stop_if_idle(self) -> None:

@@ -17,6 +17,9 @@ CONNECTION_BYTES = 4 * 1024
 BUDGET_BYTES = 6 * 1024 * 1024
 """What one source may have; what the interpreter and the allocator add to it stays below 8 MB."""
 
+SMALL_BYTES = 2 * 1024
+"""What is no longer than this is not accounted for: it is part of what a connection costs."""
+
 _PLENTY_BYTES = 1024 * 1024
 _SCARCE_BYTES = 2 * 1024 * 1024
 _FEW_BYTES = 16 * 1024

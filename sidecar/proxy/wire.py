@@ -40,6 +40,10 @@ class Wire(Protocol):
         """Whether the handshake is not finished (after `lost`: was never finished)."""
 
     @property
+    def idle(self) -> bool:
+        """See `Stream.idle`."""
+
+    @property
     def share(self) -> Share:
         """On whose account it is."""
 
@@ -75,3 +79,6 @@ class Wire(Protocol):
 
     def abort(self) -> None:
         """See `Stream.abort`."""
+
+    def drop(self) -> None:
+        """See `Stream.drop`."""

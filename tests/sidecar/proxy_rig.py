@@ -32,6 +32,7 @@ class MemoryWire:
 
     def __init__(self) -> None:
         self.connecting = False
+        self.idle = True
         self.sent = bytearray()
         self.open = True
         self.ended = False
@@ -81,6 +82,10 @@ class MemoryWire:
         self._receiver = None
 
     linger = abort = close
+
+    def drop(self) -> None:
+        """Do as asked."""
+        self.break_down(ConnectionAbortedError())
 
     def say(self, data: bytes) -> None:
         """Let the peer send `data`."""
