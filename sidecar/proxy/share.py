@@ -12,7 +12,7 @@ HIGH_WATER_BYTES = 256 * 1024
 """With more than this unsent, a stream asks for a pause."""
 
 CONNECTION_BYTES = 4 * 1024
-"""What a connection costs by itself, with the one behind it: 2.6 KiB for HTTP, 3.6 KiB for bytes (CPython 3.11)."""
+"""What a connection may cost by itself, with the one behind it: a silent one has 2 KiB (CPython 3.11)."""
 
 BUDGET_BYTES = 6 * 1024 * 1024
 """What one source may have; what the interpreter and the allocator add to it stays below 8 MB."""
@@ -26,15 +26,28 @@ _FEW_BYTES = 16 * 1024
 _FEWEST_BYTES = 2 * 1024
 
 
-class Share:
-    """One source's part: `read_bytes` is how much to read at once, beyond `high_water_bytes` unsent a stream pauses."""
+_LONG_S, _SHORT_S = 500e-6, 100e-6
+_TIMED_BYTES = 4 * 1024
+_LEAST_BYTES = 1024
 
-    __slots__ = ("__weakref__", "_most_bytes", "connections", "high_water_bytes", "read_bytes", "waiting_bytes")
+
+class Share:
+    """One source's part: `read_bytes` is how much to read at once, beyond `high_water_bytes` unsent a stream pauses.
+
+    Whoever reads `timed_bytes` or more is to say how long they `took`: what takes too long, such as ten thousand chunks
+    of one byte, is read in smaller pieces.
+    """
+
+    __slots__ = (
+        "__weakref__", "_most_bytes", "_normal_bytes", "connections", "high_water_bytes", "read_bytes", "timed_bytes",
+        "waiting_bytes",
+    )  # fmt: skip
 
     def __init__(self, read_bytes: int = READ_BYTES) -> None:
         self.waiting_bytes = 0
         self.connections = 0
-        self.read_bytes = self._most_bytes = read_bytes
+        self.read_bytes = self._most_bytes = self._normal_bytes = read_bytes
+        self.timed_bytes = _TIMED_BYTES
         self.high_water_bytes = HIGH_WATER_BYTES
 
     def add(self, count: int) -> None:
@@ -43,9 +56,20 @@ class Share:
         if self.waiting_bytes < _PLENTY_BYTES:
             self.read_bytes, self.high_water_bytes = self._most_bytes, HIGH_WATER_BYTES
         elif self.waiting_bytes < _SCARCE_BYTES:
-            self.read_bytes, self.high_water_bytes = _FEW_BYTES, 0
+            self.read_bytes, self.high_water_bytes = min(_FEW_BYTES, self._most_bytes), 0
         else:
-            self.read_bytes, self.high_water_bytes = _FEWEST_BYTES, 0
+            self.read_bytes, self.high_water_bytes = min(_FEWEST_BYTES, self._most_bytes), 0
+
+    def took(self, duration_s: float, count: int) -> None:
+        """Take note of how long it took to do what `count` bytes asked for."""
+        if duration_s > _LONG_S:
+            self._most_bytes = max(_LEAST_BYTES, min(self._most_bytes, count) // 2)
+        elif duration_s < _SHORT_S and self._most_bytes < self._normal_bytes:
+            self._most_bytes = min(self._normal_bytes, 2 * self._most_bytes)
+        else:
+            return
+        self.timed_bytes = 0 if self._most_bytes < self._normal_bytes else _TIMED_BYTES
+        self.add(0)
 
     def has_room(self, count: int) -> bool:
         """Return whether `count` bytes more are within the budget."""

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -181,7 +182,12 @@ class Stream:
             self._fail(error)
             return
         if data:
-            self.receiver.received(data)
+            if len(data) < self.share.timed_bytes:
+                self.receiver.received(data)
+            else:
+                begin_s = time.thread_time()
+                self.receiver.received(data)
+                self.share.took(time.thread_time() - begin_s, len(data))
         else:
             self._ended = True
             self.receiver.ended()
@@ -277,7 +283,9 @@ class Stream:
 
     def _close_socket(self) -> None:
         self._socket.close()
-        self.on_closed()
+        # It may refer to this stream, and a circle would wait for the collector.
+        on_closed, self.on_closed = self.on_closed, _nothing
+        on_closed()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -300,6 +308,10 @@ class Stream:
         if self._watched:
             self._loop.forget(self._socket.fileno())
             self._watched = False
+
+
+def _nothing() -> None:
+    """Take note of nothing."""
 
 
 class _Nobody:
