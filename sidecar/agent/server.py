@@ -105,10 +105,10 @@ class Server:
         connection.settimeout(0)
         stream = Stream(self._loop, connection, lambda: self._open.gone(source, stream))
         self._open.add(source, stream)
-        stream.start(_Exchange(self._loop, stream, source, self._handle))
+        stream.start(Exchange(self._loop, stream, source, self._handle))
 
 
-class _Exchange(Guest):
+class Exchange(Guest):
     """The receiver of a connection: one request, one answer."""
 
     def __init__(self, loop: Loop, stream: Stream, peer: str, handle: Handle) -> None:

@@ -45,7 +45,7 @@ _INTERNAL = (
     rb"expected-rq-timeout-ms|force-trace|ip-tags|original-url|hedge-on-per-try-timeout|retriable-status-codes|"
     rb"retriable-header-names|is-timeout-retry|peer-metadata(?:-id)?)|forwarded-client-cert)"
 )
-"""Fields by which a client could steer an Envoy behind this one, or claim to be another: Envoy or Istio removes them."""
+"""What could steer an Envoy behind this one, or name a client that is not there: Envoy or Istio removes it."""
 
 _REQUEST_SPECIAL = re.compile(
     rb"\n(host|content-length|transfer-encoding|connection|keep-alive|proxy-connection|te|upgrade|"

@@ -142,6 +142,7 @@ class Upstream:
             while head is not None and head.status < 200:
                 data = data[head.size :]
                 if head.status == SWITCHING_PROTOCOLS:
+                    self._keep(b"")
                     self._exchange = None
                     self.host.active -= 1
                     exchange.switched(head, self.wire, data)
