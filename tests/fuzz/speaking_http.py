@@ -47,6 +47,10 @@ class Proxy:
     def __init__(self) -> None:
         self._memory = MemoryGateway()
 
+    def close(self) -> None:
+        """Give back what it has."""
+        self._memory.close()
+
     def requests(self, data: bytes, number: int) -> None:
         """Have a client send `data`, and a server answer whatever arrives."""
         client = self._memory.connect()
@@ -112,7 +116,12 @@ class Detecting:
     """The detection of a protocol: not a byte is lost, and pieces decide as the whole does, or later."""
 
     def __init__(self) -> None:
-        self._deadlines = Deadlines(Loop(), 60.0)
+        self._loop = Loop()
+        self._deadlines = Deadlines(self._loop, 60.0)
+
+    def close(self) -> None:
+        """Give back what it has."""
+        self._loop.close()
 
     def check(self, data: bytes, number: int) -> None:
         """Have a client say `data`."""
@@ -131,6 +140,10 @@ class Agent:
 
     def __init__(self) -> None:
         self._loop = Loop()
+
+    def close(self) -> None:
+        """Give back what it has."""
+        self._loop.close()
 
     def requests(self, data: bytes, number: int) -> None:
         """Have a client send `data`."""

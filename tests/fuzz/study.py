@@ -11,7 +11,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,13 +34,17 @@ class Target:
 def targets() -> Iterator[dict[str, Target]]:
     """Yield the targets by name."""
     requests, responses = Mutator(http.REQUESTS, http.WORDS), Mutator(http.RESPONSES, http.WORDS)
-    names, agent = Mutator(reading.QUESTIONS, reading.LABELS), http.Agent()
-    proxy, servers = http.Proxy(), reading.Names()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
+    names, servers = Mutator(reading.QUESTIONS, reading.LABELS), reading.Names()
+    with (
+        closing(http.Agent()) as agent,
+        closing(http.Proxy()) as proxy,
+        closing(http.Detecting()) as detecting,
+        tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory,
+    ):
         yield {
             "http-requests": Target(requests, proxy.requests),
             "http-responses": Target(responses, proxy.responses),
-            "http-detection": Target(requests, http.Detecting().check),
+            "http-detection": Target(requests, detecting.check),
             "dns-cluster": Target(names, servers.cluster),
             "dns-agent": Target(names, servers.agent),
             "agent-requests": Target(requests, agent.requests),
