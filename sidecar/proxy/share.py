@@ -14,7 +14,7 @@ HIGH_WATER_BYTES = 256 * 1024
 CONNECTION_BYTES = 4 * 1024
 """What a connection may cost by itself, with the one behind it: a silent one has 2 KiB (CPython 3.11)."""
 
-BUDGET_BYTES = 6 * 1024 * 1024
+BUDGET_BYTES = 5 * 1024 * 1024
 """What one source may have; what the interpreter and the allocator add to it stays below 8 MB."""
 
 SMALL_BYTES = 2 * 1024
