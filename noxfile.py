@@ -78,6 +78,17 @@ def kills(session: nox.Session) -> None:
 
 
 @nox.session(reuse_venv=True)
+def fuzz(session: nox.Session) -> None:
+    """Put damaged inputs to all that reads what others write: nox -s fuzz [-- --count N TARGET …]; an hour for all.
+
+    A million for each target unless told otherwise: HTTP at both sides of the proxy and at the agent, DNS, manifests,
+    results, control messages. `nox -s tests` tries a thousand of each.
+    """
+    _install(session, "-e", ".[test]")
+    session.run("python", "tests/fuzz/study.py", *session.posargs, env={"PYTHONPATH": "tests/sidecar:tests"})
+
+
+@nox.session(reuse_venv=True)
 def lint(session: nox.Session) -> None:
     """Check style and formatting with ruff; changes nothing."""
     _install(session, "ruff")  # it reads the code, so it needs nothing else installed

@@ -12,17 +12,11 @@ from pathlib import Path
 from lab import rtnetlink
 from lab.allspaces import AllSpaces
 from lab.cluster.addresses import DNS_IPV4, DNS_IPV6
+from lab.node import GATEWAY_IPV4, GATEWAY_IPV6, GATEWAY_MAC, NODE_IPV4, NODE_IPV6
 from lab.podspaces import PodSpaces
 from lab.steps import reached
 from lab.syscalls import CLONE_NEWNET, setns
-from lab.topology import (
-    GATEWAY_IPV4,
-    GATEWAY_IPV6,
-    GATEWAY_MAC,
-    NODE_IPV4,
-    NODE_IPV6,
-    PodAddress,
-)
+from lab.topology import PodAddress
 
 _LO, _ETH0 = 1, 2
 

@@ -83,8 +83,8 @@ def files_needed(blueprint: Blueprint) -> int:
 
     For each pod its network namespace, its mount namespace where one of its programs sees files, and those that keep a
     stranger apart where one of its programs is of this machine; for each container its log; and what every lab needs:
-    the control socket and some connections to it, the fork servers, netlink, the name server's sockets, the probes under
-    way, the descriptors of what is being spawned.
+    the control socket and some connections to it, the fork servers, netlink, the name server's sockets, the probes
+    under way, the descriptors of what is being spawned.
     """
     files = _OTHER_FILES
     for pod in blueprint.pods:

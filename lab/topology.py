@@ -9,14 +9,6 @@ from lab.manifest import MAX_PODS, Manifest
 POD_CIDR_IPV4 = "10.244.0.0/16"
 POD_CIDR_IPV6 = "fd00:10:244::/64"
 
-NODE_IPV4 = "10.244.0.1"
-NODE_IPV6 = "fd00:10:244::1"
-
-# Every pod's next hop: nobody answers for it, it is a permanent neighbour. The scheme, and the MAC, are Calico's.
-GATEWAY_IPV4 = "169.254.1.1"
-GATEWAY_IPV6 = "fe80::1"
-GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
-
 _FIRST_HOST = 2
 # Above whatever the kernel makes by itself in a new namespace (lo, and a tunnel device per loaded tunnel module).
 _FIRST_IFINDEX = 1000

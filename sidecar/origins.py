@@ -7,7 +7,7 @@ that the rules and the sidecar use.
 from collections.abc import Collection, Mapping, Sequence
 
 from lab.conntrack import Entry
-from lab.topology import NODE_IPV4, NODE_IPV6
+from lab.node import NODE_IPV4, NODE_IPV6
 from sidecar.rules.counters import TableRows
 from sidecar.rules.model import Family, Key
 

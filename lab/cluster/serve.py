@@ -16,13 +16,19 @@ from lab.cluster.answers import answer
 from lab.cluster.state import State
 from lab.cluster.zone import Zone
 from lab.loop import Loop
+from lab.net.admission import Admission
 from lab.net.dns import MESSAGE_BYTES, Messages, framed
 
 _NOBODY = 65534
 _AT_ONCE = 64
-_KEPT_ANSWERS = 4096
-_CONNECTIONS = 256
+_KEPT_ANSWERS, _KEPT_BYTES = 4096, 1024
+"""How many answers are kept with their questions, and how long both may be together."""
+
+_CONNECTIONS_OF_ONE, _CONNECTIONS = 32, 256
 _IDLE_S = 10.0
+_PAUSE_S = 0.1
+_READ_BYTES = 4096
+"""So much of one client's questions is answered before it is another's turn."""
 
 
 def serve(descriptors: Sequence[int], directory: str, file: str) -> None:
@@ -51,7 +57,9 @@ class _Server:
         self._zone = Zone(State())
         self._kept: dict[tuple[bool, bytes], bytes] = {}
         self._turn = 0
-        self.connections = 0
+        self.open: Admission[_Connection] = Admission(
+            _CONNECTIONS_OF_ONE, _CONNECTIONS, silent=lambda _: True, drop=lambda each: each.close()
+        )
 
     def _look(self) -> None:
         """Read the state again, if it has been replaced."""
@@ -79,7 +87,8 @@ class _Server:
             return packet[:2] + kept
         self._turn += 1
         found = answer(self._zone, packet, udp=udp, turn=self._turn)
-        if found is not None and int.from_bytes(found[6:8], "big") <= 1:  # records, which otherwise take turns
+        if found is not None and len(packet) + len(found) <= _KEPT_BYTES and found[6:8] in (b"\0\0", b"\0\1"):
+            # With more records than one these take turns.
             if len(self._kept) >= _KEPT_ANSWERS:
                 self._kept.clear()
             self._kept[udp, said] = found[2:]
@@ -99,44 +108,52 @@ class _Server:
 
     def _accept(self, sock: socket.socket) -> None:
         try:
-            link, _ = sock.accept()
-        except OSError:
+            link, peer = sock.accept()
+        except (BlockingIOError, ConnectionAbortedError):
             return
-        if self.connections >= _CONNECTIONS:
+        except OSError:  # no descriptor is left: the connection waits, and would be reported again at once
+            self._loop.forget(sock)
+            self._loop.after(_PAUSE_S, partial(self.listen, sock))
+            return
+        source = peer[0]
+        if not self.open.has_room(source):
             link.close()
             return
-        _Connection(self._loop, self, link)
+        self.open.add(source, _Connection(self._loop, self, link, source))
 
 
 class _Connection:
-    """A client over TCP: messages behind their lengths (RFC 1035, 4.2.2), answered in their order."""
+    """A client over TCP: messages behind their lengths (RFC 1035, 4.2.2), answered in their order.
 
-    def __init__(self, loop: Loop, server: _Server, link: socket.socket) -> None:
+    Each is answered as soon as it is there, so between two of them a connection may be closed without loss.
+    """
+
+    def __init__(self, loop: Loop, server: _Server, link: socket.socket, source: str) -> None:
         self._loop = loop
         self._server = server
         self._link = link
+        self._source = source
         self._messages = Messages()
         link.settimeout(0)
-        server.connections += 1
         loop.watch(link, self._receive)
-        self._deadline = loop.after(_IDLE_S, self._close)
+        self._deadline = loop.after(_IDLE_S, self.close)
 
     def _receive(self) -> None:
         try:
-            data = self._link.recv(MESSAGE_BYTES)
+            data = self._link.recv(_READ_BYTES)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if not data:
-            self._close()
+            self.close()
             return
         for packet in self._messages.feed(data):
             if not self._send(self._server.answer(packet, udp=False)):
-                self._close()
+                self.close()
                 return
             self._deadline.cancel()
-            self._deadline = self._loop.after(_IDLE_S, self._close)
+            self._deadline = self._loop.after(_IDLE_S, self.close)
 
     def _send(self, found: bytes | None) -> bool:
         """Send an answer; a client that asks on and reads nothing is not waited for."""
@@ -148,8 +165,9 @@ class _Connection:
         except OSError:
             return False
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close."""
         self._deadline.cancel()
         self._loop.forget(self._link)
         self._link.close()
-        self._server.connections -= 1
+        self._server.open.gone(self._source, self)

@@ -76,6 +76,11 @@ def _limited(record: dnslib.DNSRecord, *, udp: bool) -> Query | bytes:
     return Query(record, min(max(opt.rclass, limit), EDNS_BYTES) if udp else limit, edns=True)
 
 
+def answers(message: bytes, query: bytes) -> bool:
+    """Return whether `message` is a response with the number of `query`."""
+    return len(message) >= _HEADER.size and bool(message[2] & 0x80) and message[:2] == query[:2]
+
+
 def refused(packet: bytes, status: int) -> bytes:
     """Return a response without records to a query; with its question, for resolvers wait for one that has it."""
     record = _parsed(packet)

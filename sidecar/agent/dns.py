@@ -17,7 +17,9 @@ from lab.net import dns
 from sidecar.agent.forward import forward
 from sidecar.agent.guest import Guest
 from sidecar.agent.nametable import Addresses, table
+from sidecar.proxy.listener import admission
 from sidecar.proxy.loop import READ, Loop
+from sidecar.proxy.share import Share
 from sidecar.proxy.stream import Stream
 
 TTL_S = 30
@@ -26,6 +28,12 @@ RESOLV_CONF = "/etc/resolv.conf"
 _AT_ONCE = 64
 _MOST_ASKED = 512
 _MOST_CONNECTIONS = 64
+"""Over TCP, all from programs of this pod; the one that has said nothing for longest makes room."""
+
+_READ_BYTES = 4096
+"""So much of one client's questions is answered before it is another's turn."""
+
+_PAUSE_S = 0.1
 _IDLE_S = 10.0
 
 Tell = Callable[[bytes], None]
@@ -42,7 +50,7 @@ class Resolver:
         self._upstreams = upstreams(Path(resolv_conf))
         self._asked = 0
         self._turn = 0
-        self._connections = 0
+        self._open = admission(_MOST_CONNECTIONS, _MOST_CONNECTIONS)
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -55,13 +63,17 @@ class Resolver:
             self._tcp.close()
             raise PodError(f"agent: DNS port {port}: {error.strerror}: let nothing else in the pod use it") from error
         loop.watch(self._udp.fileno(), READ, self._datagrams)
-        loop.watch(self._tcp.fileno(), READ, self._accept)
+        self._watch()
 
     @property
     def port(self) -> int:
         """The port, which the kernel chose where 0 was asked for."""
         number: int = self._tcp.getsockname()[1]
         return number
+
+    def _watch(self) -> None:
+        if self._tcp.fileno() >= 0:
+            self._loop.watch(self._tcp.fileno(), READ, self._accept)
 
     def learn(self, state: State) -> None:
         """Answer from this state from now on."""
@@ -73,19 +85,27 @@ class Resolver:
             self._loop.forget(each.fileno())
             each.close()
 
-    def answer(self, packet: bytes, tell: Tell, *, stream: bool) -> None:
-        """Have `tell` called with the response to `packet`; with nothing for what is no query."""
+    def answer(self, packet: bytes, tell: Tell, *, stream: bool) -> bool:
+        """Have `tell` called with the response to `packet`, now or later; returns False, without, for what is no query.
+
+        A response is none, so no two servers can be made to answer each other.
+        """
         query = dns.read(packet, udp=not stream)
         if query is None:
-            return
+            return False
         if isinstance(query, bytes):
             tell(query)
-            return
-        if self._names is None:
+        elif self._names is None:
             tell(dns.refused(packet, dns.SERVFAIL))
-            return
+        else:
+            self._resolve(query, self._names, packet, tell, stream=stream)
+        return True
+
+    def _resolve(
+        self, query: dns.Query, names: dict[str, Addresses], packet: bytes, tell: Tell, *, stream: bool
+    ) -> None:
         self._turn += 1
-        own = local_answer(query, self._names, self._turn)
+        own = local_answer(query, names, self._turn)
         if own is not None:
             tell(own)
         elif not self._upstreams:
@@ -122,18 +142,20 @@ class Resolver:
     def _accept(self, _events: int) -> None:
         try:
             link, _ = self._tcp.accept()
-        except OSError:
+        except (BlockingIOError, ConnectionAbortedError):
             return
-        if self._connections >= _MOST_CONNECTIONS:
+        except OSError:  # no descriptor is left: the connection waits, and epoll would report it at once
+            self._loop.forget(self._tcp.fileno())
+            self._loop.call_later(_PAUSE_S, self._watch)
+            return
+        # Redirected ones come from whatever address the program has: the pod is one source.
+        if not self._open.has_room(""):
             link.close()
             return
-        self._connections += 1
         link.settimeout(0)
-        stream = Stream(self._loop, link, self._closed)
+        stream = Stream(self._loop, link, lambda: self._open.gone("", stream), Share(_READ_BYTES))
+        self._open.add("", stream)
         stream.start(_Connection(self._loop, stream, self))
-
-    def _closed(self) -> None:
-        self._connections -= 1
 
 
 def upstreams(resolv_conf: Path) -> list[str]:
@@ -179,12 +201,23 @@ class _Connection(Guest):
         super().__init__(loop, stream, _IDLE_S)
         self._resolver = resolver
         self._messages = dns.Messages()
+        self._unanswered = 0
 
     def received(self, data: bytes) -> None:
-        """Answer each message that is complete."""
+        """Answer each message that is complete; one that is no query ends the connection."""
         for packet in self._messages.feed(data):
-            self._resolver.answer(packet, self._send, stream=True)
+            self._unanswered += 1
+            if not self._resolver.answer(packet, self._send, stream=True):
+                self.ended()
+                return
+        self.idle = not self._unanswered
+
+    def drained(self) -> None:
+        """Read on."""
+        self._stream.resume()
 
     def _send(self, response: bytes) -> None:
-        if not self._stream.closed:
-            self._stream.write(dns.framed(response))
+        self._unanswered -= 1
+        self.idle = not self._unanswered
+        if not self._stream.closed and not self._stream.write(dns.framed(response)):
+            self._stream.pause()

@@ -6,9 +6,12 @@ import socket
 from collections.abc import Callable
 
 from lab.net.answer import Answer, AnswerError
-from lab.net.ask import BODY_BYTES, request_of
+from lab.net.ask import request_of
 from sidecar.proxy.loop import Loop
 from sidecar.proxy.stream import Stream
+
+BODY_BYTES = 4 << 20
+"""Longer than the metrics of a proxy or an application; what is longer is cut there."""
 
 Done = Callable[[Answer | None], None]
 """Hears once, in the loop, of the answer, or None where there is none in time."""
@@ -16,7 +19,11 @@ Done = Callable[[Answer | None], None]
 
 def fetch(loop: Loop, port: int, path: str, timeout_s: float, done: Done, method: str = "GET") -> None:
     """Ask 127.0.0.1:`port` for `path`; `done` is called later."""
-    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    except OSError:  # no descriptor is left
+        loop.call_soon(lambda: done(None))
+        return
     status = connection.connect_ex(("127.0.0.1", port))
     if status not in (0, errno.EINPROGRESS):
         connection.close()
@@ -30,6 +37,8 @@ def fetch(loop: Loop, port: int, path: str, timeout_s: float, done: Done, method
 
 
 class _Exchange:
+    idle = False
+
     def __init__(self, loop: Loop, stream: Stream, timeout_s: float, done: Done) -> None:
         self._stream = stream
         self._done: Done | None = done

@@ -7,7 +7,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 
-from lab.net.dns import MESSAGE_BYTES, SERVFAIL, Messages, framed, refused
+from lab.net.dns import MESSAGE_BYTES, SERVFAIL, Messages, answers, framed, refused
 from sidecar.proxy.loop import READ, Loop
 from sidecar.proxy.stream import Stream
 
@@ -19,7 +19,11 @@ def forward(loop: Loop, packet: bytes, server: str, tell: Callable[[bytes], None
     """Ask `server` (an address), and have `tell` called once, later: with its response, or SERVFAIL in its stead."""
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
     kind = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
-    asking = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+    try:
+        asking = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+    except OSError:  # no descriptor is left
+        loop.call_soon(lambda: tell(refused(packet, SERVFAIL)))
+        return
     try:
         with contextlib.suppress(BlockingIOError):
             asking.connect((server, PORT))
@@ -49,7 +53,7 @@ class _OverUDP:
             return
         except OSError:
             data = refused(self._packet, SERVFAIL)
-        if data[:2] == self._packet[:2]:
+        if answers(data, self._packet):
             self._finish(data)
 
     def _finish(self, response: bytes) -> None:
@@ -61,6 +65,8 @@ class _OverUDP:
 
 class _OverTCP:
     """The receiver of a connection to the server."""
+
+    idle = False
 
     def __init__(self, loop: Loop, asking: socket.socket, packet: bytes, tell: Callable[[bytes], None]) -> None:
         self._packet = packet
@@ -75,8 +81,9 @@ class _OverTCP:
     def received(self, data: bytes) -> None:
         """Tell the response when it is complete."""
         for response in self._messages.feed(data):
-            self._finish(response)
-            return
+            if answers(response, self._packet):
+                self._finish(response)
+                return
 
     def ended(self) -> None:
         """Fail: nothing complete has come."""

@@ -7,6 +7,8 @@ from sidecar.proxy.stream import Stream
 class Guest:
     """The receiver of one such connection; what it does with the bytes is its subclass's `received`."""
 
+    idle = True
+
     def __init__(self, loop: Loop, stream: Stream, timeout_s: float) -> None:
         self._stream = stream
         self._timer = loop.call_later(timeout_s, stream.abort)

@@ -3,6 +3,7 @@
 Source: istio.io/latest/docs/ops/integrations/prometheus (metrics merging); the text format is Prometheus' 0.0.4.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -10,6 +11,8 @@ import msgspec
 KIND = "text/plain; version=0.0.4; charset=utf-8"
 VARIABLE = "ISTIO_PROMETHEUS_ANNOTATIONS"
 """The variable in which the injector keeps what the annotations said before it wrote its own."""
+
+_LINE = re.compile(rb"([^\r\n]++)\r?\n")  # one at a time: a list of all costs many times a page's size
 
 _PREFIX = "prometheus.io/"
 
@@ -39,16 +42,19 @@ def application(env: Mapping[str, str], annotations: Mapping[str, str], own_port
 
 
 def merged(pages: Iterable[bytes]) -> bytes:
-    """Return the pages one after another, without a second `# TYPE`, `# HELP` or `# UNIT` line for the same metric."""
+    """Return the pages one after another, without a second `# TYPE`, `# HELP` or `# UNIT` line for the same metric.
+
+    What follows a page's last line feed is left out: a page that was cut must not spoil the others.
+    """
     seen: set[bytes] = set()
-    lines = []
+    lines: list[bytes] = []
     for page in pages:
-        for line in page.splitlines():
+        for found in _LINE.finditer(page):
+            line = found[1]
             if line.startswith(b"#"):
                 words = b" ".join(line.split(None, 3)[1:3])
                 if words.split(b" ")[0] not in (b"TYPE", b"HELP", b"UNIT") or words in seen:
                     continue
                 seen.add(words)
-            if line:
-                lines.append(line + b"\n")
+            lines.append(line + b"\n")
     return b"".join(lines)

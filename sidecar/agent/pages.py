@@ -46,7 +46,7 @@ class Pages:
         loop: Loop,
         agent: Agent,
         probers: Mapping[str, Prober],
-        probe: Callable[[Prober, float, bytes, Answering], None],
+        probe: Callable[[Prober, float, Request, Answering], None],
     ) -> None:
         self._loop = loop
         self._agent = agent
@@ -57,6 +57,8 @@ class Pages:
             "/stats/prometheus": self._stats,
             "/metrics": self._stats,
         }
+        self._awaiting: list[Answering] = []
+        self._scraping: list[Answering] = []
         self._deeds: dict[str, Callable[[Answering], None]] = {"/quitquitquit": self._quit, "/drain": self._drain}
 
     def handle(self, request: Request, answer: Answering) -> None:
@@ -87,19 +89,31 @@ class Pages:
         def tell(reply: Reply) -> None:
             self._loop.call_threadsafe(lambda: answer(reply))
 
-        self._probe(prober, prober.timeout_s(request.path), request.raw, tell)
+        self._probe(prober, prober.timeout_s(request.path), request, tell)
 
     def _ready(self, answer: Answering) -> None:
+        """Ask the proxy; all who ask meanwhile get the same answer."""
+        self._awaiting.append(answer)
+        if len(self._awaiting) > 1:
+            return
         _, health, _ = self._agent.ports()
 
         def told(found: Answer | None) -> None:
             ready = found is not None and found.status == 200
-            answer(Reply(200) if ready else _said(503, "the proxy is not ready"))
+            waiting, self._awaiting = self._awaiting, []
+            for each in waiting:
+                each(Reply(200) if ready else _said(503, "the proxy is not ready"))
 
         fetch(self._loop, health, READY_PATH, _READY_S, told)
 
     def _stats(self, answer: Answering) -> None:
-        """Ask the proxy on its metrics' port, else among its admin pages, and the application."""
+        """Ask the proxy on its metrics' port, else among its admin pages, and the application.
+
+        All who ask meanwhile get the same page.
+        """
+        self._scraping.append(answer)
+        if len(self._scraping) > 1:
+            return
         admin, _, stats = self._agent.ports()
         application = self._agent.application()
         pages: dict[str, bytes] = {"agent": self._agent.counts()}
@@ -107,7 +121,10 @@ class Pages:
         def told(name: str, found: Answer | None) -> None:
             pages[name] = found.body if found is not None and found.status == 200 else b""
             if len(pages) == 3:
-                answer(Reply(200, metrics.merged(pages[each] for each in ("agent", "proxy", "app")), metrics.KIND))
+                reply = Reply(200, metrics.merged(pages[each] for each in ("agent", "proxy", "app")), metrics.KIND)
+                waiting, self._scraping = self._scraping, []
+                for each in waiting:
+                    each(reply)
 
         def told_of_proxy(found: Answer | None) -> None:
             if found is not None and found.status == 200:

@@ -10,13 +10,17 @@ from collections.abc import Callable
 from lab.net.answer import AnswerError
 from lab.net.get import Field, Get, canonical, first
 from lab.net.url import Url, netloc, target_of
+from lab.node import ADDRESSES
 from sidecar.agent.dial import Line
 from sidecar.agent.probers import GRPC, HTTPGet, Prober, TCPSocket
-from sidecar.agent.server import TEXT, Reply
+from sidecar.agent.server import TEXT, Reply, Request
 from sidecar.intent import Ports
 
 MOST_AT_ONCE = 32
 """How many may be under way; the kubelet has one for each probe, and gives up those that hang."""
+
+MOST_OF_OTHERS = 8
+"""How many of them may have been asked for by anybody but the node, which has the rest to itself."""
 
 _OF_ONE_CONNECTION = {"Connection", "Keep-Alive", "Upgrade", "Accept-Encoding"}
 
@@ -27,22 +31,30 @@ class Probes:
     def __init__(self, address: str, agent_port: int = Ports().agent) -> None:
         self._address = address
         self._agent_port = agent_port
-        self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._free = {
+            True: threading.BoundedSemaphore(MOST_AT_ONCE - MOST_OF_OTHERS),
+            False: threading.BoundedSemaphore(MOST_OF_OTHERS),
+        }
 
-    def begin(self, prober: Prober, timeout_s: float, head: bytes, tell: Callable[[Reply], None]) -> None:
-        """Ask as `prober` says; `head` is the request for it, whose fields the application gets to see."""
-        if not self._free.acquire(blocking=False):
-            tell(_failure(f"{MOST_AT_ONCE} probes are under way already"))
+    def begin(self, prober: Prober, timeout_s: float, request: Request, tell: Callable[[Reply], None]) -> None:
+        """Ask as `prober` says; `request` is the one for it, whose fields the application gets to see."""
+        free = self._free[request.peer in ADDRESSES]
+        if not free.acquire(blocking=False):
+            tell(_failure("too many probes are under way already"))
             return
 
         def work() -> None:
             try:
-                reply = ask(prober, self._address, timeout_s, head, self._agent_port)
+                reply = ask(prober, self._address, timeout_s, request.raw, self._agent_port)
             finally:
-                self._free.release()
+                free.release()
             tell(reply)
 
-        threading.Thread(target=work, daemon=True).start()
+        try:
+            threading.Thread(target=work, daemon=True).start()
+        except RuntimeError:  # no more processes may be made
+            free.release()
+            tell(_failure("no thread can be started"))
 
 
 def ask(prober: Prober, address: str, timeout_s: float, head: bytes = b"", agent_port: int = Ports().agent) -> Reply:

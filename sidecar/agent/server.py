@@ -14,7 +14,7 @@ from typing import NamedTuple
 from lab.errors import PodError
 from sidecar.agent.guest import Guest
 from sidecar.proxy.body import BadMessageError
-from sidecar.proxy.listener import listen
+from sidecar.proxy.listener import admission, listen
 from sidecar.proxy.loop import READ, Loop
 from sidecar.proxy.message import Limits, parse_request
 from sidecar.proxy.stream import Stream
@@ -23,7 +23,9 @@ TEXT = "text/plain; charset=utf-8"
 
 _LIMITS = Limits(head_bytes=16 * 1024, headers=100)
 _HEAD_S = 10.0
-_MOST_CONNECTIONS = 256
+_MOST_OF_ONE, _MOST = 64, 256
+"""How many connections one source may have, and all together; beyond that those that have not asked yet are dropped."""
+
 _PAUSE_S = 0.1
 
 
@@ -56,7 +58,7 @@ class Server:
         """Listen; raises `PodError` for a port that is taken."""
         self._loop = loop
         self._handle = handle
-        self._open = 0
+        self._open = admission(_MOST_OF_ONE, _MOST)
         with ExitStack() as opened:
             try:
                 sockets = [opened.enter_context(listen(socket.AF_INET, "0.0.0.0", port))]
@@ -96,19 +98,17 @@ class Server:
             self._loop.forget(listening.fileno())
             self._loop.call_later(_PAUSE_S, lambda: self._watch(listening))
             return
-        if self._open >= _MOST_CONNECTIONS:
+        source = address[0]
+        if not self._open.has_room(source):
             connection.close()
             return
-        self._open += 1
         connection.settimeout(0)
-        stream = Stream(self._loop, connection, self._closed)
-        stream.start(_Exchange(self._loop, stream, address[0], self._handle))
-
-    def _closed(self) -> None:
-        self._open -= 1
+        stream = Stream(self._loop, connection, lambda: self._open.gone(source, stream))
+        self._open.add(source, stream)
+        stream.start(Exchange(self._loop, stream, source, self._handle))
 
 
-class _Exchange(Guest):
+class Exchange(Guest):
     """The receiver of a connection: one request, one answer."""
 
     def __init__(self, loop: Loop, stream: Stream, peer: str, handle: Handle) -> None:
@@ -130,11 +130,13 @@ class _Exchange(Guest):
         target = head.forward.split(b" ", 2)[1].decode("latin-1")
         request = Request(head.method.decode(), target.partition("?")[0], head.forward, self._peer)
         self._timer.cancel()
+        self.idle = False
         self._stream.pause()
         self._handle(request, self._answer)
 
     def _answer(self, reply: Reply) -> None:
         self._timer.cancel()
+        self.idle = False
         if self._stream.closed:
             return  # who asked has gone meanwhile
         head = (

@@ -119,4 +119,6 @@ def _table(name: str, hosts: list[Config]) -> Config:
         # Clusters come from another file, and either may be read first.
         "validate_clusters": False,
         "ignore_port_in_host_matching": True,
+        # Istio's own filter (istio.peer_metadata) takes away what says who the client is, and is not in this Envoy.
+        "request_headers_to_remove": ["x-envoy-peer-metadata", "x-envoy-peer-metadata-id"],
     }

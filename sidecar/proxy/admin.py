@@ -8,19 +8,35 @@ from http import HTTPStatus
 
 from sidecar.proxy.body import BadMessageError
 from sidecar.proxy.commands import Answer, Command, answer
-from sidecar.proxy.message import Limits, parse_request
+from sidecar.proxy.deadlines import Deadlines
+from sidecar.proxy.message import Limits, RequestHead, parse_request
+from sidecar.proxy.pace import Pace
 from sidecar.proxy.wire import Wire
 
 _LIMITS = Limits(head_bytes=16 * 1024, headers=100)
 
 
-class AdminConnection:
-    """The receiver of a connection to a server of `commands`, by path."""
+HEAD_S = 10.0
+"""How long a client may take to ask."""
 
-    def __init__(self, wire: Wire, commands: Mapping[str, Command]) -> None:
+
+class AdminConnection:
+    """The receiver of a connection to a server of `commands`, by path.
+
+    A client that does not ask within `deadlines` is cut off. With a `pace` pages are made at that pace.
+    """
+
+    def __init__(
+        self, wire: Wire, commands: Mapping[str, Command], deadlines: Deadlines, pace: Pace | None = None
+    ) -> None:
+        self.idle = True
         self._wire = wire
         self._commands = commands
+        self._deadlines = deadlines
+        self._pace = pace
+        self._lost = False
         self._buffer = b""
+        deadlines.begin(self)
 
     def received(self, data: bytes) -> None:
         """Answer once the request's head is complete; its body is of no interest."""
@@ -30,13 +46,19 @@ class AdminConnection:
         except BadMessageError as error:
             self._send(Answer(f"{error}\n", error.status), shown=True)
             return
-        if head is not None:
-            target = head.forward.split(b" ", 2)[1].decode("latin-1")
-            page = answer(self._commands, head.method.decode("ascii"), target)
-            self._send(page, shown=head.method != b"HEAD")
+        if head is None:
+            return
+        self.idle = False
+        self._deadlines.met(self)
+        self._wire.pause()
+        if self._pace is None:
+            self._answer(head)
+        else:
+            self._pace.make(lambda: self._answer(head))
 
     def ended(self) -> None:
         """Close: half a request has no answer."""
+        self._deadlines.met(self)
         self._wire.close()
 
     def drained(self) -> None:
@@ -44,8 +66,22 @@ class AdminConnection:
 
     def lost(self, _error: OSError) -> None:
         """Nothing is left to do."""
+        self._lost = True
+        self._deadlines.met(self)
+
+    def late(self) -> None:
+        """Give up a client that does not ask."""
+        self._wire.abort()
+
+    def _answer(self, head: RequestHead) -> None:
+        if not self._lost:
+            target = head.forward.split(b" ", 2)[1].decode("latin-1")
+            page = answer(self._commands, head.method.decode("ascii"), target)
+            self._send(page, shown=head.method != b"HEAD")
 
     def _send(self, page: Answer, *, shown: bool) -> None:
+        self.idle = False
+        self._deadlines.met(self)
         body = page.body.encode()
         head = (
             f"HTTP/1.1 {page.status} {HTTPStatus(page.status).phrase}\r\ncontent-type: {page.content_type}\r\n"

@@ -20,8 +20,10 @@ _PLAIN_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,16})(?:[\t ;][^\r\n]*)?\r\n")
 _SIZE_BEGUN = re.compile(rb"([0-9A-Fa-f]*)(?:[\t ;][^\r\n]*)?(\r?)")
 _FIELD = re.compile(TOKEN + rb":" + TEXT)
+_NAME = re.compile(TOKEN)
 _FOLDED = re.compile(rb"[ \t]" + TEXT)
 _LONGEST_SIZE = 8192
+_KEPT_OF_TRAILER = 256
 _LONGEST_TRAILER = {400: (60 * 1024, 431), 502: (80 * 1024, 502)}
 """By the status of what is malformed: how many bytes of trailers are read, and the status of more. Envoy's."""
 
@@ -145,7 +147,28 @@ class ChunkedBody:
                 line = match[1] + b";" + match[2]
         elif self._expect == self._trailer:
             self._check_trailer(len(line))
+            line = self._shortened(line)
         self._line = line
+
+    def _shortened(self, line: bytes) -> bytes:
+        """Return what is kept of a trailer's line that is not complete: enough to tell whether it is one.
+
+        It does not go on, and may be long.
+        """
+        if len(line) <= _KEPT_OF_TRAILER:
+            return line
+        text = line.replace(b"\r", b"")
+        if _FIELD.fullmatch(text):
+            kept = b"x:"
+        elif _NAME.fullmatch(text):
+            kept = b"x"
+        elif self._trailer_bytes and _FOLDED.fullmatch(text):
+            kept = b" "
+        else:
+            kept = b"\0"
+        kept += b"\r" if line.endswith(b"\r") else b""
+        self._trailer_bytes += len(line) - len(kept)
+        return kept
 
     def _size(self, line: bytes) -> bytes:
         plain = _PLAIN_SIZE.fullmatch(line)

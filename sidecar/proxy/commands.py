@@ -3,11 +3,13 @@
 Pure: a method and a request target in, a status and a text out. It knows no page.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
+from sidecar.proxy.filters import BadFilterError, Filter
+
+_MOST_PARAMETERS = 16
 TEXT = "text/plain; charset=UTF-8"
 JSON = "application/json"
 
@@ -47,7 +49,10 @@ def answer(commands: Mapping[str, Command], method: str, target: str) -> Answer:
     allowed = ("POST",) if command.mutates else ("GET", "HEAD")
     if method not in allowed:
         return Answer(f"Method {method} not allowed, {allowed[0]} required.\n", 405)
-    parameters = dict(parse_qsl(query, keep_blank_values=True))
+    try:
+        parameters = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS))
+    except ValueError as error:
+        return Answer(f"{path} has no more than {_MOST_PARAMETERS} parameters: {error}\n", 400)
     unknown = sorted(set(parameters) - set(command.parameters))
     if unknown:
         known = ", ".join(command.parameters) or "none"
@@ -67,15 +72,15 @@ def listing(commands: Mapping[str, Command]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def pattern(query: Query, name: str) -> re.Pattern[str] | None:
-    """Return the regular expression in a parameter, None without; raises `BadQueryError`."""
+def pattern(query: Query, name: str) -> Filter | None:
+    """Return the filter in a parameter, None without; raises `BadQueryError`."""
     text = query.get(name)
     if text is None:
         return None
     try:
-        return re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise BadQueryError(f"{name}: {text!r} is no regular expression: {error}") from error
+        return Filter(text)
+    except BadFilterError as error:
+        raise BadQueryError(f"{name}: {text[:80]!r} is not a filter that is understood here: {error}") from error
 
 
 def choice(query: Query, name: str, choices: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(slots=True)
 class ListenerCounters:
-    """`listener.<address>_<port>.*`: connections accepted, open now, refused for want of descriptors."""
+    """`listener.<address>_<port>.*`: connections accepted, open now, refused because there were too many."""
 
     downstream_cx_total: int = 0
     downstream_cx_active: int = 0
@@ -57,6 +57,7 @@ class HttpCounters:
     downstream_rq_5xx: int = 0
     downstream_rq_header_timeout: int = 0
     downstream_cx_protocol_error: int = 0
+    downstream_cx_idle_timeout: int = 0
 
     def answered(self, status: int) -> None:
         """Count a response by the class of its `status` (100 to 599)."""

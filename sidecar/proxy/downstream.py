@@ -13,6 +13,7 @@ from sidecar.proxy.detect import HTTP2_PREFACE
 from sidecar.proxy.exchange import BODY, HEAD, NOTHING, RESPONSE, Exchange
 from sidecar.proxy.message import RequestHead, parse_request
 from sidecar.proxy.routes import Route
+from sidecar.proxy.share import SMALL_BYTES
 
 if TYPE_CHECKING:
     from sidecar.proxy.cluster import Cluster
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 _EMPTY_LINES = b"\r\n"
+_NO_ROOM = BadMessageError(431, "this client's connections keep too much already", "http1.headers_too_large")
 _NO_ROUTE: "Route[Cluster]" = Route("", None)
 
 
@@ -29,6 +31,11 @@ class Downstream(Exchange):
     __slots__ = ()
 
     # What the client does.
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being served; one that has only begun is none yet."""
+        return self._state is HEAD
 
     def received(self, data: bytes) -> None:
         """Take bytes of a request."""
@@ -83,6 +90,17 @@ class Downstream(Exchange):
             self._leave()
             self._wire.close()
 
+    def sweep(self, age: int) -> bool:
+        """Close, if no request has come for `age` sweeps; returns whether it has."""
+        began_s, sweeps = self._swept
+        sweeps = sweeps + 1 if began_s == self._started_s and self._state is HEAD else 0
+        self._swept = self._started_s, sweeps
+        if sweeps < age or not self._wire.idle:
+            return False
+        self._leave()
+        self._wire.close()
+        return True
+
     def forget_route(self) -> None:
         """Look at the next head anew: the routes have changed."""
         self._last = None
@@ -95,7 +113,7 @@ class Downstream(Exchange):
         if b"\n" in data or len(whole) >= self._gateway.limits.head_bytes:
             self._begin(whole)
         else:
-            self._buffer = whole
+            self._keep(whole)
 
     def _begin(self, data: bytes) -> None:
         gateway = self._gateway
@@ -106,20 +124,16 @@ class Downstream(Exchange):
         head = self._last
         if head is None or not data.startswith(head.raw):
             # Else it is the last one again: a client repeats itself on a connection.
-            try:
-                head = parse_request(data, gateway.limits)
-            except BadMessageError as error:
-                self._begun_badly(error, data)
-                return
+            head = self._read(data)
             if head is None:
-                if not self._buffer:
-                    gateway.deadlines.begin(self)
-                self._buffer = data
                 return
-            self._last = head
-            self._route = gateway.routes.route(self._destination, head.host) if head.routable else _NO_ROUTE
         if self._buffer:
             gateway.deadlines.met(self)
+        # What is large is kept twice, as it came and as it goes on.
+        large = head.size > SMALL_BYTES
+        if (large or self._held) and not self._hold(2 * head.size if large else 0):
+            self._refuse(_NO_ROOM)
+            return
         self._head = head
         self._started_s = time.perf_counter()
         gateway.counters.downstream_rq_total += 1
@@ -129,6 +143,23 @@ class Downstream(Exchange):
         self._await_response(data[head.size :])
         self._whole = head.forward
         self._send(head, head.forward)
+
+    def _read(self, data: bytes) -> RequestHead | None:
+        """Return the head that `data` begins with, and find its route; None if it is incomplete or was refused."""
+        gateway = self._gateway
+        try:
+            head = parse_request(data, gateway.limits)
+        except BadMessageError as error:
+            self._begun_badly(error, data)
+            return None
+        if head is None:
+            if not self._buffer:
+                gateway.deadlines.begin(self)
+            self._keep(data)
+            return None
+        self._last = head if head.size <= SMALL_BYTES else None
+        self._route = gateway.routes.route(self._destination, head.host) if head.routable else _NO_ROUTE
+        return head
 
     def _begin_body(self, head: RequestHead, rest: bytes) -> None:
         """Begin a request with a body, of which `rest` is there."""
@@ -147,7 +178,9 @@ class Downstream(Exchange):
         forward = head.forward + forwarded(body, rest, taken)
         if body.done:
             self._await_response(rest[taken:])
-            self._whole = forward
+            # What is large is sent again only if there is room to keep it.
+            if len(forward) <= SMALL_BYTES or self._hold(self._held + len(forward)):
+                self._whole = forward
         self._send(head, forward)
 
     def _begun_badly(self, error: BadMessageError, data: bytes) -> None:
@@ -199,6 +232,15 @@ class Downstream(Exchange):
         self._buffer = next_request.lstrip(_EMPTY_LINES)
         if self._buffer:
             self._pause()
+            if len(self._buffer) > SMALL_BYTES:
+                self._hold(self._held + len(self._buffer))
+
+    def _keep(self, begun: bytes) -> None:
+        """Keep a head that is not complete, if its client's share has room for it."""
+        if len(begun) <= SMALL_BYTES or self._hold(len(begun)):
+            self._buffer = begun
+        else:
+            self._refuse(_NO_ROOM)
 
     def _finish(self) -> None:
         """End an exchange whose response is complete."""
@@ -212,6 +254,8 @@ class Downstream(Exchange):
         self._state = HEAD
         self._head = None
         self._whole = b""
+        if self._held:
+            self._hold(len(self._buffer))
         if self._tried or self._verdict is not None or self._received:
             self._tried = ()
             self._verdict = None
@@ -255,6 +299,8 @@ class Downstream(Exchange):
         self._close = True
 
     def _leave(self) -> None:
+        if self._held:
+            self._hold(0)
         self._gateway.deadlines.met(self)
         self._state = NOTHING
         self._gateway.connections.discard(self)

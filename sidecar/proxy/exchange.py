@@ -45,8 +45,8 @@ class Exchange(Accounted):
     """One request after the other; upstream connections answer to it."""
 
     __slots__ = (
-        "_body", "_buffer", "_choked", "_close", "_half_closed", "_last", "_looping", "_paused", "_state", "_tried",
-        "_upstream", "_whole", "_wire",
+        "_body", "_buffer", "_choked", "_close", "_half_closed", "_held", "_last", "_looping", "_paused", "_state",
+        "_swept", "_tried", "_upstream", "_whole", "_wire",
     )  # fmt: skip
 
     def __init__(self, gateway: "Gateway", wire: Wire, destination: Destination, client: Destination) -> None:
@@ -54,6 +54,9 @@ class Exchange(Accounted):
         self._wire = wire
         self._state = HEAD
         self._buffer = b""
+        self._held = 0
+        # When the last request began as it was seen at the last sweep, and for how many sweeps that has been so.
+        self._swept = (0.0, 0)
         self._last: RequestHead | None = None
         self._body: Body | None = None
         self._upstream: Upstream | None = None
@@ -175,6 +178,7 @@ class Exchange(Accounted):
             self._not_reached(error)
             return
         self._upstream = upstream
+        upstream.wire.charge(self._wire.share)
         observer = self._gateway.observer
         if observer is not None and observer.wants_outcomes:
             self._local = address_text(upstream.wire.local())
@@ -236,6 +240,14 @@ class Exchange(Accounted):
                 self._status = self._sent = 0
             self._account()
         self._leave()
+
+    def _hold(self, count: int) -> bool:
+        """Account for `count` bytes that are kept of what the client sent; returns whether its share has that room."""
+        more, share = count - self._held, self._wire.share
+        room = more <= 0 or share.has_room(more)
+        share.add(more)
+        self._held = count
+        return room
 
     # What the client's half does.
 

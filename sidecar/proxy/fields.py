@@ -88,8 +88,11 @@ def without_nominated(head: bytes, options: set[bytes], malformed: int) -> bytes
         raise BadMessageError(
             malformed, "Connection names a field that every hop needs", "http1.connection_header_rejected"
         )
-    lines = head.split(b"\r\n")
-    return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() not in nominated)
+    # The first line is no field, whatever somebody calls one.
+    first, *lines = head.split(b"\r\n")
+    return b"\r\n".join(
+        (first, *(line for line in lines if not line or line.partition(b":")[0].lower() not in nominated))
+    )
 
 
 def _words(fields: Fields, name: bytes) -> set[bytes]:

@@ -69,6 +69,11 @@ class Gateway:
         self.connections.add(connection)
         return connection
 
+    def sweep(self, age: int) -> None:
+        """Close connections on which no request has come for `age` sweeps."""
+        closed = [connection.sweep(age) for connection in tuple(self.connections)]
+        self.counters.downstream_cx_idle_timeout += sum(closed)
+
     def drain(self) -> None:
         """Close what is idle now and everything else after its response."""
         self.draining = True

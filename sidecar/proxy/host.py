@@ -13,6 +13,8 @@ from sidecar.proxy.wire import Wire
 if TYPE_CHECKING:
     from sidecar.proxy.cluster import Cluster
 
+_KEPT_KEYS = 64
+
 
 class Host:
     """An upstream host; `source` is the address to come from, `workload` the pod that it is.
@@ -52,6 +54,8 @@ class Host:
             return (self.cluster.direction, self.cluster.service, self.workload, status, flags)
         key = self._keys.get(status)
         if key is None:
+            if len(self._keys) >= _KEPT_KEYS:  # a server may say any number
+                self._keys.clear()
             key = self._keys[status] = (self.cluster.direction, self.cluster.service, self.workload, status, flags)
         return key
 

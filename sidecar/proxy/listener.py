@@ -1,16 +1,21 @@
 """A port that captured connections arrive at: accept, find out where they were going, hand them on.
 
-Knows no protocol. A connection whose destination is this very port was dialled directly (or redirected in a circle)
+Knows no protocol. A source that has too many connections loses those that are idle, and then gets no more; see
+`lab.net.admission`. A connection whose destination is this very port was dialled directly (or redirected in a circle)
 and would come back here for ever: it is closed and counted, as Envoy's blackhole filter chains do.
 """
 
 import errno
 import socket
 from collections.abc import Callable
+from typing import NamedTuple
 
+from lab.net.admission import Admission
+from lab.node import ADDRESSES
 from sidecar.proxy.counters import ListenerCounters, TcpCounters
 from sidecar.proxy.destination import Destination, FindDestination
 from sidecar.proxy.loop import READ, Loop
+from sidecar.proxy.share import CONNECTION_BYTES, Shares
 from sidecar.proxy.stream import Stream
 from sidecar.proxy.transparent import make_transparent
 
@@ -19,6 +24,14 @@ BACKLOG = 4096
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EXHAUSTED_PAUSE_S = 0.1
+
+
+class Bounds(NamedTuple):
+    """What bounds the connections of one or several listeners: how many there are, and what each source may have."""
+
+    opened: Admission[Stream]
+    shares: Shares
+
 
 Serve = Callable[[Stream, Destination, Destination], None]
 """Takes an accepted stream, not yet started, where it was going, and where it comes from."""
@@ -46,6 +59,13 @@ def listen(family: socket.AddressFamily, host: str, port: int, *, transparent: b
     return listening
 
 
+def admission(most_of_one: int, most: int) -> Admission[Stream]:
+    """Return an admission with these bounds; the node, from which probes come, always gets in."""
+    return Admission(
+        most_of_one, most, silent=lambda stream: stream.idle, drop=lambda stream: stream.drop(), always=ADDRESSES
+    )
+
+
 class Listener:
     """Accepts on `listening`, one connection a turn, so that those that are open get their share."""
 
@@ -58,6 +78,7 @@ class Listener:
         *,
         find_destination: FindDestination,
         blackhole: TcpCounters,
+        bounds: Bounds,
         on_closed: Callable[[], None],
     ) -> None:
         self._loop = loop
@@ -66,6 +87,7 @@ class Listener:
         self._serve = serve
         self._find_destination = find_destination
         self._blackhole = blackhole
+        self._opened, self._shares = bounds
         self._on_closed = on_closed
         self._port: int = listening.getsockname()[1]
         self._watched = False
@@ -92,12 +114,18 @@ class Listener:
             return
         except OSError as error:
             if error.errno not in _EXHAUSTED:
-                raise
+                return  # what has happened to the connection meanwhile: accept(2)
             # The connection stays in the queue, and epoll would report it again at once: wait for others to close.
             self._counters.downstream_cx_overload_reject += 1
             self._loop.forget(self._listening.fileno())
             self._watched = False
             self._loop.call_later(_EXHAUSTED_PAUSE_S, self._watch)
+            return
+        source = client[0]
+        share = self._shares.of(source)
+        if not self._opened.has_room(source, crowded=not share.has_room(CONNECTION_BYTES)):
+            self._counters.downstream_cx_overload_reject += 1
+            connection.close()
             return
         connection.settimeout(0)
         self._counters.downstream_cx_total += 1
@@ -112,8 +140,13 @@ class Listener:
             connection.close()
             return
         self._counters.downstream_cx_active += 1
-        self._serve(Stream(self._loop, connection, self._closed), destination, client)
+        share.connections += 1
+        stream = Stream(self._loop, connection, lambda: self._closed(source, stream), share)
+        self._opened.add(source, stream)
+        self._serve(stream, destination, client)
 
-    def _closed(self) -> None:
+    def _closed(self, source: str, stream: Stream) -> None:
+        stream.share.connections -= 1
+        self._opened.gone(source, stream)
         self._counters.downstream_cx_active -= 1
         self._on_closed()

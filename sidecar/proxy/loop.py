@@ -19,7 +19,11 @@ FAILED = select.EPOLLERR
 HUNG_UP = select.EPOLLHUP
 
 Handler = Callable[[int], None]
-"""Called with the epoll events of a descriptor."""
+"""Called with the epoll events of a descriptor; a method of what has a `share` is called on that one's account."""
+
+_FEW = 2
+_TURN_S = 200e-6
+"""How long a turn may take in which everybody has had one event: then it is seen who else has come."""
 
 
 class Loop:
@@ -34,6 +38,7 @@ class Loop:
         self._soon: deque[Callable[[], None]] = deque()
         self._from_outside: deque[Callable[[], None]] = deque()
         self._running = True
+        self._turns = 0
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.settimeout(0)
         self._wake_writer.settimeout(0)
@@ -50,9 +55,9 @@ class Loop:
         self._epoll.modify(descriptor, events)
 
     def forget(self, descriptor: int) -> None:
-        """Stop watching; events of this turn that were not yet handled are dropped."""
-        self._epoll.unregister(descriptor)
-        del self._handlers[descriptor]
+        """Stop watching, if it is watched; events of this turn that were not yet handled are dropped."""
+        if self._handlers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
 
     def abandon(self, descriptor: int) -> None:
         """Stop watching, like `forget`, what is closed at the end of this turn: epoll drops it then by itself."""
@@ -101,12 +106,41 @@ class Loop:
         connection while events of the old one are still to be handled.
         """
         find = self._handlers.get
-        for descriptor, events in self._epoll.poll(timeout_s):
-            handler = find(descriptor)
-            if handler is not None:
-                handler(events)
+        found = self._epoll.poll(timeout_s)
+        if len(found) > _FEW:
+            self._serve_fairly(found)
+        else:
+            for descriptor, events in found:
+                handler = find(descriptor)
+                if handler is not None:
+                    handler(events)
         while self._soon:
             self._soon.popleft()()
+
+    def _serve_fairly(self, found: list[tuple[int, int]]) -> None:
+        """Handle events in rounds, one for each account in every round, until there is no time for another round.
+
+        So nobody waits for more than one event of each other, however many connections they have. What is left is
+        reported again, and in the same order: therefore each turn begins at another place.
+        """
+        self._turns += 1
+        begin = self._turns % len(found)
+        accounts: dict[object, list[tuple[int, int]]] = {}
+        for event in found[begin:] + found[:begin]:
+            handler = self._handlers.get(event[0])
+            if handler is not None:
+                accounts.setdefault(_account(handler), []).append(event)
+        rounds = deque(accounts.values())
+        first, end_s = len(rounds), time.perf_counter() + _TURN_S
+        while rounds and (first > 0 or time.perf_counter() < end_s):
+            first -= 1
+            events = rounds.popleft()
+            descriptor, happened = events.pop()
+            handler = self._handlers.get(descriptor)
+            if handler is not None:
+                handler(happened)
+            if events:
+                rounds.append(events)
 
     def _woken(self, _events: int) -> None:
         self._wake_reader.recv(4096)
@@ -124,3 +158,8 @@ class Loop:
         left_s = self._timers.timeout_s()
         if left_s is not None:
             self._ring_at(time.monotonic() + left_s)
+
+
+def _account(handler: Handler) -> object:
+    """Return on whose account a handler is called; its own without a share."""
+    return getattr(getattr(handler, "__self__", None), "share", handler)

@@ -1,6 +1,7 @@
 """The program of a bundled proxy: bind, serve, follow changes of the intent, drain, return."""
 
 import gc
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ def run(argv: Sequence[str]) -> None:
     if intent.concurrency != 1:
         raise InputError(f"intent: concurrency: {intent.concurrency}: the bundled proxy has one worker: give 1")
     check(intent)
+    _allow_descriptors()
     sockets = Sockets.open(intent)
     loop = Loop()
     proxy = Proxy(loop, intent, sockets, original_destination)
@@ -38,6 +40,12 @@ def run(argv: Sequence[str]) -> None:
     gc.freeze()
     loop.run()
     proxy.close()
+
+
+def _allow_descriptors() -> None:
+    """Take as many descriptors as may be had, as Go's programs do and pilot-agent with them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _reload(proxy: Proxy, path: Path) -> None:

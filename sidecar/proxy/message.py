@@ -7,6 +7,7 @@ methods), RFC 9112 (framing), and `tests/sidecar/differential`, which compares w
 """
 
 import re
+from ipaddress import IPv6Address
 
 from sidecar.proxy import lenient
 from sidecar.proxy.body import CHUNKED, CODEC_ERROR, FIELD, TEXT, UNTIL_CLOSE, BadMessageError
@@ -29,9 +30,10 @@ RESPONSE_HEAD_BYTES = 80 * 1024
 _REQUEST = re.compile(rb"([A-Z]++) ([\x21-\x7e]++) HTTP/(\d\.\d)\r\n(?:%b)*+\r\n" % FIELD)
 _RESPONSE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: %b)?\r\n(?:%b)*+\r\n" % (TEXT, FIELD))
 _ABSOLUTE = re.compile(
-    rb"https?://(?:[^/?#@]*@)?([A-Z0-9.-]+(?::\d{1,5})?|\[[0-9A-F:.]+\](?::\d{1,5})?)", re.IGNORECASE
+    rb"https?://(?:[!$%&'()*+,\-.:;=\w~]*@)?([A-Z0-9.-]+(?::\d{1,32})?|\[[0-9A-F:.]+\](?::\d{1,32})?)",
+    re.IGNORECASE,
 )
-_CONNECT_TARGET = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
+_CONNECT_TARGET = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,32}")
 _SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*+)://")
 _INVALID = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _HIGHEST_PORT = 65535
@@ -41,9 +43,9 @@ _INTERNAL = (
     rb"x-(?:envoy-(?:external-address|downstream-service-(?:cluster|node)|retry-on|retry-grpc-on|max-retries|internal|"
     rb"upstream-alt-stat-name|upstream-rq-timeout-ms|upstream-rq-per-try-timeout-ms|upstream-rq-timeout-alt-response|"
     rb"expected-rq-timeout-ms|force-trace|ip-tags|original-url|hedge-on-per-try-timeout|retriable-status-codes|"
-    rb"retriable-header-names|is-timeout-retry)|forwarded-client-cert)"
+    rb"retriable-header-names|is-timeout-retry|peer-metadata(?:-id)?)|forwarded-client-cert)"
 )
-"""Fields with which a client could steer an Envoy behind this one, which Envoy takes away."""
+"""What could steer an Envoy behind this one, or name a client that is not there: Envoy or Istio removes it."""
 
 _REQUEST_SPECIAL = re.compile(
     rb"\n(host|content-length|transfer-encoding|connection|keep-alive|proxy-connection|te|upgrade|"
@@ -314,7 +316,7 @@ def _aim(head: RequestHead, target: bytes, fields: Fields) -> None:
     hosts = fields.get(b"host", [])
     head.host = hosts[0] if len(hosts) == 1 else b",".join(filter(None, hosts))
     path = target
-    if target == b"*":
+    if target[0] == 0x2A:  # "*", and more than that leads nowhere either
         head.routable = False
         if head.method != b"OPTIONS":
             # An unknown length or coding is worse.
@@ -341,9 +343,20 @@ def _absolute(target: bytes) -> tuple[bytes, bytes]:
 
 
 def _possible(authority: bytes) -> bool:
-    """Tell whether the port of `authority` is one."""
-    _, colon, port = authority.rpartition(b":")
+    """Tell whether the port of `authority` is one, and what it has in brackets an IPv6 address."""
+    host, bracket, port = authority.rpartition(b"]")
+    if bracket and not _is_ipv6(host[1:]):
+        return False
+    _, colon, port = port.rpartition(b":")
     return not (colon and port.isdigit()) or int(port) <= _HIGHEST_PORT
+
+
+def _is_ipv6(host: bytes) -> bool:
+    try:
+        IPv6Address(host.decode("ascii"))
+    except ValueError:
+        return False
+    return True
 
 
 def _check_connect(target: bytes, fields: Fields) -> None:

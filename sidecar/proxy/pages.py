@@ -19,7 +19,7 @@ from sidecar.proxy.statuspages import cluster_json, cluster_lines, listener_json
 
 VERSION = "sidelab-proxy"
 
-_FILTER = {"filter": "regular expression (Python's) that a name must match somewhere"}
+_FILTER = {"filter": "what a name must match somewhere: text, . .* .+ [a-z] (a|b) ? ^ $"}
 _FORMAT = {"format": "one of text, json"}
 
 
@@ -108,7 +108,7 @@ class Pages:
         # Here Istio's metrics have labels; among the plain ones they have long names.
         plain = (stat for stat in self._subject.stats() if not stat[0].startswith("istiocustom."))
         families = stats.to_families(_selected(query, (*plain, *self._own_stats())))
-        families += [family for family in self._subject.families() if found is None or found.search(family.name)]
+        families += [family for family in self._subject.families() if found is None or found.matches(family.name)]
         return Answer(render(families), content_type=CONTENT_TYPE)
 
     def _own_stats(self) -> list[stats.Stat]:
@@ -133,7 +133,7 @@ class Pages:
         form = choice(query, "format", ("text", "json"))
         found = pattern(query, "filter")
         clusters = sorted(
-            (cluster for cluster in self._subject.clusters() if found is None or found.search(cluster.name)),
+            (cluster for cluster in self._subject.clusters() if found is None or found.matches(cluster.name)),
             key=lambda cluster: cluster.name,
         )
         if form == "json":
@@ -218,9 +218,7 @@ def _selected(query: Query, found: Iterable[stats.Stat]) -> list[stats.Stat]:
     wanted = pattern(query, "filter")
     used_only = switch(query, "usedonly")
     return [
-        (name, value)
-        for name, value in found
-        if (value or not used_only) and (wanted is None or wanted.search(name) is not None)
+        (name, value) for name, value in found if (value or not used_only) and (wanted is None or wanted.matches(name))
     ]
 
 

@@ -1,5 +1,6 @@
 """A running proxy: its listeners on a loop, what they lead to, and everything that can be done with the whole of it."""
 
+import resource
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -8,31 +9,41 @@ from functools import partial
 from lab.errors import InputError
 from sidecar.intent import Intent
 from sidecar.proxy.accesslog import access_log
-from sidecar.proxy.admin import AdminConnection
+from sidecar.proxy.admin import HEAD_S, AdminConnection
 from sidecar.proxy.cluster import Cluster
 from sidecar.proxy.clusters import SWEEPS, Clusters
 from sidecar.proxy.commands import Command
 from sidecar.proxy.counters import ListenerCounters, Registry, TcpCounters
 from sidecar.proxy.deadlines import Deadlines
-from sidecar.proxy.destination import FindDestination
+from sidecar.proxy.destination import Destination, FindDestination
 from sidecar.proxy.direction import Direction
 from sidecar.proxy.gateway import Gateway
-from sidecar.proxy.listener import Listener
+from sidecar.proxy.listener import Bounds, Listener, admission
 from sidecar.proxy.logwriter import LogWriter
 from sidecar.proxy.loop import Loop
 from sidecar.proxy.outcome import BLACK_HOLE, Observer
+from sidecar.proxy.pace import Pace
 from sidecar.proxy.pages import Pages
 from sidecar.proxy.prometheus import Family
 from sidecar.proxy.routes import Inbound, Outbound, check
+from sidecar.proxy.share import Shares
 from sidecar.proxy.sockets import Sockets
 from sidecar.proxy.stats import Stat
 from sidecar.proxy.status import ClusterStatus, ListenerStatus
+from sidecar.proxy.stream import Stream
 from sidecar.proxy.tcp import ByteService
 from sidecar.proxy.telemetry import Telemetry
 from sidecar.proxy.view import cluster_status
 
 _FIXED = ("ports", "ipv6", "mode", "concurrency")
 """What cannot change while a proxy runs: it is in its listening sockets."""
+
+_MOST_OF_ONE = 1024
+"""How many captured connections a source may have, of which those that are idle go first."""
+
+_DESCRIPTORS_EACH = 3
+_OWN_OF_ONE, _OWN = 64, 256
+"""How many connections a source, and all together, may have to each of the proxy's own ports."""
 
 
 class Proxy:
@@ -51,20 +62,25 @@ class Proxy:
         self._clusters = Clusters(loop, self._registry)
         self._headers = Deadlines(loop, intent.header_timeout_s)
         self._detections = Deadlines(loop, intent.detection_timeout_s)
+        self._asking = Deadlines(loop, HEAD_S)
+        self._shares = Shares()
         self._traffic: list[ListenerCounters] = []
         self._clusters.update(intent)
         self._log_as_told()
         self._inbound = self._direction("inbound", Inbound(intent, self._cluster), intent.ports.inbound)
         self._outbound = self._direction("outbound", Outbound(intent, self._cluster), intent.ports.outbound)
-        listen = partial(self._listen, find_destination=find_destination, blackhole=self._registry.tcp(BLACK_HOLE))
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _DESCRIPTORS_EACH
+        bounds = Bounds(admission(min(_MOST_OF_ONE, most // 2), most), self._shares)
+        blackhole = self._registry.tcp(BLACK_HOLE)
+        listen = partial(self._listen, bounds=bounds, find_destination=find_destination, blackhole=blackhole)
         self._inbound_listeners = listen("virtualInbound", sockets.inbound, intent.ports.inbound, self._inbound)
         self._outbound_listeners = listen("virtualOutbound", sockets.outbound, intent.ports.outbound, self._outbound)
         pages = Pages(self)
         # They stay open while the proxy drains, so that it can be watched.
         self._own_listeners = [
             *self._listen_to("admin", sockets.admin, pages.admin()),
-            *self._listen_to("prometheus", sockets.stats, pages.metrics()),
-            *self._listen_to("health", sockets.health, pages.health()),
+            *self._listen_to("prometheus", sockets.stats, pages.metrics(), Pace(loop)),
+            *self._listen_to("health", sockets.health, pages.health(), Pace(loop)),
         ]
         self._sweep_later()
 
@@ -181,6 +197,7 @@ class Proxy:
         port: int,
         direction: Direction,
         *,
+        bounds: Bounds,
         find_destination: FindDestination,
         blackhole: TcpCounters,
     ) -> list[tuple[ListenerStatus, Listener]]:
@@ -196,6 +213,7 @@ class Proxy:
                     direction.serve,
                     find_destination=find_destination,
                     blackhole=blackhole,
+                    bounds=bounds,
                     on_closed=self._stop_if_idle,
                 ),
             )
@@ -203,10 +221,15 @@ class Proxy:
         ]
 
     def _listen_to(
-        self, name: str, sockets: tuple[socket.socket, ...], commands: Mapping[str, Command]
+        self, name: str, sockets: tuple[socket.socket, ...], commands: Mapping[str, Command], pace: Pace | None = None
     ) -> list[tuple[ListenerStatus, Listener]]:
         """Serve pages of our own; no destination is looked for, so that nothing can be a circle."""
         counters = ListenerCounters()
+        bounds = Bounds(admission(_OWN_OF_ONE, _OWN), self._shares)
+
+        def serve(stream: Stream, _destination: Destination, _client: Destination) -> None:
+            stream.start(AdminConnection(stream, commands, self._asking, pace))
+
         return [
             (
                 _status(name, listening),
@@ -214,9 +237,10 @@ class Proxy:
                     self._loop,
                     listening,
                     counters,
-                    lambda stream, _destination, _client: stream.start(AdminConnection(stream, commands)),
+                    serve,
                     find_destination=lambda _connection: ("", 0),
                     blackhole=TcpCounters(),
+                    bounds=bounds,
                     on_closed=lambda: None,
                 ),
             )
@@ -232,6 +256,9 @@ class Proxy:
 
     def _sweep(self) -> None:
         self._clusters.sweep()
+        for direction in (self._inbound, self._outbound):
+            direction.gateway.sweep(SWEEPS + 1)
+            direction.byte_service.sweep(SWEEPS + 1)
         self._sweep_later()
 
     def _stop_if_idle(self) -> None:

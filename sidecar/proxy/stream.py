@@ -7,20 +7,18 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sidecar.proxy.destination import Destination
 from sidecar.proxy.loop import FAILED, HUNG_UP, READ, WRITE, Loop
+from sidecar.proxy.share import Share
 from sidecar.proxy.wire import Receiver
 
 if TYPE_CHECKING:
     from lab.timers import Timer
 
-HIGH_WATER_BYTES = 256 * 1024
-"""With more than this unsent, `write` answers False; `Receiver.drained` follows when all of it is sent."""
-
-_READ_BYTES = 64 * 1024
 _LINGER_S = 1.0
 _FLUSH_S = 30.0
 _RESET = struct.pack("ii", 1, 0)
@@ -28,14 +26,19 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Stream:
-    """A connection and its write buffer; `on_closed` is called once, when its descriptor is given back."""
+    """A connection and its write buffer; `on_closed` is called once, when its descriptor is given back.
+
+    What waits in the buffer is on account of `share`, a share of its own without one.
+    """
 
     __slots__ = (
         "_broken", "_choked", "_closing", "_ended", "_ending", "_loop", "_mask", "_out", "_recv", "_send", "_socket",
-        "_timer", "_watched", "closed", "connecting", "on_closed", "receiver",
+        "_timer", "_watched", "closed", "connecting", "on_closed", "receiver", "share",
     )  # fmt: skip
 
-    def __init__(self, loop: Loop, connection: socket.socket, on_closed: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Loop, connection: socket.socket, on_closed: Callable[[], None], share: Share | None = None
+    ) -> None:
         self._loop = loop
         self._socket = connection
         self._recv = connection.recv
@@ -48,6 +51,19 @@ class Stream:
         self.connecting = False
         self.on_closed = on_closed
         self.receiver: Receiver = _NOBODY
+        self.share = share or Share()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing would be lost with it: nothing is unsent, and its receiver is not at anything."""
+        return not self._out and self.receiver.idle
+
+    def charge(self, share: Share) -> None:
+        """Have what waits here be on account of `share` from now on."""
+        if self._out:
+            self.share.add(-len(self._out))
+            share.add(len(self._out))
+        self.share = share
 
     def local(self) -> Destination:
         """Return the address and port of this end."""
@@ -71,7 +87,10 @@ class Stream:
         self._timer = self._loop.call_later(timeout_s, self._connect_timed_out)
 
     def write(self, data: bytes) -> bool:
-        """Send, or keep what the kernel does not take; False asks the caller to pause until `drained`."""
+        """Send, or keep what the kernel does not take; False asks the caller to pause until `drained`.
+
+        That is asked for when more than the share's `high_water_bytes` is kept, and `drained` called when all is sent.
+        """
         out = self._out
         if not out and not self.connecting:
             try:
@@ -88,7 +107,8 @@ class Stream:
         if self._broken or self.closed:
             return True
         out += data
-        self._choked = self._choked or len(out) > HIGH_WATER_BYTES
+        self.share.add(len(data))
+        self._choked = self._choked or len(out) > self.share.high_water_bytes
         return not self._choked
 
     def pause(self) -> None:
@@ -139,6 +159,12 @@ class Stream:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._release()
 
+    def drop(self) -> None:
+        """Close at once with RST, like `abort`, but let the receiver know: it is not the one that wants it."""
+        if not self.closed:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._fail(ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)))
+
     def _happened(self, events: int) -> None:
         if events != READ:
             if self.connecting:
@@ -149,14 +175,19 @@ class Stream:
             if self.closed or not self._may_read(events):
                 return
         try:
-            data = self._recv(_READ_BYTES)
+            data = self._recv(self.share.read_bytes)
         except BlockingIOError:
             return
         except OSError as error:
             self._fail(error)
             return
         if data:
-            self.receiver.received(data)
+            if len(data) < self.share.timed_bytes:
+                self.receiver.received(data)
+            else:
+                begin_s = time.thread_time()
+                self.receiver.received(data)
+                self.share.took(time.thread_time() - begin_s, len(data))
         else:
             self._ended = True
             self.receiver.ended()
@@ -191,7 +222,9 @@ class Stream:
     def _flush(self) -> None:
         try:
             while self._out:
-                del self._out[: self._send(self._out)]
+                sent = self._send(self._out)
+                del self._out[:sent]
+                self.share.add(-sent)
         except BlockingIOError:
             return
         except OSError as error:
@@ -223,7 +256,7 @@ class Stream:
         """Report a failed write later: the receiver may be in the middle of something."""
         if not self._broken:
             self._broken = True
-            self._out.clear()
+            self._empty()
             self._loop.call_soon(lambda: self._fail(error))
 
     def _fail(self, error: OSError) -> None:
@@ -238,14 +271,21 @@ class Stream:
         if self._watched:
             self._loop.abandon(self._socket.fileno())
             self._watched = False
-        self._out.clear()
+        self._empty()
         self.receiver = _NOBODY
         # Not before the turn's other events are handled: see Loop.turn.
         self._loop.call_soon(self._close_socket)
 
+    def _empty(self) -> None:
+        if self._out:
+            self.share.add(-len(self._out))
+            self._out = bytearray()  # not cleared: that would keep what was allocated
+
     def _close_socket(self) -> None:
         self._socket.close()
-        self.on_closed()
+        # It may refer to this stream, and a circle would wait for the collector.
+        on_closed, self.on_closed = self.on_closed, _nothing
+        on_closed()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -270,8 +310,14 @@ class Stream:
             self._watched = False
 
 
+def _nothing() -> None:
+    """Take note of nothing."""
+
+
 class _Nobody:
     """The receiver of a stream that has none."""
+
+    idle = False
 
     def received(self, data: bytes) -> None:
         """Drop."""

@@ -32,6 +32,8 @@ class ByteService:
     def __init__(self, direction: str, counters: Callable[[str], TcpCounters]) -> None:
         self.direction = direction
         self._counters = counters
+        # How much has passed through each as it was seen at the last sweep, and for how many sweeps that has been so.
+        self._pumps: dict[Pump, tuple[int, int]] = {}
         self.tell(None)
 
     def tell(self, observer: Observer | None, *, counts: bool = True) -> None:
@@ -60,10 +62,24 @@ class ByteService:
         host.active += 1
         host.total += 1
         host.cluster.counters.upstream_rq_total += 1
+        upstream.charge(wire.share)
         link.connected(upstream)
         pump = Pump(wire, upstream, link.over)
+        self._pumps[pump] = 0, 0
         upstream.start(pump.from_upstream)
         return pump.from_downstream
+
+    def sweep(self, age: int) -> None:
+        """Cut off connections through which nothing has passed for `age` sweeps, as Envoy's TCP proxy does."""
+        for pump, (passed, sweeps) in tuple(self._pumps.items()):
+            now = pump.from_downstream.passed + pump.from_upstream.passed
+            self._pumps[pump] = now, sweeps + 1 if now == passed else 0
+            if self._pumps[pump][1] >= age:
+                pump.downstream.drop()
+
+    def forget(self, pump: Pump) -> None:
+        """Take note that a connection has ended."""
+        self._pumps.pop(pump, None)
 
 
 class _Link:
@@ -96,6 +112,7 @@ class _Link:
 
     def over(self, pump: Pump, error: OSError | None) -> None:
         """Take note that the pump has ended."""
+        self._service.forget(pump)
         host = self.host
         if host is not None:
             host.active -= 1

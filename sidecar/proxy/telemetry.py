@@ -6,6 +6,7 @@ when somebody reads. How much it keeps is bounded by the services of the intent 
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from operator import add, itemgetter
 from typing import TypeVar
 
@@ -19,6 +20,10 @@ UNKNOWN = "unknown"
 
 Log = Callable[[Outcome], None]
 """Takes note of an outcome: an access log."""
+
+_KNOWN_STATUSES = frozenset((0, *map(int, HTTPStatus)))
+_MOST_ODD_STATUSES = 64
+"""A server may say any number, and each is sixty lines of a page; beyond this they count by their class, as 700."""
 
 _DURATIONS_US = tuple(int(bound * 1000) for bound in DURATIONS_MS)
 
@@ -75,6 +80,7 @@ class Telemetry:
         self._workload = workload
         self._requests: dict[RequestKey, _Requests] = {}
         self._connections: dict[RequestKey, _Connections] = {}
+        self._odd_statuses = 0
         self.log_to(log)
 
     def log_to(self, log: Log | None) -> None:
@@ -86,13 +92,22 @@ class Telemetry:
         """Count a request that ended; bytes are of bodies."""
         slot = self._requests.get(key)
         if slot is None:
-            slot = self._requests[key] = _Requests()
+            slot = self._requests.setdefault(self._bounded(key), _Requests())
         slot.durations[bisect_left(_DURATIONS_US, duration_us)] += 1
         slot.received[bisect_left(SIZES_BYTES, received_bytes)] += 1
         slot.sent[bisect_left(SIZES_BYTES, sent_bytes)] += 1
         slot.duration_us += duration_us
         slot.received_bytes += received_bytes
         slot.sent_bytes += sent_bytes
+
+    def _bounded(self, key: RequestKey) -> RequestKey:
+        """Return the key to count a request by: statuses that mean nothing are told apart up to a number of them."""
+        if key[3] in _KNOWN_STATUSES:
+            return key
+        if self._odd_statuses < _MOST_ODD_STATUSES:
+            self._odd_statuses += 1
+            return key
+        return (*key[:3], key[3] // 100 * 100, key[4])
 
     def connected(self, key: RequestKey) -> None:
         """Count a TCP connection that began."""
@@ -114,6 +129,7 @@ class Telemetry:
         """Begin anew: totals are made from histograms, so unlike Envoy's these go too."""
         self._requests.clear()
         self._connections.clear()
+        self._odd_statuses = 0
 
     def families(self) -> list[Family]:
         """Return the metrics that have values, sorted by name."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sidecar.proxy.body import BadMessageError, Body, EndlessBody, body_of, forwarded
 from sidecar.proxy.message import ResponseHead, parse_response
+from sidecar.proxy.share import SMALL_BYTES
 from sidecar.proxy.wire import Wire
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Upstream:
         "_buffer",
         "_close",
         "_exchange",
+        "_held",
         "_interim",
         "_last",
         "_method",
@@ -64,10 +66,13 @@ class Upstream:
         "wire",
     )
 
+    idle = False
+
     def __init__(self, host: "Host", wire: Wire) -> None:
         self._exchange: Requester | None = None
         self._method = b""
         self._buffer = b""
+        self._held = 0
         self._last: tuple[bytes, ResponseHead] | None = None
         self._body: Body | None = None
         self._interim = False
@@ -86,6 +91,7 @@ class Upstream:
 
     def abandon(self) -> None:
         """End the exchange without its response, and with it the connection."""
+        self._keep(b"")
         self._exchange = None
         self.host.active -= 1
         self.wire.abort()
@@ -136,6 +142,7 @@ class Upstream:
             while head is not None and head.status < 200:
                 data = data[head.size :]
                 if head.status == SWITCHING_PROTOCOLS:
+                    self._keep(b"")
                     self._exchange = None
                     self.host.active -= 1
                     exchange.switched(head, self.wire, data)
@@ -146,9 +153,10 @@ class Upstream:
                     exchange.responded(head, b"", complete=False)
                 head = self._parse(data) if data else None
             if head is None:
-                self._buffer = data
+                self._keep(data)
                 return
-            self._buffer = b""
+            if self._buffer:
+                self._keep(b"")
             self._interim = False
             self._close = head.close
             rest = data[head.size :]
@@ -179,8 +187,16 @@ class Upstream:
         settings = self.host.cluster.settings
         head = parse_response(data, settings.limits, self._method, own_server=settings.own_server)
         if head is not None:
-            self._last = self._method, head
+            self._last = (self._method, head) if head.size <= SMALL_BYTES else None
         return head
+
+    def _keep(self, begun: bytes) -> None:
+        """Keep the beginning of a head; raises `BadMessageError` if the client's share has no room for it."""
+        share = self.wire.share
+        share.add(len(begun) - self._held)
+        self._buffer, self._held = begun, len(begun)
+        if len(begun) > SMALL_BYTES and not share.has_room(0):
+            raise BadMessageError(502, "this client's connections keep too much already")
 
     def _read_body(self, exchange: Requester, body: Body, data: bytes) -> None:
         try:
@@ -211,6 +227,7 @@ class Upstream:
             host.cluster.counters.upstream_cx_protocol_error += 1
         connecting = self.wire.connecting
         unheard = self._reused and self._body is None and not self._buffer
+        self._keep(b"")
         self.wire.abort()
         if exchange is not None:
             host.active -= 1

@@ -6,10 +6,15 @@
 from typing import Protocol
 
 from sidecar.proxy.destination import Destination
+from sidecar.proxy.share import Share
 
 
 class Receiver(Protocol):
     """What a stream tells."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing would be lost with the connection: no request is being sent or served."""
 
     def received(self, data: bytes) -> None:
         """Take bytes; never called while the stream is paused."""
@@ -33,6 +38,17 @@ class Wire(Protocol):
     @property
     def connecting(self) -> bool:
         """Whether the handshake is not finished (after `lost`: was never finished)."""
+
+    @property
+    def idle(self) -> bool:
+        """See `Stream.idle`."""
+
+    @property
+    def share(self) -> Share:
+        """On whose account it is."""
+
+    def charge(self, share: Share) -> None:
+        """See `Stream.charge`."""
 
     def local(self) -> Destination:
         """See `Stream.local`."""
@@ -63,3 +79,6 @@ class Wire(Protocol):
 
     def abort(self) -> None:
         """See `Stream.abort`."""
+
+    def drop(self) -> None:
+        """See `Stream.drop`."""

@@ -20,6 +20,7 @@ from sidecar.proxy.message import Limits
 from sidecar.proxy.outcome import Outcome, RequestKey
 from sidecar.proxy.proxy import Proxy
 from sidecar.proxy.routes import Route
+from sidecar.proxy.share import Share
 from sidecar.proxy.sockets import Sockets
 from sidecar.proxy.wire import Receiver
 
@@ -31,17 +32,23 @@ class MemoryWire:
 
     def __init__(self) -> None:
         self.connecting = False
+        self.idle = True
         self.sent = bytearray()
         self.open = True
         self.ended = False
         self.full = False
         self.paused = False
+        self.share = Share()
         self._receiver: Receiver | None = None
         self._waiting: deque[Callable[[Receiver], None]] = deque()
 
     def local(self) -> Destination:
         """See `Wire`; so for the following."""
         return ("10.0.0.9", 40000)
+
+    def charge(self, share: Share) -> None:
+        """Do as asked."""
+        self.share = share
 
     def start(self, receiver: Receiver) -> None:
         """Do as asked."""
@@ -75,6 +82,10 @@ class MemoryWire:
         self._receiver = None
 
     linger = abort = close
+
+    def drop(self) -> None:
+        """Do as asked."""
+        self.break_down(ConnectionAbortedError())
 
     def say(self, data: bytes) -> None:
         """Let the peer send `data`."""

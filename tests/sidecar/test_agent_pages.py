@@ -1,5 +1,6 @@
 """The agent's port 15020: probes, readiness, merged metrics, and the two deeds, from where they may be asked."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,9 +51,9 @@ def served(agent: Agent, told: list[Tell] | None = None) -> Iterator[tuple[Loop,
     """Serve an agent's pages on a free port; whoever asks for a probe is put into `told`."""
     loop = Loop()
 
-    def probe(prober: Prober, timeout_s: float, head: bytes, tell: Tell) -> None:
+    def probe(prober: Prober, timeout_s: float, request: Request, tell: Tell) -> None:
         assert (PROBER, 3.0) == (prober, timeout_s)
-        assert head.startswith(b"GET /app-health/web/readyz")
+        assert request.raw.startswith(b"GET /app-health/web/readyz")
         if told is None:
             tell(Reply(418, b"teapot"))
         else:
@@ -190,3 +191,44 @@ def test_the_applications_metrics_are_where_its_pod_says(
 ):
     """By what the injector has kept, else by the annotations, unless these lead to the agent itself."""
     assert expected == metrics.application(env, annotations, 15020)
+
+
+def test_silent_connections_keep_nobody_out():
+    """However many connections a source holds open in silence, its oldest ones go, and everybody is answered."""
+    with served(Agent()) as (loop, port):
+
+        def work() -> tuple[int, int, bytes]:
+            held = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(300)]
+            try:
+                own = ask(port, READYZ)[0]
+                other = ask_from("127.0.0.7", port)
+                try:
+                    oldest = held[0].recv(1)
+                except ConnectionResetError:
+                    oldest = b"reset"
+            finally:
+                for each in held:
+                    each.close()
+            return own, other, oldest
+
+        assert (418, 418, b"reset") == meanwhile(loop, work)
+
+
+def test_pods_that_scrape_at_once_cost_one_page():
+    """The proxy is asked once for all who ask meanwhile."""
+    agent = Agent()
+    replies: list[Reply] = []
+    with answering(ok(b"proxy 1\n")) as (port, asked, _), served(Agent(1, 1, port)) as (loop, _):
+        agent = Agent(1, 1, port)
+        pages = Pages(loop, agent, {}, lambda *_: None)
+        for _ in range(20):
+            pages.handle(Request("GET", "/stats/prometheus", b"", "10.244.0.9"), replies.append)
+        until(loop, lambda: replies)
+    assert (1, 20, 1) == (len(asked), len(replies), len(set(replies)))
+
+
+def ask_from(source: str, port: int) -> int:
+    """Return the status of the answer to a probe from the address `source`."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0)) as link:
+        link.sendall(b"GET " + READYZ.encode() + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        return int(link.recv(65536).split(b" ", 2)[1])

@@ -16,10 +16,11 @@ from h2.events import DataReceived
 
 from lab.errors import InputError
 from lab.net.get import BODY_BYTES
+from lab.node import NODE_IPV4, NODE_IPV6
 from sidecar.agent import probers
 from sidecar.agent.probers import GRPC, HTTPGet, Prober, TCPSocket
-from sidecar.agent.probes import MOST_AT_ONCE, Probes, ask
-from sidecar.agent.server import Reply
+from sidecar.agent.probes import MOST_AT_ONCE, MOST_OF_OTHERS, Probes, ask
+from sidecar.agent.server import Reply, Request
 
 LOCAL = "127.0.0.1"
 CERTIFICATE = Path(__file__).parents[1] / "data" / "self-signed.pem"
@@ -201,8 +202,15 @@ def test_grpc_passes_with_serving_alone(message: bytes, code: str, status: int):
     assert (status, [b"\0\0\0\0\5\x0a\3api"]) == (reply.status, received)
 
 
-def test_one_that_hangs_blocks_no_other_and_many_are_refused():
+def asked_by(peer: str) -> Request:
+    """Return a request for a probe from `peer`."""
+    return Request("GET", "/", b"", peer)
+
+
+@pytest.mark.parametrize(("peer", "most"), [(NODE_IPV4, MOST_AT_ONCE - MOST_OF_OTHERS), ("10.244.0.9", MOST_OF_OTHERS)])
+def test_one_that_hangs_blocks_no_other_and_many_are_refused(peer: str, most: int):
     """Probes run beside each other, up to a bound, and a place is free again after each."""
+    request = asked_by(peer)
     probes = Probes(LOCAL)
     replies: list[Reply] = []
     heard = threading.Semaphore(0)
@@ -211,18 +219,50 @@ def test_one_that_hangs_blocks_no_other_and_many_are_refused():
         replies.append(reply)
         heard.release()
 
-    with socket.create_server((LOCAL, 0), backlog=MOST_AT_ONCE) as hanging, socket.create_server((LOCAL, 0)) as quick:
-        for _ in range(MOST_AT_ONCE - 1):
-            probes.begin(get(hanging.getsockname()[1]), DEADLINE_S, b"", lambda _reply: heard.release())
+    with socket.create_server((LOCAL, 0), backlog=most) as hanging, socket.create_server((LOCAL, 0)) as quick:
+        for _ in range(most - 1):
+            probes.begin(get(hanging.getsockname()[1]), DEADLINE_S, request, lambda _reply: heard.release())
         for _ in range(3):
-            probes.begin(Prober(tcp_socket=TCPSocket(port=quick.getsockname()[1])), DEADLINE_S, b"", tell)
+            probes.begin(Prober(tcp_socket=TCPSocket(port=quick.getsockname()[1])), DEADLINE_S, request, tell)
             assert heard.acquire(timeout=DEADLINE_S)
         blocking = get(hanging.getsockname()[1])
-        probes.begin(blocking, DEADLINE_S, b"", lambda _reply: heard.release())
-        probes.begin(blocking, DEADLINE_S, b"", tell)
-        assert [Reply(200)] * 3 + [Reply(500, b"32 probes are under way already\n")] == replies
+        probes.begin(blocking, DEADLINE_S, request, lambda _reply: heard.release())
+        probes.begin(blocking, DEADLINE_S, request, tell)
+        assert [Reply(200)] * 3 + [Reply(500, b"too many probes are under way already\n")] == replies
         hanging.settimeout(DEADLINE_S)
-        for _ in range(MOST_AT_ONCE):
+        for _ in range(most):
             hanging.accept()[0].close()
-    for _ in range(MOST_AT_ONCE):
+    for _ in range(most):
         assert heard.acquire(timeout=DEADLINE_S)
+
+
+def test_nobody_but_the_node_can_use_up_the_nodes_probes():
+    """A pod that asks for as many probes as it can leaves the kubelet its own."""
+    probes = Probes(LOCAL)
+    heard = threading.Semaphore(0)
+    replies: list[Reply] = []
+
+    def tell(reply: Reply) -> None:
+        replies.append(reply)
+        heard.release()
+
+    with socket.create_server((LOCAL, 0), backlog=MOST_AT_ONCE) as hanging, socket.create_server((LOCAL, 0)) as quick:
+        for _ in range(2 * MOST_AT_ONCE):
+            probes.begin(get(hanging.getsockname()[1]), DEADLINE_S, asked_by("10.244.0.9"), lambda _reply: None)
+        probes.begin(Prober(tcp_socket=TCPSocket(port=quick.getsockname()[1])), DEADLINE_S, asked_by(NODE_IPV6), tell)
+        assert heard.acquire(timeout=DEADLINE_S)
+    assert [Reply(200)] == replies
+
+
+def test_without_a_thread_a_probe_fails_and_costs_no_place(monkeypatch: pytest.MonkeyPatch):
+    """Where no more processes may be made the probe is answered with the reason, as often as it is asked."""
+    probes = Probes(LOCAL)
+    replies: list[Reply] = []
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for _ in range(2 * MOST_AT_ONCE):
+        probes.begin(get(1), DEADLINE_S, asked_by(NODE_IPV4), replies.append)
+    assert {Reply(500, b"no thread can be started\n")} == set(replies)

@@ -113,8 +113,8 @@ def test_commands_are_carried_out() -> None:
 @pytest.mark.parametrize(
     ("target", "word"),
     [
-        ("/stats?filter=(", "no regular expression"),
-        ("/stats?filter=" + "(" * 5000, "no regular expression"),
+        ("/stats?filter=(", "not a filter"),
+        ("/stats?filter=" + "(" * 5000, "not a filter"),
         ("/stats?format=xml", "give one of text, json, prometheus"),
         ("/stats?fliter=a", "no parameter 'fliter'"),
         ("/stats?usedonly=perhaps", "true or false"),

@@ -231,3 +231,12 @@ def test_malformed_chunks(data: bytes) -> None:
     """A chunk whose framing is not exact is refused."""
     with pytest.raises(BadMessageError):
         ChunkedBody(400).feed(data)
+
+
+@pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"HEAD /a HTTP/1.1"])
+def test_connection_cannot_name_the_request_line(line: bytes) -> None:
+    """A Connection field that lists the first line itself takes away fields alone."""
+    data = line + b"\r\nHost: a\r\nX: 1\r\nConnection: x, " + line + b"\r\n\r\n"
+    head = parse_request(data, Limits(4096, 20))
+    assert head is not None
+    assert line + b"\r\nHost: a\r\n\r\n" == head.forward

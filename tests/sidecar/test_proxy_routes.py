@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sidecar.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
 from sidecar.proxy.balance import least_request
-from sidecar.proxy.detect import speaks_http
+from sidecar.proxy.detect import begins_http, speaks_http
 from sidecar.proxy.routes import Inbound, Outbound, Plan, Route
 
 VIP = "10.96.0.7"
@@ -196,8 +196,25 @@ def test_inbound_is_by_port() -> None:
         (b"get / HTTP/1.1\n", True),
         (b"GET\t/  HTTP/1.1 \r\n", True),
         (b"CONNECT a:1 HTTP/1.1\r\n", True),
-        (b"GET /\x80 HTTP/1.1\r\n", False),
-        (b"EHLO a HTTP/1.1\r\n", False),
+        # What a server that is kinder than HTTP might take for a request is not let through as bytes.
+        (b"GET /\x80 HTTP/1.1\r\n", True),
+        (b"GET /\x01 HTTP/1.1\r\n", True),
+        (b"F_O / HTTP/1.1\r\n", True),
+        (b"get a HTTP/1.1\x00\r\n", True),
+        (b"GET\x0b/ HTTP/1.1\r\n", True),
+        (b" \tGET / HTTP/1.1\r\n", True),
+        (b"GET /\r\n", True),
+        (b"get /" + b"x" * 9000, True),
+        (b"EHLO a HTTP/1.1\r\n", True),
+        # Other protocols' requests.
+        (b"OPTIONS * RTSP/1.0\r\n", False),
+        (b"OPTIONS sip:a@b SIP/2.0\r\n", False),
+        (b"OPTIONS icap://a/b ICAP/1.0\r\n", False),
+        (b"get /key\r\n", False),
+        (b'{"log": "GET / HTTP/1.1"}\n', False),
+        (b'10.0.0.1 - - [x] "GET / HTTP/1.1" 200 3\n', False),
+        (b'{"json": 1', False),
+        (b"AMQP\x00\x00\x09\x01", False),
         (b"\x16\x03\x01\x02\x00\x01", False),
         (b"EHLO client\r\n", False),
         (b"*1\r\n$4\r\nPING\r\n", False),
@@ -228,6 +245,15 @@ def test_more_bytes_never_change_a_decision(data: bytes) -> None:
         found = speaks_http(data[:end])
         assert not (decided is False and found is not False)
         decided = found
+
+
+@pytest.mark.parametrize(
+    ("data", "http"),
+    [(b"", False), (b"G", True), (b"GET", True), (b"GET / HTTP/1.1", True), (b"PRI *", False), (b"hello", False)],
+)
+def test_slow_request_is_one(data: bytes, http: bool) -> None:
+    """A client that has begun a request when the time of detection is over is not taken for another protocol's."""
+    assert http is begins_http(data)
 
 
 class _Host:

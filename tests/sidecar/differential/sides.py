@@ -25,7 +25,7 @@ from lab import syscalls
 from lab.errors import MachineError
 from sidecar.envoy import bootstrap, command, find_envoy
 from sidecar.envoy.clusters import assignment
-from sidecar.intent import Endpoint, InboundPort, Intent, Ports
+from sidecar.intent import Endpoint, InboundPort, Intent, Ports, Protocol
 from sidecar.proxy.listener import listen
 from sidecar.proxy.loop import Loop
 from sidecar.proxy.proxy import Proxy
@@ -47,14 +47,14 @@ class Lane:
 
 
 @contextmanager
-def bundled(count: int = LANES, **fields: Any) -> Iterator[list[Lane]]:
-    """Run the bundled proxy in a thread, and yield its lanes."""
+def bundled(count: int = LANES, protocol: Protocol = "http", **fields: Any) -> Iterator[list[Lane]]:
+    """Run the bundled proxy in a thread, and yield its lanes, which are for `protocol`."""
     with ExitStack() as stack:
         inbound = tuple(_listening() for _ in range(count))
         lanes = [Lane(each.getsockname()[1], stack.enter_context(_listening())) for each in inbound]
         going = {lane.port: lane.origin.getsockname() for lane in lanes}
         own = [(_listening(),) for _ in range(4)]
-        intent = _intent({"outbound": own[0][0].getsockname()[1]}, lanes, fields)
+        intent = _intent({"outbound": own[0][0].getsockname()[1]}, lanes, protocol, fields)
         loop = Loop()
         stack.callback(loop.close)
         proxy = Proxy(
@@ -71,7 +71,7 @@ def bundled(count: int = LANES, **fields: Any) -> Iterator[list[Lane]]:
 
 
 @contextmanager
-def envoy(folder: Path, count: int = LANES, **fields: Any) -> Iterator[list[Lane]]:
+def envoy(folder: Path, count: int = LANES, protocol: Protocol = "http", **fields: Any) -> Iterator[list[Lane]]:
     """Run Envoy, and yield its lanes; skips the test where there is none."""
     try:
         binary = find_envoy()
@@ -81,7 +81,7 @@ def envoy(folder: Path, count: int = LANES, **fields: Any) -> Iterator[list[Lane
         ports = free_ports(count + len(Ports().__struct_fields__))
         lanes = [Lane(port, stack.enter_context(_listening())) for port in ports[:count]]
         names = dict(zip(Ports().__struct_fields__, ports[count:], strict=True))
-        intent = _intent(names, lanes, fields)
+        intent = _intent(names, lanes, protocol, fields)
         config = folder / "envoy.json"
         config.write_text(json.dumps(_on_loopback(bootstrap(intent, ipv6=False), lanes)))
         log = stack.enter_context((folder / "envoy.log").open("wb"))
@@ -99,9 +99,9 @@ def envoy(folder: Path, count: int = LANES, **fields: Any) -> Iterator[list[Lane
             process.wait(timeout=30)
 
 
-def _intent(ports: dict[str, int], lanes: list[Lane], fields: dict[str, Any]) -> Intent:
-    inbound = tuple(InboundPort(port=lane.port, protocol="http") for lane in lanes)
-    return Intent(protocol="http", ports=Ports(**ports), inbound=inbound, ipv6=False, drain_s=0.0, **fields)
+def _intent(ports: dict[str, int], lanes: list[Lane], protocol: Protocol, fields: dict[str, Any]) -> Intent:
+    inbound = tuple(InboundPort(port=lane.port, protocol=protocol) for lane in lanes)
+    return Intent(protocol=protocol, ports=Ports(**ports), inbound=inbound, ipv6=False, drain_s=0.0, **fields)
 
 
 def _on_loopback(config: dict[str, Any], lanes: list[Lane]) -> dict[str, Any]:

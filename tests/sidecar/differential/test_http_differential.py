@@ -11,6 +11,7 @@ from lanes import OK, Case, Driver, Seen
 from listed import DIFFERENCES
 from paths import paths
 from sides import Lane, bundled, envoy
+from targets import targets
 from upgrades import UPGRADES
 
 GENERATED = 2000
@@ -43,7 +44,7 @@ def shown(found: Behaviour) -> str:
 
 def test_bundled_does_as_envoy_does(tmp_path: Path) -> None:
     """Every request and answer is decided and sent on as by Envoy, but for what is listed, and all of that occurs."""
-    cases = list(named([*CASES, *UPGRADES, *EXPECTATIONS, *paths(PATHS), *generated(GENERATED)]).values())
+    cases = list(named([*CASES, *UPGRADES, *EXPECTATIONS, *paths(PATHS), *targets(), *generated(GENERATED)]).values())
     with envoy(tmp_path) as lanes:
         theirs = run(lanes, cases)
     with bundled() as lanes:

@@ -1,0 +1,56 @@
+"""What one source may make the proxy keep: a sum for all of its connections, and what happens as it grows."""
+
+from contextlib import closing
+
+from proxy_rig import MemoryGateway, MemoryWire
+
+from sidecar.proxy.share import BUDGET_BYTES, READ_BYTES, Share, Shares
+
+HALF = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 4000
+
+
+def test_more_that_waits_means_less_is_read() -> None:
+    """The more is kept for a source, the smaller the pieces; once it is gone all is as before."""
+    share = Share()
+    sizes = []
+    for count in (0, 1 << 20, 1 << 20, -(2 << 20)):
+        share.add(count)
+        sizes.append(share.read_bytes)
+    assert sizes == [*sorted(sizes[:3], reverse=True), READ_BYTES]
+    assert len(set(sizes[:3])) == 3
+
+
+def test_what_takes_long_is_read_in_smaller_pieces() -> None:
+    """A read that takes too long halves the next one, quick ones double it again."""
+    share = Share()
+    share.took(0.02, READ_BYTES)
+    small = share.read_bytes
+    for _ in range(20):
+        share.took(0.00001, 1)
+    assert (READ_BYTES // 2, READ_BYTES) == (small, share.read_bytes)
+
+
+def test_share_is_the_sources_while_it_has_connections() -> None:
+    """Connections of one address have one share, those of another another."""
+    shares = Shares()
+    mine, other = shares.of("10.244.0.2"), shares.of("10.244.0.3")
+    assert (True, False) == (shares.of("10.244.0.2") is mine, other is mine)
+
+
+def test_half_heads_of_one_source_are_bounded() -> None:
+    """Beyond its budget a source's heads are answered with 431, and what is given up is given back."""
+    with closing(MemoryGateway()) as memory:
+        memory.cluster.settings.limits.head_bytes = 60_000
+        share = Share()
+        wires: list[MemoryWire] = []
+        for _ in range(2 * BUDGET_BYTES // len(HALF)):
+            wires.append(memory.connect())
+            wires[-1].share = share
+            wires[-1].say(HALF)
+        refused = [wire for wire in wires if wire.sent.startswith(b"HTTP/1.1 431 ")]
+        highest = share.waiting_bytes
+        for wire in wires:
+            wire.break_down(ConnectionResetError())
+    assert refused
+    assert highest <= BUDGET_BYTES
+    assert 0 == share.waiting_bytes
