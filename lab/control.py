@@ -265,5 +265,7 @@ class _Connection:
                     self._send({"exited": os.waitstatus_to_exitcode(int(value)), "failure": failure})
                     self._wait()
 
-        handle = self._supervisor.host.spawn(pod.plan, process, heard, output=standard, terminal=request.terminal)
+        handle = self._supervisor.host.spawn(
+            pod.plan, process, heard, request.argv, output=standard, terminal=request.terminal
+        )
         self._running.add(handle)

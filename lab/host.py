@@ -23,15 +23,25 @@ class Host:
     loop: Loop
     spawners: dict[tuple[str, ...], Spawner]
     inside: Callable[[tuple[str, str] | None], AbstractContextManager[None]]
-    place: Callable[[PodPlan, bool], Place]
+    place: Callable[[PodPlan, bool, Sequence[str]], Place]
     logs: Path
     covers: Sequence[Cover] = ()
 
-    def spawn(self, pod: PodPlan, process: Process, on_event: Callable[[str, int | str], None], **how: Any) -> Handle:
-        """Spawn a process in `pod` from the fork server that has its program imported."""
+    def spawn(
+        self,
+        pod: PodPlan,
+        process: Process,
+        on_event: Callable[[str, int | str], None],
+        words: Sequence[str] = (),
+        **how: Any,
+    ) -> Handle:
+        """Spawn a process in `pod` from the fork server that has its program imported.
+
+        It sees what the pod is shown, and the files that are among `words`, a command line of the lab's starter.
+        """
         program = process.program
         preload = program.preload if isinstance(program, Standin) else ()
-        place = self.place(pod, isinstance(program, Command) or program.files)
+        place = self.place(pod, isinstance(program, Command) or program.files, words)
         absent = why_absent(Path(program.argv[0]), self.covers) if isinstance(program, Command) else ""
         return self.spawners[preload].spawn(process, place, on_event, absent=absent, **how)
 

@@ -18,7 +18,7 @@ from lab.cluster.state import STATE
 from lab.overlay import Shown, make_place
 from lab.sandbox import RUN
 from lab.syscalls import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, make_read_only, mount, setns, unshare
-from lab.view import OWN, Cover, View
+from lab.view import OWN, Cover, View, named
 
 _TMP_SIZE = "64m"
 _PROGRAMS = f"{RUN}/programs"
@@ -44,13 +44,18 @@ class PodMounts:
         self._podinfo = podinfo
         self._view = view
         self._shown = shown
+        self._latest: int | None = None  # a copy
         self._kept: dict[Path, Path] = {}  # what is shown in what each pod has of its own, and where it is until then
         self._own = _current()
         self._template: int | None = None
         self._pods: dict[tuple[str, str], int] = {}
 
-    def descriptor(self, plan: PodPlan) -> int:
-        """Return the descriptor of a pod's mount namespace; it stays ours. Raises `MachineError` where it can't be."""
+    def descriptor(self, plan: PodPlan, words: Sequence[str] = ()) -> int:
+        """Return the descriptor of a pod's mount namespace; it stays ours.
+
+        Where a command line's `words` name files that the pod is not shown, it is that of a copy in which they are, and
+        stays until the next one. Raises `MachineError` where it can't be.
+        """
         if self._template is None:
             _copy(self._view.copies)
             self._template = self._made_from(self._own, self._make_common)
@@ -58,7 +63,24 @@ class PodMounts:
             self._shown.refresh()
         if plan.key not in self._pods:
             self._pods[plan.key] = self._made_from(self._template, lambda: self._make_own(plan))
-        return self._pods[plan.key]
+        covers = named(words, self._view.covers)
+        return self._extended(self._pods[plan.key], covers) if covers else self._pods[plan.key]
+
+    def _extended(self, origin: int, covers: Sequence[Cover]) -> int:
+        """Return the descriptor of a copy of a pod's mount namespace, with `covers` for some that it has."""
+        before = {path for each in self._view.covers for path in each.shown}
+        more = {path for each in covers for path in each.shown} - before
+        shown = Shown()
+        shown.open(more, _EMPTY, optional=more)
+
+        def make() -> None:
+            shown.clone({path: path for each in covers for path in each.shown if path in before})
+            reveal(shown, covers)
+
+        if self._latest is not None:
+            os.close(self._latest)
+        self._latest = self._made_from(origin, make)
+        return self._latest
 
     def _made_from(self, origin: int, make: Callable[[], None]) -> int:
         """Return a copy of the mount namespace `origin` in which `make` was called."""

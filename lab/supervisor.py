@@ -6,7 +6,7 @@ import resource
 import signal
 import socket
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,9 +129,9 @@ class Supervisor:
         network.build([plan.address for plan in self.order.blueprint.pods])
         return network
 
-    def place(self, plan: PodPlan, files: bool) -> Place:
-        """Return where a process of the pod runs; with `files` it sees the pod's own mounts."""
-        mounts = self._mounts.descriptor(plan) if files else None
+    def place(self, plan: PodPlan, files: bool, words: Sequence[str] = ()) -> Place:
+        """Return where a process of the pod runs; with `files` it sees the pod's own mounts, and what `words` name."""
+        mounts = self._mounts.descriptor(plan, words) if files else None
         return Place(self.network.descriptor(plan.key), mounts, plan.hostname)
 
     def run(self) -> None:

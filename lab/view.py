@@ -24,6 +24,11 @@ LABS = tuple(map(Path, ("/dev", "/proc", "/sys")))
 """What the lab mounts itself."""
 
 _NEEDED = (Path("/var/lib/ca-certificates"),)  # openSUSE's /etc/ssl leads there
+_STANDARD = tuple(
+    Path("/", each) for each in ("boot", "home", "lost+found", "media", "mnt", "root", "snap", "srv", "var")
+)
+"""People's things and the machine's state: of these `exec` shows nothing."""
+
 _PACKAGED = ("bin", "sbin", "usr", "lib", "lib32", "lib64", "libx32")  # where /usr is apart, these are, too
 _VAR = Path("/var")
 _VARS_DIRECTORIES = tuple(_VAR / each for each in ("cache", "lib", "log", "spool", "tmp"))
@@ -31,6 +36,7 @@ _VARS_LINKS = {_VAR / "run": "/run", _VAR / "lock": "/run/lock"}
 _SHARED = (_VAR / "tmp",)  # everybody's things: of a program there nothing beside it is shown
 
 _MOST_LINKS = 40  # as the kernel (path_resolution(7))
+_MOST_NAMED = 64
 _BESIDE_BIN = ("lib", "lib64", "libexec", "pyvenv.cfg")
 
 
@@ -137,6 +143,35 @@ def why_absent(path: Path, covers: Iterable[Cover]) -> str:
     if not any(end.is_relative_to(each.path) for each in covers if each.path not in OWN):
         return ""
     return f"pods are shown nothing of {end.parent} but what their manifest runs: {cure}, or put it into /opt"
+
+
+def named(words: Iterable[str], covers: Collection[Cover]) -> tuple[Cover, ...]:
+    """Return covers to be put in the place of some of `covers`, with what a command line names and they don't show.
+
+    Those are files to which anybody on the machine gets, and what lies beside them, in directories at the top that are
+    of somebody's own making, where checkouts and data are. Of more than 64 words the rest is left out.
+    """
+    places = {each.path: each for each in covers if not each.own and each.path not in _STANDARD}
+    found: dict[Path, Cover] = {}
+    for word in [word for word in words if word.startswith("/") and "\0" not in word][:_MOST_NAMED]:
+        path = Path(word)
+        place = _deepest(path, places)
+        if place is None or not os.access(path, os.F_OK):
+            continue
+        links, end = walk(path)
+        is_shown = any(end.is_relative_to(each) for one in covers for each in one.shown)
+        if is_shown or pods_own(end) or not _is_everybodys(end) or not end.is_relative_to(place):
+            continue
+        cover = found.get(place, places[place])
+        shown = dict.fromkeys((*cover.shown, *around(end)))
+        found[place] = replace(cover, shown=tuple(shown), links={**cover.links, **links})
+    return tuple(found.values())
+
+
+def _is_everybodys(file: Path) -> bool:
+    """Tell whether this is a file that others than its owner may read, and get to."""
+    facts = file.stat()
+    return stat.S_ISREG(facts.st_mode) and bool(facts.st_mode & 0o004) and not any(map(is_closed, file.parents))
 
 
 def around(program: Path) -> list[Path]:
