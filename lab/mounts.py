@@ -15,7 +15,7 @@ from lab.cluster import files
 from lab.cluster.podinfo import PODINFO
 from lab.cluster.publish import CLUSTER_DIRECTORY
 from lab.cluster.state import STATE
-from lab.overlay import Shown, make_place
+from lab.overlay import Shown, make_place, take_root
 from lab.sandbox import RUN
 from lab.syscalls import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, make_read_only, mount, setns, unshare
 from lab.view import OWN, Cover, View, named
@@ -23,7 +23,7 @@ from lab.view import OWN, Cover, View, named
 _TMP_SIZE = "64m"
 _PROGRAMS = f"{RUN}/programs"
 _SHOWN = f"{RUN}/shown"
-_EMPTY, _NOTHING = Path(RUN, "empty"), Path(RUN, "nothing")  # a directory and a file
+_EMPTY, _NEW_ROOT = Path(RUN, "empty"), Path(RUN, "root")
 _COPY_SLACK_BYTES = 1 << 16
 _COVER_SIZE = "1m"  # places of what is bound, and links
 
@@ -96,7 +96,6 @@ class PodMounts:
     def _make_common(self) -> None:
         """Mount what all pods have in common, once."""
         _EMPTY.mkdir(exist_ok=True)
-        _NOTHING.touch()
         covers = [each for each in self._view.covers if not each.own]
         kept = [path for each in self._view.covers if each.own for path in each.shown]
         self._kept = {path: Path(_SHOWN, str(number)) for number, path in enumerate(kept)}
@@ -106,12 +105,13 @@ class PodMounts:
             self._shown.attach(each, place)
             make_read_only(str(place))
         with self._copies(own=False):
-            reveal(self._shown, covers, self._view.shown)
-        _hide(self._view.hidden)
+            reveal(self._shown, [each for each in covers if not each.bare], self._view.shown)
         for path in _KERNEL_SWITCHES:
             if Path(path).exists():
                 mount(path, path, "", MS_BIND)
                 make_read_only(path)
+        _NEW_ROOT.mkdir()
+        take_root(_NEW_ROOT, self._view.taken, self._view.made, self._view.links)
 
     @contextmanager
     def _copies(self, *, own: bool) -> Iterator[None]:
@@ -181,13 +181,6 @@ def reveal(mounts: Shown, covers: Sequence[Cover], shown: Sequence[Path] = ()) -
             mounts.attach(path)
         if not private:
             make_read_only(str(cover.path))
-
-
-def _hide(files: Sequence[Path]) -> None:
-    """Cover files by an empty one."""
-    for path in files:
-        mount(str(_NOTHING), str(path), "", MS_BIND)
-        make_read_only(str(path))
 
 
 def _etc(plan: PodPlan) -> dict[str, Path]:

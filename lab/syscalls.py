@@ -16,13 +16,16 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
+MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+MS_REMOUNT = 32
 MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 
+_MNT_DETACH = 2
 _PR_SET_PDEATHSIG = 1
 _PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
@@ -94,6 +97,14 @@ def make_read_only(path: str) -> None:
         ctypes.c_size_t(ctypes.sizeof(attributes)),
     )
     _check(result, f"mount_setattr({path}, read-only)")
+
+
+def replace_root(path: str) -> None:
+    """Make the mount at `path` the root of the caller's mount namespace, without the one that was (pivot_root(2))."""
+    os.chdir(path)
+    _check(_libc.pivot_root(b".", b"."), f"pivot_root({path})")  # the old root is now on top of the new one
+    _check(_libc.umount2(b".", _MNT_DETACH), "umount2(old root)")
+    os.chdir("/")
 
 
 def _prctl(option: int, *arguments: int) -> None:

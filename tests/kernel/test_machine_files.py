@@ -189,7 +189,9 @@ def test_what_exec_names_is_shown_to_what_it_runs(line: CommandLine):
         )
         assert "scriptscript\nsecret\nsibling\n" == told.stdout
         assert [1, 1] == [told.stderr.count(each) for each in ("Read-only file system", "Permission denied")]
-        assert f"ls: cannot access '{made.path}'" in line.exec("pod", "sh", "-c", f"ls {made.path}").stderr
+        assert [[]] == probe(line, made.path)
+        with places("/") as [later]:
+            assert ["ENOENT"] == probe(line, later.path)
 
 
 def test_what_is_not_there_is_not_exposed(line: CommandLine):
