@@ -339,5 +339,7 @@ class _Connection:
                     self._wait()
 
         host = self._supervisor.host
-        handle = host.spawn(pod.plan, process, heard, container.beside, output=standard, terminal=request.terminal)
+        handle = host.spawn(
+            pod.plan, process, heard, container.beside, request.argv, output=standard, terminal=request.terminal
+        )
         self._running.add(handle)

@@ -44,18 +44,20 @@ class Host:
         process: Process,
         on_event: Callable[[str, int | str], None],
         beside: int | None = None,
+        words: Sequence[str] = (),
         **how: Any,
     ) -> Handle:
         """Spawn a process in `pod` from the fork server that has its program imported.
 
         It is a container's, or runs `beside` one whose process has that pid; 0 stands for one that runs no program of
-        the machine.
+        the machine. It sees what the pod is shown, and the files that are among `words`, a command line of the lab's
+        starter.
         """
         program = process.program
         preload = program.preload if isinstance(program, Standin) else ()
         files = sees_files(program)
         absent = why_absent(Path(program.argv[0]), self.covers) if isinstance(program, Command) else ""
-        with self.place(pod, files=files, stranger=is_stranger(program), beside=beside) as place:
+        with self.place(pod, files=files, stranger=is_stranger(program), beside=beside, words=words) as place:
             return self.spawners[preload].spawn(process, place, on_event, absent=absent, **how)
 
 

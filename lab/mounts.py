@@ -15,15 +15,15 @@ from lab.cluster import files
 from lab.cluster.podinfo import PODINFO
 from lab.cluster.publish import CLUSTER_DIRECTORY
 from lab.cluster.state import STATE
-from lab.overlay import Shown, make_place
+from lab.overlay import Shown, make_place, take_root
 from lab.sandbox import RUN
 from lab.syscalls import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, make_read_only, mount, setns, unshare
-from lab.view import OWN, Cover, View
+from lab.view import OWN, Cover, View, named
 
 _TMP_SIZE = "64m"
 _PROGRAMS = f"{RUN}/programs"
 _SHOWN = f"{RUN}/shown"
-_EMPTY, _NOTHING = Path(RUN, "empty"), Path(RUN, "nothing")  # a directory and a file
+_EMPTY, _NEW_ROOT = Path(RUN, "empty"), Path(RUN, "root")
 _COPY_SLACK_BYTES = 1 << 16
 _COVER_SIZE = "1m"  # places of what is bound, and links
 
@@ -41,13 +41,18 @@ class PodMounts:
         self._podinfo = podinfo
         self._view = view
         self._shown = shown
+        self._latest: int | None = None  # a copy
         self._kept: dict[Path, Path] = {}  # what is shown in what each pod has of its own, and where it is until then
         self._own = _current()
         self._template: int | None = None
         self._pods: dict[tuple[str, str], int] = {}
 
-    def descriptor(self, plan: PodPlan) -> int:
-        """Return the descriptor of a pod's mount namespace; it stays ours. Raises `MachineError` where it can't be."""
+    def descriptor(self, plan: PodPlan, words: Sequence[str] = ()) -> int:
+        """Return the descriptor of a pod's mount namespace; it stays ours.
+
+        Where a command line's `words` name files that the pod is not shown, it is that of a copy in which they are, and
+        stays until the next one. Raises `MachineError` where it can't be.
+        """
         if self._template is None:
             _copy(self._view.copies)
             self._template = self._made_from(self._own, self._make_common)
@@ -55,7 +60,28 @@ class PodMounts:
             self._shown.refresh()
         if plan.key not in self._pods:
             self._pods[plan.key] = self._made_from(self._template, lambda: self._make_own(plan))
-        return self._pods[plan.key]
+        covers = named(words, self._view.covers)
+        return self._extended(self._pods[plan.key], covers) if covers else self._pods[plan.key]
+
+    def lacks(self, words: Sequence[str]) -> bool:
+        """Tell whether pods are not shown all that a command line's `words` name."""
+        return bool(named(words, self._view.covers))
+
+    def _extended(self, origin: int, covers: Sequence[Cover]) -> int:
+        """Return the descriptor of a copy of a pod's mount namespace, with `covers` for some that it has."""
+        before = {path for each in self._view.covers for path in each.shown}
+        more = {path for each in covers for path in each.shown} - before
+        shown = Shown()
+        shown.open(more, _EMPTY, optional=more)
+
+        def make() -> None:
+            shown.clone({path: path for each in covers for path in each.shown if path in before})
+            reveal(shown, covers)
+
+        if self._latest is not None:
+            os.close(self._latest)
+        self._latest = self._made_from(origin, make)
+        return self._latest
 
     def _made_from(self, origin: int, make: Callable[[], None]) -> int:
         """Return a copy of the mount namespace `origin` in which `make` was called."""
@@ -71,7 +97,6 @@ class PodMounts:
     def _make_common(self) -> None:
         """Mount what all pods have in common, once."""
         _EMPTY.mkdir(exist_ok=True)
-        _NOTHING.touch()
         covers = [each for each in self._view.covers if not each.own]
         kept = [path for each in self._view.covers if each.own for path in each.shown]
         self._kept = {path: Path(_SHOWN, str(number)) for number, path in enumerate(kept)}
@@ -81,8 +106,9 @@ class PodMounts:
             self._shown.attach(each, place)
             make_read_only(str(place))
         with self._copies(own=False):
-            reveal(self._shown, covers, self._view.shown)
-        _hide(self._view.hidden)
+            reveal(self._shown, [each for each in covers if not each.bare], self._view.shown)
+        _NEW_ROOT.mkdir()
+        take_root(_NEW_ROOT, self._view.taken, self._view.made, self._view.links)
 
     @contextmanager
     def _copies(self, *, own: bool) -> Iterator[None]:
@@ -152,13 +178,6 @@ def reveal(mounts: Shown, covers: Sequence[Cover], shown: Sequence[Path] = ()) -
             mounts.attach(path)
         if not private:
             make_read_only(str(cover.path))
-
-
-def _hide(files: Sequence[Path]) -> None:
-    """Cover files by an empty one."""
-    for path in files:
-        mount(str(_NOTHING), str(path), "", MS_BIND)
-        make_read_only(str(path))
 
 
 def _etc(plan: PodPlan) -> dict[str, Path]:

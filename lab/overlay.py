@@ -21,6 +21,7 @@ from lab.errors import MachineError
 from lab.view import Cover, View
 
 _NOBODY = 65534
+_ROOT_SIZE = "64k"
 
 
 class Shown:
@@ -79,6 +80,27 @@ class Shown:
         """Have pods find what is there now, where a file or directory was replaced, removed or added since."""
         for context in self._contexts:
             mountapi.refresh(context)
+
+
+def take_root(place: Path, taken: Collection[Path], made: Collection[Path], links: Mapping[Path, str]) -> None:
+    """Give the caller's mount namespace a root directory with nothing in it but what is named here.
+
+    What else the machine's has is out of reach then, and so is what is put there later. `taken` is mounted in it, with
+    what is mounted below; `made` are empty directories. It is mounted at the directory `place` first.
+    """
+    mounts = {path: mountapi.cloned(str(path)) for path in taken}
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount("tmpfs", str(place), "tmpfs", flags, f"mode=755,size={_ROOT_SIZE}")
+    for each in made:
+        (place / each.name).mkdir()
+    for link, target in links.items():
+        (place / link.name).symlink_to(target)
+    for path, mount in mounts.items():
+        make_place(mount, place / path.name)
+        mountapi.attach(mount, str(place / path.name))
+    # Of the root alone: what is in it is read-only, or has to be written.
+    syscalls.mount("", str(place), "", syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | flags)
+    syscalls.replace_root(str(place))
 
 
 def make_place(source: int, target: Path) -> None:

@@ -1,7 +1,7 @@
 """Which namespaces a process of a pod is in if it is a stand-in, a container's program, or beside one."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -31,17 +31,20 @@ class Places:
         self._processes: dict[Key, tuple[int, socket.socket]] = {}
 
     @contextmanager
-    def of(self, plan: PodPlan, *, files: bool, stranger: bool, beside: int | None) -> Iterator[Place]:
+    def of(
+        self, plan: PodPlan, *, files: bool, stranger: bool, beside: int | None, words: Sequence[str] = ()
+    ) -> Iterator[Place]:
         """Yield where a process of a pod runs; the descriptors are good for the length of the block.
 
         With `files` it sees the pod's own mounts. A `stranger` is kept apart from the lab: with those of its container
-        where it runs `beside` one (see `Host.spawn`), and with all of the pod's where that shares its processes.
+        where it runs `beside` one (see `Host.spawn`), and with all of the pod's where that shares its processes. It is
+        shown what `words` name beside what its pod is shown; then it has not the mounts of its container.
         """
         place = Place(
             hostname=plan.hostname,
             network=self._network.descriptor(plan.key),
             user=self._spaces.of(plan.key).user,
-            mounts=self._mounts.descriptor(plan) if files else None,
+            mounts=self._mounts.descriptor(plan, words) if files else None,
         )
         if not stranger:
             yield replace(place, processes=self._shared(plan.key)) if plan.shares_processes else place
@@ -51,7 +54,10 @@ class Places:
         if joined is not None:
             mounts, processes = joined
             try:
-                yield replace(place, mounts=mounts, processes=processes)
+                if self._mounts.lacks(words):
+                    yield replace(place, processes=processes, copied=True)
+                else:
+                    yield replace(place, mounts=mounts, processes=processes)
             finally:
                 os.close(mounts)
                 os.close(processes)

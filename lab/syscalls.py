@@ -17,15 +17,18 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
+MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+MS_REMOUNT = 32
 MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 
 CLONE_PARENT = 0x00008000
 
+_MNT_DETACH = 2
 _PR_SET_PDEATHSIG = 1
 _PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
@@ -127,6 +130,14 @@ def punch_hole(fd: int, begin: int, end: int) -> None:
     """Free what a file holds from offset `begin` to `end`; its size stays, and reading there gives zeros."""
     mode, length = _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE, end - begin
     _check(_libc.fallocate(fd, mode, ctypes.c_int64(begin), ctypes.c_int64(length)), "fallocate(punch hole)")
+
+
+def replace_root(path: str) -> None:
+    """Make the mount at `path` the root of the caller's mount namespace, without the one that was (pivot_root(2))."""
+    os.chdir(path)
+    _check(_libc.pivot_root(b".", b"."), f"pivot_root({path})")  # the old root is now on top of the new one
+    _check(_libc.umount2(b".", _MNT_DETACH), "umount2(old root)")
+    os.chdir("/")
 
 
 def _prctl(option: int, *arguments: int) -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 OWN = (Path("/tmp"), Path("/run"), Path("/dev/shm"))
 """What each pod has of its own, empty and writable: of the machine's it sees what this program needs, and no more."""
@@ -24,13 +25,19 @@ LABS = tuple(map(Path, ("/dev", "/proc", "/sys")))
 """What the lab mounts itself."""
 
 _NEEDED = (Path("/var/lib/ca-certificates"),)  # openSUSE's /etc/ssl leads there
+_STANDARD = tuple(
+    Path("/", each) for each in ("boot", "home", "lost+found", "media", "mnt", "root", "snap", "srv", "var")
+)
+"""People's things and the machine's state: of these `exec` shows nothing."""
+
 _PACKAGED = ("bin", "sbin", "usr", "lib", "lib32", "lib64", "libx32")  # where /usr is apart, these are, too
-_VAR = Path("/var")
+_ROOT, _TMP, _VAR = map(Path, ("/", "/tmp", "/var"))
 _VARS_DIRECTORIES = tuple(_VAR / each for each in ("cache", "lib", "log", "spool", "tmp"))
 _VARS_LINKS = {_VAR / "run": "/run", _VAR / "lock": "/run/lock"}
 _SHARED = (_VAR / "tmp",)  # everybody's things: of a program there nothing beside it is shown
 
 _MOST_LINKS = 40  # as the kernel (path_resolution(7))
+_MOST_NAMED = 64
 _BESIDE_BIN = ("lib", "lib64", "libexec", "pyvenv.cfg")
 
 
@@ -48,20 +55,28 @@ class Cover:
         """Whether this lies in a directory that each pod has of its own."""
         return any(self.path.is_relative_to(each) for each in OWN)
 
+    @property
+    def bare(self) -> bool:
+        """Whether this is an empty directory in the root directory, where it needs no mount."""
+        return self.path.parent == _ROOT and not (self.own or self.shown or self.links or self.directories)
+
 
 @dataclass(frozen=True)
 class View:
     """What a lab's pods are shown: covers, outer ones first, and `shown`, what lies in none of them.
 
-    `hidden` are files to be covered by an empty one. What is shown and `optional` is left out where it can't be shown.
-    A copy is made of a program that only its owner may run or read, and that a sidecar runs all the same.
+    Of the root directory they have what is `taken`, empty directories that are `made`, and `links`. What is shown and
+    `optional` is left out where it can't be. A copy is made of a program that only its owner may run or read, and that
+    a sidecar runs all the same.
     """
 
     covers: tuple[Cover, ...] = ()
     shown: tuple[Path, ...] = ()
-    hidden: tuple[Path, ...] = ()
     optional: frozenset[Path] = frozenset()
     copies: tuple[Path, ...] = ()
+    taken: tuple[Path, ...] = ()
+    made: tuple[Path, ...] = ()
+    links: Mapping[Path, str] = field(default_factory=dict)
 
 
 def walk(path: Path) -> tuple[dict[Path, str], Path]:
@@ -139,6 +154,35 @@ def why_absent(path: Path, covers: Iterable[Cover]) -> str:
     return f"pods are shown nothing of {end.parent} but what their manifest runs: {cure}, or put it into /opt"
 
 
+def named(words: Iterable[str], covers: Collection[Cover]) -> tuple[Cover, ...]:
+    """Return covers to be put in the place of some of `covers`, with what a command line names and they don't show.
+
+    Those are files to which anybody on the machine gets, and what lies beside them, in directories at the top that are
+    of somebody's own making, where checkouts and data are. Of more than 64 words the rest is left out.
+    """
+    places = {each.path: each for each in covers if not each.own and each.path not in _STANDARD}
+    found: dict[Path, Cover] = {}
+    for word in [word for word in words if word.startswith("/") and "\0" not in word][:_MOST_NAMED]:
+        path = Path(word)
+        place = _deepest(path, places)
+        if place is None or not os.access(path, os.F_OK):
+            continue
+        links, end = walk(path)
+        is_shown = any(end.is_relative_to(each) for one in covers for each in one.shown)
+        if is_shown or pods_own(end) or not _is_everybodys(end) or not end.is_relative_to(place):
+            continue
+        cover = found.get(place, places[place])
+        shown = dict.fromkeys((*cover.shown, *around(end)))
+        found[place] = replace(cover, shown=tuple(shown), links={**cover.links, **links})
+    return tuple(found.values())
+
+
+def _is_everybodys(file: Path) -> bool:
+    """Tell whether this is a file that others than its owner may read, and get to."""
+    facts = file.stat()
+    return stat.S_ISREG(facts.st_mode) and bool(facts.st_mode & 0o004) and not any(map(is_closed, file.parents))
+
+
 def around(program: Path) -> list[Path]:
     """Return a program and what lies beside it, which it may need: its directory, and beside a `bin` its libraries.
 
@@ -168,20 +212,25 @@ def is_packaged(path: Path) -> bool:
     return path.parts[1:2] != () and path.parts[1] in _PACKAGED and not path.is_relative_to(Path("/usr/local"))
 
 
-def tops(root: Path = Path("/")) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Return what is in the `root` directory and programs don't need: directories, and what is neither that nor a link.
+class Tops(NamedTuple):
+    """What is in the root directory: directories that programs need, the others, and links with their targets."""
 
-    A link is left as it is: it leads to what is covered, or to what is not.
-    """
-    with os.scandir(root) as entries:
-        found = [each for each in entries if not each.is_symlink() and not _is_needed(each)]
-    directories = tuple(root / each.name for each in found if each.is_dir())
-    return directories, tuple(root / each.name for each in found if not each.is_dir())
+    needed: tuple[Path, ...]
+    others: tuple[Path, ...]
+    links: Mapping[Path, str]
 
 
-def _is_needed(entry: os.DirEntry[str]) -> bool:
-    at_top = Path("/", entry.name)
-    return entry.is_dir() and (entry.name in _PACKAGED or at_top in (*IN_PLACE, *LABS, *OWN))
+def tops(root: Path = _ROOT) -> Tops:
+    """Return what is in the `root` directory."""
+    entries = sorted(_entries(root), key=lambda each: each.name)
+    links = {root / each.name: str(Path(each.path).readlink()) for each in entries if each.is_symlink()}
+    directories = [each.name for each in entries if each.is_dir() and not each.is_symlink()]
+    needed = {*_PACKAGED, *(each.name for each in (*IN_PLACE, *LABS, *OWN) if each.parent == _ROOT)}
+    return Tops(
+        tuple(root / each for each in directories if each in needed),
+        tuple(root / each for each in directories if each not in needed),
+        links,
+    )
 
 
 def mount_points(mountinfo: str) -> tuple[Path, ...]:
@@ -200,15 +249,22 @@ def _unescaped(word: str) -> str:
 def machine(wanted: Iterable[Path], exposed: Collection[Path] = (), copies: Iterable[Path] = ()) -> View:
     """Return what pods are shown of this machine, where they need `wanted` and their starter exposes `exposed`."""
     bare = {walk(each)[1] for each in exposed}
-    directories, files = tops()
+    root = tops()
     view = plan(
         (*_NEEDED, *wanted),
-        covered=[each for each in directories if each not in bare],
+        covered=[each for each in root.others if each not in bare],
         placed=(*IN_PLACE, *exposed),
         mounted=mount_points(Path("/proc/self/mountinfo").read_text()),
     )
-    hidden = tuple(each for each in files if each not in bare)
-    return replace(view, hidden=hidden, copies=tuple(sorted(copies)))
+    mounted = (each.path for each in view.covers if not (each.bare or each.own))
+    taken = dict.fromkeys((*(each for each in root.needed if each != _TMP), *mounted, *view.shown))
+    return replace(
+        view,
+        copies=tuple(sorted(copies)),
+        taken=tuple(each for each in taken if each.parent == _ROOT),
+        made=(_TMP, *(each.path for each in view.covers if each.bare)),
+        links=root.links,
+    )
 
 
 def plan(

@@ -174,6 +174,26 @@ def test_what_is_exposed_is_shown_and_nothing_beside_it(line: CommandLine):
     assert f"pods are shown nothing of {home.path} but what their manifest runs: start the lab again with `--exp" in why
 
 
+def test_what_exec_names_is_shown_to_what_it_runs(line: CommandLine):
+    """A file in a directory of somebody's own making, with what lies beside it, read-only; later programs see none."""
+    with places("/") as [made]:
+        inner = made.path / "a"
+        inner.mkdir()
+        for name in ("script", "sibling"):
+            (inner / name).write_text(name)
+        made.secret.rename(inner / "secret")
+        assert (0, "") == up(line)
+        assert ["ENOENT"] == probe(line, made.path / "later")
+        told = line.exec(
+            "pod", "sh", "-c", 'cat "$0"; ls "${0%/*}"; echo >"$0"; cat "${0%/*}/secret"', f"{inner}/script"
+        )
+        assert "scriptscript\nsecret\nsibling\n" == told.stdout
+        assert [1, 1] == [told.stderr.count(each) for each in ("Read-only file system", "Permission denied")]
+        assert [[]] == probe(line, made.path)
+        with places("/") as [later]:
+            assert ["ENOENT"] == probe(line, later.path)
+
+
 def test_what_is_not_there_is_not_exposed(line: CommandLine):
     """That is told before anything is started."""
     status, errors = up(line, "--expose", "/srv/nothing/there")

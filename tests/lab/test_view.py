@@ -231,21 +231,41 @@ def test_mount_points_are_read_as_the_kernel_writes_them() -> None:
 
 
 def test_of_the_root_directory_links_and_what_programs_need_are_left(tmp_path: Path) -> None:
-    """The rest is covered: directories by empty ones, and what is neither one nor a link by an empty file."""
+    """Other directories are empty in a pod, and what is neither one nor a link is not there."""
     for name in ("usr", "lib64", "etc", "proc", "tmp", "home", "my data", "library"):
         (tmp_path / name).mkdir()
     (tmp_path / "bin").symlink_to("usr/bin")
     (tmp_path / "swapfile").touch()
     os.mkfifo(tmp_path / "fifo")
-    directories, files = view.tops(tmp_path)
-    assert {"home", "my data", "library"} == {each.name for each in directories}
-    assert {"swapfile", "fifo"} == {each.name for each in files}
+    root = view.tops(tmp_path)
+    names = [{each.name for each in some} for some in root]
+    assert [{"usr", "lib64", "etc", "proc", "tmp"}, {"home", "my data", "library"}, {"bin"}] == names
+
+
+def test_what_exec_names_is_shown_where_anybody_gets_at_it(home: Path) -> None:
+    """With what lies beside it and the links on the way; not behind a closed directory, and no secret."""
+    home.chmod(0o755)
+    tool, beside = program(home / "a" / "tool"), program(home / "b" / "shown")
+    closed, secret = program(home / "closed" / "tool"), program(home / "c" / "secret")
+    closed.parent.chmod(0o700)
+    secret.chmod(0o600)
+    (home / "link").symlink_to("a")
+    cover = Cover(home, (beside.parent,), directories=(home / "made",))
+    words = ["python3", *map(str, (home / "link" / "tool", closed, secret, beside, home / "none", home)), "../a"]
+    more = Cover(home, (beside.parent, tool.parent), {home / "link": "a"}, (home / "made",))
+    assert (more,) == view.named(words, [cover])
+    assert () == view.named(words[2:], [cover])
+
+
+def test_of_homes_and_of_the_machines_state_exec_shows_nothing() -> None:
+    """There everything is for --expose to say."""
+    assert () == view.named(["/var/lib/dpkg/status", "/etc/passwd"], [Cover(Path("/var"))])
 
 
 def test_a_program_in_a_directory_of_everybody_is_shown_alone(tmp_path: Path) -> None:
     """What is beside it there has nothing to do with it."""
-    for place in ("/tool", "/srv/tool", "/var/tmp/tool", "/home/me/tool"):
-        assert [Path(place)] == around(Path(place))
+    for place in (Path("/"), Path("/srv"), Path("/var/tmp"), Path("/home") / "person"):
+        assert [place / "tool"] == around(place / "tool")
 
 
 @pytest.mark.parametrize(
