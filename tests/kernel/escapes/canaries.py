@@ -47,7 +47,7 @@ class Canaries:
     def __init__(self, uid: int) -> None:
         self.uid = uid
         self.secret = new_secret()
-        self.name = f"sidelab-escape-{os.getpid()}-{uid}"
+        self.name = f"canaries-{os.getpid()}-{uid}"
         self.ipc_key = 0x51DE0000 + os.getpid() % 0xFFFF
         self.directories: list[Path] = []
         self.fifos: dict[Path, int] = {}

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
                 outcomes[trial.kind, starting, trial.outcome] += 1
             except (AssertionError, pytest.fail.Exception) as wrong:
                 failures += 1
-                say(f"kill {number}, of a {kind}: {wrong}")
+                say(f"kill {number}, of a {kind}: {wrong or 'the host is not as it was'}")
                 line.close()
     for (kind, moment, outcome), count in sorted(outcomes.items()):
         say(f"{count:4} × {kind}, {moment}: {outcome}")
