@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 from lab import apart, syscalls
 from lab.errors import SidelabError
-from lab.nokeys import forbid_keys
+from lab.nocalls import forbid_keys
 from lab.steps import reached
 
 REQUEST_BYTES = 1 << 17

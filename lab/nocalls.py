@@ -1,7 +1,9 @@
-"""A filter of system calls (seccomp(2)) that leaves a program no kernel keyrings, as container runtimes do.
+"""A filter of system calls (seccomp(2)) that leaves a program nothing that no namespace parts between pods.
 
 A process inherits the keyring of the session that it was started from, with the keys of whoever started the lab, and
-shares that of its user with every pod in which the same user runs: no namespace parts either (keyrings(7)).
+shares that of its user with every pod in which the same user runs (keyrings(7)); container runtimes take these calls
+away as well. listmount(2) and statmount(2) tell the owner of a user namespace of all mount namespaces in it, and any
+program may make one and own it.
 """
 
 import ctypes
@@ -13,10 +15,12 @@ from lab.syscalls import _check, _libc  # the same library, and the same way to 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 
 # By machine: how the kernel names the kinds of system call that it has (AUDIT_ARCH_…, include/uapi/linux/audit.h), and
-# the numbers of add_key, request_key and keyctl in each (arch/*/entry/syscalls, include/uapi/asm-generic/unistd.h).
+# the numbers of add_key, request_key and keyctl in each (arch/*/entry/syscalls, include/uapi/asm-generic/unistd.h), then
+# those of statmount and listmount, which are the same everywhere.
+_MOUNTS = (457, 458)
 _CALLS = {
-    "x86_64": {0xC000003E: (248, 249, 250), 0x40000003: (286, 287, 288)},
-    "aarch64": {0xC00000B7: (217, 218, 219), 0x40000028: (309, 310, 311)},
+    "x86_64": {0xC000003E: (248, 249, 250, *_MOUNTS), 0x40000003: (286, 287, 288, *_MOUNTS)},
+    "aarch64": {0xC00000B7: (217, 218, 219, *_MOUNTS), 0x40000028: (309, 310, 311, *_MOUNTS)},
 }
 _X32 = 0x40000000  # the bit that says "x32" in a number of x86_64's
 
@@ -36,7 +40,7 @@ def _instruction(code: int, value: int, otherwise: int = 0) -> bytes:
 
 
 def program(machine: str) -> bytes:
-    """Return the filter for a machine (as uname(2) names it): key calls do not exist, all others are as they were."""
+    """Return the filter for a machine (as uname(2) names it): these calls do not exist, all others are as they were."""
     code = _instruction(_LOAD, _KIND_AT)
     for kind, numbers in _CALLS.get(machine, {}).items():
         block = _instruction(_LOAD, _NUMBER_AT) + _instruction(_AND, 0xFFFFFFFF & ~_X32)
@@ -47,8 +51,8 @@ def program(machine: str) -> bytes:
     return code + _instruction(_RETURN, _ALLOW)
 
 
-def forbid_keys() -> None:
-    """Take the key calls from this process and all that it starts; no_new_privs has to be set (`drop_to` does)."""
+def forbid() -> None:
+    """Take these calls from this process and all that it starts; no_new_privs has to be set (`drop_to` does)."""
     code = program(os.uname().machine)
     buffer = ctypes.create_string_buffer(code, len(code))
     filled = _Program(len(code) // 8, ctypes.addressof(buffer))

@@ -1,4 +1,4 @@
-"""The filter that takes kernel keyrings from programs."""
+"""The filter of system calls that programs of a manifest do without."""
 
 import errno
 import subprocess
@@ -6,18 +6,18 @@ import sys
 
 import pytest
 
-from lab.nokeys import _CALLS, program
+from lab.nocalls import _CALLS, program
 
 _ALLOW = 0x7FFF0000
 
-# Without privileges: no_new_privs, the filter, then the three calls, and one that is none of them (getpid).
+# Without privileges: no_new_privs, the filter, then the calls, and one that is none of them (getpid).
 _FILTERED = """
 import ctypes, os, sys
-from lab import nokeys, syscalls
+from lab import nocalls, syscalls
 syscalls._prctl(38, 1)
-nokeys.forbid_keys()
+nocalls.forbid()
 libc = ctypes.CDLL(None, use_errno=True)
-for number in (*next(iter(nokeys._CALLS[os.uname().machine].values())),):
+for number in (*next(iter(nocalls._CALLS[os.uname().machine].values())),):
     print(libc.syscall(number, 0, 0, 0, 0, 0), ctypes.get_errno())
 print(os.getpid() > 0)
 """
@@ -41,8 +41,8 @@ def _verdict(code: bytes, kind: int, number: int) -> int:
 
 
 @pytest.mark.parametrize("machine", _CALLS)
-def test_only_key_calls_are_refused(machine: str):
-    """Of all numbers of every kind of call, x32's too, those three fail as if the kernel had none of them."""
+def test_only_these_calls_are_refused(machine: str):
+    """Of all numbers of every kind of call, x32's too, those few fail as if the kernel had none of them."""
     code = program(machine)
     for kind, numbers in _CALLS[machine].items():
         for bit in (0, 0x40000000):
@@ -58,6 +58,6 @@ def test_a_kind_of_call_that_is_not_known_is_let_through():
 
 
 def test_the_kernel_takes_the_filter():
-    """A process that has set it finds no key calls, and goes on."""
+    """A process that has set it finds none of the calls, and goes on."""
     done = subprocess.run([sys.executable, "-c", _FILTERED], capture_output=True, text=True, check=True)
-    assert [f"-1 {errno.ENOSYS}"] * 3 + ["True"] == done.stdout.splitlines()
+    assert [f"-1 {errno.ENOSYS}"] * 5 + ["True"] == done.stdout.splitlines()
