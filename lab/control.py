@@ -76,6 +76,11 @@ class Server:
         link.setblocking(False)
         self._connections[_Connection(self._supervisor, link, self._served, self._closed)] = None
 
+    def say_last(self, report: dict[str, Any]) -> None:
+        """Tell all who are connected why the lab ends, as far as they take it at once."""
+        for each in list(self._connections):
+            each.send(report)
+
     def _has_room(self) -> bool:
         """Make room for one more connection where there is none; returns whether there is some."""
         if len(self._connections) < self._most:
@@ -215,12 +220,13 @@ class _Connection:
             refusal = as_refusal(error) or PodError(f"the lab's supervisor can't do that: {error}")
             answer = errors.report(refusal)
         try:
-            self._send(answer, handed)
+            self.send(answer, handed)
         finally:
             for fd in handed:
                 os.close(fd)
 
-    def _send(self, answer: dict[str, Any], handed: Sequence[int] = ()) -> None:
+    def send(self, answer: dict[str, Any], handed: Sequence[int] = ()) -> None:
+        """Send a message, now or as soon as the peer takes it; `handed` stay the caller's."""
         try:
             self._outbox.add(answer, handed)
             self._outbox.flush()
@@ -335,7 +341,7 @@ class _Connection:
                 self._running.discard(handle)
                 if not self._closed:
                     ended = {"exited": os.waitstatus_to_exitcode(int(value)), "failure": failure}
-                    self._send(errors.report(cannot_fork(unforked[0])) if unforked else ended)
+                    self.send(errors.report(cannot_fork(unforked[0])) if unforked else ended)
                     self._wait()
 
         host = self._supervisor.host

@@ -24,9 +24,8 @@ import traceback
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, NoReturn
 
-from lab import apart, syscalls
+from lab import apart, nocalls, syscalls
 from lab.errors import SidelabError
-from lab.nocalls import forbid_keys
 from lab.steps import reached
 
 REQUEST_BYTES = 1 << 17
@@ -261,7 +260,7 @@ def _drop(request: dict[str, Any]) -> None:
         syscalls.cut_bounding_set(request["capabilities"])
     syscalls.drop_to(request["uid"], request["gid"], request["capabilities"])
     if request["argv"]:
-        forbid_keys()
+        nocalls.forbid()
     syscalls.set_dumpable(False)  # until it executes a program
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lab import errors, identity, logfile, meeting, names, privileges, sandbox, wire
+from lab import errors, logfile, meeting, names, sandbox, wire
 from lab.errors import InputError, PodError
 
 if TYPE_CHECKING:
@@ -367,10 +367,10 @@ def _started(
     background: bool,
     options: Options = Options(),
 ) -> Iterator[sandbox.Sandbox]:
-    from lab.needs import require  # noqa: PLC0415  # who only looks at a lab starts none
+    from lab import needs  # noqa: PLC0415  # who only looks at a lab starts none
 
-    view = require(blueprint, exposed)
-    _check_capabilities(blueprint)
+    view = needs.require(blueprint, exposed)
+    needs.refuse_missing_capabilities(blueprint)
     kept = logfile.bound_bytes(options.log_bytes, sum(len(pod.init) + len(pod.containers) for pod in blueprint.pods))
     if background:
         meeting.refuse_unreachable()
@@ -390,23 +390,6 @@ def _started(
         box.kill()
         raise
     yield box
-
-
-def _check_capabilities(blueprint: "Blueprint") -> None:
-    """Raise `MachineError` for a container that asks for a capability that this process can't give to it."""
-    from lab.blueprint import Process  # noqa: PLC0415  # whoever has a blueprint has it imported already
-
-    asking = [
-        (pod, container, container.run.capabilities)
-        for pod in blueprint.pods
-        for container in (*pod.init, *pod.containers)
-        if isinstance(container.run, Process) and container.run.capabilities
-    ]
-    if not asking or os.getuid() != 0:
-        return
-    own = identity.read().capabilities
-    for pod, container, wanted in asking:
-        privileges.refuse_missing(own, wanted, f"by container {container.name} of pod {pod.key[1]}")
 
 
 def _await_ready(box: sandbox.Sandbox, progress: Progress | None) -> None:

@@ -70,8 +70,7 @@ class LogFile:
 
     def tail(self, most_bytes: int) -> bytes:
         """Return its last bytes."""
-        begin = max(0, os.fstat(self.descriptor).st_size - most_bytes)
-        return os.pread(self.descriptor, most_bytes, max(begin, first_byte(self.descriptor, begin)))
+        return tail(self.descriptor, most_bytes)
 
     def trim(self) -> bool:
         """Free its front if it is above its bound; returns whether it was."""
@@ -104,6 +103,12 @@ class Logs:
     def trim(self) -> list[tuple[Name, LogFile]]:
         """Free the fronts of those that are above their bound, and return these."""
         return [(name, each) for name, each in self._files.items() if each.trim()]
+
+
+def tail(log: int, most_bytes: int) -> bytes:
+    """Return the last bytes of an open log."""
+    begin = max(0, os.fstat(log).st_size - most_bytes)
+    return os.pread(log, most_bytes, first_byte(log, begin))
 
 
 def first_byte(log: int, offset: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lab import identity, privileges
 from lab.blueprint import Blueprint, ContainerPlan, Process
 from lab.errors import InputError
 from lab.manifest import Exec
@@ -24,6 +25,21 @@ class _Wanted(NamedTuple):
     argv: Sequence[str]
     run: Process
     refused: bool = True
+
+
+def refuse_missing_capabilities(blueprint: Blueprint) -> None:
+    """Raise `MachineError` for a container that asks for a capability that this process can't give to it."""
+    asking = [
+        (pod, container, container.run.capabilities)
+        for pod in blueprint.pods
+        for container in (*pod.init, *pod.containers)
+        if isinstance(container.run, Process) and container.run.capabilities
+    ]
+    if not asking or os.getuid() != 0:
+        return
+    own = identity.read().capabilities
+    for pod, container, wanted in asking:
+        privileges.refuse_missing(own, wanted, f"by container {container.name} of pod {pod.key[1]}")
 
 
 def require(blueprint: Blueprint, exposed: Sequence[Path] = ()) -> View:

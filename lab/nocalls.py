@@ -15,9 +15,8 @@ from lab.syscalls import _check, _libc  # the same library, and the same way to 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 
 # By machine: how the kernel names the kinds of system call that it has (AUDIT_ARCH_…, include/uapi/linux/audit.h), and
-# the numbers of add_key, request_key and keyctl in each (arch/*/entry/syscalls, include/uapi/asm-generic/unistd.h), then
-# those of statmount and listmount, which are the same everywhere.
-_MOUNTS = (457, 458)
+# the numbers of add_key, request_key and keyctl in each (arch/*/entry/syscalls, include/uapi/asm-generic/unistd.h).
+_MOUNTS = (457, 458)  # statmount and listmount, the same everywhere
 _CALLS = {
     "x86_64": {0xC000003E: (248, 249, 250, *_MOUNTS), 0x40000003: (286, 287, 288, *_MOUNTS)},
     "aarch64": {0xC00000B7: (217, 218, 219, *_MOUNTS), 0x40000028: (309, 310, 311, *_MOUNTS)},

@@ -34,7 +34,6 @@ _NAMESPACES = (
 )
 
 RUN = "/run/sidelab"  # on the sandbox's own tmpfs
-LOG = f"{RUN}/supervisor.log"  # what the supervisor and its fork servers print
 RUN_SIZE = "256m"  # for the files that pods read about themselves and the cluster; logs have file systems of their own
 REPORT_BYTES = 1 << 17  # of one message on the channel; the kernel takes 200 kB at once (net.core.wmem_default)
 

@@ -20,9 +20,9 @@ from lab.blueprint import Process
 from lab.errors import MachineError, PodError
 from lab.exhausted import fork
 from lab.forkserver import REQUEST_BYTES
+from lab.logfile import tail
 from lab.loop import Loop
 from lab.program import Command, Standin
-from lab.sandbox import LOG
 from lab.steps import FAULT
 from lab.syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
 
@@ -30,6 +30,7 @@ _START = "import sys; sys.path[:] = {path!r}; from lab.forkserver import serve; 
 
 _PATH = [str(Path(each).absolute()) for each in sys.path]  # now, for the supervisor will leave this directory
 _LOG_TAIL = 2000
+_STDERR = 2
 _AGAIN_S = 0.5
 
 
@@ -118,6 +119,7 @@ class Spawner:
             os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", source], _environment())  # noqa: S606  # the same
         theirs.close()
         self.pid = pid
+        self._serves = False
         ours.setblocking(False)
         self._socket = ours
         self._events = selectors.EVENT_READ
@@ -214,7 +216,7 @@ class Spawner:
             return False
         number, what, *rest = marshal.loads(data)  # noqa: S302  # from our own child, over a socket pair
         if what == "serving":
-            self._ever_served = True
+            self._ever_served = self._serves = True
             return True
         handle = self._handles[number]
         value = rest[0] if rest else 0
@@ -239,11 +241,14 @@ class Spawner:
         self._outbox.clear()
         if not self._ever_served:
             modules = ", ".join(self._preload) or "nothing"
-            tail = Path(LOG).read_text(errors="replace")[-_LOG_TAIL:].strip()
-            ending = f"; its log ends:\n{tail}" if tail else ""
+            last = tail(_STDERR, _LOG_TAIL).decode(errors="replace").strip()  # we and the servers write to one log
+            ending = f"; its log ends:\n{last}" if last else ""
             raise PodError(f"the fork server that imports {modules} ended before it could serve{ending}")
         lost, self._handles = self._handles, {}
-        self._start_again()
+        if self._serves:
+            self._start_again()
+        else:
+            self._loop.after(_AGAIN_S, self._start_again)
         for handle in lost.values():
             handle.ended = True
             handle.on_event("exited", signal.SIGKILL)

@@ -17,14 +17,14 @@ from lab.errors import MachineError, PodError
 from lab.exhausted import as_refusal
 from lab.host import Host, is_stranger, sees_files
 from lab.incidents import Incidents, reason_of
-from lab.logfile import Logs
+from lab.logfile import LogFile, Logs
 from lab.loop import Loop
 from lab.manifest import Manifest
 from lab.mounts import PodMounts
 from lab.overlay import Shown
 from lab.places import Places
 from lab.runtime import LivePod
-from lab.sandbox import LOG, REPORT_BYTES, Inside, make_mounts
+from lab.sandbox import REPORT_BYTES, Inside, make_mounts
 from lab.spawner import Spawner
 from lab.steps import reached
 from lab.view import View
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _PROGRESS_EVERY_S = 0.25
 _OTHER_FILES = 64
+_OWN_LOG_BYTES = 1 << 20
 _NAMESPACES_OF_POD = 1  # network
 _NAMESPACES_OF_FILES = 1  # mount
 _NAMESPACES_OF_STRANGERS = (
@@ -69,12 +70,17 @@ def run(inside: Inside, listener: socket.socket, order: Order) -> None:
     os.umask(0o022)  # as container runtimes have it: directories that are made for pods are not closed to their users
     if order.cpus is not None:
         os.sched_setaffinity(0, order.cpus)
+    supervisor = None
     try:
         spare = _raise_file_limit(files_needed(order.blueprint))
-        Supervisor(inside, listener, order, spare).run()
+        supervisor = Supervisor(inside, listener, order, spare)
+        supervisor.run()
     except Exception as error:  # noqa: BLE001  # whatever it is, the owner gets to read it
         refusal = as_refusal(error)
-        _report(inside, errors.report(refusal or error))
+        report = errors.report(refusal or error)
+        _report(inside, report)
+        if supervisor is not None:
+            supervisor.control.say_last(report)  # a lab in the background has no owner any more
         raise SystemExit(70 if refusal is None else refusal.exit_status) from None
 
 
@@ -119,14 +125,17 @@ def _report(inside: Inside, message: dict[str, Any]) -> None:
         return  # the owner is gone or does not listen, and there is nobody else to tell
 
 
-def _let_go_of_terminal() -> None:
-    """Hold nothing of the command line's standard three: whoever reads what it prints waits for the end of that."""
-    log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def _let_go_of_terminal() -> LogFile:
+    """Hold nothing of the command line's standard three: whoever reads what it prints waits for the end of that.
+
+    Returns the log that the supervisor and its fork servers write to instead.
+    """
+    log = LogFile(_OWN_LOG_BYTES)
     null = os.open(os.devnull, os.O_RDONLY)
-    for fd, target in ((null, 0), (log, 1), (log, 2)):
+    for fd, target in ((null, 0), (log.descriptor, 1), (log.descriptor, 2)):
         os.dup2(fd, target)
     os.close(null)
-    os.close(log)
+    return log
 
 
 class Supervisor:
@@ -143,7 +152,7 @@ class Supervisor:
         shown.open_early(order.view)
         make_mounts()
         reached("mounts-made")
-        _let_go_of_terminal()
+        self._own_log = _let_go_of_terminal()
         self._watch_signals()
         self._spawners = {preload: Spawner(self.loop, preload) for preload in order.blueprint.preloads}
         reached("servers-started")
@@ -164,7 +173,7 @@ class Supervisor:
         )
         self.pods = {plan.key: LivePod(self.host, plan, self._pod_changed) for plan in order.blueprint.pods}
         self._unready = set(self.pods)
-        self._control = control.Server(self, listener, spare_files + control.CONNECTIONS_INCLUDED)
+        self.control = control.Server(self, listener, spare_files + control.CONNECTIONS_INCLUDED)
 
     def _build_network(self) -> "Network":
         # pyroute2 takes 0.14 s to import; meanwhile the fork servers, already started, import what they need.
@@ -238,6 +247,7 @@ class Supervisor:
         begun_s = time.monotonic()
         trimmed = []
         try:
+            self._own_log.trim()
             trimmed = self._logs.trim()
         except OSError as error:
             self.incidents.note(f"the logs could not be kept short: {reason_of(error)}")

@@ -109,7 +109,12 @@ class Stream:
             else:
                 self._open()
 
-        self._loop.watch(secured, shake_hands, selectors.EVENT_WRITE)
+        try:
+            self._loop.watch(secured, shake_hands, selectors.EVENT_WRITE)
+        except OSError as error:  # no memory, or too many watches: and it is not to be forgotten once more
+            self._closed = True
+            secured.close()
+            self._events.ended(_said(error))
 
     def _open(self) -> None:
         self._loop.change(self._source, self._serve, selectors.EVENT_READ)

@@ -14,6 +14,7 @@ from tools import tool
 from lab import wire
 from lab.lab import Lab
 from lab.logs import Reader
+from lab.sandbox import RUN
 
 pytestmark = pytest.mark.kernel
 
@@ -159,7 +160,7 @@ def full(sidelab: CommandLine) -> CommandLine:
 
 
 def _filler(line: CommandLine) -> Path:
-    return Path(f"/proc/{supervisor(line)}/root/run/sidelab/filler")
+    return Path("/proc", str(supervisor(line)), f"root{RUN}", "filler")
 
 
 def _ready(line: CommandLine) -> list[bool]:

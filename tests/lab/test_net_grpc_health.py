@@ -46,17 +46,19 @@ def test_an_error_is_named():
     assert "gRPC status NOT_FOUND" == answered(b"", "5")
 
 
-def test_what_never_answers_is_answered_without_an_end():
-    """Each PING has its acknowledgement, once: nothing is kept from one to the next."""
+def test_what_never_answers_is_answered_within_a_bound():
+    """Each PING has its acknowledgement, once: nothing is kept from one to the next; and no call takes 128 KiB."""
     call = Call("", "host:1", "test")
     call.outbox()
     call.feed(b"\0\0\0\4\0\0\0\0\0")
     call.outbox()
     sizes = set()
-    for _ in range(50):
+    for _ in range(7):
         assert not call.feed(b"\0\0\x08\6\0\0\0\0\0\0\0\0\0\0\0\0\0" * 1000)
         sizes.add(len(call.outbox()))
     assert {17_000} == sizes
+    assert call.feed(b"\0\0\x08\6\0\0\0\0\0\0\0\0\0\0\0\0\0" * 1000)
+    assert "no gRPC answer within 131072 bytes" == call.problem
 
 
 @settings(deadline=None, max_examples=200)
