@@ -204,6 +204,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 f"{self.new_connections_per_build} new connections per arm and build would run into TIME_WAIT's port "
                 f"exhaustion; at most {MAX_NEW_CONNECTIONS}: ask for more rebuilds and fewer requests in each"
             )
+        if self.requests > MAX_REQUESTS:
+            raise ValueError(f"{self.requests:,} requests in all, warm-up included: at most {MAX_REQUESTS:,}")
         check_path(self.path)
         if not (0 <= self.margin_us < math.inf and 0 <= self.margin_ratio < math.inf):
             raise ValueError("margin_us and margin_ratio must not be negative, and finite")
@@ -224,8 +226,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         for key in ("arms", "loads", "rates", "ratios", "terms"):
             if len(getattr(self, key)) > MAX_PARTS:
                 raise ValueError(f"{len(getattr(self, key))} {key}: at most {MAX_PARTS}")
-        if self.requests > MAX_REQUESTS:
-            raise ValueError(f"{self.requests:,} requests in all, warm-up included: at most {MAX_REQUESTS:,}")
 
     def _check_arms(self) -> None:
         arms = {arm.name: arm for arm in self.arms}

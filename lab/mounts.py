@@ -6,6 +6,7 @@ read-only, what is published about the cluster and about itself. Made only for p
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ _PROGRAMS = f"{RUN}/programs"
 _SHOWN = f"{RUN}/shown"
 _EMPTY, _NEW_ROOT = Path(RUN, "empty"), Path(RUN, "root")
 _COPY_SLACK_BYTES = 1 << 16
+_REFRESH_EVERY_S = 0.05  # so that many pods that start together pay for it once
 _COVER_SIZE = "1m"  # places of what is bound, and links
 
 _NSSWITCH = Path("/etc/nsswitch.conf")
@@ -42,6 +44,7 @@ class PodMounts:
         self._view = view
         self._shown = shown
         self._latest: int | None = None  # a copy
+        self._refreshed_s = 0.0
         self._kept: dict[Path, Path] = {}  # what is shown in what each pod has of its own, and where it is until then
         self._own = _current()
         self._template: int | None = None
@@ -56,8 +59,9 @@ class PodMounts:
         if self._template is None:
             _copy(self._view.copies)
             self._template = self._made_from(self._own, self._make_common)
-        else:
+        elif time.monotonic() > self._refreshed_s + _REFRESH_EVERY_S:
             self._shown.refresh()
+            self._refreshed_s = time.monotonic()
         if plan.key not in self._pods:
             self._pods[plan.key] = self._made_from(self._template, lambda: self._make_own(plan))
         covers = named(words, self._view.covers)

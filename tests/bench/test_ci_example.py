@@ -1,4 +1,5 @@
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_the_example_budgets_are_budgets():
     shown = re.search(r"that you commit:\n\n((?:    .*\n|\n)+)", PAGE.read_text())
     assert shown is not None
     text = re.sub(r"^    ", "", shown[1], flags=re.MULTILINE)
-    assert [None, 150.0] == [limit.at_most_us for limit in budget.from_dict(budget.tomllib.loads(text), "page")]
+    assert [None, 150.0] == [limit.at_most_us for limit in budget.from_dict(tomllib.loads(text), "page")]
 
 
 def test_the_page_names_every_key_and_option():
