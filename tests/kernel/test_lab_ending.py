@@ -9,9 +9,10 @@ from contextlib import ExitStack
 import pytest
 from command_line import CommandLine, await_true, descendants, held
 
-from lab import ending, wire
+from lab import ending
 from lab import lab as lab_module
-from lab.lab import Lab, running
+from lab.lab import Lab
+from lab.names import addresses, running
 
 pytestmark = pytest.mark.kernel
 
@@ -63,7 +64,7 @@ def test_a_stopped_supervisor_with_a_queue_of_commands_is_killed(up: CommandLine
         for _ in range(70):
             link = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
             try:
-                link.connect(wire.name_of(up.name))
+                link.connect(addresses(up.name)[0])
             except BlockingIOError:
                 break
         ending.end(up.name)

@@ -11,9 +11,9 @@ import pytest
 from command_line import CommandLine, await_true
 from tools import tool
 
-from lab import wire
 from lab.lab import Lab
 from lab.logs import Reader
+from lab.names import addresses
 from lab.sandbox import RUN
 
 pytestmark = pytest.mark.kernel
@@ -90,7 +90,7 @@ def test_silent_connections_hold_up_neither_commands_nor_restarts(sidelab: Comma
     with contextlib.ExitStack() as stack:
         for _ in range(300):
             link = stack.enter_context(socket.socket(socket.AF_UNIX))
-            link.connect(wire.name_of(sidelab.name))
+            link.connect(addresses(sidelab.name)[0])
         os.kill(_inside(pid, b"sleep"), signal.SIGKILL)
         await_true(lambda: sidelab.pod("tool")["containers"][0]["restarts"] == 1, "it is restarted")
         assert 0 == sidelab.exec("tool", "true").returncode
