@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine, await_true
+from command_line import CommandLine, await_true, descendants
 from tools import tool
 
 from lab.lab import Lab
@@ -100,11 +100,10 @@ def test_silent_connections_hold_up_neither_commands_nor_restarts(sidelab: Comma
 
 def _inside(pid: int, name: bytes) -> int:
     """Return the pid, as it is here, of the program called `name` of the lab whose supervisor is `pid`."""
-    for entry in Path("/proc").glob("[0-9]*"):
+    for found in descendants(pid):
         with contextlib.suppress(OSError):
-            same = (entry / "ns/pid").stat().st_ino == Path(f"/proc/{pid}/ns/pid").stat().st_ino
-            if same and (entry / "cmdline").read_bytes().startswith(name + b"\0"):
-                return int(entry.name)
+            if Path(f"/proc/{found}/cmdline").read_bytes().startswith(name + b"\0"):
+                return found
     pytest.fail(f"no {name!r} runs there")
 
 
