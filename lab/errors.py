@@ -64,9 +64,14 @@ def encoded(message: Mapping[str, Any], most_bytes: int) -> bytes:
     return data
 
 
+_MARK_LENGTH = 64
+
+
 def _shortened(text: str, most: int) -> str:
     if len(text) <= most:
         return text
+    if most < _MARK_LENGTH:
+        return text[:most]
     head, tail = text[: most // 2], text[len(text) - most // 2 :]
     return f"{head}\n… ({len(text) - most // 2 * 2} characters are left out here) …\n{tail}"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab import lab, names
+from lab import ending, names
 from lab.errors import InputError, PodError, SidelabError
 from sidelab import parse
 
@@ -14,17 +14,14 @@ class _Labs:
         self.running = list(labs)
         self._refusals = labs
         monkeypatch.setattr(names, "running", lambda: list(self.running))
-        monkeypatch.setattr(lab, "find", lambda name, **_: _Lab(self, name, self._refusals[name]))
+        monkeypatch.setattr(ending, "end", self._end)
 
-
-class _Lab:
-    def __init__(self, labs: _Labs, name: str, refusal: SidelabError | None) -> None:
-        self._labs, self._name, self._refusal = labs, name, refusal
-
-    def stop(self) -> None:
-        if self._refusal is not None:
-            raise self._refusal
-        self._labs.running.remove(self._name)
+    def _end(self, name: str, *, seen: bool) -> None:
+        assert seen
+        refusal = self._refusals[name]
+        if refusal is not None:
+            raise refusal
+        self.running.remove(name)
 
 
 def _down_all() -> object:
@@ -41,14 +38,3 @@ def test_down_all_goes_on_after_a_lab_that_can_not_be_ended(
     labs = _Labs(monkeypatch, aaa=PodError("aaa does not end"), bbb=InputError("bbb is elsewhere"), ccc=None)
     assert (5, ["aaa", "bbb"]) == (_down_all(), labs.running)
     assert "sidelab: aaa does not end\nsidelab: bbb is elsewhere\n" == capsys.readouterr().err
-
-
-def test_a_lab_that_ends_by_itself_meanwhile_is_no_failure(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    """It was to end, and has."""
-    labs = _Labs(monkeypatch, aaa=InputError("no lab named 'aaa'"))
-    listed = iter([["aaa"], []])
-    monkeypatch.setattr(names, "running", lambda: next(listed))
-    assert (0, "") == (_down_all(), capsys.readouterr().err)
-    assert ["aaa"] == labs.running

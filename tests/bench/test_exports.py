@@ -248,7 +248,7 @@ def test_the_verb_on_what_is_no_run(
     samples.write_bytes(whole)
     facts.write_text(said.replace('"schema": 1', '"schema": 2'))
     assert 2 == gate(monkeypatch, recorded, "--budget", budget)
-    assert "has schema 2, this version reads 1" in capsys.readouterr().err
+    assert "schema 2, this version reads 1" in capsys.readouterr().err
 
     facts.write_text(said)
     samples.write_bytes(whole[:-8])

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import cast
@@ -194,7 +194,10 @@ def test_who_sees_the_pods_own_files_and_is_kept_apart(program: Command | Standi
     """Programs of the host always, stand-ins where they ask for files, or start such a program."""
     asked: list[tuple[bool, bool]] = []
 
-    def place(_pod: PodPlan, *, files: bool, stranger: bool, beside: int | None) -> AbstractContextManager[Place]:
+    def place(
+        _pod: PodPlan, *, files: bool, stranger: bool, beside: int | None, words: Sequence[str]
+    ) -> AbstractContextManager[Place]:
+        assert words == ()
         asked.append((files, stranger))
         return nullcontext(Place("", 0, beside))
 

@@ -9,7 +9,7 @@ from lab.blueprint import Check, ProbePlan
 from lab.loop import Loop
 from lab.manifest import Exec, Probe
 from lab.probes import FIRST_RETRY_S, Outcome, Prober
-from lab.timers import Timer
+from lab.timers import Timer, Timers
 
 
 class ManualLoop(Loop):
@@ -23,7 +23,7 @@ class ManualLoop(Loop):
 
     def after(self, delay_s: float, call: Callable[[], None]) -> Timer:
         """Remember the call for later."""
-        timer = Timer(call)
+        timer = Timer(Timers(), call)
         heapq.heappush(self._due, (self.now_s + delay_s, next(self._order), timer))
         return timer
 

@@ -28,7 +28,10 @@ def test_filter_is_what_python_makes_of_it(text: str, names: list[str]) -> None:
         found = Filter(text)
     except BadFilterError:
         return
-    pattern = re.compile(text)
+    try:
+        pattern = re.compile(text)
+    except re.error:
+        return  # Python is stricter about what may be repeated
     tried = (*NAMES, *names)
     assert [pattern.search(name) is not None for name in tried] == [found.matches(name) for name in tried]
 
