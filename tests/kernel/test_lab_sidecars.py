@@ -49,10 +49,10 @@ def test_the_next_begins_when_a_sidecar_has_started(sidelab: CommandLine):
 def test_a_sidecar_that_does_not_start_holds_up_the_pod(sidelab: CommandLine):
     """The reason names it, and nothing behind it is started."""
     init = [_sidecar("side", startupProbe={**_asks("exit 3"), "failureThreshold": 100})]
-    done = sidelab.up(sidelab.manifest(_pod(_named("main"), init=init)), "--timeout", "0.5")
+    done = sidelab.up(sidelab.manifest(_pod(_named("main"), init=init)), "--timeout", "2")
     assert (done.returncode, done.stderr) == (
         5,
-        "sidelab: not ready within 0.5 s:\npod default/pod: container side: startup probe failed: exit status 3\n",
+        "sidelab: not ready within 2 s:\npod default/pod: container side: startup probe failed: exit status 3\n",
     )
 
 
@@ -107,7 +107,7 @@ def test_sidecars_end_after_the_containers_and_the_last_first(sidelab: CommandLi
     text = _pod(_named("main", ending("main", "sleep 0.2;")), init=init)
     assert sidelab.up(sidelab.manifest(text)).returncode == 0
     script = "touch /tmp/here; until grep -qs one /tmp/order; do sleep 0.02; done; cat /tmp/order; touch /tmp/seen"
-    witness = sidelab.start("exec", "pod", "--lab", sidelab.name, "--", "sh", "-c", script)
+    witness = sidelab.start("exec", "pod", "-c", "one", "--lab", sidelab.name, "--", "sh", "-c", script)
     assert sidelab.exec("pod", "sh", "-c", "until test -e /tmp/here; do sleep 0.02; done").returncode == 0
     assert sidelab.run("down", sidelab.name).returncode == 0
     output, _ = witness.communicate(timeout=20)
