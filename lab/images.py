@@ -7,12 +7,14 @@ from lab.errors import InputError
 from lab.manifest import Container, Pod
 from lab.program import Program, Registry, Standin
 from lab.programs import real
+from lab.programs.nginx import DELAY
 
 STANDIN, REAL = CHOICES = ("standin", "real")
 
 _PRELOAD = ("lab.programs.client", "lab.programs.nginx")
 _CLIENT = Standin("lab.programs.client:main", preload=_PRELOAD)
 _NGINX = Standin("lab.programs.nginx:main", preload=_PRELOAD)
+_LATE_NGINX = Standin("lab.programs.nginx:main", preload=(*_PRELOAD, "lab.programs.spin"))
 _HAS_REAL = ("nginx",)
 """The images for which this machine may have the real program."""
 
@@ -21,8 +23,9 @@ def _client(_pod: Pod, _container: Container) -> Program:
     return _CLIENT
 
 
-def _nginx(_pod: Pod, _container: Container) -> Program:
-    return _NGINX
+def _nginx(_pod: Pod, container: Container) -> Program:
+    """Return it with all that it may need imported: a pod's user may not read our files."""
+    return _LATE_NGINX if any(each.name == DELAY for each in container.env) else _NGINX
 
 
 def _real_nginx(_pod: Pod, container: Container) -> Program:

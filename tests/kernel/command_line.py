@@ -75,6 +75,17 @@ def descendants(of: int | None = None) -> dict[int, ProcessSeen]:
     return {pid: each for pid, each in found.items() if each.state != "Z"}
 
 
+def outside(supervisor: int, inner: int) -> int:
+    """Return what a process that has the pid `inner` in the lab is called out here."""
+    for pid in descendants(supervisor):
+        numbers = next(
+            line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("NSpid")
+        )
+        if int(numbers.split()[2]) == inner:  # after the label and the pid out here
+            return pid
+    raise AssertionError(f"no process {inner} in the lab")
+
+
 def running_with(seconds: bytes) -> list[int]:
     """Return the descendants that are `sleep seconds`."""
     found = []

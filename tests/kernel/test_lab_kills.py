@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import EXAMPLE, ROOT, CommandLine, await_true, descendants
+from command_line import EXAMPLE, ROOT, CommandLine, await_true, descendants, outside
 
 pytestmark = pytest.mark.kernel
 
@@ -55,20 +55,9 @@ def _pids(state: dict[str, Any]) -> dict[str, tuple[int, int]]:
     }
 
 
-def _outside(supervisor: int, inner: int) -> int:
-    """Return what a process that has the pid `inner` in the lab is called out here."""
-    for pid in descendants(supervisor):
-        numbers = next(
-            line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("NSpid")
-        )
-        if int(numbers.split()[2]) == inner:  # after the label and the pid out here
-            return pid
-    raise AssertionError(f"no process {inner} in the lab")
-
-
 def _kill(line: CommandLine, state: dict[str, Any], pod: str, container: str = "main") -> None:
     inner = _pids(state)[f"{pod}/{container}"][0]
-    os.kill(_outside(state["pid"], inner), signal.SIGKILL)
+    os.kill(outside(state["pid"], inner), signal.SIGKILL)
 
 
 def test_killing_the_supervisor_removes_the_lab(sidelab: CommandLine):
@@ -128,7 +117,7 @@ def test_killing_a_fork_server_restarts_its_containers_only(sidelab: CommandLine
     """Containers die with the fork server that they are children of, and are restarted by policy by a new one."""
     assert sidelab.up(sidelab.manifest(POLICIES)).returncode == 0
     before = sidelab.state()
-    main = _outside(before["pid"], _pids(before)["always/main"][0])
+    main = outside(before["pid"], _pids(before)["always/main"][0])
     server = int(Path(f"/proc/{main}/stat").read_text().rpartition(") ")[2].split()[1])
     os.kill(server, signal.SIGKILL)
 
