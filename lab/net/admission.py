@@ -33,10 +33,10 @@ class Admission(Generic[C]):
         self._drop = drop
         self._always = frozenset(always)
         self._open: dict[str, dict[C, None]] = {}
-        self._count = 0
+        self._counted = 0  # but for those in `always`, which neither take others' room nor make any
 
     def __len__(self) -> int:
-        return self._count
+        return sum(map(len, self._open.values()))
 
     def has_room(self, source: str, *, crowded: bool = False) -> bool:
         """Return whether one more connection from `source` may be kept; another may have been dropped for it.
@@ -48,12 +48,15 @@ class Admission(Generic[C]):
         own = self._open.get(source, {})
         if (crowded or len(own) >= self._most_of_one) and not self._make_room(source):
             return False
-        return self._count < self._most or self._make_room(max(self._open, key=lambda each: len(self._open[each])))
+        if self._counted < self._most:
+            return True
+        others = (each for each in self._open if each not in self._always)
+        return self._make_room(max(others, key=lambda each: len(self._open[each])))
 
     def add(self, source: str, connection: C) -> None:
         """Keep a connection."""
         self._open.setdefault(source, {})[connection] = None
-        self._count += 1
+        self._counted += source not in self._always
 
     def gone(self, source: str, connection: C) -> None:
         """Take note that a connection is closed, maybe because it was dropped."""
@@ -61,7 +64,7 @@ class Admission(Generic[C]):
         if own is None or connection not in own:
             return
         del own[connection]
-        self._count -= 1
+        self._counted -= source not in self._always
         if not own:
             del self._open[source]
 

@@ -97,9 +97,10 @@ def of(foreign: str) -> Result:
 
 @given(FOREIGN)
 @example("\udcff\ud800")
+@example("\t")
 @example("]]></failure><testcase name='x'/>")
 def test_no_text_adds_to_a_verdict(foreign: str):
-    """JUnit has the same elements, each annotation stays a line, JSON is JSON, and no control character is left."""
+    """JUnit has the same elements, each annotation stays a line, JSON is JSON, and no control character but tabs is left."""
     found = of(foreign)
     plain = of("plain")
     tags = [[each.tag for each in ET.fromstring(junit.render(of_)).iter()] for of_ in (found, plain)]  # noqa: S314 - ours
@@ -108,7 +109,7 @@ def test_no_text_adds_to_a_verdict(foreign: str):
     assert [line[:9] for line in annotations.render(plain).split("\n")] == [line[:9] for line in lines]
     assert foreign == json.loads(text.as_json(found))["run"]
     for rendered in (annotations.render(found), markdown.render(found), text.as_json(found)):
-        assert [] == [sign for sign in rendered if unicodedata.category(sign) in HIDDEN and sign != "\n"]
+        assert [] == [sign for sign in rendered if unicodedata.category(sign) in HIDDEN and sign not in "\n\t"]
         rendered.encode("utf-8")
 
 

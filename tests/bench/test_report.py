@@ -50,12 +50,12 @@ def digests(paths: Iterable[Path]):
 
 
 def test_needs_neither_lab_nor_sidecar():
-    """Reporting needs of lab its errors and how a text is read, nothing of sidecar, and no pyplot: any laptop does."""
+    """Reporting needs of lab its errors and how text is read and shown, nothing of sidecar, and no pyplot."""
     program = "import sys, bench.report; print(*sorted(sys.modules))"
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True)
     loaded = [name for name in ran.stdout.split() if name.split(".")[0] in ("lab", "sidecar", "pyroute2")]
-    assert ["lab", "lab.errors", "lab.textfile"] == loaded
+    assert ["lab", "lab.errors", "lab.escapes", "lab.textfile"] == loaded
     assert "matplotlib.pyplot" not in ran.stdout.split()
 
 
@@ -134,7 +134,8 @@ def test_what_a_plan_takes_apart_is_written_and_drawn(tmp_path: Path):
 
 def test_an_open_loop_is_drawn(tmp_path: Path):
     """A run with rates.csv gets the figure of its rates, torn last line or not."""
-    directory = record(tmp_path, ROUNDS)
+    asked = {"rebuilds": 5, "rates": [{"rate_per_s": each} for each in (1000, 2000)]}
+    directory = record(tmp_path, ROUNDS, plans.from_dict(plans.as_dict(PLAN) | asked, "here"))
     rates = drawn.rates((1000, 2000), {"direct": 60.0, "tcp": 180.0}, {"direct": 60_000, "tcp": 14_000})
     (directory / RATES).write_text(rates.to_csv(index=False) + "3,tcp,10")
     assert {"rates.svg", "rates.png"} == {path.name for path in report(directory).paths} - set(WRITTEN)

@@ -68,6 +68,16 @@ def test_node_always_gets_in() -> None:
     assert [] == port.dropped
 
 
+def test_node_makes_no_room_for_others() -> None:
+    """However many connections it has, none of them is dropped for another source's, nor do they count as others'."""
+    port = Port()
+    for number in range(9):
+        assert port.dial(NODE, number)
+    for number, source in enumerate(("a", "a", "b", "b", "c", "d"), 10):
+        assert port.dial(source, number)
+    assert [10] == port.dropped
+
+
 def test_source_without_room_for_another_reason() -> None:
     """A crowded source loses its oldest silent connection below the bound, too."""
     port = Port()
