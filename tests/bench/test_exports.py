@@ -100,7 +100,7 @@ def of(foreign: str) -> Result:
 @example("\t")
 @example("]]></failure><testcase name='x'/>")
 def test_no_text_adds_to_a_verdict(foreign: str):
-    """JUnit has the same elements, each annotation stays a line, JSON is JSON, and no control character but tabs is left."""
+    """JUnit has the same elements, each annotation stays a line, JSON is JSON, and of control characters tabs alone stay."""
     found = of(foreign)
     plain = of("plain")
     tags = [[each.tag for each in ET.fromstring(junit.render(of_)).iter()] for of_ in (found, plain)]  # noqa: S314 - ours

@@ -162,10 +162,35 @@ def test_attempts_succeed_where_nothing_holds_them(tmp_path: Path):
     with Canaries(0) as canaries:
         targets = canaries.targets(pids=[canaries.pid])
         (tmp_path / "escapes.zip").write_bytes(program())
-        argv = [tool("unshare"), "--mount", "--uts", "--", sys.executable, "-m", "escapes", "root"]
-        env = {**os.environ, "PYTHONPATH": str(tmp_path / "escapes.zip")}
-        words = [*argv, json.dumps(asdict(targets))]
-        done = subprocess.run(words, env=env, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120)
+        # With a /tmp of its own, where the attempts leave files.
+        begin = (
+            'mount -t tmpfs none /tmp && cat > /tmp/escapes.zip && PYTHONPATH=/tmp/escapes.zip exec "$@" < /dev/null'
+        )
+        argv = [
+            tool("unshare"),
+            "--mount",
+            "--uts",
+            "--",
+            "sh",
+            "-c",
+            begin,
+            "sh",
+            sys.executable,
+            "-m",
+            "escapes",
+            "root",
+        ]
+        with (tmp_path / "escapes.zip").open("rb") as file:
+            words = [*argv, json.dumps(asdict(targets))]
+            done = subprocess.run(
+                words,
+                stdin=file,
+                cwd="/",
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=120,
+            )
     reports = [json.loads(line) for line in done.stdout.splitlines()]
     verdicts = Counter(each["verdict"] for each in reports)
     assert [] == [each for each in reports if each["verdict"] == "broken"]

