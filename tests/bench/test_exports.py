@@ -100,7 +100,7 @@ def of(foreign: str) -> Result:
 @example("\t")
 @example("]]></failure><testcase name='x'/>")
 def test_no_text_adds_to_a_verdict(foreign: str):
-    """JUnit has the same elements, each annotation stays a line, JSON is JSON, and of control characters tabs alone stay."""
+    """JUnit has the same elements, annotations stay lines, JSON is JSON, and of control characters only tabs stay."""
     found = of(foreign)
     plain = of("plain")
     tags = [[each.tag for each in ET.fromstring(junit.render(of_)).iter()] for of_ in (found, plain)]  # noqa: S314 - ours
