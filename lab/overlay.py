@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lab import mountapi, syscalls
 from lab.errors import MachineError
+from lab.exhausted import cannot_fork
 from lab.view import Cover, View
 
 _NOBODY = 65534
@@ -135,7 +136,10 @@ def _overlays(directories: Mapping[Path, int], empty: int) -> dict[Path, int | O
         os.setgroups([])  # of the whole process: there is no call of a thread's own
         before = syscalls.is_dumpable()
         thread = threading.Thread(target=make)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # which is all that Python says about it
+            raise cannot_fork(str(error)) from error
         thread.join()
         syscalls.set_dumpable(before)
     return made

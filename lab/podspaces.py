@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from lab import podids, privileges, syscalls
 from lab.errors import MachineError, PodError
+from lab.exhausted import fork
 from lab.sandbox import close_all_but, die_with
 from lab.steps import reached
 from lab.wire import hung_up, receive_with_descriptors
@@ -47,7 +48,12 @@ class PodSpaces:
     def _start(self) -> socket.socket:
         """Fork the process; return our end of its socket. A second one enters the user namespace of the first."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = os.fork()
+        try:
+            pid = fork()
+        except MachineError:
+            ours.close()
+            theirs.close()
+            raise
         if pid == 0:
             ours.close()
             _run(theirs, self.user, host_ids=self._host_ids)

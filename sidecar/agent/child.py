@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from lab import syscalls
 from lab.errors import PodError
+from lab.exhausted import fork
 from lab.forkserver import end_with
 from sidecar.contract import ENTRIES, full_command
 
@@ -34,7 +35,7 @@ class Child:
         self.name = argv[0].rpartition("/")[2]
         self.status: int | None = None
         parent = os.getpid()
-        self.pid = os.fork()
+        self.pid = fork()
         if self.pid == 0:
             end_with(lambda: _become(argv, home, env, parent))
         # Both ends do it, because either may be first; after its exec the child has done it itself.

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Sequence
 
 from lab import syscalls
+from lab.exhausted import fork
 
 _CHUNK = 1 << 16
 _LAST_WORDS_BYTES = 1 << 14
@@ -23,7 +24,7 @@ class Child:
         piped = [_STDERR] if _may_open_stdout() else [_STDERR, _STDOUT]
         ends = {target: os.pipe() for target in piped}
         parent = os.getpid()
-        self.pid = os.fork()
+        self.pid = fork()
         if self.pid == 0:
             _become(argv, {target: written for target, (_, written) in ends.items()}, parent)
         for target, (read, written) in ends.items():
