@@ -23,6 +23,7 @@ DEFAULT_BYTES = 10 << 20
 Name = tuple[str, str, str]  # namespace, pod, container
 
 LEAST_BYTES = 1 << 16
+_PLACE = "/dev"  # which every root directory has
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SHARE_OF_MEMORY = 4  # all logs of a lab together may take a quarter
 _FOR_ALL = 0o666  # so that the container's user may open /dev/stdout; no other process finds a name for the file
@@ -45,18 +46,50 @@ def bound_bytes(wanted: int | None, logs: int) -> int:
     return wanted
 
 
+class Shelf:
+    """A mount namespace that holds the file systems of logs, each mounted over the one before, and that nobody is in.
+
+    It keeps them mounted: to unmount one, or to close one that is mounted nowhere, has the kernel wait for all CPUs
+    (fs/namespace.c, namespace_unlock), which takes 2 ms where all the rest takes 0.1.
+    """
+
+    def __init__(self) -> None:
+        """Make it; raises `OSError` where the machine does not let us."""
+        self._own = _current()
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        try:
+            self._space = _current()
+            syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
+        finally:
+            syscalls.setns(self._own, syscalls.CLONE_NEWNS)
+
+    def directory(self, size: int) -> int:
+        """Return a descriptor of a new file system's root, which holds `size` bytes."""
+        syscalls.setns(self._space, syscalls.CLONE_NEWNS)
+        try:
+            flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+            syscalls.mount("tmpfs", _PLACE, "tmpfs", flags, f"size={size},mode=700")
+            return os.open(_PLACE, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        finally:
+            syscalls.setns(self._own, syscalls.CLONE_NEWNS)
+
+
+def _current() -> int:
+    return os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+
 class LogFile:
     """One log, which keeps between half of `bound` and twice `bound` bytes; `descriptor` is open for appending.
 
     `was_full` says that the last `trim` came too late: lines may be missing in it.
     """
 
-    def __init__(self, bound: int) -> None:
+    def __init__(self, bound: int, shelf: Shelf) -> None:
         """Make it; raises `OSError` where the machine gives no file system or no descriptor."""
         self.was_full = False
         self._bound = bound
         self._size = 2 * bound
-        directory = syscalls.detached_tmpfs(self._size)
+        directory = shelf.directory(self._size)
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self.descriptor = os.open("log", flags, 0o600, dir_fd=directory)
@@ -88,16 +121,17 @@ class LogFile:
 class Logs:
     """The logs of a lab's containers, each made when it is first asked for."""
 
-    def __init__(self, bound: int) -> None:
+    def __init__(self, bound: int, shelf: Shelf) -> None:
         """`bound` is in bytes and for each log; see `LogFile`."""
         self._bound = bound
+        self._shelf = shelf
         self._files: dict[Name, LogFile] = {}
 
     def of(self, name: Name) -> LogFile:
         """Return the log of a container; raises as `LogFile`."""
         found = self._files.get(name)
         if found is None:
-            found = self._files[name] = LogFile(self._bound)
+            found = self._files[name] = LogFile(self._bound, self._shelf)
         return found
 
     def trim(self) -> list[tuple[Name, LogFile]]:

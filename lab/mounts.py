@@ -26,7 +26,8 @@ _PROGRAMS = f"{RUN}/programs"
 _SHOWN = f"{RUN}/shown"
 _EMPTY, _NEW_ROOT = Path(RUN, "empty"), Path(RUN, "root")
 _COPY_SLACK_BYTES = 1 << 16
-_REFRESH_EVERY_S = 0.05  # so that many pods that start together pay for it once
+_REFRESH_EVERY_S = 0.05  # so that many programs that start together pay for it once
+_REFRESH_FACTOR = 10  # of the supervisor's time it takes a tenth at the most: the kernel waits for all CPUs
 _COVER_SIZE = "1m"  # places of what is bound, and links
 
 _NSSWITCH = Path("/etc/nsswitch.conf")
@@ -44,7 +45,7 @@ class PodMounts:
         self._view = view
         self._shown = shown
         self._latest: int | None = None  # a copy
-        self._refreshed_s = 0.0
+        self._refresh_from_s = 0.0
         self._kept: dict[Path, Path] = {}  # what is shown in what each pod has of its own, and where it is until then
         self._own = _current()
         self._template: int | None = None
@@ -59,13 +60,21 @@ class PodMounts:
         if self._template is None:
             _copy(self._view.copies)
             self._template = self._made_from(self._own, self._make_common)
-        elif time.monotonic() > self._refreshed_s + _REFRESH_EVERY_S:
-            self._shown.refresh()
-            self._refreshed_s = time.monotonic()
-        if plan.key not in self._pods:
+        if plan.key in self._pods:
+            self._refresh()
+        else:  # the lab is starting, and has looked up next to nothing yet
             self._pods[plan.key] = self._made_from(self._template, lambda: self._make_own(plan))
         covers = named(words, self._view.covers)
         return self._extended(self._pods[plan.key], covers) if covers else self._pods[plan.key]
+
+    def _refresh(self) -> None:
+        """Have pods find what was replaced, unless that was done so recently that it would take all the time."""
+        begun_s = time.monotonic()
+        if begun_s < self._refresh_from_s:
+            return
+        self._shown.refresh()
+        now_s = time.monotonic()
+        self._refresh_from_s = now_s + max(_REFRESH_EVERY_S, _REFRESH_FACTOR * (now_s - begun_s))
 
     def lacks(self, words: Sequence[str]) -> bool:
         """Tell whether pods are not shown all that a command line's `words` name."""

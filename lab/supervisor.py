@@ -17,7 +17,7 @@ from lab.errors import MachineError, PodError
 from lab.exhausted import as_refusal
 from lab.host import Host, is_stranger, sees_files
 from lab.incidents import Incidents, reason_of
-from lab.logfile import LogFile, Logs
+from lab.logfile import LogFile, Logs, Shelf
 from lab.loop import Loop
 from lab.manifest import Manifest
 from lab.mounts import PodMounts
@@ -125,12 +125,12 @@ def _report(inside: Inside, message: dict[str, Any]) -> None:
         return  # the owner is gone or does not listen, and there is nobody else to tell
 
 
-def _let_go_of_terminal() -> LogFile:
+def _let_go_of_terminal(shelf: Shelf) -> LogFile:
     """Hold nothing of the command line's standard three: whoever reads what it prints waits for the end of that.
 
     Returns the log that the supervisor and its fork servers write to instead.
     """
-    log = LogFile(_OWN_LOG_BYTES)
+    log = LogFile(_OWN_LOG_BYTES, shelf)
     null = os.open(os.devnull, os.O_RDONLY)
     for fd, target in ((null, 0), (log.descriptor, 1), (log.descriptor, 2)):
         os.dup2(fd, target)
@@ -152,7 +152,8 @@ class Supervisor:
         shown.open_early(order.view)
         make_mounts()
         reached("mounts-made")
-        self._own_log = _let_go_of_terminal()
+        shelf = Shelf()
+        self._own_log = _let_go_of_terminal(shelf)
         self._watch_signals()
         self._spawners = {preload: Spawner(self.loop, preload) for preload in order.blueprint.preloads}
         reached("servers-started")
@@ -161,7 +162,7 @@ class Supervisor:
         self.network = self._build_network()
         self.cluster = Cluster(self.loop, self.incidents, order.blueprint.pods, order.blueprint.manifest.services)
         self._places = Places(self.spaces, self.network, PodMounts(self.cluster.podinfo, order.view, shown))
-        self._logs = Logs(order.log_bytes)
+        self._logs = Logs(order.log_bytes, shelf)
         self.host = Host(
             self.loop,
             self._spawners,

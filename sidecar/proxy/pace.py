@@ -1,4 +1,4 @@
-"""How often a page is made that anybody may ask for: traffic loses a hundredth of the loop's time to it at most."""
+"""How often pages are made that anybody may ask for: they take a hundredth of the loop's time in the long run."""
 
 import time
 from collections import deque
@@ -6,27 +6,37 @@ from collections.abc import Callable
 
 from sidecar.proxy.loop import Loop
 
-_REST = 99
-"""How many times as long as a page took to make the next one waits."""
+SHARE = 0.01
+SAVED_S = 0.02
+"""Time that was not used is saved up to here: who asks now and then, as the kubelet and a scraper do, never waits."""
 
 
 class Pace:
-    """Makes pages one after the other, with pauses between them."""
+    """Makes pages as they are asked for, and one after the other with pauses between them once there are too many."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._waiting: deque[Callable[[], None]] = deque()
         self._pausing = False
+        self._left_s = SAVED_S
+        self._counted_s = time.perf_counter()
 
     def make(self, page: Callable[[], None]) -> None:
-        """Call `page`, at once if the last one was long enough ago."""
+        """Call `page`, at once if there is time left for it."""
         self._waiting.append(page)
         if not self._pausing:
-            self._next()
+            self._go_on()
 
-    def _next(self) -> None:
-        self._pausing = bool(self._waiting)
-        if self._pausing:
-            begin_s = time.perf_counter()
+    def _go_on(self) -> None:
+        self._pausing = False
+        begin_s = time.perf_counter()
+        self._left_s = min(SAVED_S, self._left_s + SHARE * (begin_s - self._counted_s))
+        self._counted_s = begin_s
+        while self._waiting and self._left_s > 0:
             self._waiting.popleft()()
-            self._loop.call_later(_REST * (time.perf_counter() - begin_s), self._next)
+            self._counted_s = time.perf_counter()
+            self._left_s -= self._counted_s - begin_s
+            begin_s = self._counted_s
+        if self._waiting:
+            self._pausing = True
+            self._loop.call_later(-self._left_s / SHARE, self._go_on)

@@ -12,7 +12,7 @@ from lab.errors import InputError
 from lab.host import Host
 from lab.images import IMAGES
 from lab.incidents import Incidents
-from lab.logfile import Logs
+from lab.logfile import Logs, Shelf
 from lab.loop import Loop
 from lab.manifest import load
 from lab.program import Command, Hook, Registry, Standin, image_name
@@ -205,7 +205,14 @@ def test_who_sees_the_pods_own_files_and_is_kept_apart(program: Command | Standi
         def spawn(self, *_: object, **__: object) -> None:
             """Start nothing."""
 
-    host = Host(Loop(), {(): cast("Spawner", Deaf())}, lambda _: nullcontext(), place, Logs(1), Incidents())
+    host = Host(
+        Loop(),
+        {(): cast("Spawner", Deaf())},
+        lambda _: nullcontext(),
+        place,
+        Logs(1, cast("Shelf", Deaf())),
+        Incidents(),
+    )
     host.spawn(cast("PodPlan", None), Process(program, 0, 0, ()), lambda _what, _value: None)
     assert [(files, stranger)] == asked
     host.loop.close()

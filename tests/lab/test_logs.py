@@ -1,5 +1,6 @@
 """Logs that lose their front while they are written and read. They need a file system of their own: root's."""
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -8,20 +9,33 @@ import pytest
 
 from lab import logfile
 from lab.errors import InputError
-from lab.logfile import LogFile, Logs, bound_bytes
+from lab.logfile import LogFile, Logs, Shelf, bound_bytes
 from lab.logs import Reader
 
 BOUND = 1 << 16
 LINE = 64
 
 
-@pytest.fixture
-def log() -> Iterator[LogFile]:
-    """Return a log that keeps 64 KiB."""
+@pytest.fixture(scope="module")
+def shelf() -> Shelf:
+    """Return where logs are kept."""
     try:
-        made = LogFile(BOUND)
+        with contextlib.chdir("."):  # who comes back into a mount namespace is in its root directory
+            return Shelf()
     except OSError as error:
         pytest.skip(f"this user may not mount a tmpfs: {error.strerror}")
+
+
+@pytest.fixture(autouse=True)
+def _here() -> Iterator[None]:
+    with contextlib.chdir("."):
+        yield
+
+
+@pytest.fixture
+def log(shelf: Shelf) -> Iterator[LogFile]:
+    """Return a log that keeps 64 KiB."""
+    made = LogFile(BOUND, shelf)
     yield made
     os.close(made.descriptor)
 
@@ -132,9 +146,9 @@ def test_the_tail_for_a_message(log: LogFile):
     assert b"%063d\n" % 1499 == log.tail(LINE)
 
 
-def test_each_container_has_one_log(log: LogFile):
+def test_each_container_has_one_log(shelf: Shelf):
     """However often it is asked for; those above their bound are told."""
-    logs = Logs(BOUND)
+    logs = Logs(BOUND, shelf)
     quiet, loud = (logs.of(("default", "pod", name)) for name in ("quiet", "loud"))
     write(loud, 0, 1500)
     write(quiet, 0, 1)
