@@ -270,6 +270,11 @@ class LiveContainer:
         loop, execute = self._host.loop, self._execute
         self._probers.append(Prober(loop, plan, execute, on_result, after_s=after_s, patient=patient))
 
+    def hurry(self) -> None:
+        """Have probes that wait to be repeated asked now."""
+        for prober in self._probers:
+            prober.hurry()
+
     def _stop_asking(self) -> None:
         for prober in self._probers:
             prober.stop()

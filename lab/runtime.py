@@ -105,7 +105,13 @@ class LivePod:
             self._start_next()
 
     def container_started(self, container: LiveContainer) -> None:
-        """Hear that a container has started: after a sidecar the next init container may."""
+        """Hear that a container has started: after a sidecar the next init container may.
+
+        What the others' probes need may be served now, such as a sidecar's agent, which is asked in their stead.
+        """
+        for other in (*self.init, *self.containers):
+            if other is not container:
+                other.hurry()
         if container is self._awaited and container.plan.sidecar and not self._stopping:
             self._awaited = None
             self._advance()

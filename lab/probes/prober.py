@@ -63,6 +63,13 @@ class Prober:
         self._next.cancel()
         self._end_attempt()
 
+    def hurry(self) -> None:
+        """Ask again now, if it has failed until now: what it depends on may have begun to serve."""
+        if self._eager and self._begun_at_s and self._attempt is None and not self._stopped:
+            self._next.cancel()
+            self._retry_s = FIRST_RETRY_S
+            self._next = self._loop.after(0, self._begin)
+
     def _begin(self) -> None:
         self._begun_at_s = self._clock()
         self._deadline = self._loop.after(self._plan.timing.timeout_seconds, self._too_late)
