@@ -43,6 +43,7 @@ class PodMounts:
         """
         self._podinfo = podinfo
         self._view = view
+        self._own_covers = [each for each in view.covers if each.own]
         self._shown = shown
         self._latest: int | None = None  # a copy
         self._refresh_from_s = 0.0
@@ -111,7 +112,7 @@ class PodMounts:
         """Mount what all pods have in common, once."""
         _EMPTY.mkdir(exist_ok=True)
         covers = [each for each in self._view.covers if not each.own]
-        kept = [path for each in self._view.covers if each.own for path in each.shown]
+        kept = [path for each in self._own_covers for path in each.shown]
         self._kept = {path: Path(_SHOWN, str(number)) for number, path in enumerate(kept)}
         paths = [*self._view.shown, *(path for each in covers for path in each.shown), *kept]
         self._shown.open(paths, _EMPTY, self._view.optional)
@@ -147,7 +148,7 @@ class PodMounts:
         own = Shown()
         own.clone(self._kept)
         with self._copies(own=True):
-            reveal(own, [each for each in self._view.covers if each.own])
+            reveal(own, self._own_covers)
         for where, source in sources.items():
             _show(source, Path(where))
             os.close(source)

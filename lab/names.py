@@ -9,9 +9,7 @@ are.
 """
 
 import os
-import random
 import re
-import secrets
 import socket
 from time import sleep
 from typing import NamedTuple
@@ -76,7 +74,7 @@ def claim(name: str) -> socket.socket:
         )
     for _ in range(_ATTEMPTS):
         listener = meeting.open_socket()
-        own = f"\0{_PREFIX}/{os.getuid()}/{name}/{secrets.token_hex(8)}".encode("ascii")
+        own = f"\0{_PREFIX}/{os.getuid()}/{name}/{os.urandom(8).hex()}".encode("ascii")
         listener.bind(own)
         others = [each for each in claimed(os.getuid()) if each.lab == name and each.address != own]
         if not others:
@@ -84,7 +82,7 @@ def claim(name: str) -> socket.socket:
         listener.close()
         if any(each.listens for each in others):
             break
-        sleep(random.uniform(0, _WITHDRAWN_S))
+        sleep(_WITHDRAWN_S * os.urandom(1)[0] / 255)
     raise InputError(
         f"a lab named {name!r} is already running: choose another --name, or end it with `sidelab down {name}`"
     )

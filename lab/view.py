@@ -160,9 +160,12 @@ def named(words: Iterable[str], covers: Collection[Cover]) -> tuple[Cover, ...]:
     Those are files to which anybody on the machine gets, and what lies beside them, in directories at the top that are
     of somebody's own making, where checkouts and data are. Of more than 64 words the rest is left out.
     """
+    paths = [word for word in words if word.startswith("/") and "\0" not in word][:_MOST_NAMED]
+    if not paths:
+        return ()
     places = {each.path: each for each in covers if not each.own and each.path not in _STANDARD}
     found: dict[Path, Cover] = {}
-    for word in [word for word in words if word.startswith("/") and "\0" not in word][:_MOST_NAMED]:
+    for word in paths:
         path = Path(word)
         place = _deepest(path, places)
         if place is None or not os.access(path, os.F_OK):

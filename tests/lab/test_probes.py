@@ -105,6 +105,27 @@ def test_until_it_has_passed_a_probe_is_repeated_sooner():
     loop.close()
 
 
+def test_a_probe_that_waits_to_be_repeated_is_asked_at_once_when_hurried():
+    """Not before its first time, nor while it is asked, nor once it has passed."""
+    loop, commands, prober, _ = _prober(period_seconds=10)
+    prober.hurry()
+    assert commands.started == 0
+    loop.advance(0)
+    prober.hurry()
+    loop.advance(0)
+    assert commands.started == 1
+    commands.end(1)
+    prober.hurry()
+    loop.advance(0)
+    assert commands.started == 2
+    commands.end(0)
+    prober.hurry()
+    loop.advance(0)
+    assert commands.started == 2
+    prober.stop()
+    loop.close()
+
+
 def test_what_is_repeated_sooner_counts_as_often_as_on_a_node():
     """With a period of 10 s the third failure that counts comes after 20 s, however many there were meanwhile."""
     loop, commands, prober, heard = _prober(period_seconds=10, failure_threshold=3)
