@@ -103,8 +103,9 @@ class Detection:
         self._become(self._http() if begins_http(self._data) else self._tcp())
 
     def _let_go(self) -> None:
-        self._wire.share.add(-self._held)
-        self._held = 0
+        if self._held:
+            self._wire.share.add(-self._held)
+            self._held = 0
 
     def _become(self, receiver: Receiver | None) -> Receiver | None:
         self._let_go()

@@ -178,7 +178,8 @@ class Exchange(Accounted):
             self._not_reached(error)
             return
         self._upstream = upstream
-        upstream.wire.charge(self._wire.share)
+        if upstream.wire.share is not self._wire.share:
+            upstream.wire.charge(self._wire.share)
         observer = self._gateway.observer
         if observer is not None and observer.wants_outcomes:
             self._local = address_text(upstream.wire.local())

@@ -8,6 +8,7 @@ and would come back here for ever: it is closed and counted, as Envoy's blackhol
 import errno
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from lab.net.admission import Admission
@@ -15,7 +16,7 @@ from lab.node import ADDRESSES
 from sidecar.proxy.counters import ListenerCounters, TcpCounters
 from sidecar.proxy.destination import Destination, FindDestination
 from sidecar.proxy.loop import READ, Loop
-from sidecar.proxy.share import CONNECTION_BYTES, Shares
+from sidecar.proxy.share import BUDGET_BYTES, CONNECTION_BYTES, Shares
 from sidecar.proxy.stream import Stream
 from sidecar.proxy.transparent import make_transparent
 
@@ -24,6 +25,7 @@ BACKLOG = 4096
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EXHAUSTED_PAUSE_S = 0.1
+_FULL_BYTES = BUDGET_BYTES - CONNECTION_BYTES
 
 
 class Bounds(NamedTuple):
@@ -37,12 +39,24 @@ Serve = Callable[[Stream, Destination, Destination], None]
 """Takes an accepted stream, not yet started, where it was going, and where it comes from."""
 
 
+class _Plain(socket.socket):
+    """A listening socket whose family and type are numbers: `accept` makes enumerations of them, each time anew."""
+
+    family = socket.AF_INET
+    type = socket.SOCK_STREAM
+
+
+class _Plain6(_Plain):
+    family = socket.AF_INET6
+
+
 def listen(family: socket.AddressFamily, host: str, port: int, *, transparent: bool = False) -> socket.socket:
     """Return a listening socket; port 0 takes a free one. Raises `OSError`.
 
     `transparent`: it also accepts connections to addresses that are not this pod's, as TPROXY hands them over.
     """
-    listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    kind = _Plain6 if family == socket.AF_INET6 else _Plain
+    listening = kind(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Connections inherit it.
@@ -64,6 +78,10 @@ def admission(most_of_one: int, most: int) -> Admission[Stream]:
     return Admission(
         most_of_one, most, silent=lambda stream: stream.idle, drop=lambda stream: stream.drop(), always=ADDRESSES
     )
+
+
+def _nothing() -> None:
+    """Take note of nothing."""
 
 
 class Listener:
@@ -123,7 +141,8 @@ class Listener:
             return
         source = client[0]
         share = self._shares.of(source)
-        if not self._opened.has_room(source, crowded=not share.has_room(CONNECTION_BYTES)):
+        is_crowded = share.connections * CONNECTION_BYTES + share.waiting_bytes > _FULL_BYTES
+        if not self._opened.has_room(source, crowded=is_crowded):
             self._counters.downstream_cx_overload_reject += 1
             connection.close()
             return
@@ -141,7 +160,8 @@ class Listener:
             return
         self._counters.downstream_cx_active += 1
         share.connections += 1
-        stream = Stream(self._loop, connection, lambda: self._closed(source, stream), share)
+        stream = Stream(self._loop, connection, _nothing, share)
+        stream.on_closed = partial(self._closed, source, stream)
         self._opened.add(source, stream)
         self._serve(stream, destination, client)
 

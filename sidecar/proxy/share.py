@@ -5,8 +5,6 @@ answers, is on account of the client that asked. As the sum grows less is read a
 taken: Envoy's overload manager does it so with the memory of the whole process.
 """
 
-from weakref import WeakValueDictionary
-
 READ_BYTES = 64 * 1024
 HIGH_WATER_BYTES = 256 * 1024
 """With more than this unsent, a stream asks for a pause."""
@@ -29,6 +27,7 @@ _FEWEST_BYTES = 2 * 1024
 _LONG_S, _SHORT_S = 500e-6, 100e-6
 _TIMED_BYTES = 4 * 1024
 _LEAST_BYTES = 1024
+_KEPT = 1024
 
 
 class Share:
@@ -39,7 +38,7 @@ class Share:
     """
 
     __slots__ = (
-        "__weakref__", "_most_bytes", "_normal_bytes", "connections", "high_water_bytes", "read_bytes", "timed_bytes",
+        "_most_bytes", "_normal_bytes", "connections", "high_water_bytes", "read_bytes", "timed_bytes",
         "waiting_bytes",
     )  # fmt: skip
 
@@ -77,14 +76,18 @@ class Share:
 
 
 class Shares:
-    """The shares by source, for as long as a connection has them."""
+    """The shares by source. One that nothing is on account of is kept a while: its source most often comes again."""
 
     def __init__(self) -> None:
-        self._shares: WeakValueDictionary[str, Share] = WeakValueDictionary()
+        self._shares: dict[str, Share] = {}
+        self._most = _KEPT
 
     def of(self, source: str) -> Share:
         """Return the share of the address `source`."""
         share = self._shares.get(source)
         if share is None:
+            if len(self._shares) >= self._most:
+                used = {each: it for each, it in self._shares.items() if it.connections or it.waiting_bytes}
+                self._shares, self._most = used, max(_KEPT, 2 * len(used))
             share = self._shares[source] = Share()
         return share
