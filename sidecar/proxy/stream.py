@@ -174,20 +174,21 @@ class Stream:
                 self._flush()
             if self.closed or not self._may_read(events):
                 return
+        share = self.share
         try:
-            data = self._recv(self.share.read_bytes)
+            data = self._recv(share.read_bytes)
         except BlockingIOError:
             return
         except OSError as error:
             self._fail(error)
             return
         if data:
-            if len(data) < self.share.timed_bytes:
+            if len(data) < share.timed_bytes:
                 self.receiver.received(data)
             else:
                 begin_s = time.thread_time()
                 self.receiver.received(data)
-                self.share.took(time.thread_time() - begin_s, len(data))
+                share.took(time.thread_time() - begin_s, len(data))
         else:
             self._ended = True
             self.receiver.ended()
