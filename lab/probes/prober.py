@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lab.timers import Timer
 
 FIRST_RETRY_S = 0.01
+_NEVER_S = float("-inf")
 
 
 class Prober:
@@ -50,7 +51,7 @@ class Prober:
         self._retry_s = FIRST_RETRY_S
         self._last = False  # the last answer that counted, and how many like it came in a row
         self._run = 0
-        self._failed_at_s = float("-inf")
+        self._failed_at_s = _NEVER_S
         self._begun_at_s = 0.0
         self._attempt: Attempt | None = None
         self._deadline: Timer | None = None
@@ -65,7 +66,7 @@ class Prober:
 
     def hurry(self) -> None:
         """Ask again now, if it has failed until now: what it depends on may have begun to serve."""
-        if self._eager and self._begun_at_s and self._attempt is None and not self._stopped:
+        if self._eager and self._failed_at_s > _NEVER_S and self._attempt is None and not self._stopped:
             self._next.cancel()
             self._retry_s = FIRST_RETRY_S
             self._next = self._loop.after(0, self._begin)
