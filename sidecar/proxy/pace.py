@@ -14,12 +14,14 @@ SAVED_S = 0.02
 class Pace:
     """Makes pages as they are asked for, and one after the other with pauses between them once there are too many."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, spent_s: Callable[[], float] = time.thread_time) -> None:
+        """`spent_s` tells how long this thread has been busy: what others take from it is no page's fault."""
         self._loop = loop
+        self._spent_s = spent_s
         self._waiting: deque[Callable[[], None]] = deque()
         self._pausing = False
         self._left_s = SAVED_S
-        self._counted_s = time.perf_counter()
+        self._counted_s = time.monotonic()
 
     def make(self, page: Callable[[], None]) -> None:
         """Call `page`, at once if there is time left for it."""
@@ -29,14 +31,13 @@ class Pace:
 
     def _go_on(self) -> None:
         self._pausing = False
-        begin_s = time.perf_counter()
-        self._left_s = min(SAVED_S, self._left_s + SHARE * (begin_s - self._counted_s))
-        self._counted_s = begin_s
+        now_s = time.monotonic()
+        self._left_s = min(SAVED_S, self._left_s + SHARE * (now_s - self._counted_s))
+        self._counted_s = now_s
         while self._waiting and self._left_s > 0:
+            begin_s = self._spent_s()
             self._waiting.popleft()()
-            self._counted_s = time.perf_counter()
-            self._left_s -= self._counted_s - begin_s
-            begin_s = self._counted_s
+            self._left_s -= self._spent_s() - begin_s
         if self._waiting:
             self._pausing = True
             self._loop.call_later(-self._left_s / SHARE, self._go_on)
