@@ -6,6 +6,7 @@ name does not exist. Sources: istio/istio pkg/dns/client; RFC 1035 §4.2.2 (TCP)
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -153,7 +154,7 @@ class Resolver:
             link.close()
             return
         link.settimeout(0)
-        stream = Stream(self._loop, link, lambda: self._open.gone("", stream), Share(_READ_BYTES))
+        stream = Stream(self._loop, link, partial(self._open.gone, ""), Share(_READ_BYTES))
         self._open.add("", stream)
         stream.start(_Connection(self._loop, stream, self))
 

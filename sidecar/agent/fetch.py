@@ -74,5 +74,5 @@ class _Exchange:
             done(answer)
 
 
-def _nothing() -> None:
+def _nothing(_stream: object) -> None:
     """Take note of nothing."""

@@ -102,5 +102,5 @@ class _OverTCP:
         self._tell(response)
 
 
-def _nothing() -> None:
+def _nothing(_stream: object) -> None:
     """Take note of nothing."""

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -103,7 +104,7 @@ class Server:
             connection.close()
             return
         connection.settimeout(0)
-        stream = Stream(self._loop, connection, lambda: self._open.gone(source, stream))
+        stream = Stream(self._loop, connection, partial(self._open.gone, source))
         self._open.add(source, stream)
         stream.start(Exchange(self._loop, stream, source, self._handle))
 

@@ -114,7 +114,7 @@ class Host:
             upstream.wire.close()
         return old
 
-    def disconnected(self) -> None:
+    def disconnected(self, _stream: object) -> None:
         """Take note that a connection has ended."""
         self.cluster.counters.upstream_cx_active -= 1
         self._one_less()

@@ -80,10 +80,6 @@ def admission(most_of_one: int, most: int) -> Admission[Stream]:
     )
 
 
-def _nothing() -> None:
-    """Take note of nothing."""
-
-
 class Listener:
     """Accepts on `listening`, one connection a turn, so that those that are open get their share."""
 
@@ -160,8 +156,7 @@ class Listener:
             return
         self._counters.downstream_cx_active += 1
         share.connections += 1
-        stream = Stream(self._loop, connection, _nothing, share)
-        stream.on_closed = partial(self._closed, source, stream)
+        stream = Stream(self._loop, connection, partial(self._closed, source), share)
         self._opened.add(source, stream)
         self._serve(stream, destination, client)
 

@@ -8,7 +8,6 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sidecar.proxy.destination import Destination
@@ -17,6 +16,8 @@ from sidecar.proxy.share import Share
 from sidecar.proxy.wire import Receiver
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lab.timers import Timer
 
 _LINGER_S = 1.0
@@ -26,7 +27,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Stream:
-    """A connection and its write buffer; `on_closed` is called once, when its descriptor is given back.
+    """A connection and its write buffer; `on_closed` is called with it, once, when its descriptor is given back.
 
     What waits in the buffer is on account of `share`, a share of its own without one.
     """
@@ -37,7 +38,7 @@ class Stream:
     )  # fmt: skip
 
     def __init__(
-        self, loop: Loop, connection: socket.socket, on_closed: Callable[[], None], share: Share | None = None
+        self, loop: Loop, connection: socket.socket, on_closed: "Callable[[Stream], None]", share: Share | None = None
     ) -> None:
         self._loop = loop
         self._socket = connection
@@ -284,9 +285,7 @@ class Stream:
 
     def _close_socket(self) -> None:
         self._socket.close()
-        # It may refer to this stream, and a circle would wait for the collector.
-        on_closed, self.on_closed = self.on_closed, _nothing
-        on_closed()
+        self.on_closed(self)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -309,10 +308,6 @@ class Stream:
         if self._watched:
             self._loop.forget(self._socket.fileno())
             self._watched = False
-
-
-def _nothing() -> None:
-    """Take note of nothing."""
 
 
 class _Nobody:
