@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM and SIGHUP at a real run: what was measured is kept, drawn and reported, in one line and no more."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -42,15 +43,24 @@ sidelab.main()
 
 
 @contextmanager
-def measuring(results: Path, interrupt: str = "SIG_DFL") -> Iterator[subprocess.Popen[str]]:
-    """Run a benchmark that takes hours, whose parent has had SIGINT ignored or not; it is gone at the end."""
+def measuring(results: Path, interrupt: str = "SIG_DFL", fault: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Run a benchmark that takes hours, whose parent has had SIGINT ignored or not; it is gone at the end.
+
+    `fault` is what its labs are to meet (`lab.steps`).
+    """
     plan = results.parent / "long.toml"
     plan.write_text(PLAN)
     program = _START.format(root=str(ROOT), interrupt=interrupt)
     command = [sys.executable, "-c", program, "bench", str(plan), "--results", str(results)]
     with (
         nothing_left(),
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+        subprocess.Popen(
+            command,
+            env=os.environ | {"SIDELAB_FAULT": fault},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
     ):
         try:
             yield process
@@ -98,7 +108,7 @@ def test_a_signal_ends_a_run_with_what_it_has(tmp_path: Path, number: signal.Sig
 def test_a_signal_before_the_first_round_leaves_nothing(tmp_path: Path) -> None:
     """What was not measured has no directory."""
     results = tmp_path / "results"
-    with measuring(results) as process:
+    with measuring(results, fault="lab-ready:hold") as process:
         await_true(lambda: recorded(results), "a directory", 60)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate()

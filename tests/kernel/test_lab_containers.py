@@ -79,7 +79,7 @@ def test_each_kind_of_probe_makes_a_container_ready(sidelab: CommandLine, probe:
 )
 def test_a_container_that_never_gets_ready_fails_the_lab_with_the_reason(sidelab: CommandLine, probe: str, reason: str):
     """`up --timeout` ends with status 5, naming pod, container and what the probe met."""
-    seconds = "1.5" if reason == "timed out" else "0.6"
+    seconds = "4" if reason == "timed out" else "2"
     done = sidelab.up(sidelab.manifest(_pod(_probed(probe))), "--timeout", seconds)
     assert (done.returncode, done.stdout) == (5, "")
     assert done.stderr.startswith(
@@ -113,7 +113,7 @@ def test_an_unknown_image_starts_nothing(sidelab: CommandLine):
 def test_a_stand_in_that_crashes_at_its_start_is_told_with_its_log(sidelab: CommandLine):
     """Two nginx containers want port 80: one of them can't have it, and says so."""
     done = sidelab.up(
-        sidelab.manifest(_pod(f"{WEB}, {WEB.replace('web', 'twin').replace('name: http, ', '')}")), "--timeout", "1"
+        sidelab.manifest(_pod(f"{WEB}, {WEB.replace('web', 'twin').replace('name: http, ', '')}")), "--timeout", "3"
     )
     assert (done.returncode, done.stdout) == (5, "")
     assert ": exit status " in done.stderr
@@ -124,7 +124,7 @@ def test_a_program_that_no_container_made_never_counts_as_ready(sidelab: Command
     """In the pod's /tmp another container could have put it; if none did, the lab fails in time, with the reason."""
     other = "{name: other, image: any, command: [sleep, '1000']}"
     text = _pod(f"{other}, {{name: main, image: any, command: [/tmp/no/such]}}")
-    done = sidelab.up(sidelab.manifest(text), "--timeout", "0.5")
+    done = sidelab.up(sidelab.manifest(text), "--timeout", "2")
     assert (done.returncode, done.stdout) == (5, "")
     assert "container main: /tmp/no/such: No such file or directory" in done.stderr
 

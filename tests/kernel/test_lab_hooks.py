@@ -42,7 +42,7 @@ def test_the_next_container_waits_for_the_post_start_hook(sidelab: CommandLine):
 def test_a_container_is_not_ready_before_its_post_start_hook_has_returned(sidelab: CommandLine):
     """A lab that waits for one says so when its time is over."""
     text = _pod(_named("main", lifecycle={"postStart": {"sleep": {"seconds": 100}}}))
-    done = sidelab.up(sidelab.manifest(text), "--timeout", "0.5")
+    done = sidelab.up(sidelab.manifest(text), "--timeout", "2")
     assert "container main: its postStart hook has not returned yet" in done.stderr
 
 

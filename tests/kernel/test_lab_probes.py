@@ -62,7 +62,7 @@ def test_a_startup_probe_holds_back_the_others(sidelab: CommandLine):
 def test_a_container_that_does_not_start_up_is_restarted_with_the_reason(sidelab: CommandLine):
     """At once the first time; the second time it is named as the kubelet names it."""
     text = _pod({"startupProbe": _asks("exit 3", failureThreshold=1)})
-    done = sidelab.up(sidelab.manifest(text), "--timeout", "1.5")
+    done = sidelab.up(sidelab.manifest(text), "--timeout", "6")  # before the back-off of 10 s is over
     assert done.returncode == 5
     assert (
         "container main: startup probe failed: exit status 3; exit status 0 (CrashLoopBackOff: back-off 10 s)"
@@ -110,7 +110,7 @@ def test_a_grpc_probe_asks_the_health_service(sidelab: CommandLine, service: str
     """SERVING makes ready; the name of another status is the reason."""
     command = [sys.executable, "-c", (DATA / "grpc_health.py").read_text(), "9000"]
     text = _pod({"command": command, "readinessProbe": {"grpc": {"port": 9000, "service": service}}})
-    done = sidelab.up(sidelab.manifest(text), *(["--timeout", "2"] if status else []))
+    done = sidelab.up(sidelab.manifest(text), *(["--timeout", "4"] if status else []))
     assert done.returncode == status, done.stderr
     if status:
         assert "container main: readiness probe failed: NOT_SERVING" in done.stderr
@@ -130,5 +130,5 @@ def test_an_https_probe_verifies_nothing(sidelab: CommandLine):
 def test_crashes_are_counted_and_the_back_off_is_named(sidelab: CommandLine):
     """A program that ends again and again waits longer each time, and says so."""
     text = _pod({"command": ["sh", "-c", "echo gone; exit 7"], "readinessProbe": _asks("true", initialDelaySeconds=9)})
-    done = sidelab.up(sidelab.manifest(text), "--timeout", "1")
+    done = sidelab.up(sidelab.manifest(text), "--timeout", "5")
     assert "container main: exit status 7 (CrashLoopBackOff: back-off 10 s); its log ends:\ngone\ngone" in done.stderr

@@ -49,10 +49,10 @@ def test_the_next_begins_when_a_sidecar_has_started(sidelab: CommandLine):
 def test_a_sidecar_that_does_not_start_holds_up_the_pod(sidelab: CommandLine):
     """The reason names it, and nothing behind it is started."""
     init = [_sidecar("side", startupProbe={**_asks("exit 3"), "failureThreshold": 100})]
-    done = sidelab.up(sidelab.manifest(_pod(_named("main"), init=init)), "--timeout", "0.5")
+    done = sidelab.up(sidelab.manifest(_pod(_named("main"), init=init)), "--timeout", "2")
     assert (done.returncode, done.stderr) == (
         5,
-        "sidelab: not ready within 0.5 s:\npod default/pod: container side: startup probe failed: exit status 3\n",
+        "sidelab: not ready within 2 s:\npod default/pod: container side: startup probe failed: exit status 3\n",
     )
 
 
