@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,6 +41,20 @@ def fork() -> int:
     """Fork as `os.fork` does. Raises `MachineError` where no process can be had."""
     with forking():
         return os.fork()
+
+
+def fork_linked() -> tuple[int, socket.socket, socket.socket]:
+    """Fork with a pair of connected sockets that keep messages apart; return the pid, the parent's end, the child's.
+
+    Raises `MachineError` where no process can be had, and leaves neither socket open.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        return fork(), ours, theirs
+    except MachineError:
+        ours.close()
+        theirs.close()
+        raise
 
 
 @contextmanager

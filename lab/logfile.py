@@ -55,10 +55,10 @@ class Shelf:
 
     def __init__(self) -> None:
         """Make it; raises `OSError` where the machine does not let us."""
-        self._own = _current()
+        self._own = syscalls.own_namespace("mnt")
         syscalls.unshare(syscalls.CLONE_NEWNS)
         try:
-            self._space = _current()
+            self._space = syscalls.own_namespace("mnt")
             syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
         finally:
             syscalls.setns(self._own, syscalls.CLONE_NEWNS)
@@ -72,10 +72,6 @@ class Shelf:
             return os.open(_PLACE, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         finally:
             syscalls.setns(self._own, syscalls.CLONE_NEWNS)
-
-
-def _current() -> int:
-    return os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
 
 class LogFile:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.errors import MachineError
-from lab.syscalls import CLONE_NEWNET, setns
+from lab.syscalls import CLONE_NEWNET, own_namespace, setns
 
 # A file that each network namespace has for itself. To see its inode takes no privilege, unlike that of ns/net.
 _HOME, _HERE = Path("/proc/1/net/dev"), Path("/proc/thread-self/net/dev")
@@ -74,7 +74,7 @@ def _at_home() -> Iterator[bool]:
     if not _away():
         yield True
         return
-    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    here = own_namespace("net")
     try:
         arrived = _go_home()
         try:

@@ -18,7 +18,7 @@ from lab.cluster.publish import CLUSTER_DIRECTORY
 from lab.cluster.state import STATE
 from lab.overlay import Shown, make_place, take_root
 from lab.sandbox import RUN
-from lab.syscalls import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, make_read_only, mount, setns, unshare
+from lab.syscalls import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, make_read_only, mount, own_namespace, setns, unshare
 from lab.view import OWN, Cover, View, named
 
 _TMP_SIZE = "64m"
@@ -48,7 +48,7 @@ class PodMounts:
         self._latest: int | None = None  # a copy
         self._refresh_from_s = 0.0
         self._kept: dict[Path, Path] = {}  # what is shown in what each pod has of its own, and where it is until then
-        self._own = _current()
+        self._own = own_namespace("mnt")
         self._template: int | None = None
         self._pods: dict[tuple[str, str], int] = {}
 
@@ -104,7 +104,7 @@ class PodMounts:
         try:
             unshare(CLONE_NEWNS)
             make()
-            return _current()
+            return own_namespace("mnt")
         finally:
             setns(self._own, CLONE_NEWNS)
 
@@ -222,7 +222,3 @@ def _show(source: int, target: Path) -> None:
     if target.exists():
         mount(f"/proc/self/fd/{source}", str(target), "", MS_BIND)
         make_read_only(str(target))
-
-
-def _current() -> int:
-    return os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)

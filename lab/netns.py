@@ -3,7 +3,6 @@
 Everything here runs in the supervisor, which is single-threaded: being inside a pod's namespace for a moment is safe.
 """
 
-import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from lab.cluster.addresses import DNS_IPV4, DNS_IPV6
 from lab.node import GATEWAY_IPV4, GATEWAY_IPV6, GATEWAY_MAC, NODE_IPV4, NODE_IPV6
 from lab.podspaces import PodSpaces
 from lab.steps import reached
-from lab.syscalls import CLONE_NEWNET, setns
+from lab.syscalls import CLONE_NEWNET, own_namespace, setns
 from lab.topology import PodAddress
 
 _LO, _ETH0 = 1, 2
@@ -42,7 +41,7 @@ class Network:
     def __init__(self, spaces: AllSpaces) -> None:
         """Set up the node's namespace, which is the caller's; those of pods are made by `spaces`."""
         self._spaces = spaces
-        self._node = _current()
+        self._node = own_namespace("net")
         self._pods: dict[tuple[str, str], int] = {}
         _write_sysctls(_NODE_SYSCTLS)
         self._link = rtnetlink.open_socket()
@@ -132,11 +131,6 @@ def _node_side(pod: PodAddress) -> tuple[rtnetlink.Message, ...]:
         rtnetlink.neighbour(pod.ifindex, pod.ipv4, pod.mac),
         rtnetlink.neighbour(pod.ifindex, pod.ipv6, pod.mac),
     )
-
-
-def _current() -> int:
-    """Open the calling thread's network namespace (/proc/self would be the thread group leader's)."""
-    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _write_sysctls(values: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from lab import podids, privileges, syscalls
 from lab.errors import MachineError, PodError
-from lab.exhausted import fork
+from lab.exhausted import fork_linked
 from lab.sandbox import close_all_but, die_with
 from lab.steps import reached
 from lab.wire import hung_up, receive_with_descriptors
@@ -47,13 +47,7 @@ class PodSpaces:
 
     def _start(self) -> socket.socket:
         """Fork the process; return our end of its socket. A second one enters the user namespace of the first."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            pid = fork()
-        except MachineError:
-            ours.close()
-            theirs.close()
-            raise
+        pid, ours, theirs = fork_linked()
         if pid == 0:
             ours.close()
             _run(theirs, self.user, host_ids=self._host_ids)
@@ -143,7 +137,7 @@ def _run(link: socket.socket, user: int | None, *, host_ids: bool) -> NoReturn:
             syscalls.setns(user, syscalls.CLONE_NEWUSER)
         elif not host_ids:
             _enter_user_namespace(link)
-            _hand(link, [_opened("user")])
+            _hand(link, [syscalls.own_namespace("user")])
         os.setresgid(0, 0, 0)
         os.setgroups([])
         os.setresuid(0, 0, 0)
@@ -163,7 +157,7 @@ def _serve(link: socket.socket) -> None:
                 _hand(link, _networks(int(count)))
             elif kind == "ipc":
                 syscalls.unshare(syscalls.CLONE_NEWIPC)
-                _hand(link, [_opened("ipc")])
+                _hand(link, [syscalls.own_namespace("ipc")])
             else:
                 _hand(link, _processes())
         except OSError as error:
@@ -193,7 +187,7 @@ def _networks(count: int) -> list[int]:
     links: list[int] = []
     for _ in range(count):
         syscalls.unshare(syscalls.CLONE_NEWNET)
-        spaces.append(_opened("net"))
+        spaces.append(syscalls.own_namespace("net"))
         for name, value in _POD_SYSCTLS.items():
             Path("/proc/sys", name).write_text(value)
         links.append(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE).detach())
@@ -233,7 +227,7 @@ def _wait_for_orphans(link: socket.socket) -> NoReturn:
         syscalls.set_command_line("pause")
         syscalls.set_dumpable(False)
         syscalls.die_with_parent(signal.SIGKILL)
-        own = os.open("/proc/thread-self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        own = syscalls.own_namespace("pid")
         socket.send_fds(link, [b"made"], [own])
         close_all_but({0, 1, 2, link.fileno()})
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel then waits for them
@@ -241,8 +235,3 @@ def _wait_for_orphans(link: socket.socket) -> NoReturn:
             signal.pause()
     finally:
         os._exit(1)
-
-
-def _opened(kind: str) -> int:
-    """Open a namespace of the calling thread (/proc/self would be the thread group leader's)."""
-    return os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)

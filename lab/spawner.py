@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lab.blueprint import Process
 from lab.errors import MachineError, PodError
-from lab.exhausted import fork
+from lab.exhausted import fork_linked
 from lab.forkserver import REQUEST_BYTES
 from lab.logfile import tail
 from lab.loop import Loop
@@ -106,13 +106,7 @@ class Spawner:
         self._start()
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            pid = fork()
-        except MachineError:
-            ours.close()
-            theirs.close()
-            raise
+        pid, ours, theirs = fork_linked()
         if pid == 0:
             os.set_inheritable(theirs.fileno(), True)
             source = _START.format(path=_PATH, fd=theirs.fileno(), preload=self._preload)

@@ -85,6 +85,11 @@ def setns(fd: int, kind: int) -> None:
     _check(_libc.setns(fd, kind), f"setns({fd}, {kind:#x})")
 
 
+def own_namespace(kind: str) -> int:
+    """Open a namespace of the calling thread, such as `net` (/proc/self would be the thread group leader's)."""
+    return os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+
+
 def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
     """Attach a file system; the arguments are the system call's (see its manual page)."""
     result = _libc.mount(source.encode(), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), options.encode())

@@ -43,13 +43,9 @@ class Admission(Generic[C]):
 
         `crowded`: the source is to have no more than it has now, for another reason than their number.
         """
-        own = self._open.get(source)
-        is_full = own is not None and len(own) >= self._most_of_one
-        if not (crowded or is_full) and self._counted < self._most:
-            return True  # as almost always
         if source in self._always:
             return True
-        if (crowded or is_full) and not self._make_room(source):
+        if (crowded or len(self._open.get(source, ())) >= self._most_of_one) and not self._make_room(source):
             return False
         if self._counted < self._most:
             return True
@@ -58,11 +54,7 @@ class Admission(Generic[C]):
 
     def add(self, source: str, connection: C) -> None:
         """Keep a connection."""
-        own = self._open.get(source)
-        if own is None:
-            self._open[source] = {connection: None}
-        else:
-            own[connection] = None
+        self._open.setdefault(source, {})[connection] = None
         self._counted += source not in self._always
 
     def gone(self, source: str, connection: C) -> None:

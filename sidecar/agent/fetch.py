@@ -29,7 +29,7 @@ def fetch(loop: Loop, port: int, path: str, timeout_s: float, done: Done, method
         connection.close()
         loop.call_soon(lambda: done(None))
         return
-    stream = Stream(loop, connection, _nothing)
+    stream = Stream(loop, connection)
     stream.connect_within(timeout_s)
     exchange = _Exchange(loop, stream, timeout_s, done)
     stream.start(exchange)
@@ -72,7 +72,3 @@ class _Exchange:
         self._stream.close()
         if done is not None:
             done(answer)
-
-
-def _nothing(_stream: object) -> None:
-    """Take note of nothing."""

@@ -72,7 +72,7 @@ class _OverTCP:
         self._packet = packet
         self._tell = tell
         self._messages = Messages()
-        self._stream = Stream(loop, asking, _nothing)
+        self._stream = Stream(loop, asking)
         self._stream.connect_within(PATIENCE_S)
         self._timer = loop.call_later(PATIENCE_S, self.ended)
         self._stream.start(self)
@@ -100,7 +100,3 @@ class _OverTCP:
         self._timer.cancel()
         self._stream.close()
         self._tell(response)
-
-
-def _nothing(_stream: object) -> None:
-    """Take note of nothing."""

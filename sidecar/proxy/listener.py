@@ -16,7 +16,7 @@ from lab.node import ADDRESSES
 from sidecar.proxy.counters import ListenerCounters, TcpCounters
 from sidecar.proxy.destination import Destination, FindDestination
 from sidecar.proxy.loop import READ, Loop
-from sidecar.proxy.share import BUDGET_BYTES, CONNECTION_BYTES, Shares
+from sidecar.proxy.share import CONNECTION_BYTES, Shares
 from sidecar.proxy.stream import Stream
 from sidecar.proxy.transparent import make_transparent
 
@@ -25,7 +25,6 @@ BACKLOG = 4096
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EXHAUSTED_PAUSE_S = 0.1
-_FULL_BYTES = BUDGET_BYTES - CONNECTION_BYTES
 
 
 class Bounds(NamedTuple):
@@ -137,8 +136,7 @@ class Listener:
             return
         source = client[0]
         share = self._shares.of(source)
-        is_crowded = share.connections * CONNECTION_BYTES + share.waiting_bytes > _FULL_BYTES
-        if not self._opened.has_room(source, crowded=is_crowded):
+        if not self._opened.has_room(source, crowded=not share.has_room(CONNECTION_BYTES)):
             self._counters.downstream_cx_overload_reject += 1
             connection.close()
             return

@@ -19,18 +19,16 @@ class Pace:
         self._loop = loop
         self._spent_s = spent_s
         self._waiting: deque[Callable[[], None]] = deque()
-        self._pausing = False
         self._left_s = SAVED_S
         self._counted_s = time.monotonic()
 
     def make(self, page: Callable[[], None]) -> None:
         """Call `page`, at once if there is time left for it."""
         self._waiting.append(page)
-        if not self._pausing:
+        if len(self._waiting) == 1:  # else this is a pause
             self._go_on()
 
     def _go_on(self) -> None:
-        self._pausing = False
         now_s = time.monotonic()
         self._left_s = min(SAVED_S, self._left_s + SHARE * (now_s - self._counted_s))
         self._counted_s = now_s
@@ -39,5 +37,4 @@ class Pace:
             self._waiting.popleft()()
             self._left_s -= self._spent_s() - begin_s
         if self._waiting:
-            self._pausing = True
             self._loop.call_later(-self._left_s / SHARE, self._go_on)

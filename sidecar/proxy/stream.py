@@ -38,7 +38,11 @@ class Stream:
     )  # fmt: skip
 
     def __init__(
-        self, loop: Loop, connection: socket.socket, on_closed: "Callable[[Stream], None]", share: Share | None = None
+        self,
+        loop: Loop,
+        connection: socket.socket,
+        on_closed: "Callable[[Stream], None] | None" = None,
+        share: Share | None = None,
     ) -> None:
         self._loop = loop
         self._socket = connection
@@ -285,7 +289,8 @@ class Stream:
 
     def _close_socket(self) -> None:
         self._socket.close()
-        self.on_closed(self)
+        if self.on_closed is not None:
+            self.on_closed(self)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

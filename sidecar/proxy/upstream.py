@@ -91,8 +91,7 @@ class Upstream:
 
     def abandon(self) -> None:
         """End the exchange without its response, and with it the connection."""
-        if self._buffer:
-            self._keep(b"")
+        self._keep(b"")
         self._exchange = None
         self.host.active -= 1
         self.wire.abort()
@@ -228,8 +227,7 @@ class Upstream:
             host.cluster.counters.upstream_cx_protocol_error += 1
         connecting = self.wire.connecting
         unheard = self._reused and self._body is None and not self._buffer
-        if self._buffer:
-            self._keep(b"")
+        self._keep(b"")
         self.wire.abort()
         if exchange is not None:
             host.active -= 1

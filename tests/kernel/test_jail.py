@@ -157,40 +157,17 @@ def _running(state: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.skipif(bool(os.getuid()), reason="this is not root, whom nothing holds")
-def test_attempts_succeed_where_nothing_holds_them(tmp_path: Path):
+def test_attempts_succeed_where_nothing_holds_them():
     """The same program gets hold of most of its targets as root outside of a lab."""
     with Canaries(0) as canaries:
         targets = canaries.targets(pids=[canaries.pid])
-        (tmp_path / "escapes.zip").write_bytes(program())
         # With a /tmp of its own, where the attempts leave files.
         begin = (
             'mount -t tmpfs none /tmp && cat > /tmp/escapes.zip && PYTHONPATH=/tmp/escapes.zip exec "$@" < /dev/null'
         )
-        argv = [
-            tool("unshare"),
-            "--mount",
-            "--uts",
-            "--",
-            "sh",
-            "-c",
-            begin,
-            "sh",
-            sys.executable,
-            "-m",
-            "escapes",
-            "root",
-        ]
-        with (tmp_path / "escapes.zip").open("rb") as file:
-            words = [*argv, json.dumps(asdict(targets))]
-            done = subprocess.run(
-                words,
-                stdin=file,
-                cwd="/",
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=120,
-            )
+        words = ["sh", "-c", begin, "sh", sys.executable, "-m", "escapes", "root", json.dumps(asdict(targets))]
+        argv = [tool("unshare"), "--mount", "--uts", "--", *words]
+        done = subprocess.run(argv, input=program(), cwd="/", capture_output=True, check=True, timeout=120)
     reports = [json.loads(line) for line in done.stdout.splitlines()]
     verdicts = Counter(each["verdict"] for each in reports)
     assert [] == [each for each in reports if each["verdict"] == "broken"]
