@@ -87,9 +87,9 @@ class Machine:
 MACHINES = {
     each.name: each
     for each in (
-        Machine("bookworm-root", "bookworm", whole=False),
+        Machine("bookworm-root", "bookworm"),
         Machine("trixie-root", "trixie", whole=False),
-        Machine("bookworm-user", "bookworm", ordinary=True),
+        Machine("bookworm-user", "bookworm", ordinary=True, whole=False),
         Machine("trixie-user", "trixie", ordinary=True, whole=False),
         Machine("tools", "bookworm", tooled=True),
     )

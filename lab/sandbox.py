@@ -41,6 +41,7 @@ REPORT_BYTES = 1 << 17  # of one message on the channel; the kernel takes 200 kB
 _HIDING = "hidepid=2"
 
 _MESSAGE_BYTES = 1 << 18
+_HEARING_S = 0.5
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _DEVICE_LINKS = {
     "ptmx": "pts/ptmx",
@@ -72,7 +73,7 @@ class Sandbox:
         os.kill(self.keeper, signal.SIGKILL)
         os.waitpid(self.keeper, 0)
         if self.supervisor is not None:
-            select.select([self.supervisor], [], [])  # it dies with the keeper, but after it
+            _await(self.supervisor)  # it dies with the keeper, but after it
         self._close()
 
     def raise_last_words(self) -> None:
@@ -97,6 +98,7 @@ class Sandbox:
 
         Raises what they report as a failure, and `PodError` when they ended without a word.
         """
+        _await(self.channel.fileno())
         try:
             data, descriptors, _ = receive_with_descriptors(self.channel, _MESSAGE_BYTES, 1)
         except ConnectionResetError:
@@ -109,6 +111,18 @@ class Sandbox:
         if data.startswith(b"{"):
             errors.raise_reported(json.loads(data))
         return data, descriptors
+
+
+def _await(descriptor: int) -> None:
+    """Wait until something can be read, for as long as it takes; a signal's handler runs within `_HEARING_S`.
+
+    Python runs handlers between two of its instructions. A signal that comes after the last of them and before the
+    system call begins is not seen until that returns, which may be never.
+    """
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while not poll.poll(_HEARING_S * 1000):
+        pass
 
 
 @dataclass

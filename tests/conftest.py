@@ -1,6 +1,9 @@
 """What every test may rely on, however pytest was started."""
 
+import gc
 import signal
+
+import pytest
 
 
 def pytest_configure() -> None:
@@ -8,3 +11,10 @@ def pytest_configure() -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Have what a file's tests left open fail in that file, not in whichever test the collector happens to run in."""
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()

@@ -175,7 +175,7 @@ class CommandLine:
         """Kill what still runs."""
         for process in self.started:
             process.kill()
-            process.communicate()
+            process.communicate(timeout=60)
 
 
 def held() -> list[int]:

@@ -196,7 +196,7 @@ def _terminal(
         yield near, process
     finally:
         process.kill()
-        process.wait()
+        process.wait(60)
         os.close(near)
 
 

@@ -107,7 +107,7 @@ def test_killing_the_command_line_at_any_time_leaves_the_whole_lab_or_nothing(si
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(rng.uniform(0.0, 0.4))
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
         sidelab.started.remove(process)
         await_true(lambda: not descendants() or sidelab.run("down", sidelab.name).returncode == 0, "it is decided", 2.0)
         await_true(lambda: not descendants(), "every process is gone", 2.0)

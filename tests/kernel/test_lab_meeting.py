@@ -81,7 +81,7 @@ def squatter(sidelab: CommandLine) -> Iterator[None]:
         assert process.stdout is not None
         assert process.stdout.readline() == "bound\n"
         yield
-        process.communicate()
+        process.communicate(timeout=60)
 
 
 @_ROOT_ONLY

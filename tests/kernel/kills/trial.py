@@ -215,7 +215,7 @@ def _while_it_runs(line: CommandLine, manifest: str, kind: str, rng: random.Rand
     _kill(rng.choice(victims))
     outcome = _afterwards(line, kind, before)
     program.kill()
-    program.communicate()
+    program.communicate(timeout=60)
     line.started.remove(program)
     return Trial(kind, "when all were ready", outcome)
 
