@@ -4,6 +4,11 @@ import gc
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long a machine takes to think of an example says nothing about us: it may have others to serve.
+settings.register_profile("sidelab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sidelab")
 
 
 def pytest_configure() -> None:

@@ -9,6 +9,9 @@ import pytest
 from lab.errors import MachineError
 from sidecar.envoy import find_envoy
 
+PATIENCE_S = 60.0
+"""How long to wait for what comes at once, on a machine that may stand still for seconds while it serves others."""
+
 _DEBIAN = {
     "ip": "iproute2",
     "iptables-legacy-restore": "iptables",

@@ -31,7 +31,7 @@ POD, CLIENT = "10.9.0.1", "10.9.0.77"
 POD6, CLIENT6 = "fd00:9::1", "fd00:9::77"
 ARGUMENTS = "-p 15001 -z 15006 -u 1337 -i * -b * -d 15090,15021,15020"
 _ID = 1337
-_DEADLINE_S = 15.0
+_DEADLINE_S = 60.0
 
 
 class Sidecar:

@@ -66,7 +66,7 @@ def test_killing_the_supervisor_removes_the_lab(sidelab: CommandLine):
     state = sidelab.state()
     assert len(descendants(state["pid"])) > 4
     os.kill(state["pid"], signal.SIGKILL)
-    await_true(lambda: not descendants(), "every process is gone", 2.0)
+    await_true(lambda: not descendants(), "every process is gone", 10.0)
     done = sidelab.run("status", sidelab.name)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"sidelab: no lab named '{sidelab.name}' is running")
@@ -109,8 +109,8 @@ def test_killing_the_command_line_at_any_time_leaves_the_whole_lab_or_nothing(si
         process.kill()
         process.communicate(timeout=60)
         sidelab.started.remove(process)
-        await_true(lambda: not descendants() or sidelab.run("down", sidelab.name).returncode == 0, "it is decided", 2.0)
-        await_true(lambda: not descendants(), "every process is gone", 2.0)
+        await_true(lambda: not descendants() or sidelab.run("down", sidelab.name).returncode == 0, "it is decided", 10.0)
+        await_true(lambda: not descendants(), "every process is gone", 10.0)
 
 
 def test_killing_a_fork_server_restarts_its_containers_only(sidelab: CommandLine):
@@ -188,7 +188,7 @@ def test_a_foreground_lab_dies_with_its_owner(sidelab: CommandLine):
     supervisor = int(process.stdout.readline())
     assert supervisor in descendants(process.pid)
     process.kill()
-    await_true(lambda: not descendants(), "every process is gone", 2.0)
+    await_true(lambda: not descendants(), "every process is gone", 10.0)
 
 
 def test_a_foreground_lab_is_gone_when_its_block_ends(sidelab: CommandLine):

@@ -39,7 +39,7 @@ def test_killing_a_rootless_supervisor_removes_the_lab(rootless: CommandLine):
     """Kill -9 of the supervisor takes every process with it, as for root."""
     assert rootless.up(EXAMPLE).returncode == 0
     os.kill(rootless.state()["pid"], signal.SIGKILL)
-    await_true(lambda: not descendants(), "every process is gone", 2.0)
+    await_true(lambda: not descendants(), "every process is gone", 10.0)
 
 
 def test_another_user_finds_no_lab_of_ours(rootless: CommandLine, sidelab: CommandLine):

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tools import PATIENCE_S
 
 from lab.blueprint import Check
 from lab.loop import Loop
@@ -33,13 +34,13 @@ def _failed(reason: str) -> Outcome:
 def _serving(*serve: Callable[[socket.socket], None]) -> Iterator[int]:
     """Serve one connection after the other, each by its function, in a thread; yield the port."""
     with socket.create_server((HOST, 0)) as listening:
-        listening.settimeout(10)
+        listening.settimeout(PATIENCE_S)
 
         def run() -> None:
             for each in serve:
                 accepted, _ = listening.accept()
                 with accepted:
-                    accepted.settimeout(10)
+                    accepted.settimeout(PATIENCE_S)
                     each(accepted)
 
         thread = threading.Thread(target=run)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tools import PATIENCE_S
 
 from lab.errors import PodError
 from lab.programs import nginx
@@ -26,7 +27,7 @@ class Pod:
 
     def dial(self) -> socket.socket:
         """Return a client's connection."""
-        return socket.create_connection(self.address, timeout=10)
+        return socket.create_connection(self.address, timeout=PATIENCE_S)
 
     def ask(self, request: bytes) -> bytes:
         """Return everything that comes back on a connection that sends `request` and then FIN."""

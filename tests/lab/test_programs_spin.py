@@ -6,6 +6,7 @@ from time import perf_counter_ns
 from types import SimpleNamespace
 
 import pytest
+from tools import PATIENCE_S
 
 from lab.errors import PodError
 from lab.programs import nginx, spin
@@ -20,7 +21,7 @@ def test_a_delayed_answer_is_the_same_answer_later() -> None:
     server = nginx.Server([listening], "nginx", nginx._connections(context))  # type: ignore[arg-type]  # only env is read
     thread = threading.Thread(target=server.run)
     thread.start()
-    with socket.create_connection(address, timeout=10) as client:
+    with socket.create_connection(address, timeout=PATIENCE_S) as client:
         begun_ns = perf_counter_ns()
         client.sendall(b"GET /size/5 HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = client.recv(1000)

@@ -10,7 +10,7 @@ from typing import TypeVar
 from sidecar.proxy.loop import Loop
 
 Value = TypeVar("Value")
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 def meanwhile(loop: Loop, work: Callable[[], Value]) -> Value:

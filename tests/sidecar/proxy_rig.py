@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+from tools import PATIENCE_S
+
 from sidecar.intent import Intent, Protocol
 from sidecar.proxy.cluster import Cluster, OriginalDestinations, Settings
 from sidecar.proxy.counters import ClusterCounters, HttpCounters
@@ -245,7 +247,7 @@ class Rig:
 
     def dial(self, port: int | None = None) -> socket.socket:
         """Return a client's connection, by default to the inbound listener; it is closed with the rig."""
-        client = socket.create_connection(("127.0.0.1", port or self.inbound), timeout=10)
+        client = socket.create_connection(("127.0.0.1", port or self.inbound), timeout=PATIENCE_S)
         self._stack.callback(client.close)
         return client
 
@@ -265,7 +267,7 @@ class Rig:
             done.set()
 
         self._loop.call_threadsafe(doing)
-        assert done.wait(10)
+        assert done.wait(PATIENCE_S)
 
     def update(self, intent: Intent) -> None:
         """Have the proxy follow another intent."""
@@ -327,7 +329,7 @@ def server(script: Script) -> Iterator[Destination]:
 
     def run(connection: socket.socket) -> None:
         with connection:
-            connection.settimeout(10)
+            connection.settimeout(PATIENCE_S)
             # What a client does to its connection is for the proxy to bear, not for the server.
             with suppress(ConnectionError):
                 script(connection)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from agent_rig import answering, ask, meanwhile, ok, until
+from tools import PATIENCE_S
 
 from sidecar.agent import metrics
 from sidecar.agent.pages import Pages
@@ -198,7 +199,7 @@ def test_silent_connections_keep_nobody_out():
     with served(Agent()) as (loop, port):
 
         def work() -> tuple[int, int, bytes]:
-            held = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(300)]
+            held = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) for _ in range(300)]
             try:
                 own = ask(port, READYZ)[0]
                 other = ask_from("127.0.0.7", port)
@@ -229,6 +230,6 @@ def test_pods_that_scrape_at_once_cost_one_page():
 
 def ask_from(source: str, port: int) -> int:
     """Return the status of the answer to a probe from the address `source`."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0)) as link:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S, source_address=(source, 0)) as link:
         link.sendall(b"GET " + READYZ.encode() + b" HTTP/1.1\r\nHost: a\r\n\r\n")
         return int(link.recv(65536).split(b" ", 2)[1])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 from proxy_rig import Notes, Rig, read_all, read_until, rig
+from tools import PATIENCE_S
 
 from sidecar.intent import Protocol
 from sidecar.proxy import dial
@@ -221,9 +222,9 @@ def test_application_that_never_answers_costs_nothing_once_the_client_is_gone() 
         notes = proxy.watch()
         client = proxy.dial()
         client.sendall(REQUEST)
-        assert arrived.wait(10)
+        assert arrived.wait(PATIENCE_S)
         _reset(client)
-        assert left.wait(10)
+        assert left.wait(PATIENCE_S)
         proxy.check_nothing_leaked()
     (outcome,) = notes.outcomes
     assert (0, "DC", "downstream_remote_disconnect") == (outcome.status, outcome.flags, outcome.details)
@@ -338,7 +339,7 @@ class _Resetting:
                 read_until(connection, self._state.read)
             connection.sendall(self._state.said)
             self.arrived.set()
-            assert self.go.wait(10)
+            assert self.go.wait(PATIENCE_S)
             if self._resets:
                 _reset(connection)
                 return
@@ -355,7 +356,7 @@ def test_reset_in_every_state(state: _State, who: str, protocol: Protocol) -> No
         client = proxy.dial()
         client.sendall(state.sent)
         if state.reaches_server(protocol):
-            assert serve.arrived.wait(10)
+            assert serve.arrived.wait(PATIENCE_S)
         if state.got:
             read_until(client, state.got)
         serve.go.set()

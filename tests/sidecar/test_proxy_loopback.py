@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from proxy_rig import Rig, read_all, read_until, rig
+from tools import PATIENCE_S
 
 from sidecar.intent import Intent
 from sidecar.proxy.destination import original_destination
@@ -219,13 +220,13 @@ def test_drain_finishes_the_request_in_flight() -> None:
     def serve(connection: socket.socket) -> None:
         connection.recv(65536)
         arrived.set()
-        assert answer.wait(10)
+        assert answer.wait(PATIENCE_S)
         connection.sendall(RESPONSE)
 
     with rig("http", serve) as proxy:
         idle, client = proxy.dial(), proxy.dial()
         client.sendall(REQUEST)
-        assert arrived.wait(10)
+        assert arrived.wait(PATIENCE_S)
         proxy.drain()
         assert b"" == read_all(idle)
         answer.set()

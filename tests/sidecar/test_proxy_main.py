@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tools import PATIENCE_S
 
 from lab.errors import InputError, PodError
 from sidecar.intent import Intent, Ports
@@ -30,7 +31,7 @@ def _free_ports() -> Ports:
 
 
 def _get(port: int, path: str, method: str = "GET") -> str:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as client:
         client.sendall(f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         return b"".join(iter(lambda: client.recv(65536), b"")).decode()
 
@@ -73,7 +74,7 @@ def test_run_serves_on_all_ports_until_terminated(running: _Running) -> None:
     """The proxy listens on its ports, and returns on SIGTERM with nothing to complain about."""
     ports = _intent(running).ports
     for port in (ports.outbound, ports.inbound, ports.admin, ports.health, ports.stats):
-        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S).close()
     running.process.send_signal(signal.SIGTERM)
     assert 0 == running.process.wait(timeout=30)
     assert running.process.stderr is not None
@@ -83,7 +84,7 @@ def test_run_serves_on_all_ports_until_terminated(running: _Running) -> None:
 def test_hangup_has_the_intent_read_again(running: _Running) -> None:
     """After SIGHUP the file's new intent is in force: the admin page shows it, and open connections stay open."""
     intent = _intent(running)
-    with socket.create_connection(("127.0.0.1", intent.ports.inbound), timeout=10):
+    with socket.create_connection(("127.0.0.1", intent.ports.inbound), timeout=PATIENCE_S):
         running.change(msgspec.structs.replace(intent, outbound_policy="REGISTRY_ONLY").to_json())
         while "REGISTRY_ONLY" not in _get(intent.ports.admin, "/config_dump"):
             assert running.process.poll() is None

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from proxy_rig import Notes, Rig, read_all, read_until, rig, server, serving
+from tools import PATIENCE_S
 
 from lab.errors import InputError
 from sidecar.intent import Endpoint, InboundPort, Intent, Ports, Protocol, Service, ServicePort
@@ -164,15 +165,15 @@ def test_load_spreads_over_endpoints() -> None:
 
     def wait(connection: socket.socket) -> None:
         connection.recv(65536)
-        arrived.wait(10)
-        answer.wait(10)
+        arrived.wait(PATIENCE_S)
+        answer.wait(PATIENCE_S)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     with server(wait) as one, server(wait) as other, serving(_intent(one, other), VIP) as proxy:
         clients = [proxy.dial(proxy.outbound) for _ in range(8)]
         for client in clients:
             client.sendall(REQUEST)
-        arrived.wait(10)
+        arrived.wait(PATIENCE_S)
         cluster = proxy._proxy._clusters[f"outbound|8080||{HOST}"]
         assert [4, 4] == [host.active for host in cluster.hosts]
         answer.set()
@@ -311,7 +312,7 @@ def test_idle_upstream_connections_close() -> None:
 
     with rig("http", serve, idle_timeout_s=0.04) as proxy:
         assert proxy.ask(REQUEST).endswith(b"one")
-        assert ended.wait(10)
+        assert ended.wait(PATIENCE_S)
         proxy.check_nothing_leaked()
         assert 1 == proxy.counters()["cluster.InboundPassthroughCluster.upstream_cx_idle_timeout"]
 

@@ -233,7 +233,7 @@ def _census(line: CommandLine) -> Counter[str]:
 
 def _afterwards(line: CommandLine, kind: str, before: Counter[str]) -> str:
     if kind == "supervisor":
-        await_true(lambda: not _runs(line), "the lab is gone", 2.0)
+        await_true(lambda: not _runs(line), "the lab is gone", 10.0)
         return "gone"
 
     def back() -> bool:

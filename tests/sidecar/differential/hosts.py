@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from sides import free_ports, wait_until_ready
+from tools import PATIENCE_S
 
 from lab import syscalls
 from lab.errors import MachineError
@@ -90,7 +91,7 @@ class Envoy:
 
     def ask(self, policy: str, host: bytes) -> int | str:
         """See `bundled`."""
-        with socket.create_connection(("127.0.0.1", self._ports[policy]), timeout=10) as link:
+        with socket.create_connection(("127.0.0.1", self._ports[policy]), timeout=PATIENCE_S) as link:
             link.sendall(b"GET / HTTP/1.1\r\nhost: " + host + b"\r\n\r\n")
             # Not up to the end of the connection: Envoy keeps one open for a second after its last answer.
             answer = http.client.HTTPResponse(link)

@@ -13,12 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sides import Lane
+from tools import PATIENCE_S
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 KEPT = b"GET /kept HTTP/1.1\r\nhost: kept\r\n\r\n"
 _QUIET_ROUNDS = 3
 _ANSWERS = 6
-_DEADLINE_S = 20.0
+_DEADLINE_S = 60.0
 _BARRIER = b"GET /barrier HTTP/1.1\r\nhost: barrier\r\n\r\n"
 
 
@@ -85,7 +86,7 @@ class _Running:
 
     def __init__(self, case: Case, lane: Lane) -> None:
         self.case = case
-        self.client = _Link(socket.create_connection(("127.0.0.1", lane.port), timeout=5))
+        self.client = _Link(socket.create_connection(("127.0.0.1", lane.port), timeout=PATIENCE_S))
         self.servers: list[_Link] = []
         self.answers = 0
 

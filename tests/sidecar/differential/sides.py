@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools import PATIENCE_S
 
 from lab import syscalls
 from lab.errors import MachineError
@@ -66,7 +67,7 @@ def bundled(count: int = LANES, protocol: Protocol = "http", **fields: Any) -> I
             yield lanes
         finally:
             loop.call_threadsafe(proxy.quit)
-            thread.join(timeout=10)
+            thread.join(timeout=PATIENCE_S)
             proxy.close()
 
 
