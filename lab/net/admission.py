@@ -33,38 +33,47 @@ class Admission(Generic[C]):
         self._drop = drop
         self._always = frozenset(always)
         self._open: dict[str, dict[C, None]] = {}
-        self._counted = 0  # but for those in `always`, which neither take others' room nor make any
+        self._counted = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._open.values()))
+        return self._counted
 
     def has_room(self, source: str, *, crowded: bool = False) -> bool:
         """Return whether one more connection from `source` may be kept; another may have been dropped for it.
 
         `crowded`: the source is to have no more than it has now, for another reason than their number.
         """
+        full = crowded or len(self._open.get(source, ())) >= self._most_of_one
+        if not full and self._counted < self._most:
+            return True
         if source in self._always:
             return True
-        if (crowded or len(self._open.get(source, ())) >= self._most_of_one) and not self._make_room(source):
+        if full and not self._make_room(source):
             return False
-        if self._counted < self._most:
+        # Those in `always` neither take others' room nor make any.
+        others = {each: len(own) for each, own in self._open.items() if each not in self._always}
+        if sum(others.values()) < self._most:
             return True
-        others = (each for each in self._open if each not in self._always)
-        return self._make_room(max(others, key=lambda each: len(self._open[each])))
+        return self._make_room(max(others, key=others.__getitem__))
 
     def add(self, source: str, connection: C) -> None:
         """Keep a connection."""
-        self._open.setdefault(source, {})[connection] = None
-        self._counted += source not in self._always
+        own = self._open.get(source)
+        if own is None:
+            self._open[source] = {connection: None}
+        else:
+            own[connection] = None
+        self._counted += 1
 
     def gone(self, source: str, connection: C) -> None:
         """Take note that a connection is closed, maybe because it was dropped."""
         own = self._open.get(source)
         if own is None or connection not in own:
             return
-        del own[connection]
-        self._counted -= source not in self._always
-        if not own:
+        self._counted -= 1
+        if len(own) > 1:
+            del own[connection]
+        else:
             del self._open[source]
 
     def _make_room(self, source: str) -> bool:

@@ -30,7 +30,8 @@ def original_destination(connection: socket.socket) -> Destination:
     dials of the proxy's port as well as TPROXY, which leaves the destination in place.
     """
     try:
-        if connection.family == socket.AF_INET:
+        # Asked of the class below, whose answer is a number: `socket` makes an enumeration of it, each time anew.
+        if super(socket.socket, connection).family == socket.AF_INET:
             port, packed = _SOCKADDR_IN.unpack(connection.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, _SOCKADDR_IN.size))
             return socket.inet_ntoa(packed), port
         raw = connection.getsockopt(socket.IPPROTO_IPV6, SO_ORIGINAL_DST, _SOCKADDR_IN6.size)

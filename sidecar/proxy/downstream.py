@@ -147,16 +147,20 @@ class Downstream(Exchange):
     def _read(self, data: bytes) -> RequestHead | None:
         """Return the head that `data` begins with, and find its route; None if it is incomplete or was refused."""
         gateway = self._gateway
-        try:
-            head = parse_request(data, gateway.limits)
-        except BadMessageError as error:
-            self._begun_badly(error, data)
-            return None
-        if head is None:
-            if not self._buffer:
-                gateway.deadlines.begin(self)
-            self._keep(data)
-            return None
+        head = gateway.last
+        if head is None or not data.startswith(head.raw):
+            try:
+                head = parse_request(data, gateway.limits)
+            except BadMessageError as error:
+                self._begun_badly(error, data)
+                return None
+            if head is None:
+                if not self._buffer:
+                    gateway.deadlines.begin(self)
+                self._keep(data)
+                return None
+            if head.size <= SMALL_BYTES:
+                gateway.last = head
         self._last = head if head.size <= SMALL_BYTES else None
         self._route = gateway.routes.route(self._destination, head.host) if head.routable else _NO_ROUTE
         return head

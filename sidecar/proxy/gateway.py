@@ -1,7 +1,7 @@
 """What the HTTP connections of one direction share: where requests go, what is counted, how patient it is."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sidecar.proxy.cluster import Cluster, Settings
 from sidecar.proxy.counters import HttpCounters
@@ -11,6 +11,9 @@ from sidecar.proxy.downstream import Downstream
 from sidecar.proxy.outcome import Observer
 from sidecar.proxy.routes import Route
 from sidecar.proxy.wire import Receiver, Wire
+
+if TYPE_CHECKING:
+    from sidecar.proxy.message import RequestHead
 
 PassOn = Callable[[Wire, Destination, Destination], Receiver | None]
 """Called with a connection, where it was going, where it comes from; returns its next receiver, None: it is closed."""
@@ -44,6 +47,8 @@ class Gateway:
         self.counters = counters
         self.deadlines = deadlines
         self.draining = False
+        # The head that came last on any connection: clients that connect for every request repeat themselves, too.
+        self.last: RequestHead | None = None
         self.connections: set[Downstream] = set()
         self.pass_on: PassOn | None = None
         self.tell(None)
@@ -58,6 +63,7 @@ class Gateway:
         """Do otherwise from the next request of every connection on."""
         self.routes = routes
         self.limits = settings.limits
+        self.last = None
         self.own_fields = f"server: {server_name}\r\nx-envoy-upstream-service-time: ".encode() if server_name else b""
         self.local_fields = f"server: {server_name}\r\n".encode() if server_name else b""
         for connection in self.connections:

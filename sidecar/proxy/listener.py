@@ -8,7 +8,6 @@ and would come back here for ever: it is closed and counted, as Envoy's blackhol
 import errno
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 from lab.net.admission import Admission
@@ -154,12 +153,13 @@ class Listener:
             return
         self._counters.downstream_cx_active += 1
         share.connections += 1
-        stream = Stream(self._loop, connection, partial(self._closed, source), share)
+        stream = Stream(self._loop, connection, self._closed, share)
         self._opened.add(source, stream)
         self._serve(stream, destination, client)
 
-    def _closed(self, source: str, stream: Stream) -> None:
-        stream.share.connections -= 1
-        self._opened.gone(source, stream)
+    def _closed(self, stream: Stream) -> None:
+        share = stream.share
+        share.connections -= 1
+        self._opened.gone(share.source, stream)
         self._counters.downstream_cx_active -= 1
         self._on_closed()

@@ -31,18 +31,19 @@ _KEPT = 1024
 
 
 class Share:
-    """One source's part: `read_bytes` is how much to read at once, beyond `high_water_bytes` unsent a stream pauses.
+    """The part of `source`: `read_bytes` is how much to read at once, beyond `high_water_bytes` unsent a stream pauses.
 
     Whoever reads `timed_bytes` or more is to say how long they `took`: what takes too long, such as ten thousand chunks
     of one byte, is read in smaller pieces.
     """
 
     __slots__ = (
-        "_most_bytes", "_normal_bytes", "connections", "high_water_bytes", "read_bytes", "timed_bytes",
+        "_most_bytes", "_normal_bytes", "connections", "high_water_bytes", "read_bytes", "source", "timed_bytes",
         "waiting_bytes",
     )  # fmt: skip
 
-    def __init__(self, read_bytes: int = READ_BYTES) -> None:
+    def __init__(self, read_bytes: int = READ_BYTES, source: str = "") -> None:
+        self.source = source
         self.waiting_bytes = 0
         self.connections = 0
         self.read_bytes = self._most_bytes = self._normal_bytes = read_bytes
@@ -89,5 +90,5 @@ class Shares:
             if len(self._shares) >= self._most:
                 used = {each: it for each, it in self._shares.items() if it.connections or it.waiting_bytes}
                 self._shares, self._most = used, max(_KEPT, 2 * len(used))
-            share = self._shares[source] = Share()
+            share = self._shares[source] = Share(source=source)
         return share

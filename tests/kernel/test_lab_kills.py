@@ -109,7 +109,9 @@ def test_killing_the_command_line_at_any_time_leaves_the_whole_lab_or_nothing(si
         process.kill()
         process.communicate(timeout=60)
         sidelab.started.remove(process)
-        await_true(lambda: not descendants() or sidelab.run("down", sidelab.name).returncode == 0, "it is decided", 10.0)
+        await_true(
+            lambda: not descendants() or sidelab.run("down", sidelab.name).returncode == 0, "it is decided", 10.0
+        )
         await_true(lambda: not descendants(), "every process is gone", 10.0)
 
 

@@ -1,7 +1,10 @@
 from collections.abc import Iterator
 
 import pytest
-from proxy_rig import MemoryGateway
+from proxy_rig import MemoryGateway, OneRoute
+
+from sidecar.proxy.cluster import Settings
+from sidecar.proxy.message import Limits
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: nginx\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: nginx\r\nContent-Length: 6\r\n\r\n"
@@ -34,6 +37,21 @@ def test_upstream_connection_is_used_again(memory: MemoryGateway) -> None:
         memory.upstream.say(RESPONSE)
         client.hang_up()
     assert (1, 3) == (memory.cluster.counters.upstream_cx_total, memory.counters.downstream_rq_2xx)
+
+
+def test_a_head_that_came_before_is_read_by_the_rules_of_now(memory: MemoryGateway) -> None:
+    """It goes where its own connection's route leads, and is refused where heads may no longer be that long."""
+    for expected in (200, 502, 431):
+        client = memory.connect()
+        client.say(REQUEST)
+        if expected == 200:
+            memory.upstream.say(RESPONSE)
+        assert f"HTTP/1.1 {expected} ".encode() in bytes(client.sent)
+        client.hang_up()
+        if expected == 200:
+            memory.gateway.routes = OneRoute(None)
+        else:
+            memory.gateway.change(memory.routes, Settings(Limits(head_bytes=16, headers=20)), server_name="proxy")
 
 
 def test_every_cut_gives_the_same(memory: MemoryGateway) -> None:
