@@ -129,18 +129,21 @@ class Downstream(Exchange):
                 return
         if self._buffer:
             gateway.deadlines.met(self)
+        size = head.size
         # What is large is kept twice, as it came and as it goes on.
-        large = head.size > SMALL_BYTES
-        if (large or self._held) and not self._hold(2 * head.size if large else 0):
+        if (size > SMALL_BYTES or self._held) and not self._hold(2 * size if size > SMALL_BYTES else 0):
             self._refuse(_NO_ROOM)
             return
         self._head = head
         self._started_s = time.perf_counter()
         gateway.counters.downstream_rq_total += 1
         if head.length:
-            self._begin_body(head, data[head.size :])
+            self._begin_body(head, data[size:])
             return
-        self._await_response(data[head.size :])
+        self._state = RESPONSE
+        self._buffer = b""
+        if len(data) > size:
+            self._wait(data[size:])
         self._whole = head.forward
         self._send(head, head.forward)
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """Idempotent methods (RFC 9110 §9.2.2): sent again if a reused connection turns out to be closed."""
 
+_AT_ONCE = b"0\r\n"
+"""An answer's time in milliseconds, as most often it is: to write numbers is slow."""
+
 RETRIES = 2
 """How often, as Istio's default policy says."""
 
@@ -94,14 +97,14 @@ class Exchange(Accounted):
         self._status = status
         self._close = gateway.draining or (request is not None and request.close) or (complete and self._state is BODY)
         end = b"connection: close\r\n\r\n" if self._close else b"\r\n"
-        if gateway.own_fields and (self._state is BODY or (request is not None and request.websocket)):
-            # How long the server took is counted from the end of the request.
+        if gateway.own_fields:
             self._responded_s = time.perf_counter()
-            end = gateway.local_fields + end
-        elif gateway.own_fields:
-            self._responded_s = time.perf_counter()
-            elapsed_ms = int((self._responded_s - self._started_s) * 1000)
-            end = b"%b%d\r\n%b" % (gateway.own_fields, elapsed_ms, end)
+            if self._state is BODY or (request is not None and request.websocket):
+                # How long the server took is counted from the end of the request.
+                end = gateway.local_fields + end
+            else:
+                elapsed_ms = int((self._responded_s - self._started_s) * 1000)
+                end = gateway.own_fields + (_AT_ONCE if elapsed_ms == 0 else b"%d\r\n" % elapsed_ms) + end
         elif gateway.observer is not None and gateway.observer.wants_outcomes:
             self._responded_s = time.perf_counter()
         self._sent = len(body)
