@@ -11,6 +11,9 @@ from typing import NamedTuple
 PORT = 8081
 """Where the attacker's own server listens, in the pod of the application."""
 
+BYSTANDERS_PORT = 8082
+"""Where the application listens that the bystander asks, in the same pod."""
+
 _REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 _POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)
@@ -155,6 +158,11 @@ def _serves(port: int, *, says: bytes = b"", more: bytes = b"", reads: bool = Tr
                 links.pop(descriptor).close()
 
 
+def serve_bystander() -> None:
+    """Answer the bystander."""
+    _serves(BYSTANDERS_PORT, says=_OK)
+
+
 def _rests(*_: object) -> None:
     """Do nothing."""
     while True:
@@ -162,15 +170,19 @@ def _rests(*_: object) -> None:
 
 
 class Attack(NamedTuple):
-    """`client` is given the proxy's address and `port` (0: the bystander's own); `server` listens at `PORT`."""
+    """`client` is given the proxy's address and `port`; `server` listens at `PORT`."""
 
     client: Callable[[str, int], None] = _rests
     server: Callable[[int], None] = _rests
-    port: int = 0
+    port: int = PORT
 
 
-def _client(work: Callable[..., None], port: int = 0, **arguments: object) -> Attack:
-    return Attack(lambda address, where: work(address, where, **arguments), port=port)
+def _client(work: Callable[..., None], port: int = PORT, *, says: bytes = b"", **arguments: object) -> Attack:
+    """Return an attack on a server that reads everything and `says` the same to it; to those who flood it says OK."""
+    says = _OK if work is _floods else says
+    return Attack(
+        lambda address, where: work(address, where, **arguments), lambda where: _serves(where, says=says), port
+    )
 
 
 def _both(client: Callable[..., None], server: dict[str, object], **arguments: object) -> Attack:
@@ -193,13 +205,13 @@ ATTACKS = {
     "half a trailer": _client(_holds, count=_MANY, first=_POST + b"0\r\nX: " + b"a" * 50_000),
     "chunks of one byte": _client(_holds, count=20, first=_POST, more=b"1\r\na\r\n" * 5000),
     "chunk extensions": _client(_holds, count=20, first=_POST, more=b"1;" + b"a" * 8000 + b"\r\na\r\n"),
-    "100,000 requests at once": _client(_holds, count=20, more=_REQUEST * 100_000),
+    "100,000 requests at once": _client(_holds, says=_OK, count=20, more=_REQUEST * 100_000),
     "paths of 50 kB, for the log": _client(
         _floods, count=20, request=b"GET /" + b'"' * 50_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n"
     ),
     "requests on 50 connections": _client(_floods, count=50),
     "connections that are reset": _client(_churns),
-    "requests that are reset": _client(_churns, said=_REQUEST),
+    "requests that are reset": _client(_churns, says=_OK, said=_REQUEST),
     "malformed requests": _client(_churns, said=b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
     "large heads, no answer": _both(_holds, {}, count=_MANY, first=_LARGE_HEAD),
     "small heads, no answer": _both(_holds, {}, count=_MANY, first=_REQUEST),

@@ -3,10 +3,12 @@
     python -m bench.studies.hostile_peers [REPETITIONS] [ATTACK …]
 
 Each attack runs from a pod of its own, or from the application behind the proxy, against a lab that was just made. A
-bystander in a third pod asks over one connection all the while. Printed are the highest rise of the proxy's resident
-memory, over all repetitions, and the median of the ratios of the bystander's p99, attacked to calm (before and after).
-Attackers are scheduled as SCHED_IDLE: they have the CPU time that nobody else wants, so that what is seen is the proxy
-and not the machine's scheduler. Ends with status 1 if a target is missed. As root.
+bystander in a third pod asks over one connection all the while, and is answered by an application of its own in the
+same pod, so behind the same proxy: one that an attacker keeps busy has others wait with a proxy and without. Printed
+are the highest rise of the proxy's resident memory, over all repetitions, and the median of the ratios of the
+bystander's p99, attacked to calm (before and after). The proxy has a CPU for itself, and attackers are scheduled as
+SCHED_IDLE on the other: they have the time that nobody else wants, so that what is seen is the proxy and not the
+machine's scheduler. Ends with status 1 if a target is missed. As root.
 """
 
 import functools
@@ -66,9 +68,22 @@ class Stage:
         self.address = next(
             pod["ipv4"] for pod in lab.status()["pods"] if (pod["namespace"], pod["name"]) == meshed.server
         )
-        self.port = meshed.port
+        self._link: socket.socket
+
+    def connect(self) -> None:
+        """Have the bystander connect, once what it asks listens."""
+        with inside(self.victim):
+            end_s = time.monotonic() + 30
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", hostile.BYSTANDERS_PORT), timeout=30).close()
+                    break
+                except ConnectionRefusedError:
+                    if time.monotonic() > end_s:
+                        raise
+                    time.sleep(0.01)
         with inside(self.bystander):
-            self._link = socket.create_connection((self.address, self.port), timeout=30)
+            self._link = socket.create_connection((self.address, hostile.BYSTANDERS_PORT), timeout=30)
 
     def memory_bytes(self) -> int:
         """Return the proxy's resident memory, as it says."""
@@ -94,13 +109,14 @@ def inside(namespace: int) -> Iterator[None]:
 
 
 @contextmanager
-def running(namespace: int, work: Callable[[], None], cpu: int) -> Iterator[None]:
-    """Have a process of its own do `work` in a network namespace, with what CPU time is left, up to the block's end."""
+def running(namespace: int, work: Callable[[], None], cpu: int, *, idle: bool = True) -> Iterator[None]:
+    """Have a process of its own do `work` in a network namespace to the block's end; `idle`: in CPU time left over."""
     pid = os.fork()
     if not pid:
         syscalls.die_with_parent(signal.SIGKILL)
         os.sched_setaffinity(0, {cpu})
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        if idle:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         with inside(namespace):
             try:
                 work()
@@ -115,12 +131,15 @@ def running(namespace: int, work: Callable[[], None], cpu: int) -> Iterator[None
 
 def measured(setup: Setup, attack: hostile.Attack) -> Result:
     """Return what one attack does to a lab that is made for it."""
-    with foreground(setup.blueprint, f"hostile-{os.getpid()}", cpus=setup.lab_cpus) as lab:
-        stage = Stage(lab, setup)
+    with (
+        foreground(setup.blueprint, f"hostile-{os.getpid()}", cpus=setup.lab_cpus) as lab,
+        running((stage := Stage(lab, setup)).victim, hostile.serve_bystander, setup.client_cpu, idle=False),
+    ):
+        stage.connect()
         stage.p99_us()
         before_us, memory = stage.p99_us(), stage.memory_bytes()
         server = functools.partial(attack.server, hostile.PORT)
-        client = functools.partial(attack.client, stage.address, attack.port or stage.port)
+        client = functools.partial(attack.client, stage.address, attack.port)
         cpu = setup.client_cpu
         with running(stage.victim, server, cpu), running(stage.attacker, client, cpu):
             highest = _watched(stage, _SETTLE_S)
