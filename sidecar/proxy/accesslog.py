@@ -16,6 +16,9 @@ from sidecar.proxy.outcome import Outcome
 _ABSENT = "-"
 _JSON = json.JSONEncoder(separators=(",", ":"))
 _TO_ESCAPE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
+_BEYOND_LATIN_1 = re.compile(r"[^\x00-\xff]")
 
 
 def text_line(outcome: Outcome) -> bytes:
@@ -109,15 +112,19 @@ def _bare(value: str) -> str:
 
 
 def _escaped(value: str) -> str:
-    return _TO_ESCAPE.sub(_escape, value) if value else _ABSENT
-
-
-def _escape(found: re.Match[str]) -> str:
-    character = found[0]
-    if character in '"\\':
-        return "\\" + character
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{{{code:x}}}"
+    if not value:
+        return _ABSENT
+    if not _TO_ESCAPE.search(value):
+        return value
+    # Without a call for each character, of which a client may have sent tens of thousands.
+    text = value.replace("\\", "\\\\").replace('"', '\\"')
+    if _CONTROL.search(text):
+        text = text.translate(_CONTROLS)
+    if text.isascii():
+        return text
+    if _BEYOND_LATIN_1.search(text):
+        text = _BEYOND_LATIN_1.sub(lambda found: f"\\u{{{ord(found[0]):x}}}", text)
+    return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _value(value: bytes) -> str | None:

@@ -13,8 +13,19 @@ from sidecar.proxy.body import BadMessageError
 _PLAIN = b"!$&'()*+,-./0123456789:;=?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]_abcdefghijklmnopqrstuvwxyz~"
 """What may stand in a normal form; `%` may too, but is looked at."""
 
-_REWRITTEN = re.compile(rb'%([0-9A-Fa-f]{2})|[%"<>^`{|}]')
+_ESCAPED = {bytes((byte,)): b"%%%02X" % byte for byte in b'"<>^`{|}'}
+_PERCENTS = re.compile(rb"(?:%[0-9A-Fa-f]{2})+|(?:%(?![0-9A-Fa-f]{2}))+")
+"""Runs of escapes, and of percent signs that begin none: a client may send tens of thousands."""
+
 _UNRESERVED = frozenset(b"-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~")
+_HEX = "0123456789abcdefABCDEF"
+_READ = {
+    (high + low).encode(): bytes((byte,)) if (byte := int(high + low, 16)) in _UNRESERVED else f"%{high}{low}".encode()
+    for high in _HEX
+    for low in _HEX
+}
+"""What is written in an escape's stead, by its digits."""
+
 _LONE_PERCENT = b"\0"
 """Stands for a `%` that begins no escape, while it is open whether it would begin one in the result."""
 
@@ -39,7 +50,11 @@ def _rewritten(target: bytes) -> bytes:
     path, mark, query = target.partition(b"?")
     if b";" in path:
         path = _PARAMETERS.sub(rb"\1", path)
-    path = _REWRITTEN.sub(_written, path.replace(b"\\", b"/"))
+    if b"%00" in path:
+        raise BadMessageError(400, "the path has an escaped NUL", "path_normalization_failed")
+    path = _PERCENTS.sub(_read, path.replace(b"\\", b"/"))
+    for byte, escape in _ESCAPED.items():
+        path = path.replace(byte, escape)
     if _LONE_PERCENT in path:
         path = _MADE_ESCAPE.sub(b"%25", path).replace(_LONE_PERCENT, b"%")
     if b"/." in path:
@@ -47,15 +62,13 @@ def _rewritten(target: bytes) -> bytes:
     return path + mark + query
 
 
-def _written(found: re.Match[bytes]) -> bytes:
-    """Return an escape, or a byte that has to be one, as it is to be written."""
-    digits = found[1]
-    if digits is None:
-        return _LONE_PERCENT if found[0] == b"%" else b"%%%02X" % ord(found[0])
-    byte = int(digits, 16)
-    if not byte:
-        raise BadMessageError(400, "the path has an escaped NUL", "path_normalization_failed")
-    return bytes((byte,)) if byte in _UNRESERVED else found[0]
+def _read(found: re.Match[bytes]) -> bytes:
+    """Return what is written instead of a run of escapes, or of percent signs that begin none."""
+    run = found[0]
+    if len(run) == 3:
+        return _READ.get(run[1:], _LONE_PERCENT * 3)
+    _, *digits = run.split(b"%")
+    return b"".join(map(_READ.__getitem__, digits)) if digits[0] else _LONE_PERCENT * len(digits)
 
 
 def _without_dots(path: bytes) -> bytes:
