@@ -178,8 +178,7 @@ class Attack(NamedTuple):
 
 
 def _client(work: Callable[..., None], port: int = PORT, *, says: bytes = b"", **arguments: object) -> Attack:
-    """Return an attack on a server that reads everything and `says` the same to it; to those who flood it says OK."""
-    says = _OK if work is _floods else says
+    """Return an attack on a server that reads everything and `says` the same to all of it."""
     return Attack(
         lambda address, where: work(address, where, **arguments), lambda where: _serves(where, says=says), port
     )
@@ -207,9 +206,9 @@ ATTACKS = {
     "chunk extensions": _client(_holds, count=20, first=_POST, more=b"1;" + b"a" * 8000 + b"\r\na\r\n"),
     "100,000 requests at once": _client(_holds, says=_OK, count=20, more=_REQUEST * 100_000),
     "paths of 50 kB, for the log": _client(
-        _floods, count=20, request=b"GET /" + b'"' * 50_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n"
+        _floods, says=_OK, count=20, request=b"GET /" + b'"' * 50_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n"
     ),
-    "requests on 50 connections": _client(_floods, count=50),
+    "requests on 50 connections": _client(_floods, says=_OK, count=50),
     "connections that are reset": _client(_churns),
     "requests that are reset": _client(_churns, says=_OK, said=_REQUEST),
     "malformed requests": _client(_churns, said=b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
@@ -224,8 +223,8 @@ ATTACKS = {
     ),
     "chunks of one byte, answered": _both(_floods, {"says": _ENDLESS, "more": b"1\r\na\r\n" * 5000}, count=5),
     "800 statuses": _both(_floods, {"says": _ODD}, count=5),
-    "health asked for": _client(_floods, port=15021, count=50),
-    "metrics asked for": _client(_floods, port=15090, count=50),
+    "health asked for": _client(_floods, says=_OK, port=15021, count=50),
+    "metrics asked for": _client(_floods, says=_OK, port=15090, count=50),
     "silent connections to 15090": _client(_holds, port=15090, count=_MANY),
-    "metrics asked of the agent": _client(_floods, port=15020, count=50),
+    "metrics asked of the agent": _client(_floods, says=_OK, port=15020, count=50),
 }

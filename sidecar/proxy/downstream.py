@@ -140,10 +140,7 @@ class Downstream(Exchange):
         if head.length:
             self._begin_body(head, data[size:])
             return
-        self._state = RESPONSE
-        self._buffer = b""
-        if len(data) > size:
-            self._wait(data[size:])
+        self._await_response(data[size:])
         self._whole = head.forward
         self._send(head, head.forward)
 
@@ -162,9 +159,9 @@ class Downstream(Exchange):
                     gateway.deadlines.begin(self)
                 self._keep(data)
                 return None
-            if head.size <= SMALL_BYTES:
-                gateway.last = head
-        self._last = head if head.size <= SMALL_BYTES else None
+        self._last = None
+        if head.size <= SMALL_BYTES:
+            self._last = gateway.last = head
         self._route = gateway.routes.route(self._destination, head.host) if head.routable else _NO_ROUTE
         return head
 

@@ -65,7 +65,7 @@ def _rewritten(target: bytes) -> bytes:
 def _read(found: re.Match[bytes]) -> bytes:
     """Return what is written instead of a run of escapes, or of percent signs that begin none."""
     run = found[0]
-    if len(run) == 3:
+    if len(run) == 3:  # as most are, and may be many: one escape, or "%%%"
         return _READ.get(run[1:], _LONE_PERCENT * 3)
     _, *digits = run.split(b"%")
     return b"".join(map(_READ.__getitem__, digits)) if digits[0] else _LONE_PERCENT * len(digits)

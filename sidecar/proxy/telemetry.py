@@ -94,7 +94,7 @@ class Telemetry:
         if slot is None:
             slot = self._requests.setdefault(self._bounded(key), _Requests())
         slot.durations[bisect_left(_DURATIONS_US, duration_us)] += 1
-        slot.received[bisect_left(SIZES_BYTES, received_bytes) if received_bytes else 0] += 1
+        slot.received[bisect_left(SIZES_BYTES, received_bytes)] += 1
         slot.sent[bisect_left(SIZES_BYTES, sent_bytes)] += 1
         slot.duration_us += duration_us
         slot.received_bytes += received_bytes

@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools import PATIENCE_S
 
 from lab.names import running
 from lab.steps import HELD
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = str(ROOT / "examples" / "nginx-injected.yaml")
-_DEADLINE_S = 60.0
 _LOOK_AGAIN_S = 0.005
 
 
-def await_true(condition: Callable[[], Any], what: str, deadline_s: float = _DEADLINE_S) -> Any:
+def await_true(condition: Callable[[], Any], what: str, deadline_s: float = PATIENCE_S) -> Any:
     """Return the first true value of `condition`, looked at again and again; fail the test after `deadline_s`."""
     end = time.monotonic() + deadline_s
     while not (value := condition()):
@@ -175,7 +175,7 @@ class CommandLine:
         """Kill what still runs."""
         for process in self.started:
             process.kill()
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE_S)
 
 
 def held() -> list[int]:

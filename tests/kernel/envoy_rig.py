@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from netns_helper import CLONE_NEWNET, IFA_F_NODAD, raise_link
+from tools import PATIENCE_S
 
 from lab import syscalls
 from lab.forkserver import end_with
@@ -31,7 +32,6 @@ POD, CLIENT = "10.9.0.1", "10.9.0.77"
 POD6, CLIENT6 = "fd00:9::1", "fd00:9::77"
 ARGUMENTS = "-p 15001 -z 15006 -u 1337 -i * -b * -d 15090,15021,15020"
 _ID = 1337
-_DEADLINE_S = 60.0
 
 
 class Sidecar:
@@ -69,7 +69,7 @@ class Sidecar:
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
         """Return the first true value of `condition`; fail with the log after a while."""
-        end_s = time.monotonic() + _DEADLINE_S
+        end_s = time.monotonic() + PATIENCE_S
         while not (value := condition()):
             assert time.monotonic() < end_s, f"not in time: {what}\n{self.log()}"
             time.sleep(0.01)

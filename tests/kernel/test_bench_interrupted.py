@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from command_line import ROOT, await_true, nothing_left
+from tools import PATIENCE_S
 
 from bench.reader import read_run
 from lab.steps import FAULT
@@ -87,7 +88,7 @@ def test_a_signal_ends_a_run_with_what_it_has(tmp_path: Path, number: signal.Sig
     with measuring(results) as process:
         await_rounds(results, 7)
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     (directory,) = results.iterdir()
     run = read_run(directory)
     assert 128 + number == process.returncode
@@ -108,7 +109,7 @@ def test_a_signal_before_the_first_round_leaves_nothing(tmp_path: Path) -> None:
     with measuring(results, fault="lab-ready:hold") as process:
         await_true(lambda: recorded(results), "a directory", 60)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert (143, "") == (process.returncode, out)
     assert "sidelab: stopped before anything was measured; nothing is kept" == err.splitlines()[-1]
     assert [] == list(results.iterdir())
@@ -123,7 +124,7 @@ def test_a_second_signal_ends_the_drawing(tmp_path: Path) -> None:
         assert process.stderr is not None
         assert any(line.startswith("drawing ") for line in iter(process.stderr.readline, ""))
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE_S)
     (directory,) = results.iterdir()
     assert 130 == process.returncode
     assert f"sidelab: stopped while drawing: `sidelab report {directory}` draws what was measured\n" == err
@@ -139,5 +140,5 @@ def test_a_signal_that_the_parent_has_had_ignored_stays_ignored(tmp_path: Path) 
         process.send_signal(signal.SIGINT)
         await_rounds(results, 6)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
     assert 143 == process.returncode

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from command_line import EXAMPLE, ROOT, CommandLine, await_true, descendants, running_with
-from tools import needs
+from tools import PATIENCE_S, needs
 
 from lab.lab import Lab
 from lab.names import running
@@ -196,7 +196,7 @@ def _terminal(
         yield near, process
     finally:
         process.kill()
-        process.wait(60)
+        process.wait(PATIENCE_S)
         os.close(near)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from command_line import EXAMPLE, ROOT, CommandLine, await_true, descendants, outside
+from tools import PATIENCE_S
 
 pytestmark = pytest.mark.kernel
 
@@ -107,7 +108,7 @@ def test_killing_the_command_line_at_any_time_leaves_the_whole_lab_or_nothing(si
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(rng.uniform(0.0, 0.4))
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
         sidelab.started.remove(process)
         await_true(
             lambda: not descendants() or sidelab.run("down", sidelab.name).returncode == 0, "it is decided", 10.0

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from command_line import CommandLine
+from tools import PATIENCE_S
 
 pytestmark = [
     pytest.mark.kernel,
@@ -81,7 +82,7 @@ def squatter(sidelab: CommandLine) -> Iterator[None]:
         assert process.stdout is not None
         assert process.stdout.readline() == "bound\n"
         yield
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
 
 
 @_ROOT_ONLY

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from tools import PATIENCE_S
+
 from sidecar.proxy.loop import Loop
 
 Value = TypeVar("Value")
-DEADLINE_S = 60.0
 
 
 def meanwhile(loop: Loop, work: Callable[[], Value]) -> Value:
@@ -28,8 +29,8 @@ def meanwhile(loop: Loop, work: Callable[[], Value]) -> Value:
     thread = threading.Thread(target=run)
     thread.start()
     while thread.is_alive() and not (found or failed):
-        loop.turn(DEADLINE_S)
-    thread.join(DEADLINE_S)
+        loop.turn(PATIENCE_S)
+    thread.join(PATIENCE_S)
     loop.turn(0)
     if failed:
         raise failed[0]
@@ -39,8 +40,8 @@ def meanwhile(loop: Loop, work: Callable[[], Value]) -> Value:
 def until(loop: Loop, condition: Callable[[], object]) -> None:
     """Turn `loop` until `condition`; fail if nothing happens for long."""
     while not condition():
-        loop.call_later(DEADLINE_S, _too_late)
-        loop.turn(DEADLINE_S)
+        loop.call_later(PATIENCE_S, _too_late)
+        loop.turn(PATIENCE_S)
 
 
 def _too_late() -> None:
@@ -49,7 +50,7 @@ def _too_late() -> None:
 
 def ask(port: int, path: str, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, bytes]:
     """Return status and body."""
-    connection = http.client.HTTPConnection(host, port, timeout=DEADLINE_S)
+    connection = http.client.HTTPConnection(host, port, timeout=PATIENCE_S)
     try:
         connection.request(method, path)
         response = connection.getresponse()
@@ -65,7 +66,7 @@ def answering(*answers: bytes, host: str = "127.0.0.1") -> Iterator[tuple[int, l
     peers: list[str] = []
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listening:
-        listening.settimeout(DEADLINE_S)
+        listening.settimeout(PATIENCE_S)
 
         def serve() -> None:
             for answer in answers:
@@ -74,7 +75,7 @@ def answering(*answers: bytes, host: str = "127.0.0.1") -> Iterator[tuple[int, l
                 except OSError:
                     return
                 with connection:
-                    connection.settimeout(DEADLINE_S)
+                    connection.settimeout(PATIENCE_S)
                     data = b""
                     while b"\r\n\r\n" not in data and (part := connection.recv(65536)):
                         data += part
@@ -86,7 +87,7 @@ def answering(*answers: bytes, host: str = "127.0.0.1") -> Iterator[tuple[int, l
         thread.start()
         yield listening.getsockname()[1], asked, peers
         listening.close()
-        thread.join(DEADLINE_S)
+        thread.join(PATIENCE_S)
 
 
 def ok(body: bytes = b"", *lines: str, status: str = "200 OK") -> bytes:

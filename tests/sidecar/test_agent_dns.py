@@ -8,9 +8,10 @@ from pathlib import Path
 
 import dnslib
 import pytest
-from agent_rig import DEADLINE_S, meanwhile
+from agent_rig import meanwhile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tools import PATIENCE_S
 
 from lab.cluster.answers import answer
 from lab.cluster.state import Endpoint, Service, State
@@ -116,14 +117,14 @@ def resolver(tmp_path: Path, *servers: str, learned: bool = True) -> Iterator[tu
 def over_udp(port: int, packet: bytes) -> bytes:
     """Ask by datagram."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(DEADLINE_S)
+        sock.settimeout(PATIENCE_S)
         sock.sendto(packet, ("127.0.0.1", port))
         return sock.recv(4096)
 
 
 def over_tcp(port: int, packet: bytes) -> bytes:
     """Ask over a connection."""
-    with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as sock:
         sock.sendall(len(packet).to_bytes(2, "big") + packet)
         data = b""
         while len(data) < 2 or len(data) < 2 + int.from_bytes(data[:2], "big"):
@@ -165,7 +166,7 @@ def test_other_names_are_asked_upstream(tmp_path: Path, monkeypatch: pytest.Monk
 
             def serve() -> None:
                 while not done.is_set():
-                    other.turn(DEADLINE_S)
+                    other.turn(PATIENCE_S)
 
             thread = threading.Thread(target=serve)
             thread.start()
@@ -174,7 +175,7 @@ def test_other_names_are_asked_upstream(tmp_path: Path, monkeypatch: pytest.Monk
             finally:
                 done.set()
                 other.call_threadsafe(lambda: None)
-                thread.join(DEADLINE_S)
+                thread.join(PATIENCE_S)
 
 
 @BOTH

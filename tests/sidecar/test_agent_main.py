@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from agent_rig import DEADLINE_S, ask
+from agent_rig import ask
+from tools import PATIENCE_S
 
 from lab.cluster.podinfo import PodInfo
 from lab.cluster.state import State
@@ -98,7 +99,7 @@ class Running:
 
     def ended(self) -> int:
         """Return the exit status."""
-        return self.process.wait(DEADLINE_S)
+        return self.process.wait(PATIENCE_S)
 
 
 def pod(app: str, **annotations: str) -> PodInfo:
@@ -119,7 +120,7 @@ def publish(path: Path, value: Any) -> None:
 
 def eventually(condition: Callable[[], object], what: str) -> None:
     """Wait for `condition`, which another process brings about."""
-    end = time.monotonic() + DEADLINE_S
+    end = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < end, what
         time.sleep(0.005)
@@ -292,7 +293,7 @@ def test_what_cannot_be_run_ends_the_agent(
 ):
     """With the status of whoever's fault it is, and a sentence where there is one."""
     with running(tmp_path, *proxy, **annotations) as agent:
-        output, _ = agent.process.communicate(timeout=DEADLINE_S)
+        output, _ = agent.process.communicate(timeout=PATIENCE_S)
         assert (status, True) == (agent.ended(), words in output), output
 
 

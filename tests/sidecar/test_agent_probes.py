@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from agent_rig import DEADLINE_S, answering, ok
+from agent_rig import answering, ok
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived
+from tools import PATIENCE_S
 
 from lab.errors import InputError
 from lab.net.get import BODY_BYTES
@@ -60,7 +61,7 @@ def test_a_variable_nobody_would_write_is_refused(text: str):
 def test_the_application_sees_127_0_0_6():
     """The rules leave that source alone, so a probe passes no proxy."""
     with answering(ok(b"fine", "content-type: text/x")) as (port, asked, peers):
-        reply = ask(get(port, path="/healthz?deep=1"), LOCAL, DEADLINE_S)
+        reply = ask(get(port, path="/healthz?deep=1"), LOCAL, PATIENCE_S)
     assert (Reply(200, b"fine", "text/x"), ["127.0.0.6"]) == (reply, peers)
     assert asked[0].startswith(b"GET /healthz?deep=1 HTTP/1.1\r\nHost: 127.0.0.1:")
     assert asked[0].endswith(b"Connection: close\r\n\r\n")
@@ -73,7 +74,7 @@ def test_the_application_gets_the_fields_of_who_asks():
         b"Connection: keep-alive\r\n\r\n"
     )
     with answering(ok()) as (port, asked, _):
-        ask(get(port), LOCAL, DEADLINE_S, head)
+        ask(get(port), LOCAL, PATIENCE_S, head)
     lines = asked[0].decode().strip().split("\r\n")[1:]
     own = ["User-Agent: kube-probe/sidelab", "X-Own: 2", "X-Own: 1", "Connection: close"]
     assert [f"Host: 10.0.0.1:{port}", *own] == lines
@@ -83,34 +84,34 @@ def test_the_application_gets_the_fields_of_who_asks():
 def test_a_host_without_the_agents_port_stays(host: str):
     """The manifest's own Host field."""
     with answering(ok()) as (port, asked, _):
-        ask(get(port), LOCAL, DEADLINE_S, f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        ask(get(port), LOCAL, PATIENCE_S, f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     assert f"Host: {host}" == asked[0].decode().split("\r\n")[1]
 
 
 def test_a_failing_status_and_a_part_of_its_body_are_told():
     """The status is the application's, and no more than 10 KiB of what it says."""
     with answering(ok(b"x" * (BODY_BYTES + 1), status="503 No")) as (port, _, _):
-        reply = ask(get(port), LOCAL, DEADLINE_S)
+        reply = ask(get(port), LOCAL, PATIENCE_S)
     assert (503, BODY_BYTES) == (reply.status, len(reply.body))
 
 
 def test_redirects_on_the_same_host_are_followed():
     """A relative one, as a browser would."""
     with answering(ok(b"", "location: /there", status="302 F"), ok(b"here")) as (port, asked, _):
-        reply = ask(get(port), LOCAL, DEADLINE_S)
+        reply = ask(get(port), LOCAL, PATIENCE_S)
     assert (Reply(200, b"here"), b"GET /there ") == (reply, asked[1][:11])
 
 
 def test_a_redirect_to_another_host_passes():
     """It is an answer, and the other host's would not be the application's."""
     with answering(ok(b"", "location: http://example.com/", status="301 M")) as (port, _, _):
-        assert Reply(200) == ask(get(port), LOCAL, DEADLINE_S)
+        assert Reply(200) == ask(get(port), LOCAL, PATIENCE_S)
 
 
 def test_redirects_in_a_circle_fail():
     """After ten of them."""
     with answering(*[ok(b"", "location: /", status="302 F")] * 10) as (port, asked, _):
-        reply = ask(get(port), LOCAL, DEADLINE_S)
+        reply = ask(get(port), LOCAL, PATIENCE_S)
     assert (Reply(500, b"stopped after 10 redirects\n"), 10) == (reply, len(asked))
 
 
@@ -119,7 +120,7 @@ def test_nobody_there_is_500():
     with socket.create_server((LOCAL, 0)) as free:
         port = free.getsockname()[1]
     handlers = (get(port), Prober(tcp_socket=TCPSocket(port=port)), Prober(grpc=GRPC(port=port)))
-    assert [Reply(500, b"Connection refused\n")] * 3 == [ask(each, LOCAL, DEADLINE_S) for each in handlers]
+    assert [Reply(500, b"Connection refused\n")] * 3 == [ask(each, LOCAL, PATIENCE_S) for each in handlers]
 
 
 def test_an_application_that_hangs_is_500_when_time_is_up():
@@ -132,13 +133,13 @@ def test_an_application_that_hangs_is_500_when_time_is_up():
 def test_no_http_is_500():
     """Something else listens on the port."""
     with answering(b"SSH-2.0-x\r\n\r\n") as (port, _, _):
-        assert Reply(500, b"it is not an HTTP answer\n") == ask(get(port), LOCAL, DEADLINE_S)
+        assert Reply(500, b"it is not an HTTP answer\n") == ask(get(port), LOCAL, PATIENCE_S)
 
 
 def test_an_open_port_is_enough_for_tcp():
     """A connection that opens passes."""
     with socket.create_server((LOCAL, 0)) as server:
-        assert Reply(200) == ask(Prober(tcp_socket=TCPSocket(port=server.getsockname()[1])), LOCAL, DEADLINE_S)
+        assert Reply(200) == ask(Prober(tcp_socket=TCPSocket(port=server.getsockname()[1])), LOCAL, PATIENCE_S)
 
 
 def test_certificates_are_not_verified():
@@ -159,8 +160,8 @@ def test_certificates_are_not_verified():
         thread.start()
         redirect = ok(b"", f"location: https://{LOCAL}:{secure}/", status="301 M")
         with answering(redirect) as (port, _, _):
-            replies = [ask(each, LOCAL, DEADLINE_S) for each in (get(secure, scheme="HTTPS"), get(port))]
-        thread.join(DEADLINE_S)
+            replies = [ask(each, LOCAL, PATIENCE_S) for each in (get(secure, scheme="HTTPS"), get(port))]
+        thread.join(PATIENCE_S)
     assert [Reply(200, b"safe")] * 2 == replies
 
 
@@ -188,7 +189,7 @@ def health_service(message: bytes, trailers: list[tuple[str, str]]) -> Iterator[
         thread = threading.Thread(target=serve)
         thread.start()
         yield listening.getsockname()[1], received
-        thread.join(DEADLINE_S)
+        thread.join(PATIENCE_S)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def health_service(message: bytes, trailers: list[tuple[str, str]]) -> Iterator[
 def test_grpc_passes_with_serving_alone(message: bytes, code: str, status: int):
     """Another status, an error, or no message fails; the service's name is sent along."""
     with health_service(message, [("grpc-status", code)]) as (port, received):
-        reply = ask(Prober(grpc=GRPC(port=port, service="api")), LOCAL, DEADLINE_S)
+        reply = ask(Prober(grpc=GRPC(port=port, service="api")), LOCAL, PATIENCE_S)
     assert (status, [b"\0\0\0\0\5\x0a\3api"]) == (reply.status, received)
 
 
@@ -221,19 +222,19 @@ def test_one_that_hangs_blocks_no_other_and_many_are_refused(peer: str, most: in
 
     with socket.create_server((LOCAL, 0), backlog=most) as hanging, socket.create_server((LOCAL, 0)) as quick:
         for _ in range(most - 1):
-            probes.begin(get(hanging.getsockname()[1]), DEADLINE_S, request, lambda _reply: heard.release())
+            probes.begin(get(hanging.getsockname()[1]), PATIENCE_S, request, lambda _reply: heard.release())
         for _ in range(3):
-            probes.begin(Prober(tcp_socket=TCPSocket(port=quick.getsockname()[1])), DEADLINE_S, request, tell)
-            assert heard.acquire(timeout=DEADLINE_S)
+            probes.begin(Prober(tcp_socket=TCPSocket(port=quick.getsockname()[1])), PATIENCE_S, request, tell)
+            assert heard.acquire(timeout=PATIENCE_S)
         blocking = get(hanging.getsockname()[1])
-        probes.begin(blocking, DEADLINE_S, request, lambda _reply: heard.release())
-        probes.begin(blocking, DEADLINE_S, request, tell)
+        probes.begin(blocking, PATIENCE_S, request, lambda _reply: heard.release())
+        probes.begin(blocking, PATIENCE_S, request, tell)
         assert [Reply(200)] * 3 + [Reply(500, b"too many probes are under way already\n")] == replies
-        hanging.settimeout(DEADLINE_S)
+        hanging.settimeout(PATIENCE_S)
         for _ in range(most):
             hanging.accept()[0].close()
     for _ in range(most):
-        assert heard.acquire(timeout=DEADLINE_S)
+        assert heard.acquire(timeout=PATIENCE_S)
 
 
 def test_nobody_but_the_node_can_use_up_the_nodes_probes():
@@ -248,9 +249,9 @@ def test_nobody_but_the_node_can_use_up_the_nodes_probes():
 
     with socket.create_server((LOCAL, 0), backlog=MOST_AT_ONCE) as hanging, socket.create_server((LOCAL, 0)) as quick:
         for _ in range(2 * MOST_AT_ONCE):
-            probes.begin(get(hanging.getsockname()[1]), DEADLINE_S, asked_by("10.244.0.9"), lambda _reply: None)
-        probes.begin(Prober(tcp_socket=TCPSocket(port=quick.getsockname()[1])), DEADLINE_S, asked_by(NODE_IPV6), tell)
-        assert heard.acquire(timeout=DEADLINE_S)
+            probes.begin(get(hanging.getsockname()[1]), PATIENCE_S, asked_by("10.244.0.9"), lambda _reply: None)
+        probes.begin(Prober(tcp_socket=TCPSocket(port=quick.getsockname()[1])), PATIENCE_S, asked_by(NODE_IPV6), tell)
+        assert heard.acquire(timeout=PATIENCE_S)
     assert [Reply(200)] == replies
 
 
@@ -264,5 +265,5 @@ def test_without_a_thread_a_probe_fails_and_costs_no_place(monkeypatch: pytest.M
 
     monkeypatch.setattr(threading.Thread, "start", start)
     for _ in range(2 * MOST_AT_ONCE):
-        probes.begin(get(1), DEADLINE_S, asked_by(NODE_IPV4), replies.append)
+        probes.begin(get(1), PATIENCE_S, asked_by(NODE_IPV4), replies.append)
     assert {Reply(500, b"no thread can be started\n")} == set(replies)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine, await_true, descendants
+from tools import PATIENCE_S
 
 KINDS = (
     "command line",
@@ -165,7 +166,7 @@ def _while_it_starts(line: CommandLine, manifest: str, kind: str, rng: random.Ra
     victim = rng.choice(victims) if victims else None
     if victim is not None:
         _kill(victim)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
     line.started.remove(process)
     outcome = _decided(line, must_end=kind == "supervisor" and victim is not None)
     return Trial(kind, f"{after_s:.2f} s after its start" if victim else "too late", outcome)
@@ -215,7 +216,7 @@ def _while_it_runs(line: CommandLine, manifest: str, kind: str, rng: random.Rand
     _kill(rng.choice(victims))
     outcome = _afterwards(line, kind, before)
     program.kill()
-    program.communicate(timeout=60)
+    program.communicate(timeout=PATIENCE_S)
     line.started.remove(program)
     return Trial(kind, "when all were ready", outcome)
 

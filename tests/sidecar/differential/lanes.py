@@ -19,7 +19,6 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 KEPT = b"GET /kept HTTP/1.1\r\nhost: kept\r\n\r\n"
 _QUIET_ROUNDS = 3
 _ANSWERS = 6
-_DEADLINE_S = 60.0
 _BARRIER = b"GET /barrier HTTP/1.1\r\nhost: barrier\r\n\r\n"
 
 
@@ -179,7 +178,7 @@ class Driver:
 
     def _turn_until(self, done: Callable[[], bool]) -> bool:
         """Handle what happens until `done`; return whether anything but the barrier's own lane moved."""
-        moved, end_s = False, time.monotonic() + _DEADLINE_S
+        moved, end_s = False, time.monotonic() + PATIENCE_S
         while not done():
             assert time.monotonic() < end_s, f"the proxy does not answer: {bytes(self._barrier.received)!r}"
             for descriptor, _ in self._poll.poll(1.0):
