@@ -2,6 +2,7 @@
 
 import gc
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,8 +19,11 @@ def pytest_configure() -> None:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Have what a file's tests left open fail in that file, not in whichever test the collector happens to run in."""
-    if nextitem is None or nextitem.path != item.path:
-        gc.collect()
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> Iterator[None]:
+    """Have what a file's tests left open fail in that file, not in whichever test the collector happens to run in.
+
+    A fixture, and no hook: pytest asks what was left open after the fixtures have ended, and before a hook's turn.
+    """
+    yield
+    gc.collect()

@@ -248,8 +248,12 @@ def test_a_report_that_is_longer_than_a_message_is_told_whole_at_both_ends(sidel
         "- {name: c%d, image: any, command: [sh, -c, \"head -c 4000 /dev/zero | tr '\\\\0' '\\\\033'; exit 1\"]}\n  "
     )
     containers = "".join(failing % number for number in range(40))
+    # All forty may run for a moment before the first one fails: one more is never ready.
+    containers += (
+        "- {name: never, image: any, command: [sleep, '1000'], readinessProbe: {exec: {command: ['false']}}}\n"
+    )
     manifest = CRASHES.partition("  containers")[0] + "  containers:\n  " + containers
-    done = sidelab.up(sidelab.manifest(manifest), "--timeout", "5")
+    done = sidelab.up(sidelab.manifest(manifest), "--timeout", "10")
     assert (5, False) == (done.returncode, "Traceback" in done.stderr)
     assert "container c0" in done.stderr
     assert "container c39" in done.stderr

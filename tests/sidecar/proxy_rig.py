@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -290,9 +291,12 @@ class Rig:
         return self.counters()
 
     def close(self) -> None:
-        """Stop, and close what is left."""
+        """Stop, and close what is left; connections to pages may still see their client's end after the proxy's."""
         self.stop()
         self._proxy.close()
+        end_s = time.monotonic() + PATIENCE_S
+        while self._wakers() != set(self._loop._handlers) and time.monotonic() < end_s:
+            self._loop.turn(1)
         self._loop.close()
 
     def check_nothing_leaked(self) -> None:
@@ -304,9 +308,12 @@ class Rig:
         assert 0 == sum(value for name, value in counters.items() if name.endswith("downstream_cx_active"))
         assert 0 == sum(host.active for cluster in self._proxy._clusters for host in cluster.hosts)
         assert (0, 0) == (len(self._proxy._headers), len(self._proxy._detections))
-        wakers = {self._loop._wake_reader.fileno(), self._loop._alarm.fileno()}
         own = {listener._listening.fileno() for _, listener in self._proxy._own_listeners}
-        assert wakers | own == set(self._loop._handlers)
+        assert self._wakers() | own == set(self._loop._handlers)
+
+    def _wakers(self) -> set[int]:
+        """Return the loop's own descriptors."""
+        return {self._loop._wake_reader.fileno(), self._loop._alarm.fileno()}
 
     def watch(self) -> Notes:
         """Return notes of what is told from now on, to them instead of the metrics."""
