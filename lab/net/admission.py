@@ -1,14 +1,18 @@
 """Which connections a port keeps when there are too many: a bound for each source, and one for all; pure.
 
-Where there is no room, the oldest connection that has said nothing makes it: of the source that asks for another, or,
-if all sources together have too many, of the one that has the most. So one that holds connections open costs no other
-source its own.
+Where there is no room, a connection that has said nothing makes it, most often the oldest: of the source that asks for
+another, or, if all sources together have too many, of the one that has the most. So one that holds connections open
+costs no other source its own. A few are looked at each time, and those that are busy not again before all others.
 """
 
 from collections.abc import Callable, Collection
+from itertools import islice
 from typing import Generic, TypeVar
 
 C = TypeVar("C")
+
+_LOOKED_AT = 16
+"""How many connections at a time are asked whether they are silent: to ask thousands would take others' time."""
 
 
 class Admission(Generic[C]):
@@ -77,9 +81,12 @@ class Admission(Generic[C]):
             del self._open[source]
 
     def _make_room(self, source: str) -> bool:
-        oldest = next((each for each in self._open.get(source, ()) if self._silent(each)), None)
-        if oldest is None:
-            return False
-        self.gone(source, oldest)
-        self._drop(oldest)
-        return True
+        own = self._open.get(source, {})
+        for connection in tuple(islice(own, _LOOKED_AT)):
+            if self._silent(connection):
+                self.gone(source, connection)
+                self._drop(connection)
+                return True
+            del own[connection]  # it becomes the youngest, so that others are looked at the next time
+            own[connection] = None
+        return False

@@ -16,6 +16,7 @@ from sidecar.proxy.outcome import Outcome
 _ABSENT = "-"
 _JSON = json.JSONEncoder(separators=(",", ":"))
 _TO_ESCAPE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+_AS_THEY_ARE = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
 _BEYOND_LATIN_1 = re.compile(r"[^\x00-\xff]")
@@ -103,6 +104,8 @@ def _second(seconds: int) -> str:
 
 def _quoted(value: bytes) -> str:
     """Return the inside of a quoted column; bytes that are no ASCII become escapes in hexadecimal."""
+    if value and not value.translate(None, _AS_THEY_ARE):
+        return value.decode("ascii")
     return _escaped(value.decode("latin-1"))
 
 

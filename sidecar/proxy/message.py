@@ -27,6 +27,8 @@ from sidecar.proxy.path import normal
 RESPONSE_HEAD_BYTES = 80 * 1024
 """How large a response's head may be; Envoy's."""
 
+_SHORT_BYTES = 2048
+
 _REQUEST = re.compile(rb"([A-Z]++) ([\x21-\x7e]++) HTTP/(\d\.\d)\r\n(?:%b)*+\r\n" % FIELD)
 _RESPONSE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: %b)?\r\n(?:%b)*+\r\n" % (TEXT, FIELD))
 _ABSOLUTE = re.compile(
@@ -135,7 +137,8 @@ def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
     served, 426 for other versions (as Envoy in Istio), 431 beyond `limits`, 501 for unknown transfer
     codings.
     """
-    match = _REQUEST.match(data)
+    # The first half of a long head need not be looked at byte by byte to see that it is none.
+    match = _REQUEST.match(data) if len(data) <= _SHORT_BYTES or b"\n\r\n" in data else None
     size = match.end() if match is not None else 0
     if match is None:
         read = lenient.request_head(data)
@@ -193,7 +196,7 @@ def parse_response(data: bytes, limits: Limits, method: bytes, *, own_server: bo
     `own_server` also leaves out `server`, for a proxy that puts its own name there. Of `limits` the number of fields
     counts, and `RESPONSE_HEAD_BYTES`. Raises `BadMessageError` 502.
     """
-    match = _RESPONSE.match(data)
+    match = _RESPONSE.match(data) if len(data) <= _SHORT_BYTES or b"\n\r\n" in data else None
     size = match.end() if match is not None else 0
     if match is None:
         read = lenient.response_head(data)

@@ -14,23 +14,26 @@ _PLAIN = b"!$&'()*+,-./0123456789:;=?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]_abcdefghijklm
 """What may stand in a normal form; `%` may too, but is looked at."""
 
 _ESCAPED = {bytes((byte,)): b"%%%02X" % byte for byte in b'"<>^`{|}'}
-_PERCENTS = re.compile(rb"(?:%[0-9A-Fa-f]{2})+|(?:%(?![0-9A-Fa-f]{2}))+")
-"""Runs of escapes, and of percent signs that begin none: a client may send tens of thousands."""
-
 _UNRESERVED = frozenset(b"-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~")
 _HEX = "0123456789abcdefABCDEF"
-_READ = {
-    (high + low).encode(): bytes((byte,)) if (byte := int(high + low, 16)) in _UNRESERVED else f"%{high}{low}".encode()
-    for high in _HEX
-    for low in _HEX
-}
-"""What is written in an escape's stead, by its digits."""
-
 _LONE_PERCENT = b"\0"
 """Stands for a `%` that begins no escape, while it is open whether it would begin one in the result."""
 
+_READ = {
+    b"": _LONE_PERCENT,
+    **{bytes((byte,)): _LONE_PERCENT + bytes((byte,)) for byte in range(256)},
+    **{
+        (high + low).encode(): bytes((byte,))
+        if (byte := int(high + low, 16)) in _UNRESERVED
+        else f"%{high}{low}".encode()
+        for high in _HEX
+        for low in _HEX
+    },
+}
+"""What is written instead of a percent sign and what follows it up to the next one, where that is short."""
+
 _MADE_ESCAPE = re.compile(rb"\0(?=[0-9A-Fa-f]{2})")
-_PARAMETERS = re.compile(rb"(/\.\.?);[^/]*+")
+_PARAMETERS = re.compile(rb";(?:(?<=/\.;)|(?<=/\.\.;))[^/]*+")
 """A dot segment that some application servers recognise only after they have cut off what begins with a semicolon."""
 
 
@@ -48,11 +51,13 @@ def _rewritten(target: bytes) -> bytes:
     if b"#" in target:
         raise BadMessageError(400, "a request's target has no fragment", "path_normalization_failed")
     path, mark, query = target.partition(b"?")
-    if b";" in path:
-        path = _PARAMETERS.sub(rb"\1", path)
+    if b";" in path and b"/." in path:
+        path = _PARAMETERS.sub(b"", path)
     if b"%00" in path:
         raise BadMessageError(400, "the path has an escaped NUL", "path_normalization_failed")
-    path = _PERCENTS.sub(_read, path.replace(b"\\", b"/"))
+    path = path.replace(b"\\", b"/")
+    if b"%" in path:
+        path = _read_escapes(path)
     for byte, escape in _ESCAPED.items():
         path = path.replace(byte, escape)
     if _LONE_PERCENT in path:
@@ -62,26 +67,36 @@ def _rewritten(target: bytes) -> bytes:
     return path + mark + query
 
 
-def _read(found: re.Match[bytes]) -> bytes:
-    """Return what is written instead of a run of escapes, or of percent signs that begin none."""
-    run = found[0]
-    if len(run) == 3:  # as most are, and may be many: one escape, or "%%%"
-        return _READ.get(run[1:], _LONE_PERCENT * 3)
-    _, *digits = run.split(b"%")
-    return b"".join(map(_READ.__getitem__, digits)) if digits[0] else _LONE_PERCENT * len(digits)
+def _read_escapes(path: bytes) -> bytes:
+    """Return `path` with what is written instead of its escapes; a percent sign that begins none is `_LONE_PERCENT`.
+
+    A client may send tens of thousands: what is done for each of them is as little as can be.
+    """
+    while b"%%" in path:  # twice at most: the first of two in a row never begins one
+        path = path.replace(b"%%", _LONE_PERCENT + b"%")
+    before, *parts = path.split(b"%")
+    read = _READ.get
+    return before + b"".join([read(part) or _read_part(part) for part in parts])
+
+
+def _read_part(part: bytes) -> bytes:
+    """Return what is written instead of a percent sign and `part`."""
+    digits = part[:2]
+    return (_READ.get(digits) or _LONE_PERCENT + digits) + part[2:]
 
 
 def _without_dots(path: bytes) -> bytes:
     """Return `path` with its segments `.` and `..` resolved; the last one leaves the slash before it."""
-    done: list[bytes] = []
     _, *segments = path.split(b"/")
-    last = len(segments) - 1
-    for at, segment in enumerate(segments):
-        if segment not in (b".", b".."):
-            done.append(segment)
-            continue
-        if segment == b".." and done:
-            done.pop()
-        if at == last:
-            done.append(b"")
-    return b"/" + b"/".join(done)
+    if segments[-1] in (b".", b".."):
+        segments.append(b"")
+    segments = [segment for segment in segments if segment != b"."]
+    if b".." in segments:
+        done: list[bytes] = []
+        for segment in segments:
+            if segment != b"..":
+                done.append(segment)
+            elif done:
+                done.pop()
+        segments = done
+    return b"/" + b"/".join(segments)

@@ -49,6 +49,22 @@ def test_busy_source_gets_no_more() -> None:
     assert [] == port.dropped
 
 
+def test_silent_connection_is_found_behind_many_busy_ones() -> None:
+    """Few are asked at a time whether they are silent, and the next time others are."""
+    asked: list[int] = []
+    dropped: list[int] = []
+    admission = Admission[int](200, 200, silent=lambda each: asked.append(each) or each == 199, drop=dropped.append)
+    for number in range(200):
+        admission.add("evil", number)
+    most, times = 0, 0
+    while not admission.has_room("evil"):
+        most, times = max(most, len(asked)), times + 1
+        asked.clear()
+    assert [199] == dropped
+    assert most * times < 200
+    assert most < 20
+
+
 def test_greediest_source_makes_room_for_another() -> None:
     """Where all together have too many, the source that has the most loses one."""
     port = Port()

@@ -89,3 +89,39 @@ def test_nobody_is_told_early(loop: Loop) -> None:
     deadlines.begin(_Someone(told, "b"))
     _turn_until(loop, told, 2)
     assert time.monotonic() - began_s >= 0.05
+
+
+class _Reader:
+    """Reads its socket on account of `share`, and notes whose turn it was."""
+
+    def __init__(self, loop: Loop, share: str, told: list[str]) -> None:
+        self.share = share
+        self.ours, self.theirs = socket.socketpair()
+        self._told = told
+        loop.watch(self.ours.fileno(), READ, self.read)
+
+    def read(self, _events: int) -> None:
+        self._told.append(self.share)
+
+    def close(self, loop: Loop) -> None:
+        loop.forget(self.ours.fileno())
+        self.ours.close()
+        self.theirs.close()
+
+
+def test_who_wants_little_is_served_first(loop: Loop) -> None:
+    """Of two sources the one with the fewest events is first in each turn, and every connection has its turn."""
+    told: list[str] = []
+    readers = [_Reader(loop, share, told) for share in ("many",) * 50 + ("few",)]
+    for reader in readers:
+        reader.theirs.send(b"!")
+    counts = set()
+    for _ in range(100):
+        begun = len(told)
+        loop.turn(1)
+        turn = told[begun:]
+        assert ("few", 1) == (turn[0], turn.count("few"))
+        counts.add(len(turn))
+    for reader in readers:
+        reader.close(loop)
+    assert min(counts) > 1
