@@ -113,7 +113,7 @@ def wheel(session: nox.Session) -> None:
     session.chdir(away)
     session.run("sidelab", "--help", silent=True)
     session.run("sidelab", "bench", "--help", silent=True)
-    find = "from lab.examples import example; print(example('nginx-injected.yaml'))"
+    find = "from lab.manifest.examples import example; print(example('nginx-injected.yaml'))"
     manifest = str(session.run("python", "-c", find, silent=True)).strip()
     session.run("sidelab", "inject", manifest, silent=True)
     session.run("sidelab", "bench", "smoke", "--results", "results")
@@ -188,7 +188,7 @@ def _become_sidelab(session: nox.Session, *args: str) -> NoReturn:
 def _mentions_envoy(args: Iterable[str]) -> bool:
     """Tell whether Envoy is asked for: by one of the arguments, or by the plan or manifest that it names."""
     for each in args:
-        files = (Path(each), ROOT / "bench" / "plans" / f"{each}.toml")
+        files = (Path(each), ROOT / "bench" / "plan" / "shipped" / f"{each}.toml")
         if "envoy" in each or any(path.is_file() and b"envoy" in path.read_bytes() for path in files):
             return True
     return False

@@ -15,12 +15,12 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from bench import interruption
+from bench.base import interruption
+from cli import arguments, bench_commands, demo_command, lab_commands, output, rules_commands
+from cli.command import Given, Verb
 from lab.errors import InputError, SidelabError
-from verbs import demo, labs, measuring, output, rules, words
-from verbs.verb import Given, Verb
 
-VERBS = (*demo.VERBS, *labs.VERBS, *rules.VERBS, *measuring.VERBS)
+VERBS = (*demo_command.VERBS, *lab_commands.VERBS, *rules_commands.VERBS, *bench_commands.VERBS)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             known = [str(each) for each in action.choices]
             what = "a verb" if action.metavar == "VERB" else f"known to {'/'.join(action.option_strings)}"
-            hint = words.meant(str(value), known) or ":"
+            hint = arguments.meant(str(value), known) or ":"
             raise InputError(f"{value!r} is not {what}{hint} there are {', '.join(known)}")
 
 
@@ -46,7 +46,7 @@ class _Version(argparse.Action):
     """Prints `sidelab 0.1.0`; the version is read when it is asked for, because that takes a while."""
 
     def __call__(self, *_: object) -> NoReturn:
-        from verbs.verb import version  # noqa: PLC0415  # see above
+        from cli.command import version  # noqa: PLC0415  # see above
 
         sys.stdout.write(f"sidelab {version()}\n")
         raise SystemExit(0)
@@ -54,7 +54,7 @@ class _Version(argparse.Action):
 
 def parse(argv: Sequence[str]) -> Given:
     """Return what the command line says, `verb` being the verb; raises `InputError`."""
-    ours, command = words.split(next((verb for verb in VERBS if argv and verb.name == argv[0]), None), argv)
+    ours, command = arguments.split(next((verb for verb in VERBS if argv and verb.name == argv[0]), None), argv)
     given, rest = _parser().parse_known_args(ours)
     if given.verb.takes_flags:
         given.flags = rest
@@ -70,7 +70,7 @@ def _not_understood(verb: Verb, word: str) -> InputError:
     if not word.startswith("-"):
         return InputError(f"{verb.name}: {word!r} is one word too many: as in `{verb.example}`")
     known = [name for each in verb.arguments for name in each.names if name.startswith("-")]
-    hint = words.meant(word.partition("=")[0], known) or ":"
+    hint = arguments.meant(word.partition("=")[0], known) or ":"
     return InputError(f"{verb.name} has no option {word!r}{hint} see `sidelab {verb.name} --help`")
 
 
@@ -134,7 +134,7 @@ def _run(argv: Sequence[str]) -> int:
 
 def _unforeseen(error: Exception) -> int:
     """Tell what no verb has dealt with: what the machine has run out of, with its cure; anything else is a bug."""
-    from lab.exhausted import as_refusal  # noqa: PLC0415  # most runs need none
+    from lab.base.exhausted import as_refusal  # noqa: PLC0415  # most runs need none
 
     refusal = as_refusal(error)
     if refusal is None:

@@ -5,9 +5,9 @@ import shlex
 
 import pytest
 
+from cli.command import Verb
 from lab.errors import InputError
 from sidelab import VERBS, parse
-from verbs.verb import Verb
 
 _LS = ["ls", "-l", "-c"]
 

@@ -17,7 +17,7 @@ print("imported", flush=True)
 """
 PROGRAM = """
 import sys
-from bench.interruption import Interrupted, raised
+from bench.base.interruption import Interrupted, raised
 sys.path.insert(0, {directory!r})
 with raised():
     try:

@@ -1,23 +1,25 @@
 import ast
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("lab", "sidecar", "bench", "verbs", "sidelab")  # each may import those before it
+ROOMS = ("lab", "sidecar", "evidence", "bench", "cli", "sidelab")  # each may import those before it
 # What turns files of a run into figures and answers; all that these import is meant too.
 REPORTING = (
     *(
-        "bench.report",
-        "bench.analysis",
-        "bench.answer",
-        "bench.statistics",
-        "bench.figures",
-        "bench.page",
-        "bench.history",
-        "bench.summary",
+        "bench.report.report",
+        "bench.judge.analysis",
+        "bench.judge.answer",
+        "bench.judge.statistics",
+        "bench.report.figures",
+        "bench.report.page",
+        "bench.report.history",
+        "bench.judge.summary",
     ),
-    *("bench.verdict", "bench.present", "bench.gate", "bench.exports"),
+    *("bench.judge.verdict", "bench.report.present", "bench.judge.gate.gate", "bench.report.exports"),
 )
-SPEAK_NETLINK = ("lab.rtnetlink", "lab.nftables")
+SPEAK_NETLINK = ("lab.netlink.route", "lab.netlink.nftables")
 
 
 def modules() -> dict[str, Path]:
@@ -73,7 +75,7 @@ def reach(*starts: str) -> set[str]:
 
 
 def test_every_room_imports_only_what_stands_before_it():
-    """`lab ← sidecar ← bench ← verbs ← sidelab.py`, imports inside functions included."""
+    """`lab ← sidecar ← evidence ← bench ← cli ← sidelab.py`, imports inside functions included."""
     wrong = [
         (name, imported)
         for name, imports in IMPORTS.items()
@@ -85,13 +87,19 @@ def test_every_room_imports_only_what_stands_before_it():
 
 def test_reporting_knows_neither_labs_nor_sidecars():
     """Nothing of lab is reached from there but its errors and how text is read and shown, and nothing of sidecar."""
-    assert {"lab", "lab.errors", "lab.escapes", "lab.shown", "lab.textfile"} == {
-        name for name in reach(*REPORTING) if within(name, ("lab", "sidecar"))
-    }
+    assert {
+        "lab",
+        "lab.base",
+        "lab.base.text",
+        "lab.errors",
+        "lab.base.text.escapes",
+        "lab.base.text.escaping_stream",
+        "lab.base.text.textfile",
+    } == {name for name in reach(*REPORTING) if within(name, ("lab", "sidecar"))}
 
 
 def test_only_what_speaks_netlink_uses_pyroute2():
-    """pyroute2 is imported in `lab.rtnetlink` and `lab.nftables` at most."""
+    """pyroute2 is imported in `lab.netlink.route` and `lab.netlink.nftables` at most."""
     users = {name for name, imports in IMPORTS.items() if any(within(each, ("pyroute2",)) for each in imports)}
     assert users
     assert [] == [name for name in users if not within(name, SPEAK_NETLINK)]
@@ -106,5 +114,39 @@ def test_no_module_imports_a_study():
 
 def test_fork_servers_start_without_the_heavy_modules():
     """What every container is forked from reaches neither manifests, nor netlink, nor any package from elsewhere."""
-    reached = reach("lab.forkserver", "lab.programs")
+    programs = ("lab.standins.nginx", "lab.standins.spin", "lab.standins.client_pod")
+    reached = reach("lab.runtime.forkserver", *programs)
     assert [] == [name for name in reached if within(name, ("lab.manifest", *SPEAK_NETLINK))]
+
+
+def test_folders_know_each_other_one_way_at_every_level():
+    """Of the folders in a folder none needs another that needs it, whoever it is there that imports.
+
+    Imports inside functions and under TYPE_CHECKING count.
+    """
+    for level in {name.rpartition(".")[0] for name in IMPORTS}:
+        needed: dict[str, set[str]] = {}
+        depth = len(level.split(".")) if level else 0
+        for name, imports in IMPORTS.items():
+            for imported in imports & IMPORTS.keys():
+                ours, theirs = name.split("."), imported.split(".")
+                here = ".".join(ours[:depth]) == level == ".".join(theirs[:depth])
+                if here and len(ours) > depth + 1 and len(theirs) > depth + 1 and ours[depth] != theirs[depth]:
+                    needed.setdefault(ours[depth], set()).add(theirs[depth])
+        TopologicalSorter(needed).prepare()
+
+
+def test_no_folder_has_more_than_a_dozen_files():
+    """Figures, which are many of a kind, and studies, which are programs, aside."""
+    sizes = Counter(
+        name.rpartition(".")[0]
+        for name, path in modules().items()
+        if path.name != "__init__.py" and not name.startswith("bench.report.figures.")
+    )
+    assert {} == {folder: size for folder, size in sizes.items() if size > 12}
+
+
+def test_no_two_files_have_one_name():
+    """Whoever looks for a file by its name finds one; what is run as a program is `main`."""
+    names = Counter(path.stem for path in modules().values() if path.stem not in ("__init__", "__main__", "main"))
+    assert {} == {name: count for name, count in names.items() if count > 1}

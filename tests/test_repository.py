@@ -12,8 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bench import arms
-from lab import examples
+from bench.arms import pods_of_arms
+from lab.manifest import examples
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -52,7 +52,7 @@ def installed_packages() -> Mapping[str, list[str]]:
 def imported_packages() -> set[str]:
     """Return the top-level names that the shipped modules import."""
     found = set()
-    for room in ("lab", "sidecar", "bench", "verbs", "sidelab.py"):
+    for room in ("lab", "sidecar", "evidence", "bench", "cli", "sidelab.py"):
         start = ROOT / room
         for path in start.rglob("*.py") if start.is_dir() else [start]:
             for node in ast.walk(ast.parse(path.read_text())):
@@ -60,7 +60,9 @@ def imported_packages() -> set[str]:
                     found |= {alias.name.split(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom):
                     found.add(str(node.module).split(".")[0])
-                elif isinstance(node, ast.Call) and ast.unparse(node.func) == "light":  # `lab.light`
+                elif (
+                    isinstance(node, ast.Call) and ast.unparse(node.func) == "light"
+                ):  # `lab.netlink.pyroute2_messages`
                     found |= {each.value.split(".")[0] for each in node.args if isinstance(each, ast.Constant)}
     return found
 
@@ -123,22 +125,22 @@ def test_every_dependency_of_a_dependency_is_pinned():
 
 def test_the_wheel_ships_what_the_program_reads():
     """Every file below the packages that is no Python is one of the plans, and pyproject.toml ships each package."""
-    assert {"sidelab.py", "verbs", "lab", "sidecar", "bench"} == set(WHEEL["only-include"])
+    assert {"sidelab.py", "cli", "lab", "sidecar", "evidence", "bench"} == set(WHEEL["only-include"])
     assert {"sidelab": "sidelab:main"} == PROJECT["scripts"]
     data = {
         path.relative_to(ROOT).as_posix()
-        for room in ("lab", "sidecar", "bench", "verbs")
+        for room in ("lab", "sidecar", "evidence", "bench", "cli")
         for path in (ROOT / room).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".py"
     }
-    assert {"bench/page", "bench/plans"} == {path.rpartition("/")[0] for path in data}
+    assert {"bench/report/page", "bench/plan/shipped"} == {path.rpartition("/")[0] for path in data}
     assert {".css", ".toml"} == {Path(path).suffix for path in data}
 
 
 def test_the_wheel_ships_the_examples():
     """The directory of the examples is shipped as a whole, to where an installed sidelab looks for it."""
     assert {examples.directory().name: examples.SHIPPED} == WHEEL["force-include"]
-    assert ROOT / "examples" == arms.default_manifest().parent
+    assert ROOT / "examples" == pods_of_arms.default_manifest().parent
 
 
 def test_help_needs_nothing_heavy():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab import ending, names
+from lab.client import ending, lab_names
 from lab.errors import InputError, PodError, SidelabError
 from sidelab import parse
 
@@ -13,7 +13,7 @@ class _Labs:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **labs: SidelabError | None) -> None:
         self.running = list(labs)
         self._refusals = labs
-        monkeypatch.setattr(names, "running", lambda: list(self.running))
+        monkeypatch.setattr(lab_names, "running", lambda: list(self.running))
         monkeypatch.setattr(ending, "end", self._end)
 
     def _end(self, name: str, *, seen: bool) -> None:

@@ -7,13 +7,14 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from bench import arms, inside, processes
-from bench.arm import Arm
-from bench.arms import ArmPods
+from bench.arms import pods_of_arms, proxy_processes
+from bench.arms.pods_of_arms import ArmPods
+from bench.base.samples import RateSample
+from bench.clients import client_process
 from bench.openloop.histogram import Histogram
-from bench.plan import Plan, Rate
-from bench.samples import RateSample
-from lab.lab import Lab
+from bench.plan.arm import Arm
+from bench.plan.plan import Plan, Rate
+from lab.client.lab import Lab
 
 
 def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, seed: int, cpu: int) -> list[RateSample]:
@@ -23,14 +24,16 @@ def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, see
     """
     names = [arm.name for arm in plan.arms]
     numbers = {name: number for number, name in enumerate(names)}
-    targets = arms.targets(plan, pods, lab.status())
+    targets = pods_of_arms.targets(plan, pods, lab.status())
     proxies = {
-        name: [pid for pod in (pods[name].client, pods[name].server) for pid in processes.of_proxy(lab, pod)]
+        name: [pid for pod in (pods[name].client, pods[name].server) for pid in proxy_processes.of_proxy(lab, pod)]
         for name in names
     }
     random.Random(f"{seed}/{rebuild}/rates").shuffle(names)
     found = []
-    with inside.started("bench.openloop.process", lab, [pods[name].client for name in numbers], {"cpu": cpu}) as link:
+    with client_process.started(
+        "bench.openloop.process", lab, [pods[name].client for name in numbers], {"cpu": cpu}
+    ) as link:
         for rate in sorted(plan.rates, key=lambda each: each.rate_per_s):
             for name in names:
                 host, port, path = targets[name]
@@ -46,10 +49,10 @@ def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, see
                     "duration_s": rate.duration_s,
                     "schedule": rate.schedule,
                 }
-                before_s = processes.cpu_s(proxies[name])
-                said = inside.ask(link, order, "the load generator")
-                spent_s = processes.cpu_s(proxies[name]) - before_s
-                memory_kib = processes.peak_kib(proxies[name]) if proxies[name] else -1
+                before_s = proxy_processes.cpu_s(proxies[name])
+                said = client_process.ask(link, order, "the load generator")
+                spent_s = proxy_processes.cpu_s(proxies[name]) - before_s
+                memory_kib = proxy_processes.peak_kib(proxies[name]) if proxies[name] else -1
                 found.append(sample(rebuild, name, rate, said, spent_s if proxies[name] else -1.0, memory_kib))
     return found
 

@@ -1,6 +1,6 @@
 """The load generator's process: on the client's CPU, it enters a client pod for each load that it is told to make.
 
-It speaks as `bench.client` does: a socket whose descriptor is its argument, orders in, measurements out.
+It speaks as `bench.clients.client` does: a socket whose descriptor is its argument, orders in, measurements out.
 """
 
 import gc
@@ -8,12 +8,12 @@ import socket
 from time import monotonic
 from typing import Any
 
-from bench.inside import begin, run
+from bench.clients.client_process import begin, run
 from bench.openloop.answers import Answer
+from bench.openloop.due_times import starts_ns
 from bench.openloop.generator import Generator
 from bench.openloop.histogram import Histogram
-from bench.openloop.schedule import starts_ns
-from lab import syscalls, wire
+from lab.base import framing, syscalls
 from lab.errors import PodError
 
 _TIMEOUT_S = 5.0
@@ -22,9 +22,9 @@ _TIMEOUT_S = 5.0
 def serve(link: socket.socket) -> None:
     """Take orders from `link` until it closes: first the pods and a CPU, then loads."""
     _, pods = begin(link)
-    while (asked := wire.receive(link)[0]) != {}:
+    while (asked := framing.receive(link)[0]) != {}:
         syscalls.setns(pods[asked["pod"]], syscalls.CLONE_NEWNET)
-        wire.send(link, load(asked))
+        framing.send(link, load(asked))
 
 
 def load(asked: dict[str, Any]) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.client import Client, Sockets
-from bench.curl import Curl
-from bench.plan import from_dict
-from bench.setup import prepare
-from lab import syscalls
-from lab.lab import Namespaces, foreground
+from bench.clients.client import Client, Sockets
+from bench.clients.curl import Curl
+from bench.measure.setup import prepare
+from bench.plan.plan import from_dict
+from lab.base import syscalls
+from lab.client.lab import Namespaces, foreground
 
 _REQUESTS = 400
 _WRK_SECONDS = 1

@@ -17,9 +17,9 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.stats import binomtest
 
-from bench import statistics
-from bench.statistics import Estimate, Floats
-from bench.verdict import ALPHA, Outcome, outcomes
+from bench.judge import statistics
+from bench.judge.statistics import Estimate, Floats
+from bench.judge.verdict import ALPHA, Outcome, outcomes
 
 RUNS = 2000
 REBUILDS = (5, 10, 20)
@@ -123,7 +123,7 @@ class Rates(NamedTuple):
 
 
 def _count(excess: Estimate, floor_us: Floats, margin_us: float) -> Rates:
-    """Judge runs (the first axis) by their rows, as `bench.gate` does: red where one is, green where all are."""
+    """Judge runs (the first axis) by their rows, as the gate does: red where one is, green where all are."""
     margins_us = np.full(floor_us.shape, margin_us)
     said = outcomes(excess, statistics.holm(excess.p_value), floor_us, margins_us)
     red = (said == Outcome.REGRESSION).any(axis=-1)

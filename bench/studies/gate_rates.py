@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from bench.run import CHECKOUT
+from bench.measure.run import CHECKOUT
 
 _RED: Final = 1
 _SAID: Final = {0: "green", _RED: "red", 4: "open"}
@@ -26,7 +26,7 @@ _PATCHED: Final = "sidecar/proxy/main.py"
 _LATE: Final = """
 
 from time import perf_counter_ns
-from sidecar.proxy.exchange import Exchange
+from sidecar.proxy.exchange.exchange import Exchange
 
 _send = Exchange._send
 

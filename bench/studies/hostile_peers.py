@@ -24,11 +24,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.plan import from_dict
-from bench.setup import Setup, prepare
+from bench.measure.setup import Setup, prepare
+from bench.plan.plan import from_dict
 from bench.studies import hostile
-from lab import syscalls
-from lab.lab import Lab, foreground
+from lab.base import syscalls
+from lab.client.lab import Lab, foreground
 from lab.net.ask import ask
 
 _TARGET_BYTES = 8_000_000

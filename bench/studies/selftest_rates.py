@@ -3,9 +3,9 @@
     python -m bench.studies.selftest_rates [RUNS] [--only quiet|burner|delay-20|delay-20-awake|delay-5]
 
 Two times RUNS (200) short runs of two identical arms, quiet and with a process that burns CPU on the servers' core on
-and off; then half as many with an injected 20 µs, and again with the CPUs kept awake (`bench.awake`; left out where
-they can't be): coverage and detection; and as many with an injected 5 µs on kept-alive connections, of at most 60 s
-each: detection. Three quarters of an hour on two cores. Rates that are claimed (5 % alarms, 95 % coverage) are judged
+and off; then half as many with an injected 20 µs, and again with the CPUs kept awake (`bench.measure.awake`; left out
+where they can't be): coverage and detection; and as many with an injected 5 µs on kept-alive connections, of at most 60
+s each: detection. Three quarters of an hour on two cores. Rates that are claimed (5 % alarms, 95 % coverage) are judged
 by a one-sided binomial test at 0.01, since a bare limit would fail a perfect instrument in half of its studies. Where
 CPUs sleep only intervals below 20 µs are wrong: on one machine 85 of 100 held 20 µs on kept-alive connections, with a
 mean of 20.24, because a CPU that has slept longer wakes later.
@@ -22,12 +22,12 @@ from typing import Any, Final
 import pandas as pd
 from scipy.stats import binomtest
 
-from bench import awake
-from bench.plan import Plan, from_dict
-from bench.selftest import measure
-from bench.setup import prepare
-from bench.summary import rows, summarise, twin_alarm
-from bench.verdict import Verdict
+from bench.judge.summary import rows, summarise, twin_alarm
+from bench.judge.verdict import Verdict
+from bench.measure import awake
+from bench.measure.setup import prepare
+from bench.plan.plan import Plan, from_dict
+from bench.selftest.selftest import measure
 
 _NOMINAL: Final = 0.05
 _ALPHA: Final = 0.01

@@ -21,17 +21,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.stats import binomtest, mannwhitneyu, norm, ttest_ind
 
-from bench import environment, statistics
-from bench.figures import scales, style
-from bench.figures.files import save
-from bench.figures.sheet import FILE, Foot, Sheet, across
-from bench.plan import from_dict
-from bench.run import CHECKOUT, built, measure_build, measuring_client
-from bench.samples import COLUMNS, PHASES, Sample, column
-from bench.schedule import Slot
-from bench.setup import Setup, prepare
-from bench.statistics import Floats
-from bench.summary import microseconds
+from bench.base.samples import COLUMNS, PHASES, Sample, column
+from bench.judge import statistics
+from bench.judge.statistics import Floats
+from bench.judge.summary import microseconds
+from bench.measure.run import CHECKOUT, built, measure_build, measuring_client
+from bench.measure.setup import Setup, prepare
+from bench.plan.plan import from_dict
+from bench.plan.request_order import Slot
+from bench.record import environment
+from bench.report.figures import scales, style
+from bench.report.figures.figure_files import save
+from bench.report.figures.sheet import FILE, Foot, Sheet, across
 
 REBUILDS = 10
 REQUESTS = 50

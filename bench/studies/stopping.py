@@ -8,9 +8,9 @@ and under two that are less careful. Exit 1 if the rule's own coverage falls bel
 
 import numpy as np
 
-from bench.plan import Stop
-from bench.statistics import CONFIDENCE, estimate
-from bench.stop import MORE_REBUILDS
+from bench.judge.statistics import CONFIDENCE, estimate
+from bench.measure.enough import MORE_REBUILDS
+from bench.plan.plan import Stop
 
 _RUNS = 20_000
 _MOST = 60

@@ -12,8 +12,8 @@ from lab.cluster.state import Endpoint, Port, Service, State
 from lab.errors import InputError
 from lab.manifest import Pod, ServicePort, title
 from lab.manifest import Service as Wanted
-from lab.manifest.model import FAMILIES
-from lab.topology import PodAddress
+from lab.manifest.kinds import FAMILIES
+from lab.plan.topology import PodAddress
 
 Key = tuple[str, str]
 

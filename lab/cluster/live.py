@@ -7,22 +7,22 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from lab.blueprint import PodPlan
+from lab.base.fault_points import reached
+from lab.base.incidents import FAILURES, Incidents
+from lab.base.loop import Loop
 from lab.cluster.catalog import Catalog, member, translated
-from lab.cluster.nameserver import NameServer
+from lab.cluster.dns.nameserver import NameServer
 from lab.cluster.publish import STATE_FILE, Written, discard, put, write_podinfo, write_state
 from lab.cluster.state import Service, State
-from lab.incidents import FAILURES, Incidents
-from lab.loop import Loop
 from lab.manifest import Service as Wanted
-from lab.steps import reached
+from lab.plan.blueprint import PodPlan
 
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
+    from lab.base.timers import Timer
     from lab.cluster.change import Change
-    from lab.timers import Timer
 
 Key = tuple[str, str]
 
@@ -153,10 +153,10 @@ class Cluster:
         """Make the node's rules those of `state`; a node that has never translated anything gets none."""
         if not self._rules and not translated(state):
             return
-        from lab import nftables  # noqa: PLC0415  # a lab without Services needs neither, and would wait for them
-        from lab.cluster import rules  # noqa: PLC0415  # the same
+        from lab.cluster import service_rules  # noqa: PLC0415  # the same
+        from lab.netlink import nftables  # noqa: PLC0415  # a lab without Services needs neither, and would wait for them
 
-        batch = rules.batch(state)
+        batch = service_rules.batch(state)
         if batch != self._rules:
             link = nftables.open_socket() if self._netlink is None else self._netlink
             self._netlink = None  # an answer that was not read would be taken for that to the next transaction

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from lab.blueprint import PodPlan
 from lab.cluster.podinfo import PODINFO, PodInfo
 from lab.cluster.state import STATE, State
-from lab.sandbox import RUN
+from lab.plan.blueprint import PodPlan
+from lab.sandbox.sandbox import RUN
 
 CLUSTER_DIRECTORY = Path(RUN, "cluster")
 STATE_FILE = CLUSTER_DIRECTORY / Path(STATE).name

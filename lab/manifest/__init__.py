@@ -6,12 +6,9 @@ sidecars; other packages register kinds of their own.
 """
 
 from lab.manifest.checks import FieldError
-from lab.manifest.decode import MAX_BYTES, Kinds, decode, load
-from lab.manifest.dns import DNSConfig, DNSOption, HostAlias
-from lab.manifest.encode import encode, plain
 from lab.manifest.fields import Inert, Rejected, Rows
+from lab.manifest.kinds import Metadata, Namespace, Object, Part, Service, ServicePort, ServiceSpec
 from lab.manifest.manifest import MAX_PODS, Manifest, title
-from lab.manifest.model import Metadata, Namespace, Object, Part, Service, ServicePort, ServiceSpec
 from lab.manifest.pod import (
     FIELD_PATHS,
     Capabilities,
@@ -25,6 +22,7 @@ from lab.manifest.pod import (
     Port,
     SecurityContext,
 )
+from lab.manifest.pod_dns import DNSConfig, DNSOption, HostAlias
 from lab.manifest.probe import GRPC, Exec, Handler, HTTPGet, HTTPHeader, Lifecycle, Probe, Sleep, TCPSocket
 from lab.manifest.workload import (
     Deployment,
@@ -34,6 +32,8 @@ from lab.manifest.workload import (
     ServiceAccount,
     TemplateMetadata,
 )
+from lab.manifest.yaml.decode import MAX_BYTES, Kinds, decode, load
+from lab.manifest.yaml.encode import encode, plain
 
 __all__ = [
     "FIELD_PATHS",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from lab.errors import InputError
-from lab.manifest.model import Namespace, Object, Service
+from lab.manifest.kinds import Namespace, Object, Service
 from lab.manifest.pod import Pod
 from lab.manifest.workload import Deployment
 

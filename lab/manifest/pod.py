@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from lab.manifest import checks, fields
 from lab.manifest.checks import FieldError
-from lab.manifest.dns import DNS_POLICIES, DNSConfig, HostAlias
-from lab.manifest.model import PROTOCOLS, Object, Part
+from lab.manifest.kinds import PROTOCOLS, Object, Part
+from lab.manifest.pod_dns import DNS_POLICIES, DNSConfig, HostAlias
 from lab.manifest.probe import Handler, Lifecycle, Probe
 
 # What a variable can take from its pod. The others of the downward API need a cluster to have a value.

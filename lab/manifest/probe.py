@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from lab.manifest import checks, fields
 from lab.manifest.checks import FieldError
-from lab.manifest.model import Part
+from lab.manifest.kinds import Part
 
 _HEADER_NAME = re.compile(r"[-A-Za-z0-9]+")
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from lab.manifest import checks, fields
 from lab.manifest.checks import FieldError
-from lab.manifest.model import Metadata, Object, Part
+from lab.manifest.kinds import Metadata, Object, Part
 from lab.manifest.pod import Pod, PodSpec
 
 

@@ -6,7 +6,7 @@ pkg/probe/http (`DoHTTPProbe`, `RedirectChecker`, `newProbeRequest`); Go's net/h
 
 from collections.abc import Iterable, Sequence
 
-from lab.net.answer import Answer, AnswerError
+from lab.net.http_answer import Answer, AnswerError
 from lab.net.url import Url, is_relative, redirected
 
 BODY_BYTES = 10 << 10

@@ -13,10 +13,10 @@ import msgspec
 from lab.cluster.podinfo import PODINFO, PodInfo
 from lab.cluster.state import STATE, State
 from lab.errors import PodError
-from sidecar import wish
-from sidecar.agent.settings import Settings
-from sidecar.contract import HOME, INTENT
-from sidecar.intent import Intent
+from sidecar.config import compute
+from sidecar.config.agent_settings import Settings
+from sidecar.config.contract import HOME, INTENT
+from sidecar.config.intent import Intent
 
 _Value = TypeVar("_Value")
 
@@ -66,7 +66,7 @@ class Delivery:
 
     def _wished(self) -> Intent:
         self.state = _read(self._paths.state, _STATE)
-        return wish.intent(self.pod, self._settings.ports, self.state, self._settings.base)
+        return compute.intent(self.pod, self._settings.ports, self.state, self._settings.base)
 
     def _write(self) -> None:
         """Rename a complete file into place, readable by whoever the proxy becomes."""

@@ -12,21 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.errors import SidelabError
-from lab.net.answer import Answer
-from lab.program import Context
-from sidecar.agent import metrics, news, probers
-from sidecar.agent.child import Child
+from lab.net.http_answer import Answer
+from lab.plan.registry import Context
+from sidecar.agent import file_events
+from sidecar.agent.agent_pages import Pages
 from sidecar.agent.delivery import Delivery, Paths
-from sidecar.agent.fetch import fetch
-from sidecar.agent.pages import Pages
-from sidecar.agent.probes import Probes
-from sidecar.agent.server import Server
-from sidecar.agent.settings import Settings
-from sidecar.contract import READY_PATH
-from sidecar.proxy.loop import Loop
+from sidecar.agent.http import merged_metrics
+from sidecar.agent.http.fetch import fetch
+from sidecar.agent.http.server import Server
+from sidecar.agent.probes import probers
+from sidecar.agent.probes.probes import Probes
+from sidecar.agent.proxy_child import Child
+from sidecar.config.agent_settings import Settings
+from sidecar.config.contract import READY_PATH
+from sidecar.proxy.io.proxy_loop import Loop
 
 if TYPE_CHECKING:
-    from sidecar.agent.dns import Resolver
+    from sidecar.agent.dns.resolver import Resolver
 
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.002, 0.1
 _SETTLE_S = 0.05
@@ -67,7 +69,7 @@ class Agent:
         self._server = Server(self._loop, port, self._pages.handle)
         self._resolver = self._resolve(pod.namespace) if settings.dns else None
         directories = [str(Path(each).parent) for each in (paths.state, paths.podinfo)]
-        self._source = news.watch(self._loop, directories, self._changed)
+        self._source = file_events.watch(self._loop, directories, self._changed)
         self._look(_FIRST_LOOK_S)
 
     def run(self) -> None:
@@ -81,7 +83,7 @@ class Agent:
 
     def application(self) -> tuple[int, str] | None:
         """See `pages.Agent`."""
-        return metrics.application(self._env, self._delivery.pod.annotations, self._delivery.intent.ports.agent)
+        return merged_metrics.application(self._env, self._delivery.pod.annotations, self._delivery.intent.ports.agent)
 
     def counts(self) -> bytes:
         """See `pages.Agent`."""
@@ -107,11 +109,11 @@ class Agent:
         self._end()
 
     def _resolve(self, namespace: str) -> "Resolver":
-        from sidecar.agent import dns  # noqa: PLC0415  # few pods capture DNS
+        from sidecar.agent.dns import resolver  # noqa: PLC0415  # few pods capture DNS
 
-        resolver = dns.Resolver(self._loop, self._delivery.intent.ports.dns, namespace)
-        resolver.learn(self._delivery.state)
-        return resolver
+        names = resolver.Resolver(self._loop, self._delivery.intent.ports.dns, namespace)
+        names.learn(self._delivery.state)
+        return names
 
     def _watch_signals(self) -> None:
         calls = {signal.SIGTERM: self._end, signal.SIGINT: self._end, signal.SIGCHLD: self._reap}

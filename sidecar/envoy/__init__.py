@@ -6,8 +6,8 @@ Listener, cluster and statistics names are Istio's, so that the same counters ca
 `find`, `files` and what `main` imports touch anything but values.
 """
 
-from sidecar.envoy.bootstrap import bootstrap
-from sidecar.envoy.command import command
-from sidecar.envoy.find import envoy_version, find_envoy
+from sidecar.envoy.command_line import command
+from sidecar.envoy.configuration.bootstrap import bootstrap
+from sidecar.envoy.find_binary import envoy_version, find_envoy
 
 __all__ = ["bootstrap", "command", "envoy_version", "find_envoy"]

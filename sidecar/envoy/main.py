@@ -1,4 +1,4 @@
-"""Envoy by the contract that every proxy of a sidecar follows (see `sidecar.contract`): files, child, signals.
+"""Envoy by the contract that every proxy of a sidecar follows (see `sidecar.config.contract`): files, child, signals.
 
     python -m sidecar.envoy --intent /run/istio/intent.json [--envoy PATH|VERSION] [--print lds]
 
@@ -22,11 +22,12 @@ from pathlib import Path
 import msgspec
 
 from lab.errors import InputError, PodError
-from sidecar.envoy import admin, files
-from sidecar.envoy.child import Child
-from sidecar.envoy.command import command
-from sidecar.envoy.find import find_envoy
-from sidecar.intent import Intent
+from sidecar.config.intent import Intent
+from sidecar.envoy import ask_admin
+from sidecar.envoy.command_line import command
+from sidecar.envoy.configuration import config_files
+from sidecar.envoy.envoy_child import Child
+from sidecar.envoy.find_binary import find_envoy
 
 _LOOK_AGAIN_S = 0.1
 _END_S = 2.0
@@ -59,7 +60,7 @@ def run(argv: Sequence[str]) -> None:
 
 def _print(path: Path, part: str) -> None:
     intent = _read(path)
-    for name, text in files.initial(intent, str(Path.cwd()), ipv6=files.has_ipv6(intent)).items():
+    for name, text in config_files.initial(intent, str(Path.cwd()), ipv6=config_files.has_ipv6(intent)).items():
         if name == f"{part}.json":
             sys.stdout.write(msgspec.json.format(text) + "\n")
 
@@ -84,7 +85,7 @@ class _Sidecar:
         self._path = path
         self._folder = Path.cwd()
         self._intent = _read(path)
-        self._ipv6 = files.has_ipv6(self._intent)
+        self._ipv6 = config_files.has_ipv6(self._intent)
         self._envoy = envoy
         self._draining = False
         self._ends_s = float("inf")
@@ -94,10 +95,10 @@ class _Sidecar:
         """Start Envoy, serve signals until it ends, and return its status; raises `PodError` for a port taken."""
         intent = self._intent
         _try_ports(intent, ipv6=self._ipv6)
-        files.publish(self._folder, files.initial(intent, str(self._folder), ipv6=self._ipv6))
+        config_files.publish(self._folder, config_files.initial(intent, str(self._folder), ipv6=self._ipv6))
         with ExitStack() as undone:
             signals = _signals(undone)
-            child = Child(command(intent, str(self._folder / files.BOOTSTRAP), envoy=str(self._envoy)))
+            child = Child(command(intent, str(self._folder / config_files.BOOTSTRAP), envoy=str(self._envoy)))
             while (status := child.status()) is None:
                 self._turn(child, signals)
             child.finish()
@@ -129,7 +130,7 @@ class _Sidecar:
             self._draining = True
             self._ends_s = time.monotonic() + self._intent.drain_s
             try:
-                admin.start_draining(self._intent.ports.admin)
+                ask_admin.start_draining(self._intent.ports.admin)
             except OSError:  # it does not serve yet, or no longer: nothing is there to be drained
                 self._ends_s = 0.0
 
@@ -139,7 +140,7 @@ class _Sidecar:
         except InputError as error:
             _say(f"{error}; the old one stays")
             return
-        files.publish(self._folder, files.dynamic(intent, ipv6=self._ipv6))
+        config_files.publish(self._folder, config_files.dynamic(intent, ipv6=self._ipv6))
         self._intent = intent
 
     def _end(self, child: Child) -> None:
@@ -154,7 +155,7 @@ class _Sidecar:
     def _idle(self) -> bool:
         ports = self._intent.ports
         with suppress(OSError):
-            return not admin.active_connections(ports.admin, (ports.health, ports.stats))
+            return not ask_admin.active_connections(ports.admin, (ports.health, ports.stats))
         return True
 
 

@@ -5,11 +5,9 @@ it together, out of `containers`, `probes` and `metadata`; `annotations` and `pr
 it, and `advice` is what is said in vain. docs/injection.md shows it all.
 """
 
-from sidecar.inject.advice import warnings
-from sidecar.inject.annotations import Choices
-from sidecar.inject.annotations import read as choices
-from sidecar.inject.manifest import inject
-from sidecar.inject.names import (
+from sidecar.config.annotations import Choices
+from sidecar.config.annotations import read as choices
+from sidecar.config.injected_names import (
     IMAGE,
     INIT_NAME,
     INJECT,
@@ -24,7 +22,9 @@ from sidecar.inject.names import (
     RULES,
     STATUS,
 )
-from sidecar.inject.pod import inject_deployment, inject_pod
+from sidecar.inject.advice import warnings
+from sidecar.inject.inject_pod import inject_deployment, inject_pod
+from sidecar.inject.whole_manifest import inject
 
 __all__ = [
     "IMAGE",

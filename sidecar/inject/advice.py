@@ -6,8 +6,8 @@ Sources: istio.io/docs/reference/config/analysis (IST0107, IST0108, IST0144); â€
 from collections.abc import Iterator, Mapping
 
 from lab.manifest import Deployment, Manifest
-from sidecar.inject import annotations, names, proxyconfig
-from sidecar.inject.manifest import Candidate, Selection, candidates
+from sidecar.config import annotations, injected_names, proxyconfig
+from sidecar.inject.whole_manifest import Candidate, Selection, candidates
 
 _WITHOUT_EFFECT = frozenset(
     f"sidecar.istio.io/{name}"
@@ -18,7 +18,13 @@ _WITHOUT_EFFECT = frozenset(
         *("statsInclusionSuffixes", "userVolume", "userVolumeMount"),
     )
 )
-_PREFIXES = ("sidecar.istio.io/", names.TRAFFIC, "status.sidecar.istio.io/", names.READINESS, names.OURS)
+_PREFIXES = (
+    "sidecar.istio.io/",
+    injected_names.TRAFFIC,
+    "status.sidecar.istio.io/",
+    injected_names.READINESS,
+    injected_names.OURS,
+)
 _PREFIXES_OF_PODS = (*_PREFIXES, "proxy.istio.io/")
 
 
@@ -43,8 +49,8 @@ def _misplaced(deployment: Deployment) -> Iterator[str]:
     """Yield what a Deployment says about its pods in the wrong place (IST0107)."""
     metadata = deployment.metadata
     found = [f"annotation {name}" for name in metadata.annotations if name.startswith(_PREFIXES_OF_PODS)]
-    if names.INJECT in metadata.labels:
-        found.append(f"label {names.INJECT}")
+    if injected_names.INJECT in metadata.labels:
+        found.append(f"label {injected_names.INJECT}")
     for what in found:
         yield f"{what} has no effect on a Deployment: put it into spec.template.metadata"
 
@@ -56,14 +62,15 @@ def _titles(titles: list[str]) -> str:
 def _doubts(candidate: Candidate) -> Iterator[str]:
     if not candidate.injected and candidate.occupied:
         yield (
-            f"it has a container called {names.PROXY_NAME} or {names.INIT_NAME} of its own, so it is not injected: "
-            "rename the container"
+            f"it has a container called {injected_names.PROXY_NAME} or {injected_names.INIT_NAME} of its own, so it is "
+            "not injected: rename the container"
         )
         return
     choices = annotations.read(candidate.title, candidate.metadata.annotations)
     yield from choices.config.warnings
     if choices.config.hold and choices.native:
-        yield f"annotation {names.CONFIG}: {proxyconfig.HOLD} has no effect with a native sidecar, which starts first"
+        name = injected_names.CONFIG
+        yield f"annotation {name}: {proxyconfig.HOLD} has no effect with a native sidecar, which starts first"
     yield from _annotations(candidate.metadata.annotations)
     if choices.proxied:
         yield from _containers(candidate)
@@ -85,18 +92,18 @@ def _annotations(said: Mapping[str, str]) -> Iterator[str]:
 def _containers(candidate: Candidate) -> Iterator[str]:
     spec = candidate.spec
     for each in spec.containers:
-        if each.name == names.PROXY_NAME:
+        if each.name == injected_names.PROXY_NAME:
             continue
         for field, what in (("run_as_user", "user"), ("run_as_group", "group")):
             own = getattr(each.security_context, field)
-            if (getattr(spec.security_context, field) if own is None else own) == names.PROXY_UID:
+            if (getattr(spec.security_context, field) if own is None else own) == injected_names.PROXY_UID:
                 yield (
-                    f"container {each.name} runs as {what} {names.PROXY_UID}, which is the proxy's: "
+                    f"container {each.name} runs as {what} {injected_names.PROXY_UID}, which is the proxy's: "
                     "its connections bypass the sidecar; give it another (IST0144)"
                 )
         for port in each.ports:
-            if port.container_port in names.SIDECAR_PORTS:
+            if port.container_port in injected_names.SIDECAR_PORTS:
                 yield (
                     f"container {each.name}: port {port.container_port} is the sidecar's "
-                    f"({names.SIDECAR_PORTS[port.container_port]}): let the application listen on another"
+                    f"({injected_names.SIDECAR_PORTS[port.container_port]}): let the application listen on another"
                 )

@@ -25,24 +25,24 @@ from lab.manifest import (
     Probe,
     SecurityContext,
 )
-from sidecar.inject import names
-from sidecar.inject.annotations import Choices, port_list
+from sidecar.config import injected_names
+from sidecar.config.annotations import Choices, port_list
 
 _TEXT_ARGUMENTS = (
-    ("-i", names.INCLUDE_RANGES, "*"),
-    ("-x", names.EXCLUDE_RANGES, ""),
-    ("-b", names.INCLUDE_INBOUND_PORTS, "*"),
+    ("-i", injected_names.INCLUDE_RANGES, "*"),
+    ("-x", injected_names.EXCLUDE_RANGES, ""),
+    ("-b", injected_names.INCLUDE_INBOUND_PORTS, "*"),
 )
 _OPTIONAL_ARGUMENTS = (
-    ("-q", names.INCLUDE_OUTBOUND_PORTS),
-    ("-o", names.EXCLUDE_OUTBOUND_PORTS),
-    ("-k", names.VIRTUAL_INTERFACES),
-    ("-c", names.EXCLUDE_INTERFACES),
+    ("-q", injected_names.INCLUDE_OUTBOUND_PORTS),
+    ("-o", injected_names.EXCLUDE_OUTBOUND_PORTS),
+    ("-k", injected_names.VIRTUAL_INTERFACES),
+    ("-c", injected_names.EXCLUDE_INTERFACES),
 )
 _LOG_ARGUMENTS = (
-    ("--proxyLogLevel", names.LOG_LEVEL, "warning"),
-    ("--proxyComponentLogLevel", names.COMPONENT_LOG_LEVEL, "misc:error"),
-    ("--log_output_level", names.AGENT_LOG_LEVEL, "default:info"),
+    ("--proxyLogLevel", injected_names.LOG_LEVEL, "warning"),
+    ("--proxyComponentLogLevel", injected_names.COMPONENT_LOG_LEVEL, "misc:error"),
+    ("--log_output_level", injected_names.AGENT_LOG_LEVEL, "default:info"),
 )
 _FIELDS = (
     ("POD_NAME", "metadata.name"),
@@ -51,10 +51,10 @@ _FIELDS = (
     ("SERVICE_ACCOUNT", "spec.serviceAccountName"),
 )
 _QUANTITIES = (
-    ("requests", "cpu", names.PROXY_CPU, "100m"),
-    ("requests", "memory", names.PROXY_MEMORY, "128Mi"),
-    ("limits", "cpu", names.PROXY_CPU_LIMIT, "2000m"),
-    ("limits", "memory", names.PROXY_MEMORY_LIMIT, "1024Mi"),
+    ("requests", "cpu", injected_names.PROXY_CPU, "100m"),
+    ("requests", "memory", injected_names.PROXY_MEMORY, "128Mi"),
+    ("limits", "cpu", injected_names.PROXY_CPU_LIMIT, "2000m"),
+    ("limits", "memory", injected_names.PROXY_MEMORY_LIMIT, "1024Mi"),
 )
 
 
@@ -76,7 +76,7 @@ class Owner:
 def istio_init(annotations: Mapping[str, str], choices: Choices) -> Container:
     """Return the init container that loads the interception rules."""
     return Container(
-        name=names.INIT_NAME,
+        name=injected_names.INIT_NAME,
         image=_image(annotations),
         args=("istio-iptables", *arguments(annotations, choices)),
         env=choices.config.metadata,
@@ -93,7 +93,7 @@ def istio_init(annotations: Mapping[str, str], choices: Choices) -> Container:
 
 def arguments(annotations: Mapping[str, str], choices: Choices) -> tuple[str, ...]:
     """Return istio-iptables' arguments as the injector writes them."""
-    words = ["-p", "15001", "-z", "15006", "-u", str(names.PROXY_UID), "-m", choices.mode]
+    words = ["-p", "15001", "-z", "15006", "-u", str(injected_names.PROXY_UID), "-m", choices.mode]
     for flag, name, default in _TEXT_ARGUMENTS:
         words += (flag, annotations.get(name, default))
     words += ("-d", _excluded(annotations, choices.agent_port))
@@ -105,8 +105,8 @@ def arguments(annotations: Mapping[str, str], choices: Choices) -> tuple[str, ..
 
 def _excluded(annotations: Mapping[str, str], agent_port: int) -> str:
     """Return the ports that stay the sidecar's own: metrics, health, what the annotation says, and the agent's last."""
-    ports = [f"{names.STATS_PORT}", f"{names.HEALTH_PORT}"]
-    ports += map(str, port_list(annotations, names.EXCLUDE_INBOUND_PORTS))
+    ports = [f"{injected_names.STATS_PORT}", f"{injected_names.HEALTH_PORT}"]
+    ports += map(str, port_list(annotations, injected_names.EXCLUDE_INBOUND_PORTS))
     if agent_port and str(agent_port) not in ports:
         ports.append(str(agent_port))
     return ",".join(ports)
@@ -117,14 +117,14 @@ def istio_proxy(
 ) -> Container:
     """Return the proxy's container, for the pod of `app`; `variables` are added to its environment."""
     return Container(
-        name=names.PROXY_NAME,
+        name=injected_names.PROXY_NAME,
         image=_image(annotations),
         args=(
             *("proxy", "sidecar", "--domain", "$(POD_NAMESPACE).svc.cluster.local"),
             *(f"{flag}={annotations.get(name, default)}" for flag, name, default in _LOG_ARGUMENTS),
         ),
         env=_environment(owner, choices, app, variables),
-        ports=(Port(name="http-envoy-prom", container_port=names.STATS_PORT),),
+        ports=(Port(name="http-envoy-prom", container_port=injected_names.STATS_PORT),),
         readiness_probe=_readiness(annotations) if choices.agent_port else None,
         startup_probe=_STARTUP if choices.agent_port else None,
         lifecycle=_lifecycle(choices),
@@ -134,14 +134,14 @@ def istio_proxy(
     )
 
 
-_READY = HTTPGet(path="/healthz/ready", port=names.HEALTH_PORT)
+_READY = HTTPGet(path="/healthz/ready", port=injected_names.HEALTH_PORT)
 _STARTUP = Probe(http_get=_READY, period_seconds=1, timeout_seconds=3, failure_threshold=600)
 
 _UNPRIVILEGED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
 _REDIRECT = SecurityContext(
     capabilities=Capabilities(drop=("ALL",)),
-    run_as_user=names.PROXY_UID,
-    run_as_group=names.PROXY_UID,
+    run_as_user=injected_names.PROXY_UID,
+    run_as_group=injected_names.PROXY_UID,
     run_as_non_root=True,
     inert=_UNPRIVILEGED,
 )
@@ -149,7 +149,7 @@ _REDIRECT = SecurityContext(
 _TPROXY = SecurityContext(
     capabilities=Capabilities(add=("NET_ADMIN",), drop=("ALL",)),
     run_as_user=0,
-    run_as_group=names.PROXY_UID,
+    run_as_group=injected_names.PROXY_UID,
     run_as_non_root=False,
     inert=_UNPRIVILEGED,
 )
@@ -157,7 +157,7 @@ _TPROXY = SecurityContext(
 
 def _readiness(annotations: Mapping[str, str]) -> Probe:
     def said(name: str, default: int) -> int:
-        return int(annotations.get(names.READINESS + name, default))
+        return int(annotations.get(injected_names.READINESS + name, default))
 
     return Probe(
         http_get=_READY,
@@ -214,8 +214,8 @@ def _port(port: Port) -> dict[str, Any]:
 
 
 def _image(annotations: Mapping[str, str]) -> str:
-    image = annotations.get(names.PROXY_IMAGE, names.IMAGE)
-    return image if "/" in image else f"{names.IMAGE_HUB}/{image}:{names.IMAGE_TAG}"
+    image = annotations.get(injected_names.PROXY_IMAGE, injected_names.IMAGE)
+    return image if "/" in image else f"{injected_names.IMAGE_HUB}/{image}:{injected_names.IMAGE_TAG}"
 
 
 def _resources(annotations: Mapping[str, str]) -> dict[str, dict[str, str]]:

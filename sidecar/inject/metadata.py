@@ -10,8 +10,8 @@ from typing import TypeVar
 from msgspec import structs
 
 from lab.manifest import Metadata, PodSpec, TemplateMetadata
-from sidecar.inject import names
-from sidecar.inject.annotations import Choices
+from sidecar.config import injected_names
+from sidecar.config.annotations import Choices
 from sidecar.inject.containers import Owner
 
 PROMETHEUS_VARIABLE = "ISTIO_PROMETHEUS_ANNOTATIONS"
@@ -25,16 +25,16 @@ def marked(metadata: Marked, owner: Owner, choices: Choices, app: PodSpec, added
     """Return the metadata of a pod whose `app` became `added`; what its author wrote stays, metrics' place excepted."""
     annotations = dict(metadata.annotations)
     if choices.config.mode:
-        annotations.setdefault(names.MODE, choices.mode)
+        annotations.setdefault(injected_names.MODE, choices.mode)
     if choices.config.concurrency:
-        annotations.setdefault(names.CONCURRENCY, str(choices.config.concurrency))
-    annotations.setdefault(names.REVISION, "default")
-    for name in names.DEFAULT_CONTAINERS:
+        annotations.setdefault(injected_names.CONCURRENCY, str(choices.config.concurrency))
+    annotations.setdefault(injected_names.REVISION, "default")
+    for name in injected_names.DEFAULT_CONTAINERS:
         annotations.setdefault(name, app.containers[0].name)
     if _merges(annotations, choices):
         at = (("path", "/stats/prometheus"), ("port", str(choices.agent_port)), ("scrape", "true"))
         annotations |= {_PROMETHEUS[what]: value for what, value in at}
-    annotations[names.STATUS] = _status(app, added)
+    annotations[injected_names.STATUS] = _status(app, added)
     return structs.replace(metadata, labels=_labels(metadata.labels, owner), annotations=annotations)
 
 
@@ -55,9 +55,9 @@ def _labels(labels: Mapping[str, str], owner: Owner) -> dict[str, str]:
     name = labels.get("app.kubernetes.io/name") or labels.get("app") or owner.name
     revision = labels.get("app.kubernetes.io/version") or labels.get("version") or "latest"
     ours = {
-        names.TLS_MODE: "istio",
-        names.CANONICAL_NAME: name[:_LABEL_LENGTH].rstrip("-_."),
-        names.CANONICAL_REVISION: revision,
+        injected_names.TLS_MODE: "istio",
+        injected_names.CANONICAL_NAME: name[:_LABEL_LENGTH].rstrip("-_."),
+        injected_names.CANONICAL_REVISION: revision,
     }
     return {**labels, **{each: labels.get(each) or value for each, value in ours.items()}}
 

@@ -2,15 +2,15 @@
 
 from typing import Protocol
 
-from sidecar.proxy.cluster import Cluster
-from sidecar.proxy.deadlines import Deadlines
-from sidecar.proxy.destination import Destination
-from sidecar.proxy.detect import Detection
-from sidecar.proxy.gateway import Gateway
-from sidecar.proxy.routes import Plan
-from sidecar.proxy.stream import Stream
+from sidecar.proxy.exchange.gateway import Gateway
+from sidecar.proxy.http.detect import Detection
+from sidecar.proxy.io.deadlines import Deadlines
+from sidecar.proxy.io.destination import Destination
+from sidecar.proxy.io.stream import Stream
+from sidecar.proxy.io.stream_interface import Receiver, Wire
+from sidecar.proxy.routing.routes import Plan
 from sidecar.proxy.tcp import ByteService
-from sidecar.proxy.wire import Receiver, Wire
+from sidecar.proxy.upstreams.cluster import Cluster
 
 
 class Plans(Protocol):

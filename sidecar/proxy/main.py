@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab.errors import InputError
-from sidecar.contract import intent_path
-from sidecar.intent import Intent
-from sidecar.proxy.destination import original_destination
-from sidecar.proxy.loop import Loop
+from sidecar.config.contract import intent_path
+from sidecar.config.intent import Intent
+from sidecar.proxy.io.destination import original_destination
+from sidecar.proxy.io.proxy_loop import Loop
+from sidecar.proxy.io.sockets import Sockets
 from sidecar.proxy.proxy import Proxy
-from sidecar.proxy.routes import check
-from sidecar.proxy.sockets import Sockets
+from sidecar.proxy.routing.routes import check
 
 
 def run(argv: Sequence[str]) -> None:

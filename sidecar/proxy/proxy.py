@@ -7,33 +7,33 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from lab.errors import InputError
-from sidecar.intent import Intent
-from sidecar.proxy.accesslog import access_log
-from sidecar.proxy.admin import HEAD_S, AdminConnection
-from sidecar.proxy.cluster import Cluster
-from sidecar.proxy.clusters import SWEEPS, Clusters
-from sidecar.proxy.commands import Command
-from sidecar.proxy.counters import ListenerCounters, Registry, TcpCounters
-from sidecar.proxy.deadlines import Deadlines
-from sidecar.proxy.destination import Destination, FindDestination
+from sidecar.config.intent import Intent
+from sidecar.proxy.admin.admin_connection import HEAD_S, AdminConnection
+from sidecar.proxy.admin.admin_pages import Pages
+from sidecar.proxy.admin.commands import Command
+from sidecar.proxy.admin.pace import Pace
+from sidecar.proxy.admin.proxy_status import ClusterStatus, ListenerStatus
+from sidecar.proxy.admin.proxy_view import cluster_status
 from sidecar.proxy.direction import Direction
-from sidecar.proxy.gateway import Gateway
-from sidecar.proxy.listener import Bounds, Listener, admission
-from sidecar.proxy.logwriter import LogWriter
-from sidecar.proxy.loop import Loop
-from sidecar.proxy.outcome import BLACK_HOLE, Observer
-from sidecar.proxy.pace import Pace
-from sidecar.proxy.pages import Pages
-from sidecar.proxy.prometheus import Family
-from sidecar.proxy.routes import Inbound, Outbound, check
-from sidecar.proxy.share import Shares
-from sidecar.proxy.sockets import Sockets
-from sidecar.proxy.stats import Stat
-from sidecar.proxy.status import ClusterStatus, ListenerStatus
-from sidecar.proxy.stream import Stream
+from sidecar.proxy.exchange.gateway import Gateway
+from sidecar.proxy.io.deadlines import Deadlines
+from sidecar.proxy.io.destination import Destination, FindDestination
+from sidecar.proxy.io.listener import Bounds, Listener, admission
+from sidecar.proxy.io.logwriter import LogWriter
+from sidecar.proxy.io.proxy_loop import Loop
+from sidecar.proxy.io.share import Shares
+from sidecar.proxy.io.sockets import Sockets
+from sidecar.proxy.io.stream import Stream
+from sidecar.proxy.routing.routes import Inbound, Outbound, check
+from sidecar.proxy.stats.accesslog import access_log
+from sidecar.proxy.stats.outcome import BLACK_HOLE, Observer
+from sidecar.proxy.stats.prometheus import Family
+from sidecar.proxy.stats.proxy_counters import ListenerCounters, Registry, TcpCounters
+from sidecar.proxy.stats.stats import Stat
+from sidecar.proxy.stats.telemetry import Telemetry
 from sidecar.proxy.tcp import ByteService
-from sidecar.proxy.telemetry import Telemetry
-from sidecar.proxy.view import cluster_status
+from sidecar.proxy.upstreams.cluster import Cluster
+from sidecar.proxy.upstreams.clusters import SWEEPS, Clusters
 
 _FIXED = ("ports", "ipv6", "mode", "concurrency")
 """What cannot change while a proxy runs: it is in its listening sockets."""

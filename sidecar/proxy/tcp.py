@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sidecar.proxy.account import address_text
-from sidecar.proxy.cluster import Cluster
-from sidecar.proxy.counters import TcpCounters
-from sidecar.proxy.destination import Destination
-from sidecar.proxy.outcome import (
+from sidecar.proxy.exchange.account import address_text
+from sidecar.proxy.exchange.local_replies import connect_error
+from sidecar.proxy.exchange.pump import Pump
+from sidecar.proxy.io.destination import Destination
+from sidecar.proxy.io.stream_interface import Receiver, Wire
+from sidecar.proxy.stats.outcome import (
     ATTEMPTS_EXHAUSTED,
     BLACK_HOLE,
     CONNECTION_ENDED,
@@ -18,12 +19,11 @@ from sidecar.proxy.outcome import (
     Observer,
     Outcome,
 )
-from sidecar.proxy.pump import Pump
-from sidecar.proxy.replies import connect_error
-from sidecar.proxy.wire import Receiver, Wire
+from sidecar.proxy.stats.proxy_counters import TcpCounters
+from sidecar.proxy.upstreams.cluster import Cluster
 
 if TYPE_CHECKING:
-    from sidecar.proxy.host import Host
+    from sidecar.proxy.upstreams.host import Host
 
 
 class ByteService:

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import simulate
 
-from bench import plan as plans
-from bench.caveats import Caveat
-from bench.decomposition import Term, decompose
-from bench.plan import Plan
-from bench.reader import Run
-from bench.samples import RATE_COLUMNS
-from bench.summary import summarise
+from bench.base.caveats import Caveat
+from bench.base.samples import RATE_COLUMNS
+from bench.judge.decomposition import Term, decompose
+from bench.judge.summary import summarise
+from bench.plan import plan as plans
+from bench.plan.plan import Plan
+from bench.record.reader import Run
 
 ENVIRONMENT = {
     "cpu_model": "AMD EPYC",

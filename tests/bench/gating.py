@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench import plan as plans
-from bench.caveats import Caveat
-from bench.plan import Plan
-from bench.reader import Run
-from bench.samples import COLUMNS, LOAD_COLUMNS
+from bench.base.caveats import Caveat
+from bench.base.samples import COLUMNS, LOAD_COLUMNS
+from bench.plan import plan as plans
+from bench.plan.plan import Plan
+from bench.record.reader import Run
 
 SIDECAR = {"server": "injected", "proxy": "bundled", "protocol": "http"}
 PLAN = plans.from_dict(

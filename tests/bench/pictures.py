@@ -8,13 +8,13 @@ import drawn
 import numpy as np
 import pandas as pd
 
-from bench.caveats import Caveat
-from bench.figures import ecdf, history, overhead, phases, rates, ratios, scaling, waterfall
-from bench.figures.sheet import Medium
-from bench.ratios import MET, MISSED, NO_TARGET, OPEN
-from bench.ratios import Row as Ratio
-from bench.reader import Run, read_run
-from bench.summary import summarise
+from bench.base.caveats import Caveat
+from bench.judge.ratios import MET, MISSED, NO_TARGET, OPEN
+from bench.judge.ratios import Row as Ratio
+from bench.judge.summary import summarise
+from bench.record.reader import Run, read_run
+from bench.report.figures import ecdf, history_figure, overhead, phases, rates, ratios_figure, scaling, waterfall
+from bench.report.figures.sheet import Medium
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 TWO = [{"name": name, "server": "injected", "proxy": "bundled", "protocol": name} for name in ("tcp", "http")]
@@ -135,19 +135,23 @@ def _ratios(run: Run) -> dict[str, Make]:
         Ratio("never measured", "tcp", "http", "µs", np.nan, np.nan, np.nan, np.nan, np.nan, 6, "≥ 1 and ≤ 2", OPEN),
     ]
     return {
-        "ratios": lambda medium: ratios.figure(run, rows, run.caveats, medium),
-        "one ratio": lambda medium: ratios.figure(run, rows[:1], run.caveats, medium),
-        "no ratio measured": lambda medium: ratios.figure(run, rows[-1:], run.caveats, medium),
+        "ratios": lambda medium: ratios_figure.figure(run, rows, run.caveats, medium),
+        "one ratio": lambda medium: ratios_figure.figure(run, rows[:1], run.caveats, medium),
+        "no ratio measured": lambda medium: ratios_figure.figure(run, rows[-1:], run.caveats, medium),
     }
 
 
 def _history(run: Run, summary: pd.DataFrame) -> dict[str, Make]:
-    def past(count: int) -> list[history.Past]:
-        return [history.Past(run, summary, "kernel 6.1 → 6.2" if number % 7 == 2 else "") for number in range(count)]
+    def past(count: int) -> list[history_figure.Past]:
+        return [
+            history_figure.Past(run, summary, "kernel 6.1 → 6.2" if number % 7 == 2 else "") for number in range(count)
+        ]
 
     of = {count: past(count) for count in (1, 4, 200)}
-    wild = [history.Past(run, with_intervals(summary, 1e4), "")] * 3
+    wild = [history_figure.Past(run, with_intervals(summary, 1e4), "")] * 3
     return {
-        f"history of {count}": lambda medium, runs=runs: history.figure(runs, ["Left out: 1 not complete."], medium)
+        f"history of {count}": lambda medium, runs=runs: history_figure.figure(
+            runs, ["Left out: 1 not complete."], medium
+        )
         for count, runs in of.items()
-    } | {"history, huge intervals": lambda medium: history.figure(wild, [], medium)}
+    } | {"history, huge intervals": lambda medium: history_figure.figure(wild, [], medium)}

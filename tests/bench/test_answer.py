@@ -7,13 +7,13 @@ import drawn
 import pandas as pd
 import pytest
 
-from bench import plan as plans
-from bench.answer import Answer, answer
-from bench.decomposition import Term
-from bench.plan import Plan
-from bench.ratios import Row as Ratio
-from bench.samples import PHASES
-from bench.summary import Row
+from bench.base.samples import PHASES
+from bench.judge.answer import Answer, answer
+from bench.judge.decomposition import Term
+from bench.judge.ratios import Row as Ratio
+from bench.judge.summary import Row
+from bench.plan import plan as plans
+from bench.plan.plan import Plan
 
 NAN = float("nan")
 NONE = (NAN, NAN, NAN)

@@ -2,22 +2,22 @@ from typing import Any
 
 import pytest
 
-from bench import arms
-from bench import plan as plans
-from bench.arms import Target
+from bench.arms import pods_of_arms
+from bench.arms.pods_of_arms import Target
+from bench.plan import plan as plans
 from lab.errors import InputError
 from lab.manifest import Manifest, Pod, load
-from sidecar import podrules
+from sidecar import pod_rules
 
-BASE = load([arms.default_manifest()])
+BASE = load([pods_of_arms.default_manifest()])
 TCP: dict[str, Any] = {"server": "injected", "proxy": "bundled", "protocol": "tcp"}
 
 
-def built(programs: dict[str, str] | None = None, **arm: Any) -> tuple[Pod, Pod, arms.ArmPods]:
+def built(programs: dict[str, str] | None = None, **arm: Any) -> tuple[Pod, Pod, pods_of_arms.ArmPods]:
     """Build a plan whose third arm is `arm`, and return that one's server, client and keys."""
     names = [{"name": "direct"}, {"name": "direct-twin"}]
     plan = plans.from_dict({"name": "p", "arms": [*names, {"name": "arm", **arm}]}, "here")
-    manifest, pods = arms.build(plan, BASE, programs)
+    manifest, pods = pods_of_arms.build(plan, BASE, programs)
     by_key = {pod.key: pod for pod in manifest.pods}
     return by_key[pods["arm"].server], by_key[pods["arm"].client], pods["arm"]
 
@@ -25,7 +25,7 @@ def built(programs: dict[str, str] | None = None, **arm: Any) -> tuple[Pod, Pod,
 def test_arms_differ_in_nothing_but_their_arm():
     """The pods of a twin are the reference's in another namespace, and none has a probe of the application."""
     plan = plans.load("smoke")
-    manifest, pods = arms.build(plan, BASE)
+    manifest, pods = pods_of_arms.build(plan, BASE)
     assert 2 * len(plan.arms) == len(manifest.pods)
     first, twin = (next(pod for pod in manifest.pods if pod.key == pods[name].server) for name in ("direct", plan.twin))
     assert first.spec == twin.spec
@@ -54,7 +54,7 @@ def test_arms_differ_in_nothing_but_their_arm():
 )
 def test_rules_are_what_the_arm_says(arm: dict[str, Any], server: str | None, client: str | None):
     """Each side's istio-iptables is told what the arm says of it, and a side without rules has none."""
-    found = [podrules.of_pod(pod) for pod in built(**arm)[:2]]
+    found = [pod_rules.of_pod(pod) for pod in built(**arm)[:2]]
     for rules, wanted in zip(found, (server, client), strict=True):
         assert (wanted is None) == (rules is None)
         assert rules is None or wanted in " ".join(rules.arguments)
@@ -62,7 +62,7 @@ def test_rules_are_what_the_arm_says(arm: dict[str, Any], server: str | None, cl
 
 def test_the_way_is_the_arms():
     """Rules come in by the way that the arm names."""
-    rules = podrules.of_pod(built(**TCP, way="iptables-legacy")[0])
+    rules = pod_rules.of_pod(built(**TCP, way="iptables-legacy")[0])
     assert "iptables-legacy" == (rules and rules.way)
 
 
@@ -90,14 +90,14 @@ def test_targets():
     """A client asks its own server, at the address of the arm's family, for the arm's path or the plan's."""
     arm = {"name": "six", "family": 6, "path": "/size/9"}
     plan = plans.from_dict({"name": "p", "arms": [{"name": "direct"}, {"name": "direct-twin"}, arm]}, "here")
-    _, pods = arms.build(plan, BASE)
+    _, pods = pods_of_arms.build(plan, BASE)
     status = {
         "pods": [
             {"namespace": space, "name": name, "ipv4": f"10.0.0.{number}", "ipv6": f"fd00::{number}"}
             for number, (space, name) in enumerate(key for each in pods.values() for key in (each.client, each.server))
         ]
     }
-    found = arms.targets(plan, pods, status)
+    found = pods_of_arms.targets(plan, pods, status)
     assert Target("10.0.0.1", 80, "/") == found["direct"]
     assert "http://[fd00::5]:80/size/9" == found["six"].url
 
@@ -106,4 +106,4 @@ def test_two_servers_are_no_benchmark():
     """A manifest without exactly one server and one client is refused."""
     server = next(pod for pod in BASE.pods if pod.spec.containers[0].ports)
     with pytest.raises(InputError, match=r"one server .* and one client"):
-        arms.build(plans.load("smoke"), Manifest(pods=(server,)))
+        pods_of_arms.build(plans.load("smoke"), Manifest(pods=(server,)))

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from tools import tool
 
-from bench import builds, revisions
-from bench import plan as plans
+from bench.arms import revisions
+from bench.plan import builds
+from bench.plan import plan as plans
 from lab.errors import InputError
 
 PLAN = plans.load("compare")

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import arms, calibration, selftest
-from bench import plan as plans
-from bench.calibration import Check, Outcome, Row
-from bench.verdict import GATED
+from bench.arms import pods_of_arms
+from bench.judge import calibration
+from bench.judge.calibration import Check, Outcome, Row
+from bench.judge.verdict import GATED
+from bench.plan import plan as plans
+from bench.selftest import selftest
 from lab.errors import InputError
 from lab.manifest import load
 
@@ -95,7 +97,7 @@ def test_the_selftests_plan_holds_its_delays() -> None:
 
 def test_a_delay_reaches_the_server_alone() -> None:
     """The stand-in of the arm's server is told by its environment, of a delay of 0 too; no client is."""
-    manifest, _ = arms.build(selftest.plan(5), load([arms.default_manifest()]))
+    manifest, _ = pods_of_arms.build(selftest.plan(5), load([pods_of_arms.default_manifest()]))
     told = {"/".join(pod.key): each.value for pod in manifest.pods for each in pod.spec.containers[0].env}
     delays = {"spin-5/nginx": "5", "spin-20/nginx": "20", "spin-50/nginx": "50"}
     assert {"direct/nginx": "0", "direct-twin/nginx": "0"} | delays == told

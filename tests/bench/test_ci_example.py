@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import sidelab
-from bench import budget
+from bench.judge.gate import budget
 from lab.errors import InputError
 
 ROOT = Path(__file__).parents[2]

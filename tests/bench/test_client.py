@@ -8,9 +8,9 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from bench import client
-from bench.client import Sockets
-from bench.polling import PollingSocket
+from bench.clients import client
+from bench.clients.client import Sockets
+from bench.clients.polling_client import PollingSocket
 from lab.errors import PodError
 
 

@@ -1,8 +1,8 @@
 import pytest
 import simulate
 
-from bench import plan as plans
-from bench.decomposition import Term, decompose
+from bench.judge.decomposition import Term, decompose
+from bench.plan import plan as plans
 
 TERMS = [
     {"name": "conntrack", "arm": "rules-only"},

@@ -11,13 +11,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import sidelab
-from bench import plan as plans
-from bench import summary
-from bench.caveats import Caveat
-from bench.exports import Files, action_benchmark, annotations, junit, markdown, text, write
-from bench.gate import Result, Row
-from bench.records import RUN_JSON, SAMPLES, RunWriter
-from bench.verdict import Outcome
+from bench.base.caveats import Caveat
+from bench.judge import summary
+from bench.judge.gate.gate import Result, Row
+from bench.judge.verdict import Outcome
+from bench.plan import plan as plans
+from bench.record.records import RUN_JSON, SAMPLES, RunWriter
+from bench.report.exports import Files, action_benchmark, github_annotations, junit, markdown, terminal, write
 from lab.errors import InputError
 
 NAN = float("nan")
@@ -61,7 +61,7 @@ def test_junit_is_read_by_a_parser():
 
 def test_json_is_read_by_a_parser():
     """The verdict as JSON has every row, null for the unknown, and the status that the command ends with."""
-    found = json.loads(text.as_json(RESULT))
+    found = json.loads(terminal.as_json(RESULT))
     assert ("regression", 1, 1) == (found["verdict"], found["exit_status"], found["schema"])
     assert [20.0, 52.5, None] == [each["difference_us"] for each in found["rows"]]
     assert ["pass", "regression", "inconclusive"] == [each["verdict"] for each in found["rows"]]
@@ -105,10 +105,10 @@ def test_no_text_adds_to_a_verdict(foreign: str):
     plain = of("plain")
     tags = [[each.tag for each in ET.fromstring(junit.render(of_)).iter()] for of_ in (found, plain)]  # noqa: S314 - ours
     assert tags[0] == tags[1]
-    lines = annotations.render(found).split("\n")
-    assert [line[:9] for line in annotations.render(plain).split("\n")] == [line[:9] for line in lines]
-    assert foreign == json.loads(text.as_json(found))["run"]
-    for rendered in (annotations.render(found), markdown.render(found), text.as_json(found)):
+    lines = github_annotations.render(found).split("\n")
+    assert [line[:9] for line in github_annotations.render(plain).split("\n")] == [line[:9] for line in lines]
+    assert foreign == json.loads(terminal.as_json(found))["run"]
+    for rendered in (github_annotations.render(found), markdown.render(found), terminal.as_json(found)):
         assert [] == [sign for sign in rendered if unicodedata.category(sign) in HIDDEN and sign not in "\n\t"]
         rendered.encode("utf-8")
 
@@ -138,8 +138,8 @@ def test_annotations_golden():
         "::warning title=sidelab gate%3A inconclusive::vague, new, total: ? µs [?, ?] against direct (at most 40 µs)\n"
         "::warning title=sidelab gate%3A doubt::a | b, 100 %25: <b>c</b>%0A& \\x01 (cure\\x0d%0Ait)\n"
     )
-    assert expected == annotations.render(RESULT)
-    assert "::notice title=sidelab gate::Pass: all 1 rows keep to budget.toml.\n" == annotations.render(GREEN)
+    assert expected == github_annotations.render(RESULT)
+    assert "::notice title=sidelab gate::Pass: all 1 rows keep to budget.toml.\n" == github_annotations.render(GREEN)
 
 
 def test_markdown_golden():
@@ -163,12 +163,12 @@ Doubts:
 
 def test_text_has_table_sentence_and_doubts():
     """A terminal gets aligned columns, the sentence, then doubts and notes."""
-    lines = text.render(RESULT).splitlines()
+    lines = terminal.render(RESULT).splitlines()
     assert ["ARM", "fast", "slow", "vague"] == [line.split()[0] for line in lines[:4]]
     assert lines[0].index("VERDICT") == lines[2].index("regression")
     assert lines[5].startswith("Regression: 1 of 3 rows")
     assert (
-        text.render(Result("a", "b", (), (), (Caveat("x", "y"),), ()))
+        terminal.render(Result("a", "b", (), (), (Caveat("x", "y"),), ()))
         == "Inconclusive against b: there is a reason to distrust the comparison.\ndoubt: x (y)\n"
     )
 

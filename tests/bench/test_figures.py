@@ -12,13 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.transforms import Bbox
 
-from bench import decomposition, figures
-from bench import plan as plans
-from bench.caveats import Caveat
-from bench.figures import history, openloop, overhead, rates, ratios, scales, scaling, style, waterfall
-from bench.figures.files import adaptive, save
-from bench.figures.measure import fitted, width_in, wrapped
-from bench.figures.sheet import FILE, NARROW, WIDE
+from bench.base.caveats import Caveat
+from bench.judge import decomposition
+from bench.plan import plan as plans
+from bench.report import figures
+from bench.report.figures import (
+    history_figure,
+    openloop_estimates,
+    overhead,
+    rates,
+    ratios_figure,
+    scales,
+    scaling,
+    style,
+    waterfall,
+)
+from bench.report.figures.figure_files import adaptive, save
+from bench.report.figures.sheet import FILE, NARROW, WIDE
+from bench.report.figures.text_width import fitted, width_in, wrapped
 
 pytestmark = pytest.mark.slow
 
@@ -253,7 +264,7 @@ def test_a_history_shows_every_point():
     run, summary = drawn.run(drawn.plan(pictures.TWO), {"tcp": 120.0, "http": 60.0})
     most = summary["connection"] == "new"
     summary.loc[most, ["overhead_us", "low_us", "high_us"]] *= 5
-    figure = history.figure([history.Past(run, summary, "")] * 2, (), FILE)
+    figure = history_figure.figure([history_figure.Past(run, summary, "")] * 2, (), FILE)
     totals = summary[(summary["phase"] == "total") & ~summary["arm"].isin(["direct", "direct-twin"])]
     low, high = figure.axes[0].get_ylim()
     assert low < totals["low_us"].min() < totals["high_us"].max() < high
@@ -272,8 +283,8 @@ def test_published_figures_stand_beside_their_own_rate_only():
 def test_unknown_values_of_the_open_loop_are_left_out():
     """A negative CPU time or memory is unknown: neither averaged nor drawn."""
     table = drawn.rates((1000,), pictures.BASE_US, pictures.CAPACITY)
-    assert all(each != each for each in openloop.spread(table, "direct", 1000, "memory_kib"))  # noqa: PLR0124 - NaN
-    assert 7000.0 == openloop.spread(table, "tcp", 1000, "memory_kib")[0]
+    assert all(each != each for each in openloop_estimates.spread(table, "direct", 1000, "memory_kib"))  # noqa: PLR0124 - NaN
+    assert 7000.0 == openloop_estimates.spread(table, "tcp", 1000, "memory_kib")[0]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +301,7 @@ def test_unknown_values_of_the_open_loop_are_left_out():
 )
 def test_a_small_ratio_keeps_its_digits(value: float, expected: str):
     """Two decimals, two significant digits for a small one, and a question mark for the unknown."""
-    assert expected == ratios.quotient(value)
+    assert expected == ratios_figure.quotient(value)
 
 
 def test_caveats_are_under_the_figure_whole():

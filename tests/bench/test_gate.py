@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import budget, statistics
-from bench import plan as plans
-from bench.exports import text
-from bench.gate import Result, against_base, against_budget, judge
-from bench.statistics import Estimate
-from bench.verdict import ALPHA, GATED, Outcome, outcomes
+from bench.judge import statistics
+from bench.judge.gate import budget
+from bench.judge.gate.gate import Result, against_base, against_budget, judge
+from bench.judge.statistics import Estimate
+from bench.judge.verdict import ALPHA, GATED, Outcome, outcomes
+from bench.plan import plan as plans
+from bench.report.exports import terminal
 from lab.errors import InputError
 
 pytestmark = pytest.mark.slow
@@ -31,11 +32,19 @@ def held(run: Any, *limits: dict[str, Any]):
 
 def test_gate_needs_neither_lab_nor_sidecar():
     """Of lab they need its errors and how a user's text is read, of sidecar nothing: they work on any machine."""
-    program = "import sys, bench.gate, bench.exports.text, bench.exports.annotations; print(*sorted(sys.modules))"
+    exports = "bench.report.exports.terminal, bench.report.exports.github_annotations"
+    program = f"import sys, bench.judge.gate.gate, {exports}; print(*sorted(sys.modules))"
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True)
     loaded = [name for name in ran.stdout.split() if name.split(".")[0] in ("lab", "sidecar", "pyroute2")]
-    assert ["lab", "lab.errors", "lab.escapes", "lab.textfile"] == loaded
+    assert [
+        "lab",
+        "lab.base",
+        "lab.base.text",
+        "lab.base.text.escapes",
+        "lab.base.text.textfile",
+        "lab.errors",
+    ] == loaded
 
 
 def test_a_build_like_its_base_passes():
@@ -335,7 +344,7 @@ def test_a_reason_is_given_once(state: str):
     """What keeps a run from passing stands in one line of the text, not in the verdict, a doubt and a note."""
     run = gating.run(7, direct_twin=3.0) if state == "complete" else RUN._replace(facts=RUN.facts | {"state": state})
     result = held(run, {"arm": "head", "against": "base", "connection": "keep-alive"})
-    said = text.render(result)
+    said = terminal.render(result)
     words = "planned requests are recorded" if state == "interrupted" else "identical"
     assert (1, 1) == (said.count(words), len(result.doubts))
     assert [] == [each for each in result.caveats if "its exact copy" in each.what or "this run is" in each.what]

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import budget
-from bench.budget import Cell, Limit
-from bench.samples import PHASES
-from bench.verdict import GATED
+from bench.base.samples import PHASES
+from bench.judge.gate import budget
+from bench.judge.gate.budget import Cell, Limit
+from bench.judge.verdict import GATED
 from lab.errors import InputError
 
 DOCUMENTED = """

@@ -1,14 +1,14 @@
 import pandas as pd
 
-from bench import activity, guards
-from bench.samples import LOAD_COLUMNS, ROUND_COLUMNS, LoadSample, RoundSample
+from bench.base.samples import LOAD_COLUMNS, ROUND_COLUMNS, LoadSample, RoundSample
+from bench.record import cpu_activity, round_caveats
 
 QUIET = RoundSample(1, 1, 1.0, 0.0, 5000, 3, 200)
 
 
 def said(*rounds: RoundSample) -> list[str]:
     """Return what the guards say about these rounds."""
-    return [each.what for each in guards.caveats(pd.DataFrame(rounds, columns=list(ROUND_COLUMNS)))]
+    return [each.what for each in round_caveats.caveats(pd.DataFrame(rounds, columns=list(ROUND_COLUMNS)))]
 
 
 def test_quiet_rounds_raise_no_doubt():
@@ -37,7 +37,7 @@ def test_failed_requests_of_loads_are_told() -> None:
     good = LoadSample(1, "tcp", 32, 900, 0, 900.5, 10.5, 20.5, 30.5, -1, -1)
     loads = [good, good._replace(arm="http", failed=7), good._replace(rebuild=2, arm="http", failed=5)]
     said = [
-        [each.what for each in guards.load_caveats(pd.DataFrame(rows, columns=list(LOAD_COLUMNS)))]
+        [each.what for each in round_caveats.load_caveats(pd.DataFrame(rows, columns=list(LOAD_COLUMNS)))]
         for rows in (loads, [good], [])
     ]
     assert [["12 requests failed in 2 loads (http), which ratios leave out"], [], []] == said
@@ -45,13 +45,13 @@ def test_failed_requests_of_loads_are_told() -> None:
 
 def test_activity_between_two_readings():
     """Steal is the share of the ticks in between, and context switches are counted from boot."""
-    before = activity.read("cpu  10 0 10 70 0 0 0 10 0 0\ncpu0 1\nctxt 1000\nbtime 1\n")
-    after = activity.read("cpu  20 0 20 110 0 0 0 50 0 0\ncpu0 1\nctxt 1500\nbtime 1\n")
+    before = cpu_activity.read("cpu  10 0 10 70 0 0 0 10 0 0\ncpu0 1\nctxt 1000\nbtime 1\n")
+    after = cpu_activity.read("cpu  20 0 20 110 0 0 0 50 0 0\ncpu0 1\nctxt 1500\nbtime 1\n")
     assert 0.4 == after.stolen_ratio(before)
     assert 500 == after.switches - before.switches
 
 
 def test_no_time_in_between_is_no_share():
     """Two readings within a tick of the clock know no share."""
-    now = activity.read("cpu  10 0 10 70 0 0 0 10 0 0\nctxt 1\n")
+    now = cpu_activity.read("cpu  10 0 10 70 0 0 0 10 0 0\nctxt 1\n")
     assert -1.0 == now.stolen_ratio(now)

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 import simulate
 
-from bench import plan as plans
-from bench.history import history
-from bench.plan import Plan
-from bench.records import RunWriter
+from bench.plan import plan as plans
+from bench.plan.plan import Plan
+from bench.record.records import RunWriter
+from bench.report.history import history
 from lab.errors import InputError
 
 pytestmark = pytest.mark.slow

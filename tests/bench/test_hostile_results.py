@@ -15,16 +15,17 @@ import simulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import analysis, intake
-from bench import plan as plans
-from bench.history import history
-from bench.page import about
-from bench.page.html import element
-from bench.present import document, present
-from bench.reader import read_run
-from bench.records import LOADS, RATES, ROUNDS, RUN_JSON, SAMPLES, RunWriter, write_whole
-from bench.samples import COLUMNS, HEADER, RATE_COLUMNS, ROUND_COLUMNS
-from lab import escapes
+from bench.base import intake
+from bench.base.samples import COLUMNS, HEADER, RATE_COLUMNS, ROUND_COLUMNS
+from bench.judge import analysis
+from bench.plan import plan as plans
+from bench.record.reader import read_run
+from bench.record.records import LOADS, RATES, ROUNDS, RUN_JSON, SAMPLES, RunWriter, write_whole
+from bench.report.history import history
+from bench.report.page import about
+from bench.report.page.html import element
+from bench.report.present import document, present
+from lab.base.text import escapes
 from lab.errors import InputError
 
 PLAN = plans.from_dict(

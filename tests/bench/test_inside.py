@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from bench import inside
-from lab import wire
+from bench.clients import client_process
+from lab.base import framing
 from lab.errors import PodError
 
 
@@ -20,9 +20,9 @@ def test_a_failure_is_told_in_the_processs_own_words(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "argv", ["x", str(theirs.detach())])
     with ours:
         with pytest.raises(SystemExit) as ended:
-            inside.run(failing)
+            client_process.run(failing)
         assert PodError.exit_status == ended.value.code
-        assert ({"error": "the request to 10.244.0.2:80 failed: Connection refused"}, []) == wire.receive(ours)
+        assert ({"error": "the request to 10.244.0.2:80 failed: Connection refused"}, []) == framing.receive(ours)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_who_asks_hears_why(answer: dict[str, str] | None, words: str) -> None:
     ours, theirs = socket.socketpair()
     with ours:
         if answer is not None:
-            wire.send(theirs, answer)
+            framing.send(theirs, answer)
         theirs.close()
         with pytest.raises(PodError, match=words):
-            inside.ask(ours, {"slots": []}, "the client")
+            client_process.ask(ours, {"slots": []}, "the client")

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import simulate
 
-from bench import analysis, budget, gate
-from bench import plan as plans
-from bench.exports import junit, markdown, text
-from bench.present import document
-from bench.reader import read_loads, read_rates
-from bench.records import RunWriter
-from bench.report import report
-from bench.samples import LoadSample, RateSample
+from bench.base.samples import LoadSample, RateSample
+from bench.judge import analysis
+from bench.judge.gate import budget, gate
+from bench.plan import plan as plans
+from bench.record.reader import read_loads, read_rates
+from bench.record.records import RunWriter
+from bench.report.exports import junit, markdown, terminal
+from bench.report.present import document
+from bench.report.report import report
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +74,6 @@ def test_they_are_drawn_judged_and_exported(directory: Path):
     assert [name for name in NAMES if f'<th scope="row">{name}</th>' in page] == list(NAMES)
     limits = budget.from_dict({"limits": [{"arm": name, "phase": "total"} for name in NAMES]}, "here")
     result = gate.against_budget(drawn.run, limits, "here")
-    assert list(NAMES) == list(dict.fromkeys(row["arm"] for row in text.data(result)["rows"]))
+    assert list(NAMES) == list(dict.fromkeys(row["arm"] for row in terminal.data(result)["rows"]))
     assert [name for name in NAMES if f'classname="sidelab.{name}"' in junit.render(result)] == list(NAMES)
     assert [name for name in NAMES if f"| {name} |" in markdown.render(result)] == list(NAMES)

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from bench import plan as plans
-from bench.openloop import doubts
+from bench.base.samples import RATE_COLUMNS, RateSample
 from bench.openloop.histogram import Histogram
 from bench.openloop.measure import sample
-from bench.openloop.table import table
-from bench.plan import Rate
-from bench.reader import read_rates
-from bench.samples import RATE_COLUMNS, RateSample
+from bench.plan import plan as plans
+from bench.plan.plan import Rate
+from bench.record import openloop_caveats
+from bench.record.reader import read_rates
+from bench.report.openloop_table import table
 from lab.errors import InputError
 
 SAID = {
@@ -48,8 +48,8 @@ def test_a_row_holds_percentiles_and_what_proxies_spent() -> None:
 
 def test_quiet_loops_raise_no_doubt() -> None:
     """Nothing is said of loops that kept up, on time and without errors; nor where there are none."""
-    assert [] == doubts.caveats(rows())
-    assert [] == doubts.caveats(pd.DataFrame(columns=list(RATE_COLUMNS)))
+    assert [] == openloop_caveats.caveats(rows())
+    assert [] == openloop_caveats.caveats(pd.DataFrame(columns=list(RATE_COLUMNS)))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_quiet_loops_raise_no_doubt() -> None:
 )
 def test_each_doubt_is_said_once(changes: dict[str, float], said: str) -> None:
     """A late generator, a rate that was not reached and failures are caveats."""
-    (found,) = doubts.caveats(rows(**changes))
+    (found,) = openloop_caveats.caveats(rows(**changes))
     assert said in found.what
 
 

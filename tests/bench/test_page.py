@@ -11,11 +11,11 @@ import drawn
 import pytest
 from tools import missing, path_of
 
-from bench import figures, page
-from bench.answer import answer
-from bench.caveats import Caveat
-from bench.page import Content
-from bench.page.html import Markup, element, table
+from bench.base.caveats import Caveat
+from bench.judge.answer import answer
+from bench.report import figures, page
+from bench.report.page import Content
+from bench.report.page.html import Markup, element, table
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import plan as plans
-from bench.arm import Arm
-from bench.plan import Placement, Plan
+from bench.plan import plan as plans
+from bench.plan.arm import Arm
+from bench.plan.plan import Placement, Plan
 from lab.errors import InputError
 
 MINIMAL = """

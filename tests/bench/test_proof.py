@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from bench.arm import Arm
-from bench.proof import Evidence, Opened, PodEvidence, Tracked, _accepts, check
+from bench.measure.path_proof import Evidence, Opened, PodEvidence, Tracked, _accepts, check
+from bench.plan.arm import Arm
 from lab.errors import PodError
 from lab.net.ask import ask
 

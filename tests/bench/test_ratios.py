@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import ratios
-from bench.plan import Plan, Ratio, from_dict
-from bench.ratios import MET, MISSED, NO_TARGET, OPEN
-from bench.samples import LOAD_COLUMNS
+from bench.base.samples import LOAD_COLUMNS
+from bench.judge import ratios
+from bench.judge.ratios import MET, MISSED, NO_TARGET, OPEN
+from bench.plan.plan import Plan, Ratio, from_dict
 from lab.errors import InputError
 
 PLAN = {

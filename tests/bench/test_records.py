@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import simulate
 
-from bench import plan as plans
-from bench.reader import read_loads, read_rounds, read_run, read_samples
-from bench.records import RUN_JSON, SAMPLES, RunWriter
-from bench.samples import COLUMNS, HEADER, LoadSample, RoundSample, Sample, encode
+from bench.base.samples import COLUMNS, HEADER, LoadSample, RoundSample, Sample, encode
+from bench.plan import plan as plans
+from bench.record.reader import read_loads, read_rounds, read_run, read_samples
+from bench.record.records import RUN_JSON, SAMPLES, RunWriter
 from lab.errors import InputError
 
 NOON = datetime(2024, 2, 29, 12, 0, 0, tzinfo=UTC)
@@ -107,7 +107,7 @@ def test_kill_loses_no_whole_round(tmp_path: Path):
     program = f"""
 import os, signal, simulate
 from pathlib import Path
-from bench.records import RunWriter
+from bench.record.records import RunWriter
 from test_records import LOAD, MEANWHILE, NOON, PLAN, ROUNDS
 with RunWriter(Path({str(tmp_path)!r}), PLAN, 1, NOON) as writer:
     for rows in ROUNDS[:2]:

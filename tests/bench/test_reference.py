@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import arms
-from bench import plan as plans
-from bench.setup import client_digest
+from bench.arms import pods_of_arms
+from bench.measure.setup import client_digest
+from bench.plan import plan as plans
 from lab.manifest import load
 
 FACTS = Path(__file__).parents[2] / "results" / "reference" / "run.json"
@@ -21,8 +21,8 @@ def test_the_reference_run_compares_with_a_run_of_today():
     """
     facts = json.loads(FACTS.read_text(encoding="utf-8"))
     plan = plans.load("overhead")
-    every_arm, _ = arms.build(plan, load([arms.default_manifest()]), None)
-    expected = {"plan": plan.digest, "client": client_digest(), "rules": arms.rule_digests(every_arm)}
+    every_arm, _ = pods_of_arms.build(plan, load([pods_of_arms.default_manifest()]), None)
+    expected = {"plan": plan.digest, "client": client_digest(), "rules": pods_of_arms.rule_digests(every_arm)}
     assert expected == {
         "plan": facts["plan_digest"],
         "client": facts["client_digest"],

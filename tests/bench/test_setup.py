@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bench import awake
-from bench import plan as plans
-from bench.setup import prepare, require_question
+from bench.measure import awake
+from bench.measure.setup import prepare, require_question
+from bench.plan import plan as plans
 from lab.errors import InputError, MachineError
 
 TWINS = [{"name": "direct"}, {"name": "direct-twin"}]

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from bench import statistics
-from bench.samples import COLUMNS
+from bench.base.samples import COLUMNS
+from bench.judge import statistics
 from bench.studies import coverage
 
 RUNS = 2_000

@@ -2,12 +2,12 @@ from typing import TYPE_CHECKING
 
 import simulate
 
-from bench import plan as plans
-from bench.plan import Plan
-from bench.stop import MORE_REBUILDS, StopRule
+from bench.measure.enough import MORE_REBUILDS, StopRule
+from bench.plan import plan as plans
+from bench.plan.plan import Plan
 
 if TYPE_CHECKING:
-    from bench.samples import Sample
+    from bench.base.samples import Sample
 
 
 def plan(**stop: float) -> Plan:

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import simulate
 
-from bench import plan as plans
-from bench import summary as summaries
-from bench.verdict import Verdict
+from bench.judge import summary as summaries
+from bench.judge.verdict import Verdict
+from bench.plan import plan as plans
 
 PLAN = plans.from_dict(plans.as_dict(plans.load("smoke")) | {"requests_per_round": 60}, "here")
 SAMPLES = simulate.frame(simulate.samples(PLAN, 11))

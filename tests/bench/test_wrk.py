@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench import wrk
+from bench.clients import wrk
 from lab.errors import PodError
 
 OUTPUT = """\

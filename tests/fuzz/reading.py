@@ -11,16 +11,17 @@ from typing import Any
 import dnslib
 import msgspec
 
-from bench.reader import read_run
-from lab import control, wire
-from lab.cluster import answers
+from bench.record.reader import read_run
+from lab.base import framing
+from lab.cluster.dns import replies
+from lab.cluster.dns.zone import Zone
 from lab.cluster.state import Endpoint, Port, Service, State
-from lab.cluster.zone import Zone
 from lab.errors import InputError
 from lab.manifest import decode
 from lab.net import dns
-from sidecar.agent.dns import local_answer
-from sidecar.agent.nametable import table
+from lab.runtime import control
+from sidecar.agent.dns.nametable import table
+from sidecar.agent.dns.resolver import local_answer
 
 _ROOT = Path(__file__).parents[2]
 _STATE = State(
@@ -133,7 +134,7 @@ class Names:
     def cluster(self, data: bytes, number: int) -> None:
         """Ask the cluster's."""
         udp = bool(number % 2)
-        found = answers.answer(self._zone, data, udp=udp, turn=number)
+        found = replies.answer(self._zone, data, udp=udp, turn=number)
         _check_response(data, found, udp=udp)
 
     def agent(self, data: bytes, number: int) -> None:
@@ -237,8 +238,8 @@ def control_messages(data: bytes, _number: int) -> None:
         with suppress(BlockingIOError):
             ours.send(data)
         ours.shutdown(socket.SHUT_WR)
-        inbox = wire.Inbox(theirs)
-        with suppress(wire.MalformedError, ConnectionResetError):
+        inbox = framing.Inbox(theirs)
+        with suppress(framing.MalformedError, ConnectionResetError):
             while (received := inbox.read()) not in (None, ({}, [])):
                 assert received is not None
                 with suppress(msgspec.ValidationError):

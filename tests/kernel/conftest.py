@@ -12,9 +12,9 @@ import pytest
 from command_line import ROOT, CommandLine, nothing_left
 from tools import tool
 
-from lab import identity, syscalls
+from lab.base import identity, syscalls
+from lab.client.lab_names import claimed
 from lab.errors import MachineError
-from lab.names import claimed
 
 _PR_SET_CHILD_SUBREAPER = 36
 _numbers = itertools.count(1)

@@ -18,15 +18,16 @@ from typing import Any
 from netns_helper import CLONE_NEWNET, IFA_F_NODAD, raise_link
 from tools import PATIENCE_S
 
-from lab import syscalls
-from lab.forkserver import end_with
-from lab.mounts import reveal
-from lab.overlay import Shown
-from lab.view import plan
+from lab.base import syscalls
+from lab.plan.machine_view import plan
+from lab.runtime.forkserver import end_with
+from lab.runtime.mounts import reveal
+from lab.sandbox.overlay import Shown
+from sidecar.config.intent import Intent
 from sidecar.envoy import find_envoy
 from sidecar.envoy.main import run
-from sidecar.intent import Intent
-from sidecar.rules import Options, build, ways
+from sidecar.interception import Options, build
+from sidecar.interception.apply import ways
 
 POD, CLIENT = "10.9.0.1", "10.9.0.77"
 POD6, CLIENT6 = "fd00:9::1", "fd00:9::77"

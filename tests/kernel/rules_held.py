@@ -6,8 +6,8 @@ import subprocess
 from test_rules_kernel import CORNERS, ruleset_of
 from tools import path_of, tool
 
-from sidecar.rules import Options, build
-from sidecar.rules.options import Way
+from sidecar.interception import Options, build
+from sidecar.interception.options.options import Way
 
 TOOLS: list[Way] = ["iptables", "iptables-legacy"]
 EVERYTHING = ruleset_of(CORNERS["everything"].split(), {})

@@ -11,10 +11,13 @@ import pytest
 from command_line import ROOT, nothing_left
 from tools import needs, tool
 
-from bench import builds, decomposition, plan, revisions, run
-from bench.plan import Plan, from_dict
-from bench.samples import Sample
-from bench.setup import _without, prepare
+from bench.arms import revisions
+from bench.base.samples import Sample
+from bench.judge import decomposition
+from bench.measure import run
+from bench.measure.setup import _without, prepare
+from bench.plan import builds, plan
+from bench.plan.plan import Plan, from_dict
 from lab.errors import MachineError
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("_subreaper", "_able")]
@@ -143,7 +146,8 @@ def test_two_revisions_are_two_arms(checkout: Path) -> None:
 def test_a_killed_run_leaves_no_revision(checkout: Path) -> None:
     """A process that is killed with -9 takes the revisions that it has extracted with it."""
     program = f"""
-from bench import builds, plan, revisions
+from bench.arms import revisions
+from bench.plan import builds, plan
 from pathlib import Path
 with revisions.extracted(builds.compare(plan.load("compare"), "git:HEAD", "bundled"), Path({str(checkout)!r})) as found:
     print(found["git:HEAD"].program, flush=True)

@@ -14,8 +14,8 @@ import pytest
 from command_line import ROOT, await_true, nothing_left
 from tools import PATIENCE_S
 
-from bench.reader import read_run
-from lab.steps import FAULT
+from bench.record.reader import read_run
+from lab.base.fault_points import FAULT
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("_subreaper", "_able")]
 
@@ -48,7 +48,7 @@ sidelab.main()
 def measuring(results: Path, interrupt: str = "SIG_DFL", fault: str = "") -> Iterator[subprocess.Popen[str]]:
     """Run a benchmark that takes hours, whose parent has had SIGINT ignored or not; it is gone at the end.
 
-    `fault` is what its labs are to meet (`lab.steps`).
+    `fault` is what its labs are to meet (`lab.base.fault_points`).
     """
     plan = results.parent / "long.toml"
     plan.write_text(PLAN)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.measure.run import built
+from bench.measure.setup import prepare
 from bench.openloop.measure import measure
-from bench.plan import from_dict
-from bench.run import built
-from bench.setup import prepare
+from bench.plan.plan import from_dict
 
 pytestmark = pytest.mark.kernel
 

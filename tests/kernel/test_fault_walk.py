@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import EXAMPLE, CommandLine, await_true, descendants, held
 
-from lab.steps import STEPS
+from lab.base.fault_points import STEPS
 
 pytestmark = pytest.mark.kernel
 

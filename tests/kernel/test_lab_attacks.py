@@ -15,8 +15,9 @@ import pytest
 from command_line import CommandLine, await_true, descendants
 from tools import missing, tool
 
-from lab import names, wire
-from lab.lab import Lab
+from lab.base import framing
+from lab.client import lab_names
+from lab.client.lab import Lab
 
 pytestmark = pytest.mark.kernel
 
@@ -39,7 +40,7 @@ spec:
 def _link(line: CommandLine) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as link:
         link.settimeout(10)
-        link.connect(names.addresses(line.name)[0])
+        link.connect(lab_names.addresses(line.name)[0])
         yield link
 
 
@@ -118,10 +119,10 @@ def test_a_request_that_is_wrong_is_answered_with_an_error(shared: CommandLine, 
     """A message that asks for nothing sensible gets an error, and the connection is still good."""
     with _link(shared) as link:
         for _ in range(2):
-            wire.send(link, request_)
-            assert "error" in wire.receive(link)[0]
-        wire.send(link, {"verb": "status"})
-        assert "pods" in wire.receive(link)[0]
+            framing.send(link, request_)
+            assert "error" in framing.receive(link)[0]
+        framing.send(link, {"verb": "status"})
+        assert "pods" in framing.receive(link)[0]
 
 
 def test_a_client_that_reads_nothing_holds_nobody_up(shared: CommandLine):
@@ -145,11 +146,11 @@ def test_a_program_that_takes_long_holds_nobody_up(shared: CommandLine):
         "terminal": False,
     }
     with _link(shared) as link:
-        wire.send(link, {**ask, "argv": ["sleep", "1000"]}, [null] * 3)
-        assert wire.receive(link)[0] == {"starting": True}
-        wire.send(link, {**ask, "argv": ["sh", "-c", "exit 5"]}, [null] * 3)
-        assert wire.receive(link)[0] == {"starting": True}
-        assert wire.receive(link)[0] == {"exited": 5, "failure": []}
+        framing.send(link, {**ask, "argv": ["sleep", "1000"]}, [null] * 3)
+        assert framing.receive(link)[0] == {"starting": True}
+        framing.send(link, {**ask, "argv": ["sh", "-c", "exit 5"]}, [null] * 3)
+        assert framing.receive(link)[0] == {"starting": True}
+        assert framing.receive(link)[0] == {"exited": 5, "failure": []}
         assert _serves(shared)
     os.close(null)
 
@@ -192,7 +193,7 @@ def test_clients_that_hang_up_leave_nothing_in_the_supervisor(shared: CommandLin
         with _link(shared) as link:
             socket.send_fds(link, [_message({**ask, "argv": ["sleep", "1000"]})[:50]], [0, 1, 2])
         with _link(shared) as link:
-            wire.send(link, {**ask, "argv": ["sleep", "1000"]}, [0, 1, 2])
+            framing.send(link, {**ask, "argv": ["sleep", "1000"]}, [0, 1, 2])
     await_true(lambda: len(list(descriptors.iterdir())) <= before, "the descriptors are closed")
     await_true(lambda: len(descendants(supervisor)) == 5, "the programs are gone", 5.0)
 
@@ -221,7 +222,7 @@ def test_another_user_is_hung_up_on(shared: CommandLine):
         pytest.skip("only root can become somebody else")
     source = (
         "import socket, sys\nlink = socket.socket(socket.AF_UNIX); link.settimeout(10)\n"
-        f"link.connect({names.addresses(shared.name)[0]!r}); print(link.recv(10))"
+        f"link.connect({lab_names.addresses(shared.name)[0]!r}); print(link.recv(10))"
     )
     python = shutil.which("python3", path="/usr/bin:/bin")  # one that another user may run
     if python is None:

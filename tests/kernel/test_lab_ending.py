@@ -9,10 +9,10 @@ from contextlib import ExitStack
 import pytest
 from command_line import CommandLine, await_true, descendants, held
 
-from lab import ending
-from lab import lab as lab_module
-from lab.lab import Lab
-from lab.names import addresses, running
+from lab.client import ending
+from lab.client import lab as lab_module
+from lab.client.lab import Lab
+from lab.client.lab_names import addresses, running
 
 pytestmark = pytest.mark.kernel
 

@@ -11,10 +11,10 @@ import pytest
 from command_line import CommandLine, await_true, descendants
 from tools import tool
 
-from lab.lab import Lab
-from lab.logs import Reader
-from lab.names import addresses
-from lab.sandbox import RUN
+from lab.client.lab import Lab
+from lab.client.lab_names import addresses
+from lab.client.logs import Reader
+from lab.sandbox.sandbox import RUN
 
 pytestmark = pytest.mark.kernel
 

@@ -8,8 +8,8 @@ import pytest
 from command_line import EXAMPLE, ROOT, CommandLine
 from tools import needs
 
-from lab.privileges import NEEDED
-from lab.syscalls import CAPABILITIES
+from lab.base.privileges import NEEDED
+from lab.base.syscalls import CAPABILITIES
 
 pytestmark = [
     pytest.mark.kernel,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import EXAMPLE, CommandLine, await_true, descendants
 
-from lab.lab import Lab
+from lab.client.lab import Lab
 
 pytestmark = pytest.mark.kernel
 

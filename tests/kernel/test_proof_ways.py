@@ -6,14 +6,16 @@ from command_line import nothing_left
 from msgspec import structs
 from rules_held import require
 
-from bench import arms, plan, proof
-from lab.blueprint import draw
+from bench.arms import pods_of_arms
+from bench.measure import path_proof
+from bench.plan import plan
+from lab.client.lab import Key, Lab, foreground
 from lab.errors import PodError
-from lab.images import IMAGES as PLAIN
-from lab.lab import Key, Lab, foreground
 from lab.manifest import load
-from sidecar.images import IMAGES as MESH
-from sidecar.rules.options import WAYS, Way
+from lab.plan.blueprint import draw
+from lab.standins.standin_images import IMAGES as PLAIN
+from sidecar.interception.options.options import WAYS, Way
+from sidecar.istio_images import IMAGES as MESH
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("_subreaper", "_able")]
 
@@ -37,22 +39,22 @@ def test_an_arm_is_proven_by_whichever_way_its_rules_came(way: Way) -> None:
     chosen = structs.replace(
         smoke, arms=tuple(structs.replace(arm, way=way) if arm.has_rules else arm for arm in smoke.arms)
     )
-    manifest, pods = arms.build(chosen, load([arms.default_manifest()]))
+    manifest, pods = pods_of_arms.build(chosen, load([pods_of_arms.default_manifest()]))
 
     with nothing_left(), foreground(draw(manifest, PLAIN + MESH), f"t{os.getpid()}-proof-{way}") as lab:
         addresses = {(pod["namespace"], pod["name"]): pod["ipv4"] for pod in lab.status()["pods"]}
-        at = proof.addresses(lab, 4)
-        before = {arm.name: proof.read(lab, arm, pods[arm.name], None) for arm in chosen.arms}
+        at = path_proof.addresses(lab, 4)
+        before = {arm.name: path_proof.read(lab, arm, pods[arm.name], None) for arm in chosen.arms}
         answers = {
             ask(lab, ends.client, (addresses[ends.server], ends.port))
             for ends in pods.values()
             for _ in range(CONNECTIONS)
         }
-        after = {arm.name: proof.read(lab, arm, pods[arm.name], at) for arm in chosen.arms}
+        after = {arm.name: path_proof.read(lab, arm, pods[arm.name], at) for arm in chosen.arms}
 
     assert {b"HTTP/1.1 200 OK"} == answers
     for arm in chosen.arms:
-        proof.check(arm, before[arm.name], after[arm.name], proof.Opened.exactly(CONNECTIONS))
+        path_proof.check(arm, before[arm.name], after[arm.name], path_proof.Opened.exactly(CONNECTIONS))
         if arm.client == "injected" or arm.server != "plain":
             with pytest.raises(PodError, match="did not take its path"):
-                proof.check(arm, before[arm.name], after[arm.name], proof.Opened.exactly(CONNECTIONS + 1))
+                path_proof.check(arm, before[arm.name], after[arm.name], path_proof.Opened.exactly(CONNECTIONS + 1))

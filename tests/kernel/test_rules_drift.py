@@ -6,12 +6,12 @@ from netns_helper import in_namespace
 from rules_held import EVERYTHING, TOOLS, TUTORIAL, changed, everything_held, flags, iptables, require
 from tools import tool
 
-from lab import localroutes, rtnetlink
 from lab.errors import PodError
-from sidecar.rules import ways
-from sidecar.rules.options import WAYS, Way
-from sidecar.rules.tools import Done, run_here
-from sidecar.rules.ways import Reach
+from lab.netlink import local_routes, route
+from sidecar.interception.apply import ways
+from sidecar.interception.apply.tools import Done, run_here
+from sidecar.interception.apply.ways import Reach
+from sidecar.interception.options.options import WAYS, Way
 
 FOREIGN = "-p tcp -m tcp --dport 77 -j ACCEPT"
 
@@ -35,8 +35,8 @@ def test_drift_is_found_and_put_right(way: Way) -> None:
         else:
             iptables(way, "-t", "mangle", "-F", "ISTIO_DIVERT")
             iptables(way, "-t", "mangle", "-A", "ISTIO_TPROXY", "-j", "ACCEPT")
-        with rtnetlink.open_socket() as link:
-            localroutes.remove(link, [localroutes.LocalRoute(4, 133)])
+        with route.open_socket() as link:
+            local_routes.remove(link, [local_routes.LocalRoute(4, 133)])
 
     def work() -> tuple[dict[str, list[str]], str]:
         ways.apply(EVERYTHING, way)

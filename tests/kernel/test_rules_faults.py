@@ -7,12 +7,13 @@ from netns_helper import in_namespace
 from rules_held import EVERYTHING, changed, everything_held, iptables, require
 from tools import tool
 
-from lab import rtnetlink
 from lab.errors import MachineError, PodError
-from sidecar.rules import Options, build, ways
-from sidecar.rules.options import WAYS, Way
-from sidecar.rules.tools import Done, run_here
-from sidecar.rules.ways import HERE, Reach
+from lab.netlink import route
+from sidecar.interception import Options, build
+from sidecar.interception.apply import ways
+from sidecar.interception.apply.tools import Done, run_here
+from sidecar.interception.apply.ways import HERE, Reach
+from sidecar.interception.options.options import WAYS, Way
 
 # Few rules, but of both families, in two tables, and with all that goes beside rules.
 SMALL = build(Options.from_args("-m TPROXY -b * -i * --enable-ipv6".split()))
@@ -136,14 +137,14 @@ def test_what_the_kernel_lacks_is_named_by_its_option(way: Way, lacks: str, opti
 
 def test_without_policy_routing_its_option_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that has no policy rules is told from a refusal, and no rule of TPROXY stays."""
-    real = rtnetlink.mark_rule
+    real = route.mark_rule
 
-    def unsupported(family: int, mark: int, table: int) -> rtnetlink.Message:
+    def unsupported(family: int, mark: int, table: int) -> route.Message:
         message = real(family, mark, table)
         # Family 77 has no rules anywhere: what AF_INET6 has in a kernel without the option.
-        return rtnetlink.Message(message.name, b"\x4d" + message.data[1:], message.kind, message.flags, message.needs)
+        return route.Message(message.name, b"\x4d" + message.data[1:], message.kind, message.flags, message.needs)
 
-    monkeypatch.setattr(rtnetlink, "mark_rule", unsupported)
+    monkeypatch.setattr(route, "mark_rule", unsupported)
 
     def work() -> tuple[str, str]:
         before = everything_held()

@@ -7,15 +7,15 @@ import pytest
 from netns_helper import add_pod_link, in_namespace, original_destination, owner
 from tools import tool
 
-from lab import nftables
 from lab.errors import InputError, MachineError, PodError
-from lab.nftables import Operation
-from lab.nftables.objects import Counter
-from sidecar.rules import Options, Ruleset, build, render
-from sidecar.rules import kernel as rules
-from sidecar.rules.counters import TableRows, from_ruleset
-from sidecar.rules.listing import listing
-from sidecar.rules.lower import lower
+from lab.netlink import nftables
+from lab.netlink.nftables import Operation
+from lab.netlink.nftables.objects import Counter
+from sidecar.interception import Options, Ruleset, build, render
+from sidecar.interception.apply import kernel as rules
+from sidecar.interception.expressions.lower import lower
+from sidecar.interception.model.counted import TableRows, from_ruleset
+from sidecar.interception.text.listing import listing
 
 pytestmark = pytest.mark.kernel
 

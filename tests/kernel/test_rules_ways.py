@@ -7,11 +7,12 @@ from rules_held import EVERYTHING, TOOLS, TUTORIAL, changed, everything_held, fl
 from test_rules_kernel import POD, SETS, ruleset_of
 from tools import tool
 
-from lab import localroutes, rtnetlink
 from lab.errors import InputError, MachineError
-from sidecar.rules import Options, build, ways
-from sidecar.rules.listing import listing
-from sidecar.rules.options import WAYS, Way
+from lab.netlink import local_routes, route
+from sidecar.interception import Options, build
+from sidecar.interception.apply import ways
+from sidecar.interception.options.options import WAYS, Way
+from sidecar.interception.text.listing import listing
 
 pytestmark = pytest.mark.kernel
 
@@ -92,7 +93,7 @@ def test_cleanup_only_dry_run_and_skip_apply_nothing(way: Way) -> None:
 @pytest.mark.parametrize("way", TOOLS)
 def test_a_missing_tool_is_named_with_its_package(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a tool is not installed the machine is blamed, with the package to install and the way without tools."""
-    monkeypatch.setattr("sidecar.rules.tools._PATH", "/nowhere")
+    monkeypatch.setattr("sidecar.interception.apply.tools._PATH", "/nowhere")
 
     with pytest.raises(MachineError, match=r"apt-get install iptables.*'nft'"):
         ways.apply(TUTORIAL, way)
@@ -119,12 +120,12 @@ def test_routes_of_others_stay() -> None:
         for words in ("rule add fwmark 7 lookup 133", "rule add fwmark 1337 lookup 133 priority 5"):
             subprocess.run([tool("ip"), *words.split()], check=True)
         subprocess.run([tool("ip"), *"route add local default dev lo table 7".split()], check=True)
-        with rtnetlink.open_socket() as link:
-            before = [str(thing) for thing in localroutes.held(link)]
+        with route.open_socket() as link:
+            before = [str(thing) for thing in local_routes.held(link)]
             ways.apply(EVERYTHING)
             ways.apply(EVERYTHING)
             ways.clean(EVERYTHING)
-            return before, [str(thing) for thing in localroutes.held(link)]
+            return before, [str(thing) for thing in local_routes.held(link)]
 
     before, after = in_namespace(work)
 

@@ -13,9 +13,10 @@ import pytest
 from command_line import CommandLine, await_true, descendants
 from tools import needs
 
-from lab import identity, nftables
-from lab.lab import Lab
-from lab.nftables.objects import IPV4, IPV6
+from lab.base import identity
+from lab.client.lab import Lab
+from lab.netlink import nftables
+from lab.netlink.nftables.objects import IPV4, IPV6
 
 pytestmark = [pytest.mark.kernel, needs("curl")]
 
@@ -240,7 +241,7 @@ def test_the_name_server_has_no_rights(shared: CommandLine):
 
 def _name_servers(line: CommandLine) -> list[int]:
     inside = descendants(line.state()["pid"])
-    return [pid for pid in inside if b"lab.cluster.serve" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in inside if b"lab.cluster.dns.nameserver_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_a_killed_name_server_is_started_by_the_next_question(shared: CommandLine):

@@ -11,11 +11,12 @@ import pytest
 from netns_helper import CLONE_NEWNET, in_namespace, raise_link
 from rules_held import require
 
-from lab import syscalls
-from sidecar.intent import Intent, Protocol
+from lab.base import syscalls
+from sidecar.config.intent import Intent, Protocol
+from sidecar.interception import Options, build
+from sidecar.interception.apply import ways
+from sidecar.interception.options.options import WAYS, Way
 from sidecar.proxy.main import run
-from sidecar.rules import Options, build, ways
-from sidecar.rules.options import WAYS, Way
 
 pytestmark = pytest.mark.kernel
 

@@ -7,11 +7,11 @@ import pytest
 from command_line import EXAMPLE, CommandLine
 from netns_helper import add_pod_link, in_namespace, owner
 
-from lab import conntrack, nftables
-from sidecar import validate
-from sidecar.rules import Options, build
-from sidecar.rules import kernel as rules
-from sidecar.validate import Attempt, Check, Expected
+from evidence import validate
+from evidence.validate import Attempt, Check, Expected
+from lab.netlink import conntrack, nftables
+from sidecar.interception import Options, build
+from sidecar.interception.apply import kernel as rules
 
 pytestmark = pytest.mark.kernel
 

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.blueprint import Blueprint, PodPlan, Process, draw
+from lab.base.incidents import Incidents
+from lab.base.loop import Loop
 from lab.errors import InputError
-from lab.host import Host
-from lab.images import IMAGES
-from lab.incidents import Incidents
-from lab.logfile import Logs, Shelf
-from lab.loop import Loop
 from lab.manifest import load
-from lab.program import Command, Hook, Registry, Standin, image_name
-from lab.spawner import Place, Spawner
+from lab.plan.blueprint import Blueprint, PodPlan, Process, draw
+from lab.plan.registry import Command, Hook, Registry, Standin, image_name
+from lab.runtime.logfile import Logs, Shelf
+from lab.runtime.pod_services import Host
+from lab.runtime.spawner import Place, Spawner
+from lab.standins.standin_images import IMAGES
 
 Draw = Callable[..., Blueprint]
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.cluster.answers import TTL_S, answer
 from lab.cluster.catalog import CLUSTER_DNS
+from lab.cluster.dns.replies import TTL_S, answer
+from lab.cluster.dns.zone import Zone
 from lab.cluster.state import Endpoint, Port, Service, State
-from lab.cluster.zone import Zone
 from lab.net.dns import EDNS_BYTES, UDP_BYTES
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from lab.cluster import files
+from lab.cluster import etc_files
 from lab.manifest import Pod, decode
-from lab.topology import PodAddress
+from lab.plan.topology import PodAddress
 
 ADDRESS = PodAddress(("shop", "web"), 0, "10.244.0.2", "fd00:10:244::2", "", "", 0)
 
@@ -15,7 +15,7 @@ def pod(spec: str = "") -> Pod:
 
 def test_names_are_looked_up_in_the_cluster():
     """The kubelet's file for ClusterFirst: the namespace's Services first, and five dots before a name counts whole."""
-    assert files.resolv_conf(pod()) == (
+    assert etc_files.resolv_conf(pod()) == (
         "nameserver 10.96.0.10\n"
         "search shop.svc.cluster.local svc.cluster.local cluster.local\n"
         "options ndots:5\n"
@@ -41,20 +41,20 @@ def test_names_are_looked_up_in_the_cluster():
 )
 def test_a_pod_can_have_a_resolver_configuration_of_its_own(spec: str, expected: str):
     """Merged as the kubelet does: its entries after ours, its options instead of ours."""
-    assert expected == files.resolv_conf(pod(spec))
+    assert expected == etc_files.resolv_conf(pod(spec))
 
 
 def test_the_hosts_file_has_the_pods_name_and_aliases():
     """Both addresses have the host name; each alias is a line."""
     aliases = "  hostAliases: [{ip: 10.1.2.3, hostnames: [a.example, b.example]}]\n"
     assert ["10.244.0.2\tweb", "fd00:10:244::2\tweb", "10.1.2.3\ta.example\tb.example"] == (
-        files.hosts(pod(aliases), ADDRESS, "web").splitlines()[2:]
+        etc_files.hosts(pod(aliases), ADDRESS, "web").splitlines()[2:]
     )
 
 
 def test_a_subdomain_makes_the_name_a_whole_one():
     """As the kubelet writes it, so that `hostname -f` finds it."""
-    lines = files.hosts(pod("  hostname: h\n  subdomain: sub\n"), ADDRESS, "h").splitlines()
+    lines = etc_files.hosts(pod("  hostname: h\n  subdomain: sub\n"), ADDRESS, "h").splitlines()
     assert "10.244.0.2\th.sub.shop.svc.cluster.local\th" == lines[2]
 
 
@@ -63,7 +63,7 @@ def test_a_subdomain_makes_the_name_a_whole_one():
 )
 def test_no_service_of_the_host_looks_names_up(text: str):
     """Of the host's name service switch everything stays but where names of hosts are looked up."""
-    found = files.nsswitch_conf(text).splitlines()
+    found = etc_files.nsswitch_conf(text).splitlines()
     assert ["hosts: files dns"] == [line for line in found if line.startswith("hosts:")]
     assert [line for line in text.splitlines() if "hosts:" not in line] == [
         line for line in found if line and "hosts:" not in line

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lab import nftables
-from lab.blueprint import Blueprint, draw
+from lab.base.incidents import Incidents
+from lab.base.loop import Loop
 from lab.cluster import live
 from lab.cluster.change import compare
 from lab.errors import PodError
-from lab.incidents import Incidents
-from lab.loop import Loop
 from lab.manifest import decode
-from lab.program import Registry, Standin
+from lab.netlink import nftables
+from lab.plan.blueprint import Blueprint, draw
+from lab.plan.registry import Registry, Standin
 
 if TYPE_CHECKING:
     from lab.cluster.state import State

@@ -1,9 +1,9 @@
-from lab.cluster import rules
+from lab.cluster import service_rules
 from lab.cluster.catalog import CLUSTER_DNS, translated
 from lab.cluster.state import Endpoint, Port, Service, State
-from lab.nftables import messages
-from lab.nftables.attributes import contents, name
-from lab.nftables.objects import IPV4, IPV6
+from lab.netlink.nftables import messages
+from lab.netlink.nftables.attributes import contents, name
+from lab.netlink.nftables.objects import IPV4, IPV6
 
 HTTP = (Port(name="http", port=80, protocol="TCP"),)
 
@@ -25,7 +25,7 @@ def service(*ready: bool, ipv4: str = "10.96.0.11", ipv6: str = "", longer: str 
 def chains(wanted: State) -> list[tuple[int, str]]:
     """Return family and name of each chain of Services and endpoints in a state's transaction."""
     found = []
-    for kind, _, _, body in messages.messages(rules.batch(wanted)):
+    for kind, _, _, body in messages.messages(service_rules.batch(wanted)):
         if kind == messages.SUBSYSTEM << 8 | messages.NEW_CHAIN:
             called = name(contents(body[messages.GENERIC.size :])[messages.CHAIN_NAME])
             if called.startswith(("service-", "endpoint-")):
@@ -81,6 +81,6 @@ def test_the_clusters_dns_and_headless_services_need_no_rules():
 
 def test_the_same_state_has_the_same_bytes():
     """So that nothing is sent to the kernel when nothing changed for it."""
-    first = rules.batch(state(service(True, True)))
-    assert len(first) == len(rules.batch(state(service(True, True))))
-    assert first == rules.batch(state(service(True, True)))
+    first = service_rules.batch(state(service(True, True)))
+    assert len(first) == len(service_rules.batch(state(service(True, True))))
+    assert first == service_rules.batch(state(service(True, True)))

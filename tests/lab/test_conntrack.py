@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.conntrack import TCP_STATES, Direction, Entry, Statistics, decode
 from lab.errors import PodError
-from lab.nftables.attributes import NESTED, attribute
-from lab.nftables.messages import GENERIC
+from lab.netlink.conntrack import TCP_STATES, Direction, Entry, Statistics, decode
+from lab.netlink.nftables.attributes import NESTED, attribute
+from lab.netlink.nftables.messages import GENERIC
 
 REDIRECTED = Entry(
     family=4,

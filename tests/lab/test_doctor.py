@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from lab import doctor
-from lab.doctor import Finding
+from lab.base.identity import Readings
+from lab.doctor import doctor
+from lab.doctor.doctor import Finding
 from lab.errors import MachineError
-from lab.identity import Readings
 
 ROOT = Readings(0, 0, "root", (1 << 41) - 1, None, None, None, None, "96365\n", None, None)
 RANGE = "somebody:100000:65536\n"

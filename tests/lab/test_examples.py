@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import examples
 from lab.errors import InputError
-from lab.examples import example
+from lab.manifest import examples
+from lab.manifest.examples import example
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import errors, exhausted
+from lab import errors
+from lab.base import exhausted
+from lab.base.exhausted import as_refusal
+from lab.base.incidents import Incidents
 from lab.errors import InputError, MachineError
-from lab.exhausted import as_refusal
-from lab.incidents import Incidents
 
 TEXTS = st.dictionaries(st.sampled_from(["error", "bug", "exit_status"]), st.text() | st.integers(0, 99), min_size=1)
 

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
+from lab.base.identity import IdRange, Readings, Root, Subordinate, decide
+from lab.base.privileges import NEEDED
+from lab.base.syscalls import CAPABILITIES
 from lab.errors import MachineError
-from lab.identity import IdRange, Readings, Root, Subordinate, decide
-from lab.privileges import NEEDED
-from lab.syscalls import CAPABILITIES
 
 USER = Readings(
     uid=1000,

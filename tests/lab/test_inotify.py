@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.inotify import Watch
+from lab.base.inotify import Watch
 
 
 @pytest.fixture

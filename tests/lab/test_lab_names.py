@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lab import meeting, names, unixdiag
+from lab.client import lab_names, meeting
 from lab.errors import InputError
+from lab.netlink import unix_sockets
 
 NAME = f"names-{os.getpid()}"
 OTHER = 65534
@@ -42,12 +43,12 @@ def squatted() -> Iterator[list[bytes]]:
 
 def test_a_name_is_claimed_once():
     """The second claim is refused with the cure; and the name is free again once the first one's socket is closed."""
-    with names.claim(NAME):
-        assert [NAME] == [each.lab for each in names.claimed(os.getuid()) if each.lab == NAME]
+    with lab_names.claim(NAME):
+        assert [NAME] == [each.lab for each in lab_names.claimed(os.getuid()) if each.lab == NAME]
         with pytest.raises(InputError, match=f"{NAME}' is already running: choose another --name"):
-            names.claim(NAME)
-    names.claim(NAME).close()
-    assert NAME not in names.running()
+            lab_names.claim(NAME)
+    lab_names.claim(NAME).close()
+    assert NAME not in lab_names.running()
 
 
 def test_of_many_claims_at_once_one_at_most_succeeds():
@@ -55,7 +56,7 @@ def test_of_many_claims_at_once_one_at_most_succeeds():
 
     def claim(_: int) -> socket.socket | None:
         try:
-            return names.claim(NAME)
+            return lab_names.claim(NAME)
         except InputError:
             return None
 
@@ -70,9 +71,9 @@ def test_of_many_claims_at_once_one_at_most_succeeds():
 @pytest.mark.skipif(bool(os.getuid()), reason="only root can bind a socket as somebody else")
 def test_what_others_bind_is_no_lab_of_ours(squatted: list[bytes]):
     """It is not listed, occupies no name, and is not connected to."""
-    assert [] == [each for each in names.claimed(os.getuid()) if each.address in squatted]
-    with names.claim(NAME):
-        assert 1 == len(names.addresses(NAME))
+    assert [] == [each for each in lab_names.claimed(os.getuid()) if each.address in squatted]
+    with lab_names.claim(NAME):
+        assert 1 == len(lab_names.addresses(NAME))
 
 
 @pytest.mark.skipif(bool(os.getuid()), reason="only root can bind a socket as somebody else")
@@ -84,8 +85,8 @@ def test_a_flood_of_names_is_passed_over():
             os.fchown(each.fileno(), OTHER, OTHER)
             each.bind(f"\0sidelab/0/{NAME}/{number:016x}")
             each.listen(0)
-        with names.claim(NAME):
-            assert 1 == len(names.addresses(NAME))
+        with lab_names.claim(NAME):
+            assert 1 == len(lab_names.addresses(NAME))
     finally:
         for each in sockets:
             each.close()
@@ -95,7 +96,7 @@ def test_a_name_that_can_not_be_one_is_never_listed():
     """Whoever owns the socket: what reaches a terminal is a lab's name."""
     with socket.socket(socket.AF_UNIX) as link:
         link.bind(f"\0sidelab/{os.getuid()}/x\x1b[31m/0123456789abcdef".encode())
-        assert [] == [each for each in names.running() if not each.replace("-", "").isalnum()]
+        assert [] == [each for each in lab_names.running() if not each.replace("-", "").isalnum()]
 
 
 def test_without_unix_diag_names_are_read_from_proc(monkeypatch: pytest.MonkeyPatch):
@@ -104,12 +105,12 @@ def test_without_unix_diag_names_are_read_from_proc(monkeypatch: pytest.MonkeyPa
     def refused(*_: object) -> None:
         raise FileNotFoundError
 
-    monkeypatch.setattr(unixdiag, "bound", refused)
-    with names.claim(NAME) as listener:
-        (found,) = [each for each in names.claimed(os.getuid()) if each.lab == NAME]
+    monkeypatch.setattr(unix_sockets, "bound", refused)
+    with lab_names.claim(NAME) as listener:
+        (found,) = [each for each in lab_names.claimed(os.getuid()) if each.lab == NAME]
         assert (listener.getsockname(), False) == (found.address, found.listens)
         listener.listen(1)
-        assert [True] == [each.listens for each in names.claimed(os.getuid()) if each.lab == NAME]
+        assert [True] == [each.listens for each in lab_names.claimed(os.getuid()) if each.lab == NAME]
 
 
 def test_proc_lists_a_name_once():
@@ -124,19 +125,19 @@ def test_proc_lists_a_name_once():
         "0000000000000000: 00000002 00000000 00000000 0001 01 15\n"
     )
     expected = [("sidelab/0/two/0123456789abcdef", True), ("sidelab/0/one/0123456789abcdef", False)]
-    assert expected == names._listed(text, "sidelab/0/")
+    assert expected == lab_names._listed(text, "sidelab/0/")
 
 
 def test_an_owner_is_known_before_a_socket_listens():
     """The kernel says it of every bound socket, and of those that are not ours too."""
-    with unixdiag.open_socket() as link, socket.socket(socket.AF_UNIX) as own:
+    with unix_sockets.open_socket() as link, socket.socket(socket.AF_UNIX) as own:
         own.bind(f"\0{NAME}".encode())
-        assert [(NAME.encode(), os.getuid(), False)] == list(unixdiag.bound(link, NAME.encode()))
+        assert [(NAME.encode(), os.getuid(), False)] == list(unix_sockets.bound(link, NAME.encode()))
         own.listen(1)
-        assert [True] == [each.listens for each in unixdiag.bound(link, NAME.encode())]
+        assert [True] == [each.listens for each in unix_sockets.bound(link, NAME.encode())]
 
 
 def test_home_is_where_sockets_are_opened():
     """A netlink socket, too, is opened where labs are looked for."""
-    with meeting.open_home(unixdiag.open_socket) as link:
+    with meeting.open_home(unix_sockets.open_socket) as link:
         assert socket.AF_NETLINK == link.family

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import logfile
+from lab.client.logs import Reader
 from lab.errors import InputError
-from lab.logfile import LogFile, Logs, Shelf, bound_bytes
-from lab.logs import Reader
+from lab.runtime import logfile
+from lab.runtime.logfile import LogFile, Logs, Shelf, bound_bytes
 
 BOUND = 1 << 16
 LINE = 64

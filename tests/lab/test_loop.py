@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from lab.loop import Loop, Timer
+from lab.base.loop import Loop, Timer
 
 
 def test_timers_run_in_the_order_of_their_times():

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from lab.base.text.escapes import uncommanding, visible
 from lab.errors import InputError
-from lab.escapes import uncommanding, visible
 from lab.manifest import (
     GRPC,
     Capabilities,
@@ -43,7 +43,7 @@ from lab.manifest import (
     decode,
     encode,
 )
-from lab.manifest.text import read_documents, write_documents
+from lab.manifest.yaml.yaml_text import read_documents, write_documents
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ import pytest
 
 from lab.errors import InputError
 from lab.manifest import MAX_BYTES, decode, load
-from lab.manifest.text import write_documents
+from lab.manifest.yaml.yaml_text import write_documents
 
 WHERE = "web.yaml: document 1 (line 2): Pod default/web: "
 

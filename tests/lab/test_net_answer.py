@@ -7,8 +7,8 @@ from go_answers import BODY, GO_ANSWERS, HEAD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.net.answer import Answer, AnswerError
 from lab.net.get import Get
+from lab.net.http_answer import Answer, AnswerError
 from lab.net.url import Url
 
 LIMIT = 40

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.net.answer import AnswerError
 from lab.net.get import Get, kubelet_fields
+from lab.net.http_answer import AnswerError
 from lab.net.url import Url, redirected, target_of
 
 BASE = Url("http", "127.0.0.1", 8080, "/a/b?q=1")

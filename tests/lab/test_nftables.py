@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from pyroute2.netlink.nfnetlink.nftsocket import nft_rule_msg
 
 from lab.errors import MachineError, PodError
-from lab.nftables import Chain, Operation, Rule, RuleHandle, Table, encode, messages
-from lab.nftables.attributes import attribute, attributes, contents, text
-from lab.nftables.expressions import DATA, NAME, decode
-from lab.nftables.expressions import encode as encode_expression
-from lab.nftables.forms import SetReference
-from lab.nftables.objects import (
+from lab.netlink.nftables import Chain, Operation, Rule, RuleHandle, Table, encode, messages
+from lab.netlink.nftables.attributes import attribute, attributes, contents, text
+from lab.netlink.nftables.expressions import DATA, NAME, decode
+from lab.netlink.nftables.expressions import encode as encode_expression
+from lab.netlink.nftables.forms import SetReference
+from lab.netlink.nftables.objects import (
     IPV4,
     IPV6,
     Base,
@@ -33,7 +33,7 @@ from lab.nftables.objects import (
     Unknown,
     Verdict,
 )
-from lab.nftables.talk import Refusal, explain
+from lab.netlink.nftables.talk import Refusal, explain
 
 TABLE = Table("tt")
 TCP = (Meta(MetaKey.L4PROTO), Compare(b"\6"))

@@ -6,18 +6,19 @@ import sys
 
 import pytest
 
-from lab.nocalls import _CALLS, program
+from lab.sandbox.call_filter import _CALLS, program
 
 _ALLOW = 0x7FFF0000
 
 # Without privileges: no_new_privs, the filter, then the calls, and one that is none of them (getpid).
 _FILTERED = """
 import ctypes, os, sys
-from lab import nocalls, syscalls
+from lab.base import syscalls
+from lab.sandbox import call_filter
 syscalls._prctl(38, 1)
-nocalls.forbid()
+call_filter.forbid()
 libc = ctypes.CDLL(None, use_errno=True)
-for number in (*next(iter(nocalls._CALLS[os.uname().machine].values())),):
+for number in (*next(iter(call_filter._CALLS[os.uname().machine].values())),):
     print(libc.syscall(number, 0, 0, 0, 0, 0), ctypes.get_errno())
 print(os.getpid() > 0)
 """

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from lab import syscalls
+from lab.base import syscalls
+from lab.base.privileges import refused_mount, refused_namespaces
 from lab.errors import MachineError, NotPermittedError
-from lab.privileges import refused_mount, refused_namespaces
 
 
 def _error(number: int, call: str) -> OSError:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from lab.blueprint import Check, ProbePlan
-from lab.loop import Loop
+from lab.base.loop import Loop
+from lab.base.timers import Timer, Timers
 from lab.manifest import Exec, Probe
-from lab.probes import FIRST_RETRY_S, Outcome, Prober
-from lab.timers import Timer, Timers
+from lab.plan.blueprint import Check, ProbePlan
+from lab.runtime.probes import FIRST_RETRY_S, Outcome, Prober
 
 
 class ManualLoop(Loop):

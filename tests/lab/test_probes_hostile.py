@@ -11,12 +11,12 @@ from itertools import count
 
 import pytest
 
-import lab.probes.grpc  # noqa: F401  # before a turn is timed that would import it
-from lab.blueprint import Check, ProbePlan
-from lab.incidents import Incidents
-from lab.loop import Loop
+import lab.runtime.probes.grpc  # noqa: F401  # before a turn is timed that would import it
+from lab.base.incidents import Incidents
+from lab.base.loop import Loop
 from lab.manifest import GRPC, Exec, HTTPGet, Probe, TCPSocket
-from lab.probes import Outcome, Prober
+from lab.plan.blueprint import Check, ProbePlan
+from lab.runtime.probes import Outcome, Prober
 
 HOST = "127.0.0.1"
 TURN_CPU_S = 0.25  # of the supervisor's, however much has arrived; a turn of all others takes a thousandth of it

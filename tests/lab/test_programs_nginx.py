@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tools import PATIENCE_S
 
 from lab.errors import PodError
-from lab.programs import nginx
-from lab.programs.answers import LARGEST_BYTES
+from lab.standins import nginx
+from lab.standins.nginx_answers import LARGEST_BYTES
 
 LARGE_BYTES = 1_000_003
 

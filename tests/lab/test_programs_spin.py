@@ -9,8 +9,8 @@ import pytest
 from tools import PATIENCE_S
 
 from lab.errors import PodError
-from lab.programs import nginx, spin
-from lab.programs.answers import Connection
+from lab.standins import nginx, spin
+from lab.standins.nginx_answers import Connection
 
 
 def test_a_delayed_answer_is_the_same_answer_later() -> None:

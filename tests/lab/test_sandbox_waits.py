@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.sandbox.sandbox import Sandbox
 
 
 class _ArrivedError(Exception):

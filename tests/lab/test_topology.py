@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from lab.errors import InputError
 from lab.manifest import Container, Manifest, Metadata, Pod, PodSpec
-from lab.node import GATEWAY_MAC, NODE_IPV4, NODE_IPV6
-from lab.topology import MAX_PODS, POD_CIDR_IPV4, POD_CIDR_IPV6, PodAddress, plan
+from lab.net.node_addresses import GATEWAY_MAC, NODE_IPV4, NODE_IPV6
+from lab.plan.topology import MAX_PODS, POD_CIDR_IPV4, POD_CIDR_IPV6, PodAddress, plan
 
 POD = Pod(metadata=Metadata(name="a"), spec=PodSpec(containers=(Container(name="a", image="nginx"),)))
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lab import needs, view
-from lab.blueprint import draw
 from lab.errors import InputError
 from lab.manifest import Manifest
-from lab.reach import User, look
-from lab.view import Cover, View, around, plan, walk
+from lab.plan import machine_view, needs
+from lab.plan.blueprint import draw
+from lab.plan.machine_view import Cover, View, around, plan, walk
+from lab.plan.program_access import User, look
 
 OTHER = User(1337)
 
@@ -21,7 +21,7 @@ OTHER = User(1337)
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a closed directory, as an ordinary user's home is; pods have nothing of their own."""
-    monkeypatch.setattr(view, "OWN", ())
+    monkeypatch.setattr(machine_view, "OWN", ())
     for each in (tmp_path, *tmp_path.parents[:2]):
         if os.access(each, os.W_OK) and each != Path("/tmp"):
             each.chmod(0o755)
@@ -227,7 +227,7 @@ def test_a_directory_with_mounts_in_it_is_shown_by_its_entries(home: Path) -> No
 def test_mount_points_are_read_as_the_kernel_writes_them() -> None:
     """Spaces and backslashes are octal; other bytes are as they are."""
     line = "36 35 98:0 /mnt1 /m\\040\u00e4\\134x rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n"
-    assert (Path("/m \u00e4\\x"),) == view.mount_points(line)
+    assert (Path("/m \u00e4\\x"),) == machine_view.mount_points(line)
 
 
 def test_of_the_root_directory_links_and_what_programs_need_are_left(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_of_the_root_directory_links_and_what_programs_need_are_left(tmp_path: P
     (tmp_path / "bin").symlink_to("usr/bin")
     (tmp_path / "swapfile").touch()
     os.mkfifo(tmp_path / "fifo")
-    root = view.tops(tmp_path)
+    root = machine_view.tops(tmp_path)
     names = [{each.name for each in some} for some in root]
     assert [{"usr", "lib64", "etc", "proc", "tmp"}, {"home", "my data", "library"}, {"bin"}] == names
 
@@ -253,13 +253,13 @@ def test_what_exec_names_is_shown_where_anybody_gets_at_it(home: Path) -> None:
     cover = Cover(home, (beside.parent,), directories=(home / "made",))
     words = ["python3", *map(str, (home / "link" / "tool", closed, secret, beside, home / "none", home)), "../a"]
     more = Cover(home, (beside.parent, tool.parent), {home / "link": "a"}, (home / "made",))
-    assert (more,) == view.named(words, [cover])
-    assert () == view.named(words[2:], [cover])
+    assert (more,) == machine_view.named(words, [cover])
+    assert () == machine_view.named(words[2:], [cover])
 
 
 def test_of_homes_and_of_the_machines_state_exec_shows_nothing() -> None:
     """There everything is for --expose to say."""
-    assert () == view.named(["/var/lib/dpkg/status", "/etc/passwd"], [Cover(Path("/var"))])
+    assert () == machine_view.named(["/var/lib/dpkg/status", "/etc/passwd"], [Cover(Path("/var"))])
 
 
 def test_a_program_in_a_directory_of_everybody_is_shown_alone(tmp_path: Path) -> None:

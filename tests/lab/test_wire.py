@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab import wire
+from lab.base import framing
 
 OBJECTS = st.dictionaries(
     st.text(max_size=10),
@@ -35,10 +35,10 @@ def test_messages_arrive_as_they_were_sent(messages: list[dict[str, object]]):
     ours, theirs = _pair()
     with ours, theirs:
         for message in messages:
-            wire.send(ours, message)
+            framing.send(ours, message)
         ours.close()
         assert [*((message, []) for message in messages), ({}, [])] == [
-            wire.receive(theirs) for _ in range(len(messages) + 1)
+            framing.receive(theirs) for _ in range(len(messages) + 1)
         ]
 
 
@@ -50,7 +50,7 @@ def test_an_inbox_puts_any_pieces_together(messages: list[dict[str, object]], da
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     ours, theirs = _pair(socket.SOCK_NONBLOCK)
     with ours, theirs:
-        inbox = wire.Inbox(theirs)
+        inbox = framing.Inbox(theirs)
         seen = []
         for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
             ours.send(stream[begin:end])
@@ -70,8 +70,8 @@ def test_whatever_comes_is_a_message_or_an_error(stream: bytes):
         ours.send(stream)
         ours.close()
         try:
-            message, descriptors = wire.receive(theirs)
-        except (wire.MalformedError, ConnectionResetError):
+            message, descriptors = framing.receive(theirs)
+        except (framing.MalformedError, ConnectionResetError):
             return
         assert isinstance(message, dict)
         assert descriptors == []
@@ -83,28 +83,28 @@ def test_descriptors_come_with_their_message():
     with ours, theirs:
         pipes = [os.pipe() for _ in range(2)]
         for number, (read, _) in enumerate(pipes):
-            wire.send(ours, {"pipe": number}, [read])
-        wire.send(ours, {"pipe": None})
+            framing.send(ours, {"pipe": number}, [read])
+        framing.send(ours, {"pipe": None})
         for number, (read, write) in enumerate(pipes):
-            message, [handed] = wire.receive(theirs)
+            message, [handed] = framing.receive(theirs)
             os.write(write, bytes([number]))
             assert ({"pipe": number}, bytes([number])) == (message, os.read(handed, 9))
             for fd in (read, write, handed):
                 os.close(fd)
-        assert wire.receive(theirs) == ({"pipe": None}, [])
+        assert framing.receive(theirs) == ({"pipe": None}, [])
 
 
 def test_an_outbox_keeps_what_is_not_taken():
     """A peer that does not read makes messages wait; once it reads, they arrive whole and in order."""
     ours, theirs = _pair(socket.SOCK_NONBLOCK)
     with ours, theirs:
-        outbox = wire.Outbox(ours)
+        outbox = framing.Outbox(ours)
         messages = [{"number": number, "filling": "x" * 100_000} for number in range(20)]
         for message in messages:
             outbox.add(message)
         outbox.flush()
         assert outbox
-        inbox = wire.Inbox(theirs)
+        inbox = framing.Inbox(theirs)
         seen: list[dict[str, object]] = []
         while len(seen) < len(messages):
             received = inbox.read()
@@ -121,7 +121,7 @@ def test_an_unfinished_message_closes_its_descriptors():
     with ours, theirs:
         before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # a count
         socket.send_fds(ours, [b"\x09\x00\x00\x00{"], [0, 0])
-        inbox, outbox = wire.Inbox(theirs), wire.Outbox(theirs)
+        inbox, outbox = framing.Inbox(theirs), framing.Outbox(theirs)
         assert inbox.read() is None
         outbox.add({"never": "sent"}, [0, 0])
         inbox.close()
@@ -135,5 +135,5 @@ def test_a_length_out_of_bounds_is_refused_before_anything_is_read(size: int):
     ours, theirs = _pair()
     with ours, theirs:
         ours.send(struct.pack("=I", size))
-        with pytest.raises(wire.MalformedError, match=f"of {size} bytes"):
-            wire.receive(theirs)
+        with pytest.raises(framing.MalformedError, match=f"of {size} bytes"):
+            framing.receive(theirs)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tools import PATIENCE_S
 
-from sidecar.proxy.loop import Loop
+from sidecar.proxy.io.proxy_loop import Loop
 
 Value = TypeVar("Value")
 

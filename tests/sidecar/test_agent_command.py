@@ -7,7 +7,7 @@ import pytest
 from agent_rig import answering, ok
 
 from lab.errors import PodError
-from sidecar.agent.command import main
+from sidecar.agent.pilot_agent import main
 
 
 def run(*words: str) -> None:

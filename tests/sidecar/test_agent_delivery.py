@@ -9,11 +9,11 @@ import pytest
 from lab.cluster.podinfo import PodInfo
 from lab.cluster.state import Service, State
 from lab.errors import InputError, PodError
-from sidecar.agent import news
+from sidecar.agent import file_events
 from sidecar.agent.delivery import Delivery, Paths
-from sidecar.agent.settings import ENVIRONMENT, Settings
-from sidecar.intent import Intent
-from sidecar.proxy.loop import Loop
+from sidecar.config.agent_settings import ENVIRONMENT, Settings
+from sidecar.config.intent import Intent
+from sidecar.proxy.io.proxy_loop import Loop
 
 SERVICE = Service(namespace="default", name="web", ipv4="10.96.0.11", ipv6="", ports=(), endpoints=())
 
@@ -128,7 +128,7 @@ def test_renamed_files_are_heard_of_in_every_directory(paths: Paths, way: str):
     """By either of the kernel's ways."""
     loop = Loop()
     heard: list[int] = []
-    listen = news.watch if way == "inotify" else news.by_dnotify
+    listen = file_events.watch if way == "inotify" else file_events.by_dnotify
     listened = listen(loop, [str(Path(each).parent) for each in (paths.state, paths.podinfo)], lambda: heard.append(1))
     for path, value in ((paths.state, State()), (paths.podinfo, pod())):
         before = len(heard)
@@ -145,10 +145,10 @@ def test_without_instances_of_inotify_dnotify_is_used(paths: Paths, monkeypatch:
     def refused(_directory: str) -> SimpleNamespace:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(news, "Watch", refused)
+    monkeypatch.setattr(file_events, "Watch", refused)
     loop = Loop()
     heard: list[int] = []
-    listened = news.watch(loop, [str(Path(paths.state).parent)], lambda: heard.append(1))
+    listened = file_events.watch(loop, [str(Path(paths.state).parent)], lambda: heard.append(1))
     publish(paths.state, State(generation=1))
     while not heard:
         loop.turn(10)

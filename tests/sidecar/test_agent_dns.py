@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tools import PATIENCE_S
 
-from lab.cluster.answers import answer
+from lab.cluster.dns.replies import answer
+from lab.cluster.dns.zone import Zone
 from lab.cluster.state import Endpoint, Service, State
-from lab.cluster.zone import Zone
 from lab.net import dns
-from sidecar.agent import forward
-from sidecar.agent.dns import Resolver, local_answer, upstreams
-from sidecar.agent.nametable import Addresses, table
-from sidecar.proxy.loop import Loop
+from sidecar.agent.dns import forward
+from sidecar.agent.dns.nametable import Addresses, table
+from sidecar.agent.dns.resolver import Resolver, local_answer, upstreams
+from sidecar.proxy.io.proxy_loop import Loop
 
 MEMBER = Endpoint(
     pod=("default", "db-0"), ipv4="10.244.0.3", ipv6="fd00:10:244::3", ready=True, targets=(), hostname="db-0"

@@ -20,9 +20,9 @@ from tools import PATIENCE_S
 
 from lab.cluster.podinfo import PodInfo
 from lab.cluster.state import State
-from sidecar.agent.settings import ENVIRONMENT, Settings
-from sidecar.contract import BUNDLED
-from sidecar.intent import Intent, Ports
+from sidecar.config.agent_settings import ENVIRONMENT, Settings
+from sidecar.config.contract import BUNDLED
+from sidecar.config.intent import Intent, Ports
 
 ROOT = Path(__file__).parents[2]
 RUN = """
@@ -30,7 +30,7 @@ import os, sys
 from types import SimpleNamespace
 from sidecar.agent.delivery import Paths
 from sidecar.agent.main import Agent
-from lab.forkserver import end_with
+from lab.runtime.forkserver import end_with
 home = sys.argv[1]
 paths = Paths(home=home, intent=home + "/intent.json", state=home + "/c/state.json", podinfo=home + "/p/pod.json")
 def run():

@@ -9,11 +9,11 @@ import pytest
 from agent_rig import answering, ask, meanwhile, ok, until
 from tools import PATIENCE_S
 
-from sidecar.agent import metrics
-from sidecar.agent.pages import Pages
-from sidecar.agent.probers import Prober, TCPSocket
-from sidecar.agent.server import Reply, Request, Server
-from sidecar.proxy.loop import Loop
+from sidecar.agent.agent_pages import Pages
+from sidecar.agent.http import merged_metrics
+from sidecar.agent.http.server import Reply, Request, Server
+from sidecar.agent.probes.probers import Prober, TCPSocket
+from sidecar.proxy.io.proxy_loop import Loop
 
 PROBER = Prober(tcp_socket=TCPSocket(port=1), timeout_seconds=3)
 READYZ = "/app-health/web/readyz"
@@ -183,15 +183,19 @@ def test_deeds_are_for_the_pod_itself(path: str, peer: str, status: int):
         ({}, {"prometheus.io/scrape": "true", "prometheus.io/port": "9", "prometheus.io/path": "m"}, (9, "/m")),
         ({}, {"prometheus.io/scrape": "false", "prometheus.io/port": "9"}, None),
         ({}, {"prometheus.io/scrape": "true", "prometheus.io/port": "15020"}, None),
-        ({metrics.VARIABLE: '{"scrape":"true","path":"","port":"8"}'}, {"prometheus.io/port": "9"}, (8, "/metrics")),
-        ({metrics.VARIABLE: "{"}, {"prometheus.io/scrape": "true"}, None),
+        (
+            {merged_metrics.VARIABLE: '{"scrape":"true","path":"","port":"8"}'},
+            {"prometheus.io/port": "9"},
+            (8, "/metrics"),
+        ),
+        ({merged_metrics.VARIABLE: "{"}, {"prometheus.io/scrape": "true"}, None),
     ],
 )
 def test_the_applications_metrics_are_where_its_pod_says(
     env: dict[str, str], annotations: dict[str, str], expected: tuple[int, str] | None
 ):
     """By what the injector has kept, else by the annotations, unless these lead to the agent itself."""
-    assert expected == metrics.application(env, annotations, 15020)
+    assert expected == merged_metrics.application(env, annotations, 15020)
 
 
 def test_silent_connections_keep_nobody_out():

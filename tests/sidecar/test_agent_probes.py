@@ -17,11 +17,11 @@ from tools import PATIENCE_S
 
 from lab.errors import InputError
 from lab.net.get import BODY_BYTES
-from lab.node import NODE_IPV4, NODE_IPV6
-from sidecar.agent import probers
-from sidecar.agent.probers import GRPC, HTTPGet, Prober, TCPSocket
-from sidecar.agent.probes import MOST_AT_ONCE, MOST_OF_OTHERS, Probes, ask
-from sidecar.agent.server import Reply, Request
+from lab.net.node_addresses import NODE_IPV4, NODE_IPV6
+from sidecar.agent.http.server import Reply, Request
+from sidecar.agent.probes import probers
+from sidecar.agent.probes.probers import GRPC, HTTPGet, Prober, TCPSocket
+from sidecar.agent.probes.probes import MOST_AT_ONCE, MOST_OF_OTHERS, Probes, ask
 
 LOCAL = "127.0.0.1"
 CERTIFICATE = Path(__file__).parents[1] / "data" / "self-signed.pem"

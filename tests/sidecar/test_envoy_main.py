@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.envoy import admin
-from sidecar.intent import InboundPort, Intent, Ports
+from sidecar.config.intent import InboundPort, Intent, Ports
+from sidecar.envoy import ask_admin
 
 ROOT = Path(__file__).parents[2]
 FIELDS = Ports().__struct_fields__
@@ -169,6 +169,6 @@ def test_an_admin_page_may_come_in_chunks() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=answer, args=(server,))
         thread.start()
-        found = admin.active_connections(server.getsockname()[1], (15021, 15090))
+        found = ask_admin.active_connections(server.getsockname()[1], (15021, 15090))
         thread.join()
     assert 2 == found

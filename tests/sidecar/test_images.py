@@ -4,12 +4,12 @@ import pytest
 
 from lab.errors import InputError
 from lab.manifest import decode
-from lab.program import Program, Standin
-from sidecar.agent.settings import Settings
-from sidecar.contract import BUNDLED
-from sidecar.images import IMAGES
+from lab.plan.registry import Program, Standin
+from sidecar.config.agent_settings import Settings
+from sidecar.config.contract import BUNDLED
+from sidecar.config.intent import Intent, Ports
 from sidecar.inject import PROXY_NAME, inject
-from sidecar.intent import Intent, Ports
+from sidecar.istio_images import IMAGES
 
 POD = """
 apiVersion: v1
@@ -45,14 +45,14 @@ def agent(annotations: str = "", probe: str = "") -> tuple[Settings, tuple[str, 
 def test_a_plain_pod_has_the_bundled_proxy_and_its_tcp_ports():
     """IPv6 is not captured, and nothing is imported that few pods need."""
     expected = Settings(proxy=(BUNDLED,), ports=(80, 9000), base=Intent(ipv6=False))
-    assert (expected, ("sidecar.agent.main", "sidecar.agent.command", "sidecar.proxy.main")) == agent()
+    assert (expected, ("sidecar.agent.main", "sidecar.agent.pilot_agent", "sidecar.proxy.main")) == agent()
 
 
 def test_the_rules_decide_mode_and_dns():
     """Whatever annotation they come from."""
     settings, preload = agent('sidecar.istio.io/interceptionMode: TPROXY, proxy.istio.io/config: "{proxyMetadata: '
                               '{ISTIO_META_DNS_CAPTURE: \'true\'}}"')  # fmt: skip
-    assert ("tproxy", True, True) == (settings.base.mode, settings.dns, "sidecar.agent.dns" in preload)
+    assert ("tproxy", True, True) == (settings.base.mode, settings.dns, "sidecar.agent.dns.resolver" in preload)
 
 
 def test_proxy_config_is_followed():
@@ -82,7 +82,7 @@ def test_what_a_probe_needs_is_imported_before(probe: str, modules: set[str]):
 def test_another_program_is_not_imported():
     """It is a command line, with its own arguments."""
     settings, preload = agent("sidelab.io/proxy: /opt/p, sidelab.io/proxy-args: -v")
-    assert (("/opt/p", "-v"), ("sidecar.agent.main", "sidecar.agent.command")) == (settings.proxy, preload)
+    assert (("/opt/p", "-v"), ("sidecar.agent.main", "sidecar.agent.pilot_agent")) == (settings.proxy, preload)
 
 
 def test_a_wrong_annotation_is_refused_before_anything_starts():

@@ -8,7 +8,7 @@ from injecting import PLAIN, deployment, injected, manifest, options, pod, proxy
 from lab.errors import InputError
 from lab.manifest import Manifest
 from sidecar.inject import inject, inject_pod
-from sidecar.rules.options import Options
+from sidecar.interception.options.options import Options
 
 OTHER = "{name: other, image: nginx}"
 

@@ -8,7 +8,7 @@ from injecting import PLAIN, deployment, injected, options, proxy, variables
 from lab.errors import InputError
 from lab.manifest import Manifest
 from sidecar import inject
-from sidecar.rules.options import Options
+from sidecar.interception.options.options import Options
 
 TRAFFIC = "traffic.sidecar.istio.io/"
 

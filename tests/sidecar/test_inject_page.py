@@ -7,9 +7,10 @@ from textwrap import dedent
 import pytest
 
 from lab.manifest import decode, encode, load
-from sidecar.inject import inject, names, warnings
-from sidecar.inject.annotations import KNOWN
-from sidecar.inject.proxyconfig import HONOURED
+from sidecar.config import injected_names
+from sidecar.config.annotations import KNOWN
+from sidecar.config.proxyconfig import HONOURED
+from sidecar.inject import inject, warnings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "injection.md").read_text()
@@ -44,7 +45,7 @@ def test_the_tutorials_services_lead_to_one_pod_each() -> None:
     tutorial = load([TUTORIAL])
     led = {
         service.name: [
-            (pod.name, names.INJECT in pod.metadata.labels)
+            (pod.name, injected_names.INJECT in pod.metadata.labels)
             for pod in tutorial.pods
             if service.spec.selector.items() <= pod.metadata.labels.items()
         ]
@@ -57,7 +58,7 @@ def test_the_tutorials_services_lead_to_one_pod_each() -> None:
 
 def test_every_annotation_has_its_row() -> None:
     """The table names all that are read and no others; the status is injection's own."""
-    assert sorted(KNOWN - {names.STATUS}) == sorted(first_cells("Annotations"))
+    assert sorted(KNOWN - {injected_names.STATUS}) == sorted(first_cells("Annotations"))
 
 
 def test_every_field_has_its_row() -> None:
@@ -69,10 +70,10 @@ def test_the_sidecars_ports_are_all_there() -> None:
     """The page lists each port that an application can't have."""
     listed = re.search(r"a port of the sidecar's \(([\d,\s]+)\)", PAGE)
     assert listed is not None
-    assert list(names.SIDECAR_PORTS) == [int(port) for port in listed[1].split(",")]
+    assert list(injected_names.SIDECAR_PORTS) == [int(port) for port in listed[1].split(",")]
 
 
-@pytest.mark.parametrize("name", sorted(names.LIVE))
+@pytest.mark.parametrize("name", sorted(injected_names.LIVE))
 def test_what_changes_live_is_said(name: str) -> None:
     """A row says so."""
     (row,) = (line for line in PAGE.splitlines() if line.startswith(f"| `{name}`"))

@@ -36,9 +36,9 @@ from lab.manifest import (
     decode,
     encode,
 )
+from sidecar.config.annotations import KNOWN
 from sidecar.inject import INJECT, NAMESPACE_LABEL, PROXY_NAME, inject, warnings
-from sidecar.inject.annotations import KNOWN
-from sidecar.podrules import of_pod
+from sidecar.pod_rules import of_pod
 
 pytestmark = pytest.mark.slow
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from lab.conntrack import Direction, Entry
-from sidecar.origins import probes_sentence, purpose
-from sidecar.rules.build import build
-from sidecar.rules.counters import ChainRows, Row, TableRows, from_ruleset
-from sidecar.rules.options import Options
+from evidence.origins import probes_sentence, purpose
+from lab.netlink.conntrack import Direction, Entry
+from sidecar.interception.build.build import build
+from sidecar.interception.model.counted import ChainRows, Row, TableRows, from_ruleset
+from sidecar.interception.options.options import Options
 
 POD, OTHER, NODE = "10.244.0.2", "10.244.0.3", "10.244.0.1"
 

@@ -2,13 +2,13 @@ import pytest
 
 from lab.errors import InputError, MachineError
 from lab.manifest import Manifest, Pod, decode
-from lab.program import Hook, Standin
-from sidecar import podrules
-from sidecar.images import IMAGES
+from lab.plan.registry import Hook, Standin
+from sidecar import pod_rules
 from sidecar.inject import inject
-from sidecar.rules import Options, build
-from sidecar.rules.options import WAYS
-from sidecar.rules.tools import Done, Tools, find
+from sidecar.interception import Options, build
+from sidecar.interception.apply.tools import Done, Tools, find
+from sidecar.interception.options.options import WAYS
+from sidecar.istio_images import IMAGES
 
 POD = """
 apiVersion: v1
@@ -28,9 +28,9 @@ def injected(annotations: str = "", rules: str | None = None, wanted: str = "tru
     return pod
 
 
-def rules_of(pod: Pod) -> podrules.PodRules:
+def rules_of(pod: Pod) -> pod_rules.PodRules:
     """Return the rules of a pod that has some."""
-    rules = podrules.of_pod(pod)
+    rules = pod_rules.of_pod(pod)
     assert rules is not None
     return rules
 
@@ -57,7 +57,7 @@ def test_an_injected_manifest_may_be_told_a_way_later() -> None:
     assert "iptables" == rules_of(once.pods[0]).way
     assert once == inject(once, "iptables-legacy")
     assert plain == inject(plain, "iptables")
-    assert podrules.of_pod(plain.pods[0]) is None
+    assert pod_rules.of_pod(plain.pods[0]) is None
 
 
 def test_annotations_choose_profile_and_quirks() -> None:
@@ -100,7 +100,7 @@ def test_a_warning_is_given_once_for_all_pods() -> None:
     """Options without effect are named with the first pod that has them, and how many more."""
     pods = [injected("traffic.sidecar.istio.io/excludeOutboundIPRanges: 'fd00::/8'")] * 3
 
-    assert ["pod nginx and 2 more: IPv6 is off, so fd00::/8 has no effect (--enable-ipv6)"] == podrules.warnings(
+    assert ["pod nginx and 2 more: IPv6 is off, so fd00::/8 has no effect (--enable-ipv6)"] == pod_rules.warnings(
         [*pods, injected()]
     )
 

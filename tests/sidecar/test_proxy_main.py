@@ -15,7 +15,7 @@ import pytest
 from tools import PATIENCE_S
 
 from lab.errors import InputError, PodError
-from sidecar.intent import Intent, Ports
+from sidecar.config.intent import Intent, Ports
 from sidecar.proxy.main import run
 
 ROOT = Path(__file__).parents[2]

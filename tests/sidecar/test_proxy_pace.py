@@ -2,8 +2,8 @@
 
 import time
 
-from sidecar.proxy.loop import Loop
-from sidecar.proxy.pace import SAVED_S, SHARE, Pace
+from sidecar.proxy.admin.pace import SAVED_S, SHARE, Pace
+from sidecar.proxy.io.proxy_loop import Loop
 
 
 def test_few_pages_are_made_at_once() -> None:

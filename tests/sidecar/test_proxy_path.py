@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.proxy.body import BadMessageError
-from sidecar.proxy.message import Limits, parse_request
-from sidecar.proxy.path import normal
+from sidecar.proxy.http.message import Limits, parse_request
+from sidecar.proxy.http.message_body import BadMessageError
+from sidecar.proxy.http.path import normal
 
 PIECES = st.sampled_from(
     (

@@ -4,7 +4,7 @@ from contextlib import closing
 
 from proxy_rig import MemoryGateway, MemoryWire
 
-from sidecar.proxy.share import BUDGET_BYTES, READ_BYTES, Share, Shares
+from sidecar.proxy.io.share import BUDGET_BYTES, READ_BYTES, Share, Shares
 
 HALF = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 4000
 

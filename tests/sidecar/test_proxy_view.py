@@ -1,12 +1,12 @@
 """Running clusters as `/clusters` shows them."""
 
-from sidecar.proxy.cluster import Cluster, Settings
-from sidecar.proxy.counters import ClusterCounters
-from sidecar.proxy.host import Host
-from sidecar.proxy.loop import Loop
-from sidecar.proxy.message import Limits
-from sidecar.proxy.status import ClusterStatus
-from sidecar.proxy.view import cluster_status
+from sidecar.proxy.admin.proxy_status import ClusterStatus
+from sidecar.proxy.admin.proxy_view import cluster_status
+from sidecar.proxy.http.message import Limits
+from sidecar.proxy.io.proxy_loop import Loop
+from sidecar.proxy.stats.proxy_counters import ClusterCounters
+from sidecar.proxy.upstreams.cluster import Cluster, Settings
+from sidecar.proxy.upstreams.host import Host
 
 
 class _Cluster(Cluster):

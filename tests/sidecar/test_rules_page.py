@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.rules import Options, build, render
-from sidecar.rules.backends import DIFFERENCES
-from sidecar.rules.options import WAYS
+from sidecar.interception import Options, build, render
+from sidecar.interception.build.backends import DIFFERENCES
+from sidecar.interception.options.options import WAYS
 from sidelab import VERBS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()

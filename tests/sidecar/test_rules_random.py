@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab import nftables
 from lab.errors import InputError
-from lab.nftables.objects import Verdict
-from sidecar.rules import FORMS, Backend, Options, Ruleset, build, render
-from sidecar.rules.counters import from_ruleset
-from sidecar.rules.lift import lift
-from sidecar.rules.lower import lower
-from sidecar.rules.nft import model_chain, model_table
+from lab.netlink import nftables
+from lab.netlink.nftables.objects import Verdict
+from sidecar.interception import FORMS, Backend, Options, Ruleset, build, render
+from sidecar.interception.expressions.lift import lift
+from sidecar.interception.expressions.lower import lower
+from sidecar.interception.model.counted import from_ruleset
+from sidecar.interception.text.nft import model_chain, model_table
 
 pytestmark = pytest.mark.slow
 

@@ -3,12 +3,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_rules_random import OPTIONS
 
-from sidecar.rules import Backend, Options, build, iptables, repair, saved, state
-from sidecar.rules.counters import from_ruleset
-from sidecar.rules.state import Drift, Lines, Place, Step
+from sidecar.interception import Backend, Options, build
+from sidecar.interception.drift import differences, repair
+from sidecar.interception.drift.differences import Drift, Lines, Place, Step
+from sidecar.interception.model.counted import from_ruleset
+from sidecar.interception.text import iptables, saved
 
 TUTORIAL = build(Options.from_args("-m REDIRECT -i * -b * -d 15090,15021,15020".split()))
-WANTED = state.expected(TUTORIAL, Backend.IPTABLES)
+WANTED = differences.expected(TUTORIAL, Backend.IPTABLES)
 INBOUND = Place(4, "nat", "ISTIO_INBOUND")
 OUTPUT = Place(4, "nat", "OUTPUT")
 TEXT = iptables.render(TUTORIAL, 4)
@@ -16,12 +18,12 @@ TEXT = iptables.render(TUTORIAL, 4)
 
 def held(text: str) -> Lines:
     """Return what of a save is Istio's."""
-    return state.found(saved.read(text, 4), 4, WANTED)
+    return differences.found(saved.read(text, 4), 4, WANTED)
 
 
 def drift_of(text: str) -> Drift:
     """Return how a save differs from the tutorial's rules."""
-    return state.drift(WANTED, held(text))
+    return differences.drift(WANTED, held(text))
 
 
 @given(OPTIONS)
@@ -29,16 +31,18 @@ def drift_of(text: str) -> Drift:
 def test_what_was_applied_has_not_drifted(options: Options) -> None:
     """Read back as they were fed, the rules of any options are those that are expected, by either backend."""
     ruleset = build(options)
-    wanted = state.expected(ruleset, Backend.IPTABLES)
+    wanted = differences.expected(ruleset, Backend.IPTABLES)
     found = {
         place: lines
         for family in (4, 6)
-        for place, lines in state.found(saved.read(iptables.render(ruleset, family), family), family, wanted).items()
+        for place, lines in differences.found(
+            saved.read(iptables.render(ruleset, family), family), family, wanted
+        ).items()
     }
 
-    assert (wanted, "") == (found, state.drift(wanted, found).diff)
-    native = state.expected(ruleset, Backend.NFT)
-    assert not state.drift(native, {**native, **state.found(from_ruleset(ruleset), None, native)})
+    assert (wanted, "") == (found, differences.drift(wanted, found).diff)
+    native = differences.expected(ruleset, Backend.NFT)
+    assert not differences.drift(native, {**native, **differences.found(from_ruleset(ruleset), None, native)})
 
 
 @given(st.data())
@@ -52,7 +56,7 @@ def test_every_lost_rule_is_missed_and_every_other_one_is_extra(data: st.DataObj
     other = data.draw(st.sampled_from(sorted(lines, key=str)))
     lines[other].append("-A ISTIO_INBOUND -j ACCEPT")
 
-    drift = state.drift(WANTED, {each: tuple(now) for each, now in lines.items()})
+    drift = differences.drift(WANTED, {each: tuple(now) for each, now in lines.items()})
 
     assert ({place: (lost,)}, {other: ("-A ISTIO_INBOUND -j ACCEPT",)}, ()) == (
         drift.missing,
@@ -106,7 +110,7 @@ def test_only_what_is_istios_counts(foreign: str, drifts: bool) -> None:
 
 def test_drift_is_data() -> None:
     """As JSON a drift names table, chain, family and rule of each difference."""
-    drift = state.drift(WANTED, {**WANTED, OUTPUT: ()}, ["ip rule a"], ["ip rule a", "ip rule a"])
+    drift = differences.drift(WANTED, {**WANTED, OUTPUT: ()}, ["ip rule a"], ["ip rule a", "ip rule a"])
 
     assert {
         "missing": [{"table": "nat", "chain": "OUTPUT", "family": 4, "rule": "-A OUTPUT -j ISTIO_OUTPUT"}],
@@ -158,7 +162,7 @@ def test_istio_does_what_the_state_asks_for(found: str, flags: str, expected: St
     """State and options decide as in istio-iptables; without its quirks drift in any form is put right."""
     residue, drift = STATES[found]
 
-    assert expected == state.step(residue, drift, Options.from_args(flags.split()))
+    assert expected == differences.step(residue, drift, Options.from_args(flags.split()))
 
 
 @given(OPTIONS)
@@ -166,7 +170,7 @@ def test_istio_does_what_the_state_asks_for(found: str, flags: str, expected: St
 def test_cleaning_names_all_that_was_applied(options: Options) -> None:
     """Every rule in a built-in chain is deleted, every chain flushed and then deleted; of nothing it makes nothing."""
     ruleset = build(options)
-    wanted = state.expected(ruleset, Backend.IPTABLES)
+    wanted = differences.expected(ruleset, Backend.IPTABLES)
     lines = repair.cleaning(saved.read(iptables.render(ruleset, 4), 4), 4, wanted).splitlines()
     counts = {letter: sum(line.startswith(f"-{letter} ") for line in lines) for letter in "DFX"}
     chains = [line for place, lines in wanted.items() if place.family == 4 for line in lines if line.startswith("-N ")]

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from lab.cluster.podinfo import PodInfo
 from lab.cluster.state import Endpoint, Port, Service, State
 from lab.errors import InputError
-from sidecar import wish
-from sidecar.intent import Endpoint as Serving
-from sidecar.intent import InboundPort, Intent, ServicePort, Workload
+from sidecar.config import compute
+from sidecar.config.intent import Endpoint as Serving
+from sidecar.config.intent import InboundPort, Intent, ServicePort, Workload
 
 POD = PodInfo(
     namespace="default",
@@ -73,14 +73,14 @@ def tcp(name: str, port: int = 8080, app_protocol: str = "") -> Port:
 )
 def test_a_ports_protocol_is_chosen_as_in_istio(port: Port, protocol: str):
     """The appProtocol decides, then the name's first word, then a well-known number; else the bytes will tell."""
-    assert protocol == wish.protocol_of(port)
+    assert protocol == compute.protocol_of(port)
 
 
 def test_only_ready_endpoints_with_the_port_are_dialled():
     """A pod that is not ready, or has no such port, is none of a Service's endpoints."""
     missing = Endpoint(pod=("default", "x"), ipv4="10.244.0.9", ipv6="", ready=True, targets=(0,))
     state = State(services=(service(tcp("http"), endpoints=(OWN, OTHER, missing)),))
-    (found,) = wish.intent(POD, (), state).services
+    (found,) = compute.intent(POD, (), state).services
     expected = ServicePort(
         port=8080,
         name="http",
@@ -101,14 +101,14 @@ def test_only_ready_endpoints_with_the_port_are_dialled():
 def test_a_headless_service_is_known_by_all_addresses_that_can_be_captured(ipv6: bool, addresses: list[str]):
     """What is dialled is an endpoint itself, in whichever family the rules capture."""
     state = State(services=(service(tcp("http"), endpoints=(OTHER,), ipv4=""),))
-    (found,) = wish.intent(POD, (), state, Intent(ipv6=ipv6)).services
+    (found,) = compute.intent(POD, (), state, Intent(ipv6=ipv6)).services
     assert ((), addresses) == (found.addresses, [each.address for each in found.ports[0].endpoints])
 
 
 def test_udp_ports_are_no_business_of_a_proxy():
     """A Service's UDP port is left out."""
     state = State(services=(service(Port(name="dns", port=53, protocol="UDP"), tcp("http")),))
-    (found,) = wish.intent(POD, (), state).services
+    (found,) = compute.intent(POD, (), state).services
     assert ["http"] == [each.name for each in found.ports]
 
 
@@ -119,7 +119,7 @@ def test_inbound_ports_come_from_services_and_containers():
         InboundPort(port=80, protocol="http", service="web.default.svc.cluster.local"),
         InboundPort(port=9000, protocol="auto"),
     )
-    assert expected == wish.intent(POD, (9000, 80), state).inbound
+    assert expected == compute.intent(POD, (9000, 80), state).inbound
 
 
 def test_annotations_are_orders():
@@ -132,7 +132,7 @@ def test_annotations_are_orders():
         concurrency="2",
         metrics="false",
     )
-    found = wish.intent(pod, (80,), State())
+    found = compute.intent(pod, (80,), State())
     assert ("tcp", "json", "REGISTRY_ONLY", 1.5, 2, False, "tcp") == (
         found.protocol,
         found.access_log,
@@ -142,13 +142,13 @@ def test_annotations_are_orders():
         found.metrics,
         found.inbound[0].protocol,
     )
-    assert Intent(workload=Workload(pod="web", app="web", version="v1")) == wish.intent(POD, (), State())
+    assert Intent(workload=Workload(pod="web", app="web", version="v1")) == compute.intent(POD, (), State())
 
 
 def test_a_ports_own_protocol_is_stronger_than_the_pods():
     """The annotation decides for what would otherwise be found out from the bytes."""
     state = State(services=(service(tcp("http-web"), tcp("other", 81)),))
-    (found,) = wish.intent(annotated(protocol="tcp"), (), state).services
+    (found,) = compute.intent(annotated(protocol="tcp"), (), state).services
     assert ["http", "tcp"] == [each.protocol for each in found.ports]
 
 
@@ -156,9 +156,9 @@ def test_tproxy_is_an_annotation_or_the_rules():
     """Either the pod says so, or what the manifest has decided."""
     pod = PodInfo(
         **{name: getattr(POD, name) for name in POD.__struct_fields__}
-        | {"annotations": {wish.INTERCEPTION_MODE: "TPROXY"}}
+        | {"annotations": {compute.INTERCEPTION_MODE: "TPROXY"}}
     )
-    modes = [wish.intent(pod, (), State()).mode, wish.intent(POD, (), State(), Intent(mode="tproxy")).mode]
+    modes = [compute.intent(pod, (), State()).mode, compute.intent(POD, (), State(), Intent(mode="tproxy")).mode]
     assert ["tproxy", "tproxy"] == modes
 
 
@@ -178,7 +178,7 @@ def test_tproxy_is_an_annotation_or_the_rules():
 def test_a_wrong_annotation_is_named(name: str, value: str):
     """Annotation, value and what would be accepted are told."""
     with pytest.raises(InputError, match=f"sidelab.io/{name.replace('_', '-')}: '{value}': give "):
-        wish.intent(annotated(**{name: value}), (), State())
+        compute.intent(annotated(**{name: value}), (), State())
 
 
 NAMES = st.sampled_from(["", "http", "tcp-x", "grpc", "web"])
@@ -220,5 +220,5 @@ def services(draw: st.DrawFn) -> Service:
 @given(st.lists(services(), max_size=3), st.lists(st.integers(1, 65535), max_size=3))
 def test_every_wish_survives_its_own_file(found: list[Service], ports: list[int]):
     """An intent of any cluster reads back from its JSON as it was."""
-    intent = wish.intent(POD, ports, State(services=tuple(found)))
+    intent = compute.intent(POD, ports, State(services=tuple(found)))
     assert intent == Intent.from_json(intent.to_json())

@@ -1,6 +1,6 @@
 """One option set on the stage: applied by each way, probed, compared with what is expected; and the sum of many.
 
-The rules come and go as they do in a pod, by `sidecar.rules.ways`.
+The rules come and go as they do in a pod, by `sidecar.interception.apply.ways`.
 """
 
 import socket
@@ -16,9 +16,10 @@ from oracle import DNS_PORT, LOST
 from stage import Listener, Stage
 
 from lab.errors import MachineError
-from sidecar.rules import build, ways
-from sidecar.rules.options import Options, Way
-from sidecar.rules.tools import require
+from sidecar.interception import build
+from sidecar.interception.apply import ways
+from sidecar.interception.apply.tools import require
+from sidecar.interception.options.options import Options, Way
 
 NETLINK_NETFILTER = 12
 DELETE_ALL_CONNECTIONS = 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE (nfnetlink_conntrack.h)

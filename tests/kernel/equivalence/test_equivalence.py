@@ -10,8 +10,8 @@ from netns_helper import in_namespace
 from option_sets import VALUES, pairwise, selection
 from stage import Stage
 
-from sidecar.rules.backends import DIFFERENCES
-from sidecar.rules.options import WAYS, Way
+from sidecar.interception.build.backends import DIFFERENCES
+from sidecar.interception.options.options import WAYS, Way
 
 
 @pytest.mark.kernel
@@ -45,7 +45,12 @@ def test_the_oracle_reads_options_and_nothing_that_makes_rules() -> None:
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
 
-    assert {"ipaddress", "grid", "sidecar.rules.options", "sidecar.rules.values"} == imported
+    assert {
+        "ipaddress",
+        "grid",
+        "sidecar.interception.options.options",
+        "sidecar.interception.options.values",
+    } == imported
 
 
 def test_the_selection_holds_every_pair_of_values() -> None:

@@ -16,7 +16,7 @@ import pytest
 from command_line import CommandLine, nothing_left
 from trial import ENVOY, KINDS, MANIFEST, carry_out
 
-from lab import syscalls
+from lab.base import syscalls
 from lab.errors import MachineError
 from sidecar.envoy import find_envoy
 

@@ -18,14 +18,14 @@ import pytest
 from sides import free_ports, wait_until_ready
 from tools import PATIENCE_S
 
-from lab import syscalls
+from lab.base import syscalls
 from lab.errors import MachineError
+from sidecar.config.intent import Endpoint, Intent, Ports, Service, ServicePort, Workload
 from sidecar.envoy import bootstrap, command, find_envoy
-from sidecar.envoy.outbound import service_listeners
-from sidecar.intent import Endpoint, Intent, Ports, Service, ServicePort, Workload
-from sidecar.proxy.body import BadMessageError
-from sidecar.proxy.message import Limits, parse_request
-from sidecar.proxy.routes import Outbound
+from sidecar.envoy.configuration.outbound import service_listeners
+from sidecar.proxy.http.message import Limits, parse_request
+from sidecar.proxy.http.message_body import BadMessageError
+from sidecar.proxy.routing.routes import Outbound
 
 _SERVED = (ServicePort(port=80, protocol="http", endpoints=(Endpoint(address="10.244.0.9", port=80),)),)
 SERVICES = tuple(

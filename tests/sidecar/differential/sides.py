@@ -22,15 +22,15 @@ from typing import Any
 import pytest
 from tools import PATIENCE_S
 
-from lab import syscalls
+from lab.base import syscalls
 from lab.errors import MachineError
+from sidecar.config.intent import Endpoint, InboundPort, Intent, Ports, Protocol
 from sidecar.envoy import bootstrap, command, find_envoy
-from sidecar.envoy.clusters import assignment
-from sidecar.intent import Endpoint, InboundPort, Intent, Ports, Protocol
-from sidecar.proxy.listener import listen
-from sidecar.proxy.loop import Loop
+from sidecar.envoy.configuration.envoy_clusters import assignment
+from sidecar.proxy.io.listener import listen
+from sidecar.proxy.io.proxy_loop import Loop
+from sidecar.proxy.io.sockets import Sockets
 from sidecar.proxy.proxy import Proxy
-from sidecar.proxy.sockets import Sockets
 
 LANES = 64
 _START_S = 20.0

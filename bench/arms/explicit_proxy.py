@@ -1,0 +1,65 @@
+"""The bundled proxy addressed directly: no rules, no conntrack, a client that dials the proxy's own port.
+
+It is the sidecar's proxy in all but one thing: where a connection goes on to is told, not asked of the kernel, because
+a connection that no rule redirected has no original destination. So what it costs is the extra hop alone.
+"""
+
+import gc
+import signal
+import socket
+
+from lab.errors import InputError
+from lab.manifest import Container, Pod, SecurityContext
+from lab.plan.registry import Context, Program, Registry, Standin
+from sidecar.config.intent import InboundPort, Intent
+from sidecar.inject import PROXY_NAME, PROXY_UID
+from sidecar.proxy.io.destination import Destination
+from sidecar.proxy.io.proxy_loop import Loop
+from sidecar.proxy.io.sockets import Sockets
+from sidecar.proxy.proxy import Proxy
+
+IMAGE = "sidelab/explicit-proxy"
+
+
+def container(port: int, protocol: str) -> Container:
+    """Return the container that passes connections to its inbound port on to `port` of the same pod."""
+    return Container(
+        name=PROXY_NAME,
+        image=IMAGE,
+        args=(str(port), protocol),
+        security_context=SecurityContext(run_as_user=PROXY_UID, run_as_group=PROXY_UID),
+    )
+
+
+def main(context: Context) -> None:
+    """Serve until SIGTERM; `context.args` are the application's port and what it speaks: tcp or http."""
+    text, protocol = context.args
+    port = int(text)
+    if protocol not in ("tcp", "http"):
+        raise InputError(f"explicit proxy: {protocol!r}: give tcp or http")
+    wanted = InboundPort(port=port, protocol="http" if protocol == "http" else "tcp")
+    # Of the addresses that rules bring, the pod has 127.0.0.6 anyway, and ::6 not.
+    intent = Intent(inbound=(wanted,), protocol=wanted.protocol, inbound_bind_ipv6="::1")
+
+    def destination(connection: socket.socket) -> Destination:
+        # The address that was dialled is the pod's own, as a redirected connection's is.
+        return connection.getsockname()[0], port
+
+    sockets = Sockets.open(intent)
+    loop = Loop()
+    proxy = Proxy(loop, intent, sockets, destination)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: loop.call_threadsafe(proxy.drain))
+    # As in `sidecar.proxy.main`: what exists now stays.
+    gc.collect()
+    gc.freeze()
+    context.ready()
+    loop.run()
+    proxy.close()
+
+
+def _program(_pod: Pod, container: Container) -> Program:
+    return Standin("bench.arms.explicit_proxy:main", args=container.args, preload=("bench.arms.explicit_proxy",))
+
+
+IMAGES = Registry(((IMAGE, _program),))

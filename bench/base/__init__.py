@@ -1,0 +1,1 @@
+"""What all stages of a benchmark share: columns of samples, caveats, bounded reading of files, interruption."""

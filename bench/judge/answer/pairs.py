@@ -1,0 +1,66 @@
+"""Arms compared in pairs: the answer of a plan whose terms do not add up, as those of `ways` or `compare`; pure."""
+
+from collections.abc import Sequence
+
+from bench.judge.answer import overheads
+from bench.judge.answer.words import NOUNS, Difference, Table, effect, sentence
+from bench.judge.decomposition import Term
+from bench.judge.verdict import Verdict, judge, margin_us
+from bench.plan import plan as plans
+from bench.plan.plan import Plan
+
+
+def sentences(plan: Plan, table: Table, terms: Sequence[Term]) -> list[str]:
+    """Return the headline, about the largest difference that was found, and a bullet for each kind of connection."""
+    first, *others = plan.connections
+    found = {each.name: difference(plan, table, terms, each, first) for each in plan.terms}
+    if len(found) > 1:
+        said = [_headline(plan, found, first), _listed(found, first)]
+    else:
+        said = [
+            _headline(plan, found, first),
+            overheads.listed(plan, table, overheads.judged(plan), first, described=True),
+        ]
+    for connection in others:
+        said.append(_listed({e.name: difference(plan, table, terms, e, connection) for e in plan.terms}, connection))
+    return said
+
+
+def difference(plan: Plan, table: Table, terms: Sequence[Term], asked: plans.Term, connection: str) -> Difference:
+    """Judge a term as an arm is judged: by its interval, the twins' noise floor, and the margin."""
+    unknown = float("nan")
+    key = (asked.name, connection, "total")
+    term = next((each for each in terms if (each.term, each.connection, each.phase) == key), None)
+    base_us = table[asked.against or plan.reference, connection, "total"].p50_us
+    us = unknown if asked.parts else table[asked.arm, connection, "total"].p50_us  # no request takes an interaction
+    margin = margin_us(base_us, plan.margin_us, plan.margin_ratio)
+    if term is None:
+        return Difference(unknown, unknown, unknown, us, base_us, margin, unknown, Verdict.NOT_APPLICABLE)
+    floor_us = table[plan.twin, connection, "total"].floor_us
+    visible_us = max((term.high_us - term.low_us) / 2, floor_us, margin)
+    verdict = judge(term.mean_us, term.low_us, term.high_us, floor_us, margin)
+    return Difference(term.mean_us, term.low_us, term.high_us, us, base_us, margin, visible_us, verdict)
+
+
+def _headline(plan: Plan, found: dict[str, Difference], connection: str) -> str:
+    changed = [name for name, each in found.items() if each.verdict == Verdict.CHANGED]
+    if changed or len(found) == 1:
+        most = max(changed or found, key=lambda name: abs(found[name].mean_us))
+        return f"{sentence(found[most], connection, *_ways(plan, most))}."
+    request = f"a request on {NOUNS[connection]}"
+    if all(each.verdict == Verdict.EQUIVALENT for each in found.values()):
+        return f"None of the {len(found)} pairs that were compared differs in {request} by what matters."
+    return f"This run finds no difference in {request} between the {len(found)} pairs that were compared."
+
+
+def _ways(plan: Plan, name: str) -> tuple[str, str]:
+    """Say which way and which other one a term compares."""
+    term = next(each for each in plan.terms if each.name == name)
+    if term.parts:
+        return f"by “{name}”", ""
+    return f"in {term.arm}", f"in {term.against or plan.reference}"
+
+
+def _listed(found: dict[str, Difference], connection: str) -> str:
+    clauses = [f"{name}: {effect(each)}" for name, each in found.items()]
+    return f"On {NOUNS[connection]} – {'; '.join(clauses)}."

@@ -1,0 +1,154 @@
+"""Whether an instrument finds what is known to be there: delays that were put in, and a twin without any; pure.
+
+Each check may fail by chance in one of a hundred runs of a perfect instrument (`ALPHA`, Holm-corrected over what it
+looks at), where the 95 % intervals that are shown leave out the truth in one of twenty.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench.judge import statistics
+from bench.judge.statistics import Floats
+from bench.judge.verdict import GATED
+
+ALPHA: Final = 0.01
+PHASE: Final = "total"
+"""The phase that a delay before the answer lengthens by itself."""
+
+LEAST_SEEN_US: Final = 20.0
+"""A delay of this size has to be seen; a smaller one may be too small for a noisy machine."""
+
+CLOSE_RATIO: Final = 0.15
+"""So far may another client's median of the same requests lie from our own: each has its own cost of sending one."""
+
+
+class Row(NamedTuple):
+    """A delay that was put in and what a client found of it, in µs, with the 95 % interval over rebuilds.
+
+    `p_value` is for "what was found is what was put in" (as far as `row` asks for that), `found_p_value` for "there
+    is no delay".
+    """
+
+    client: str
+    connection: str
+    injected_us: float
+    recovered_us: float
+    low_us: float
+    high_us: float
+    p_value: float
+    found_p_value: float
+
+    @property
+    def covered(self) -> bool:
+        """Whether the interval holds the truth."""
+        return self.low_us <= self.injected_us <= self.high_us
+
+
+class Outcome(StrEnum):
+    """What a check says; `SKIPPED` where what it needs is not installed."""
+
+    OK = "ok"
+    FAILED = "FAILED"
+    INCONCLUSIVE = "inconclusive"
+    SKIPPED = "skipped"
+
+
+class Check(NamedTuple):
+    """A question, its answer, and the numbers behind it."""
+
+    name: str
+    outcome: Outcome
+    detail: str
+
+
+def rows(client: str, medians: pd.DataFrame, delays_us: Mapping[str, float], *, asleep: bool = False) -> list[Row]:
+    """Compare the rebuild medians of each delayed arm (`statistics.rebuild_medians`) with its delay.
+
+    `asleep` says that client and CPU sleep meanwhile: what has slept longer wakes later (`bench.measure.awake`), so
+    finding more than the delay contradicts nothing, and finding less does.
+    """
+    found = []
+    for arm, injected_us in delays_us.items():
+        for connection in sorted({key[1] for key in medians.index}, reverse=True):
+            values = medians.xs((arm, connection, PHASE)).to_numpy(dtype=float)
+            found.append(row(client, connection, injected_us, values, asleep=asleep))
+    return found
+
+
+def row(
+    client: str,
+    connection: str,
+    injected_us: float,
+    differences_us: Floats,
+    *,
+    asleep: bool = False,
+    resolution_us: float = 0.0,
+) -> Row:
+    """Make a row of the difference to an arm without a delay, in each rebuild.
+
+    `asleep` as for `rows`. A client that counts in steps of `resolution_us` may be wrong by as much without knowing:
+    five equal differences are no proof then.
+    """
+    estimate = statistics.estimate(differences_us)
+    most_us = math.inf if asleep else injected_us + resolution_us
+    truth_us = min(max(float(estimate.mean), injected_us - resolution_us), most_us)
+    truth = statistics.estimate(differences_us - truth_us)
+    numbers = (estimate.mean, estimate.low, estimate.high, truth.p_value, estimate.p_value)
+    mean, low, high, p_value, found_p_value = map(float, numbers)
+    return Row(client, connection, injected_us, mean, low, high, p_value, found_p_value)
+
+
+def recovery(found: Sequence[Row]) -> Check:
+    """Check that no row's interval, at Holm's level, contradicts its delay."""
+    p_values = statistics.holm(np.array([each.p_value for each in found]))
+    covered = sum(each.covered for each in found)
+    most = max(abs(each.recovered_us - each.injected_us) for each in found)
+    said = f"{covered} of {len(found)} 95 % intervals hold it; off by at most {most:.2f} µs; p = {p_values.min():.3f}"
+    return Check(f"{found[0].client}: recovers the delay", _outcome(float(p_values.min())), said)
+
+
+def detection(found: Sequence[Row]) -> Check:
+    """Check that the delays that have to be seen are; where they are not, the machine was too noisy to tell.
+
+    An instrument that is blind on a quiet machine has intervals that leave out the delay: `recovery` says so.
+    """
+    large = [each for each in found if each.injected_us >= LEAST_SEEN_US]
+    p_values = statistics.holm(np.array([each.found_p_value for each in large]))
+    missed = [each for each, p_value in zip(large, p_values, strict=True) if p_value >= 1 - statistics.CONFIDENCE]
+    widest = max((each.high_us - each.low_us) / 2 for each in large)
+    said = f"{len(large) - len(missed)} of {len(large)} seen; the widest interval is ± {widest:.1f} µs"
+    outcome = Outcome.INCONCLUSIVE if missed else Outcome.OK
+    return Check(f"{found[0].client}: sees {LEAST_SEEN_US:g} µs and more", outcome, said)
+
+
+def quiet(client: str, medians: pd.DataFrame, twin: str) -> Check:
+    """Check that the twin does not differ, by the rows that may raise an alarm."""
+    keys = [(twin, *kind) for kind in GATED if (twin, *kind) in medians.index]
+    estimate = statistics.estimate(medians.loc[keys].to_numpy(dtype=float))
+    p_value = float(np.nanmin(statistics.holm(estimate.p_value)))
+    total = float(estimate.mean[-1])
+    said = f"{keys[-1][1]} {keys[-1][2]} {total:+.2f} µs; Holm-corrected p = {p_value:.3f}"
+    return Check(f"{client}: the twin is quiet", _outcome(p_value), said)
+
+
+def _outcome(p_value: float) -> Outcome:
+    return Outcome.FAILED if p_value < ALPHA else Outcome.OK
+
+
+def close(name: str, own_us: float, other_us: float) -> Check:
+    """Check that two clients' medians of the same requests are alike."""
+    ratio = own_us / other_us if other_us > 0 else math.nan
+    said = f"own {own_us:.1f} µs, {name} {other_us:.1f} µs: ratio {ratio:.2f}"
+    outcome = Outcome.OK if abs(ratio - 1) <= CLOSE_RATIO else Outcome.FAILED
+    return Check(f"own client and {name}: the same median", outcome, said)
+
+
+def status(checks: Sequence[Check]) -> int:
+    """Return the exit status: 1 if a check failed, else 4 if one is inconclusive, else 0."""
+    outcomes = {check.outcome for check in checks}
+    return 1 if Outcome.FAILED in outcomes else 4 if Outcome.INCONCLUSIVE in outcomes else 0

@@ -1,0 +1,89 @@
+"""What interception's cost is made of: each term of a plan as a difference of arms, with its interval; pure.
+
+A term is what one arm has more than another, paired request by request as everything is (`bench.judge.statistics`). An
+interaction is what an arm adds beyond what its parts add alone: the terms of a real stack do not simply sum, and the
+remainder is a figure of its own instead of a rounding of the others.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench.base.samples import PHASES
+from bench.judge.statistics import Floats, estimate, rebuild_medians
+from bench.judge.verdict import GATED
+from bench.plan import plan as plans
+from bench.plan.plan import Plan
+
+CSV = "decomposition.csv"
+
+
+class Term(NamedTuple):
+    """A row of `decomposition.csv`; `rebuilds` is how many have a value. NaN bounds: fewer than two."""
+
+    term: str
+    connection: str
+    phase: str
+    mean_us: float
+    low_us: float
+    high_us: float
+    rebuilds: int
+
+
+def decompose(plan: Plan, samples: pd.DataFrame) -> list[Term]:
+    """Return a row for each term of `plan`, connection and phase that exists, in the plan's order.
+
+    `samples` as `bench.record.reader` reads them.
+    """
+    if not plan.terms:
+        return []
+    references = {plan.reference, *(term.against for term in plan.terms if term.against)}
+    medians = {name: rebuild_medians(samples, name) for name in sorted(references)}
+    found = []
+    for term in plan.terms:
+        for connection in plan.connections:
+            for phase in PHASES:
+                values = _values(term, plan.reference, medians, (connection, phase))
+                if np.isnan(values).all():
+                    continue
+                over = estimate(values)
+                center, low, high = (float(each) for each in (over.mean, over.low, over.high))
+                found.append(Term(term.name, connection, phase, center, low, high, int((~np.isnan(values)).sum())))
+    return found
+
+
+def adds_up_to(plan: Plan) -> str:
+    """Name the arm whose overhead the plan's terms make together; '' if they are no steps from the reference to one."""
+    shares: Counter[str] = Counter()
+    for term in plan.terms:
+        shares[term.arm] += 1
+        shares[term.against or plan.reference] -= 1
+        for part in term.parts:
+            shares[part] -= 1
+            shares[plan.reference] += 1
+    left = {arm: share for arm, share in shares.items() if share and arm != plan.reference}
+    return next(iter(left)) if list(left.values()) == [1] and len(plan.terms) > 1 else ""
+
+
+def laid_out(found: Sequence[Term]) -> tuple[list[tuple[str, str]], dict[str, list[Term | None]]]:
+    """Return the gated (connection, phase) that any term has, and for each term by name what it has for them."""
+    known = {(each.term, each.connection, each.phase): each for each in found}
+    columns = [kind for kind in GATED if any(key[1:] == kind for key in known)]
+    names = dict.fromkeys(each.term for each in found)
+    return columns, {name: [known.get((name, *column)) for column in columns] for name in names}
+
+
+def _values(term: plans.Term, reference: str, medians: dict[str, pd.DataFrame], row: tuple[str, str]) -> Floats:
+    """Return the term's value in each rebuild."""
+    table = medians[term.against or reference]
+
+    def of(arm: str) -> Floats:
+        keys = pd.MultiIndex.from_tuples([(arm, *row)])
+        found: Floats = table.reindex(keys).to_numpy(dtype=float)[0]
+        return found
+
+    # Each arm's difference to the reference, so an interaction needs no arm of its own for the sum of the parts.
+    return of(term.arm) - np.sum([of(part) for part in term.parts], axis=0) if term.parts else of(term.arm)

@@ -1,0 +1,114 @@
+"""One run's figures for the rows that a gate judges, and the reasons not to trust it; pure.
+
+Everything is an array in the order of the cells asked for, with a column per rebuild where there are several values.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bench.base.caveats import Caveat
+from bench.judge import statistics, summary
+from bench.judge.gate.budget import Cell
+from bench.judge.statistics import Floats
+from bench.judge.verdict import margin_us
+from bench.record.reader import Run, unfinished
+from lab.errors import InputError
+
+
+class Measured:
+    """A run that a gate judges; raises `InputError` where an arm of its plan has no measured request.
+
+    `overheads` are the gated rows of its summary, without reference and twin.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        measured = statistics.measured(run.samples)
+        missing = sorted({arm.name for arm in run.plan.arms} - set(measured["arm"].unique()))
+        if missing:
+            raise InputError(
+                f"{run.directory} holds no measured request of {', '.join(missing)}, so there is nothing to judge; "
+                f"measure again"
+            )
+        self._rebuilds = sorted(measured["rebuild"].unique())
+        table = summary.summarise(run.samples, run.plan)
+        self._summary = summary.rows(table)
+        self._alarm = summary.twin_alarm(table, run.plan)
+        self._caveats = (*run.caveats, *summary.caveats(run.samples, table, run.plan))
+        named = (run.plan.reference, run.plan.twin)
+        self.overheads = tuple(row for row in self._summary.values() if row.gated and row.n and row.arm not in named)
+
+    def differences(self, cells: Sequence[Cell]) -> Floats:
+        """Return each cell's rebuild medians of the paired differences, arm - against."""
+        tables = {
+            each: statistics.rebuild_medians(self._run.samples, each) for each in {cell.against for cell in cells}
+        }
+        whole = pd.concat(tables, names=["against"]).reindex(columns=self._rebuilds)
+        keys = [(cell.against, cell.arm, cell.connection, cell.phase) for cell in cells]
+        return whole.reindex(pd.MultiIndex.from_tuples(keys)).to_numpy(dtype=float)
+
+    def limits_us(self, cells: Sequence[Cell]) -> Floats:
+        """Return what each cell may be; a share is of the other arm's own median in that rebuild."""
+        fixed = np.array([[cell.at_most_us or 0.0] for cell in cells])
+        share = np.array([[(cell.at_most_percent or 0.0) / 100] for cell in cells])
+        keys = pd.MultiIndex.from_tuples([(cell.against, cell.connection, cell.phase) for cell in cells])
+        levels = statistics.rebuild_levels(self._run.samples).reindex(index=keys, columns=self._rebuilds)
+        return fixed + np.where(share == 0.0, 0.0, share * levels.to_numpy(dtype=float))
+
+    def floors_us(self, cells: Sequence[Cell]) -> Floats:
+        """Return the noise floor of each cell; where the twins alarm, as far as they may differ, if that is more."""
+        return np.array([self._floor_us(self._summary[self._run.plan.twin, *cell[2:4]]) for cell in cells])
+
+    def _floor_us(self, twin: summary.Row) -> float:
+        return max(twin.floor_us, abs(twin.low_us), abs(twin.high_us)) if self._alarm else twin.floor_us
+
+    def margins_us(self, cells: Sequence[Cell]) -> Floats:
+        """Return how much slower than the other arm nobody need care about; nothing where a limit says it."""
+        plan = self._run.plan
+        return np.array(
+            [
+                0.0
+                if cell.limited
+                else margin_us(
+                    self._summary[cell.against, cell.connection, cell.phase].p50_us, plan.margin_us, plan.margin_ratio
+                )
+                for cell in cells
+            ]
+        )
+
+    def doubts(self, arms: set[str]) -> tuple[Caveat, ...]:
+        """List what keeps this run from passing: it is not whole, its twins differ, requests of these arms failed."""
+        run = self._run
+        found = []
+        recorded = len(run.samples)
+        if not run.complete or recorded != run.requests:
+            state = run.facts["state"] if not run.complete else "torn"
+            found.append(unfinished(run.name, state, recorded, run.requests))
+        if self._alarm:
+            what = f"in {run.name} two identical arms differ by more than chance explains"
+            found.append(Caveat(what, "stop what else runs on the machine, measure again"))
+        failed = int(statistics.unanswered(run.samples)["arm"].isin(arms).sum())
+        if failed:
+            what = f"in {run.name} {failed} requests of the arms that are judged were not answered 2xx"
+            found.append(Caveat(what, "read the pods' logs, measure again"))
+        return tuple(found)
+
+    def caveats(self, arms: set[str]) -> tuple[Caveat, ...]:
+        """List what else casts doubt on this run: what is not among the `doubts` for these arms already."""
+        run = self._run
+        said = [unfinished("this run", str(run.facts["state"]), len(run.samples), run.requests)]
+        if self._alarm:
+            said.append(summary.restless(run.plan))
+        failed = statistics.unanswered(run.samples)
+        if len(failed) and set(failed["arm"].unique()) <= arms:
+            said.append(summary.failures(run.samples))
+        return tuple(each for each in self._caveats if each not in said)
+
+
+def count(medians: Floats) -> npt.NDArray[np.int_]:
+    """Count the rebuilds that have a value."""
+    known: npt.NDArray[np.int_] = (~np.isnan(medians)).sum(axis=1)
+    return known

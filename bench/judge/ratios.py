@@ -1,0 +1,123 @@
+"""Arms as multiples of each other: what one adds divided by what another adds, with an interval over rebuilds; pure.
+
+A ratio's errors multiply, so everything is done with logarithms: the geometric mean of the rebuilds' ratios, and
+Student's t interval around it. A cost that is not above 0 in some rebuild has no logarithm: the noise is then as large
+as what is compared, and the ratio stays unknown.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench.base.samples import PHASES
+from bench.judge.statistics import Floats, estimate, rebuild_medians
+from bench.plan.plan import Plan, Ratio
+
+MET, MISSED, OPEN, NO_TARGET = "met", "missed", "open", ""
+
+
+class Row(NamedTuple):
+    """A row of `ratios.csv`: `value` and `other` are the geometric means of `arm`'s and `against`'s cost in `unit`.
+
+    `verdict` is `met` or `missed` where the whole interval lies on one side of the target, `open` where it holds it.
+    """
+
+    what: str
+    arm: str
+    against: str
+    unit: str
+    value: float
+    other: float
+    ratio: float
+    low: float
+    high: float
+    rebuilds: int
+    target: str
+    verdict: str
+
+
+def compare(plan: Plan, samples: pd.DataFrame, loads: pd.DataFrame) -> list[Row]:
+    """Return a row for each ratio that `plan` asks for; NaN where the run has no figures for it."""
+    return [_row(ratio, *_values(ratio, plan, samples, loads)) for ratio in plan.ratios]
+
+
+def quotient(value: Floats, other: Floats) -> tuple[float, float, float]:
+    """Return the geometric mean of value / other and its interval, from a pair per rebuild; NaN where unknown."""
+    if not value.size or (value <= 0).any() or (other <= 0).any():
+        return math.nan, math.nan, math.nan
+    found = estimate(np.log(value / other))
+    center, low, high = (math.exp(float(each)) for each in (found.mean, found.low, found.high))
+    return center, low, high
+
+
+def judge(ratio: Ratio, low: float, high: float) -> str:
+    """Hold an interval against the ratio's target."""
+    if ratio.at_most is None and ratio.at_least is None:
+        return NO_TARGET
+    if math.isnan(low):
+        return OPEN
+    least = -math.inf if ratio.at_least is None else ratio.at_least
+    most = math.inf if ratio.at_most is None else ratio.at_most
+    if least <= low and high <= most:
+        return MET
+    return MISSED if high < least or low > most else OPEN
+
+
+def _row(ratio: Ratio, what: str, unit: str, value: Floats, other: Floats) -> Row:
+    known = ~(np.isnan(value) | np.isnan(other))
+    value, other = value[known], other[known]
+    center, low, high = quotient(value, other)
+    bounds = [f"{sign} {bound:g}" for sign, bound in (("≥", ratio.at_least), ("≤", ratio.at_most)) if bound is not None]
+    return Row(
+        what=what,
+        arm=ratio.arm,
+        against=ratio.against,
+        unit=unit,
+        value=_mean(value),
+        other=_mean(other),
+        ratio=center,
+        low=low,
+        high=high,
+        rebuilds=value.size,
+        target=" and ".join(bounds),
+        verdict=judge(ratio, low, high),
+    )
+
+
+def _mean(costs: Floats) -> float:
+    """Return the geometric mean, whose quotients are the table's ratios; the plain one where there is none."""
+    if not costs.size:
+        return math.nan
+    return math.exp(float(np.log(costs).mean())) if (costs > 0).all() else float(costs.mean())
+
+
+def _values(ratio: Ratio, plan: Plan, samples: pd.DataFrame, loads: pd.DataFrame) -> tuple[str, str, Floats, Floats]:
+    """Return what a ratio is of, its unit, and a value per rebuild of either arm."""
+    names = (ratio.arm, ratio.against)
+    if ratio.of == "added-p50":
+        keys = pd.MultiIndex.from_tuples([(name, ratio.connection, PHASES[-1]) for name in names])
+        value, other = rebuild_medians(samples, plan.reference).reindex(keys).to_numpy(dtype=float)
+        kind = {"new": "new connection", "keep-alive": "keep-alive"}[ratio.connection]
+        return f"{kind}: added p50", "µs", value, other
+    if ratio.of == "idle-memory":
+        rows = loads[loads["private_kib"] >= 0]
+        value, other = (_column(rows, name, "private_kib") / 1024 for name in names)
+        return f"{plan.idle_connections:,} idle connections: memory", "MiB", value, other
+    # What failed was no answer: a load with failures has no throughput and no latency.
+    rows = loads[(loads["connections"] == ratio.connections) & (loads["private_kib"] < 0) & (loads["failed"] == 0)]
+    if ratio.of == "requests-per-s":
+        value, other = (_column(rows, name, "requests_per_s") for name in names)
+        return f"{ratio.connections} connections: throughput", "requests/s", value, other
+    # Loads come one after the other, so the reference's is no nearer in time than its median, which has no outliers.
+    direct = float(np.median(_column(rows, plan.reference, "p99_us"))) if len(rows) else math.nan
+    value, other = (_column(rows, name, "p99_us") - direct for name in names)
+    return f"{ratio.connections} connections: added p99", "µs", value, other
+
+
+def _column(rows: pd.DataFrame, arm: str, name: str) -> Floats:
+    """Return a value per rebuild, NaN where this arm has none."""
+    rebuilds = sorted(rows["rebuild"].unique())
+    found: Floats = rows[rows["arm"] == arm].set_index("rebuild")[name].reindex(rebuilds).to_numpy(dtype=float)
+    return found

@@ -1,0 +1,84 @@
+"""What is measured beside single requests: an arm under many connections at once, and a proxy's memory.
+
+One arm after the other, in an order that the run's seed decides anew for each lab build: two loads at once would
+measure each other. It talks to a live lab; what it returns are values.
+"""
+
+import os
+import random
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from bench.arms import pods_of_arms, proxy_processes
+from bench.arms.pods_of_arms import ArmPods, Target
+from bench.base.samples import LoadSample
+from bench.clients import wrk
+from bench.plan.arm import Arm
+from bench.plan.plan import Plan
+from lab.client.lab import Key, Lab
+from lab.errors import PodError
+
+_TIMEOUT_S = 10.0
+
+
+def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, seed: int, cpu: int) -> list[LoadSample]:
+    """Put every arm under every load of `plan`, then count the memory of each proxy with its idle connections.
+
+    Raises `PodError` where wrk fails or a connection is not answered.
+    """
+    targets = pods_of_arms.targets(plan, pods, lab.status())
+    names = [arm.name for arm in plan.arms]
+    random.Random(f"{seed}/{rebuild}/loads").shuffle(names)
+    found = []
+    for name in names:
+        target = targets[name]
+        for load in plan.loads:
+            said = _run(lab, pods[name].client, wrk.command(target.url, load.connections, load.duration_s, cpu))
+            found.append(LoadSample(rebuild, name, load.connections, *wrk.parse(said), -1, -1))
+    if plan.idle_connections:
+        for name in names:
+            if plan.arm(name).server == "injected":
+                unloaded, loaded = _memory(lab, pods[name], targets[name], plan.idle_connections)
+                nothing = (0, 0, 0.0, -1.0, -1.0, -1.0)
+                found.append(LoadSample(rebuild, name, plan.idle_connections, *nothing, unloaded, loaded))
+    return found
+
+
+def opened(plan: Plan, arm: Arm) -> int:
+    """Return how many connections `measure` makes to an arm, at least: wrk makes another for one that is closed."""
+    idle = plan.idle_connections if arm.server == "injected" else 0
+    return sum(load.connections for load in plan.loads) + idle
+
+
+def _run(lab: Lab, pod: Key, argv: tuple[str, ...]) -> str:
+    with TemporaryFile() as output, Path(os.devnull).open("rb") as nothing:
+        status = lab.execute(pod, argv, (nothing.fileno(), output.fileno(), output.fileno()))
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    if status:
+        raise PodError(f"{argv[3]} ended with status {status}: {text.strip()[-500:]}")
+    return text
+
+
+def _memory(lab: Lab, pods: ArmPods, target: Target, connections: int) -> tuple[int, int]:
+    """Return the proxy's private memory in KiB, without and with idle connections that have each had one answer."""
+    request = f"GET {target.path} HTTP/1.1\r\nHost: {target.url.split('/')[2]}\r\n\r\n".encode()
+    family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
+    pids = proxy_processes.of_proxy(lab, pods.server)
+    unloaded = proxy_processes.private_kib(pids)
+    with ExitStack() as opened:
+        for _ in range(connections):
+            link = opened.enter_context(lab.open_socket(pods.client, family, socket.SOCK_STREAM))
+            link.settimeout(_TIMEOUT_S)
+            try:
+                link.connect((target.host, target.port))
+                link.sendall(request)
+                answered = link.recv(1 << 16)
+            except OSError as error:
+                raise PodError(f"one of {connections} idle connections to {target.host} failed: {error}") from error
+            if not answered:
+                raise PodError(f"one of {connections} idle connections to {target.host} was closed unanswered")
+        return unloaded, proxy_processes.private_kib(pids)

@@ -1,0 +1,210 @@
+"""What a run leaves on disk while it is being measured: `run.json`, `samples.csv.gz`, `rounds.csv`, `loads.csv`.
+
+Every round is one gzip member, appended and flushed to the disk, so that a kill -9 loses the round in flight and
+nothing else. `run.json` is replaced by rename, so it is always whole. A signal waits until a
+file is whole (`bench.base.interruption`). Reading is `bench.record.reader`'s; this file stays free of pandas because it
+is imported while measuring.
+"""
+
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from bench.base.interruption import held
+from bench.base.samples import (
+    HEADER,
+    LOAD_COLUMNS,
+    RATE_COLUMNS,
+    ROUND_COLUMNS,
+    WARMUP_ROUND,
+    LoadSample,
+    RateSample,
+    RoundSample,
+    Sample,
+    encode,
+)
+from bench.plan.plan import Plan, as_dict
+from lab.errors import InputError
+
+RUN_JSON: Final = "run.json"
+SAMPLES: Final = "samples.csv.gz"
+LOADS: Final = "loads.csv"
+ROUNDS: Final = "rounds.csv"
+RATES: Final = "rates.csv"
+SCHEMA: Final = 1
+RUNNING: Final = "running"
+COMPLETE: Final = "complete"
+INTERRUPTED: Final = "interrupted"
+
+
+class RunWriter:
+    """A run being recorded; a context manager.
+
+    Entered, the directory exists and says `running`. Left after every planned round, or after those that the stop
+    rule let it have, it says `complete`; left early, by an exception or not, `interrupted`. A process that is killed
+    leaves `running`, which a reader treats as interrupted. `measured_rounds` counts all rounds but the warm-ups;
+    `builds` is for its user to count whole builds.
+    """
+
+    def __init__(self, results: Path, plan: Plan, seed: int, started: datetime) -> None:
+        """Make `results/<UTC time>-<plan>/`, never an existing one; `InputError` if it cannot be made."""
+        self.directory = new_directory(results, f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{plan.name}")
+        self._plan = plan
+        self._rounds = 0
+        self.measured_rounds = self.builds = 0
+        self._rebuilds = plan.rebuilds
+        self._run: dict[str, Any] = {
+            "schema": SCHEMA,
+            "state": RUNNING,
+            "started": started.astimezone(UTC).isoformat(timespec="seconds"),
+            "finished": None,
+            "plan": as_dict(plan),
+            "plan_digest": plan.digest,
+            "seed": seed,
+            "rounds_recorded": 0,
+            "requests_recorded": 0,
+            "warmup": f"round {WARMUP_ROUND} of each rebuild: recorded and excluded from every statistic",
+            "caveats": [],
+        }
+
+    def __enter__(self) -> Self:
+        try:
+            # Opened before the first measurement: a full or read-only disk shows now, not after it.
+            self._samples = (self.directory / SAMPLES).open("xb", buffering=0)
+            self._write_json()
+        except BaseException:
+            self.discard()
+            raise
+        return self
+
+    def describe(self, **facts: Any) -> None:
+        """Add facts to `run.json` (environment, placement, rule_sets, versions, caveats, …): JSON values by key."""
+        self._run.update(facts)
+        self._write_json()
+
+    def append(self, samples: Iterable[Sample]) -> None:
+        """Record one whole round, on the disk when this returns."""
+        rows = list(samples)
+        text = encode(rows) if self._rounds else HEADER + encode(rows)
+        data = memoryview(gzip.compress(text.encode("ascii"), mtime=0))
+        with writing(self.directory), held():
+            while data:  # an unbuffered file may take a part
+                data = data[self._samples.write(data) :]
+            os.fsync(self._samples.fileno())
+            self._rounds += 1
+            self.measured_rounds += any(row.round != WARMUP_ROUND for row in rows)
+            self._run["rounds_recorded"] = self._rounds
+            self._run["requests_recorded"] += len(rows)
+
+    def append_loads(self, loads: Iterable[LoadSample]) -> None:
+        """Record one rebuild's loads, on the disk when this returns; latencies and rates with one decimal."""
+        self._add_lines(LOADS, LOAD_COLUMNS, loads, decimals=1)
+
+    def append_rates(self, rates: Iterable[RateSample]) -> None:
+        """Record one rebuild's open loops, on the disk when this returns."""
+        self._add_lines(RATES, RATE_COLUMNS, rates, decimals=4)
+
+    def append_round(self, found: RoundSample) -> None:
+        """Record what else happened during a round, on the disk when this returns."""
+        self._add_lines(ROUNDS, ROUND_COLUMNS, (found,), decimals=4)
+
+    def stop(self, reason: str, rebuilds: int) -> None:
+        """Take note that the plan's stop rule has ended the run after so many rebuilds: that is all there will be."""
+        self._rebuilds = rebuilds
+        self.describe(stopped={"reason": reason, "rebuilds": rebuilds})
+
+    def discard(self) -> None:
+        """Remove the directory: nothing in it is worth a report."""
+        with writing(self.directory), held():
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _add_lines(
+        self, name: str, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], *, decimals: int
+    ) -> None:
+        path = self.directory / name
+        header = "" if path.exists() else ",".join(columns) + "\n"
+        lines = (
+            ",".join(f"{each:.{decimals}f}" if isinstance(each, float) else str(each) for each in row) for row in rows
+        )
+        with writing(path), held(), path.open("a", encoding="ascii") as file:
+            file.write(header + "".join(f"{line}\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._samples.close()
+        whole = self._run["requests_recorded"] == self._plan.requests_in(self._rebuilds)
+        state = COMPLETE if kind is None and whole else INTERRUPTED
+        self.describe(state=state, finished=datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def _write_json(self) -> None:
+        with writing(self.directory), held():
+            write_whole(self.directory / RUN_JSON, json.dumps(self._run, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replace a file in one step: written beside it, flushed, renamed, and the rename flushed.
+
+    Text becomes UTF-8, whatever the locale; what isn't text (a directory's name may be any bytes) a question mark.
+    """
+    data = content if isinstance(content, bytes) else content.encode("utf-8", errors="replace")
+    draft = path.with_name(f"{path.name}.new")
+    try:
+        with held():
+            draft.unlink(missing_ok=True)  # a dead writer's, or a link that would lead us elsewhere
+            with draft.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        with suppress(OSError):
+            draft.unlink()
+        raise
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def writing(where: Path) -> Iterator[None]:
+    """Turn what the disk says while `where` is written into an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        cure = "make room, or give another directory that you may write to"
+        raise InputError(f"cannot write {error.filename or where}: {error.strerror}; {cure}") from None
+
+
+def new_directory(results: Path, name: str) -> Path:
+    """Make a directory below `results`, as `name-2`, `-3`, … where that exists: mkdir decides, nothing is overwritten.
+
+    Raises `InputError` where none can be made.
+    """
+    attempt = 1
+    while True:
+        path = results / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            # mkdir says this as well where `results` itself is a file, and then no number helps.
+            if results.is_dir():
+                attempt += 1
+                continue
+            raise InputError(f"cannot write results to {results}: it is not a directory; give another one") from None
+        except OSError as error:
+            raise InputError(f"cannot write results to {path}: {error.strerror}; give a writable directory") from None
+        return path

@@ -1,0 +1,44 @@
+"""A gate's verdict in the forms that others read: a terminal, JUnit, GitHub's pages, a benchmark history.
+
+Each module turns a `bench.judge.gate.gate.Result` into text and does nothing else; `write` is the one place that opens
+files.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.judge.gate.gate import Result
+from bench.record.records import write_whole
+from bench.report.exports import action_benchmark, junit, markdown
+from lab.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Which files are wanted. All are replaced but `step_summary`: a job's steps share GitHub's, so it is added to."""
+
+    junit: Path | None = None
+    markdown: Path | None = None
+    action_benchmark: Path | None = None
+    step_summary: Path | None = None
+
+
+def write(result: Result, files: Files) -> None:
+    """Write the wanted files; raises `InputError` for one that cannot be written."""
+    for path, render, mode in (
+        (files.junit, junit.render, "w"),
+        (files.markdown, markdown.render, "w"),
+        (files.action_benchmark, action_benchmark.render, "w"),
+        (files.step_summary, markdown.render, "a"),
+    ):
+        if path is None:
+            continue
+        content = render(result)
+        try:
+            if mode == "w" and (path.is_file() or not path.exists()):
+                write_whole(path.resolve(), content)  # a full disk costs no file that was there
+            else:
+                with path.open(mode, encoding="utf-8", errors="replace") as file:
+                    file.write(content)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}; give a writable file") from None

@@ -1,0 +1,56 @@
+"""The verdict as JUnit XML: a test case a row, so that every CI system can show it.
+
+JUnit has no schema of its own; this keeps to what Ant's and Jenkins' readers have in common: `testsuites`, `testsuite`
+with its counts, `properties`, `testcase` with `failure` or `skipped`. Inconclusive rows are skipped: neither red nor
+green. A doubt is a skipped test case of its own.
+"""
+
+import re
+from xml.etree import ElementTree as ET
+
+from bench.judge.gate.gate import Result, Row
+from bench.judge.summary import microseconds
+from bench.judge.verdict import Outcome
+
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 has no way to write (section 2.2, production Char)."""
+
+
+def render(result: Result) -> str:
+    """Write one suite with a case per row and doubt."""
+    counts = {
+        "tests": str(len(result.rows) + len(result.doubts)),
+        "failures": str(len(result.of(Outcome.REGRESSION))),
+        "errors": "0",
+        "skipped": str(len(result.of(Outcome.INCONCLUSIVE)) + len(result.doubts)),
+        "time": "0",
+    }
+    top = ET.Element("testsuites", {"name": "sidelab gate", **counts})
+    suite = ET.SubElement(top, "testsuite", {"name": _text(f"sidelab gate {result.run}"), **counts})
+    properties = ET.SubElement(suite, "properties")
+    said = {"run": result.run, "standard": result.standard, "verdict": result.verdict, "sentence": result.sentence}
+    for name, value in (*said.items(), *(("caveat", str(each)) for each in result.caveats)):
+        ET.SubElement(properties, "property", {"name": name, "value": _text(value)})
+    for row in result.rows:
+        _case(suite, row)
+    for doubt in result.doubts:
+        case = ET.SubElement(suite, "testcase", {"classname": "sidelab.run", "name": _text(doubt.what), "time": "0"})
+        ET.SubElement(case, "skipped", {"message": _text(doubt.cure)})
+    ET.indent(top)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(top, encoding="unicode") + "\n"
+
+
+def _case(suite: ET.Element, row: Row) -> None:
+    name = _text(f"{row.connection} {row.phase} against {row.against}")
+    case = ET.SubElement(suite, "testcase", {"classname": f"sidelab.{row.arm}", "name": name, "time": "0"})
+    message = _text(f"{row.interval}, {row.limit}; {microseconds(row.smallest_visible_us)} µs more would have shown")
+    if row.verdict is Outcome.REGRESSION:
+        ET.SubElement(case, "failure", {"message": message, "type": "regression"}).text = message
+    elif row.verdict is Outcome.INCONCLUSIVE:
+        ET.SubElement(case, "skipped", {"message": f"inconclusive: {message}"})
+    else:
+        ET.SubElement(case, "system-out").text = message
+
+
+def _text(value: str) -> str:
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", value)

@@ -1,0 +1,86 @@
+"""Where the time goes: the median of each of curl's phases per arm, stacked from start to end."""
+
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from bench.base.caveats import Caveat
+from bench.base.samples import PHASES
+from bench.judge.summary import microseconds, rows
+from bench.record.reader import Run
+from bench.report.figures import scales, style, text_width
+from bench.report.figures.foot import captured_client_note, footer
+from bench.report.figures.rows import Cell, Panel, arm_labels, panels
+from bench.report.figures.sheet import Handle, Medium, headed
+
+_COLOURS: Final = {
+    "namelookup": style.PURPLE,
+    "connect": style.ORANGE,
+    "appconnect": style.GREEN,
+    "pretransfer": style.YELLOW,
+    "starttransfer": style.SKY,
+    "total": style.BLUE,
+}
+_MEANING: Final = {
+    "namelookup": "namelookup: name resolved",
+    "connect": "connect: handshake done",
+    "appconnect": "appconnect: TLS done",
+    "pretransfer": "pretransfer: ready to send",
+    "starttransfer": "starttransfer: first byte is here",
+    "total": "total: last byte is here",
+}
+_SIZE: Final = 8
+
+
+def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium: Medium) -> Figure:
+    """Draw a panel per kind of connection and a bar per arm, all on one scale; the bar's end is the median total."""
+    plan = run.plan
+    names = [arm.name for arm in plan.arms]
+    table = rows(summary)
+    exist = set(summary.loc[summary["n"] > 0, "phase"])
+    missing = [phase for phase in PHASES if phase not in exist]
+    note = f"Not applicable here, so not drawn: {', '.join(missing)}." if missing else ""
+    sheet = headed(
+        medium,
+        run,
+        "Where the time of a request goes",
+        "medians; each stretch ends where curl stamps its time_* variable",
+    )
+    handles: list[Handle] = [Patch(color=_COLOURS[phase], label=_MEANING[phase]) for phase in PHASES if phase in exist]
+    sheet.key(handles)
+    shown = []
+    for connection in plan.connections:
+        totals = [table[name, connection, "total"] for name in names]
+        cells = [Cell("not measured" if np.isnan(row.p50_us) else microseconds(row.p50_us)) for row in totals]
+        shown.append(Panel(style.CONNECTION_TITLE[connection], "µs since the start of the request", cells))
+    longest = float(summary["p50_us"].fillna(0.0).max()) or 1.0
+    for (axes, width_in), connection in zip(
+        panels(sheet, arm_labels(plan, names), shown), plan.connections, strict=True
+    ):
+        scales.linear(axes, "x", (0.0, 1.02 * longest), width_in)
+        for row, name in enumerate(names):
+            ends = [table[name, connection, phase].p50_us for phase in PHASES]
+            _bar(axes, row, ends, width_in / (1.02 * longest), thick=0.34 if medium.stacked else 0.56)
+    return sheet.finish(footer(run, caveats, captured_client_note(plan), note))
+
+
+def _bar(axes: Axes, row: int, ends_us: list[float], inches_per_us: float, *, thick: float) -> None:
+    """Stack the phases that exist; a stretch wide enough to hold it carries its length."""
+    start_us = 0.0
+    for phase, end_us in zip(PHASES, ends_us, strict=True):
+        if np.isnan(end_us):
+            continue
+        length_us = end_us - start_us
+        colour = _COLOURS[phase]
+        edge: dict[str, Any] = {"edgecolor": style.WHITE, "linewidth": 0.5}
+        axes.barh(row, length_us, left=start_us, height=thick, color=colour, zorder=2, **edge)
+        said = microseconds(length_us)
+        if length_us * inches_per_us > text_width.width_in(said, _SIZE) + 0.06:
+            text_colour = style.ON_BLUE if colour == style.BLUE else style.ON_LIGHT
+            middle_us = start_us + length_us / 2
+            axes.text(middle_us, row, said, ha="center", va="center_baseline", fontsize=_SIZE, color=text_colour)
+        start_us = end_us

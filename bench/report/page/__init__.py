@@ -1,0 +1,136 @@
+"""`report.html`: one page that says it all, verdicts first; it needs no network, no script and no font.
+
+Equal content gives equal bytes. The page forbids itself everything but its own style and its own pictures, by a
+Content-Security-Policy, so that no value in it can make a browser ask anybody for anything.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pandas as pd
+
+from bench.base.caveats import Caveat
+from bench.judge.answer import Answer
+from bench.judge.decomposition import Term
+from bench.judge.ratios import Row as Ratio
+from bench.record.reader import Run
+from bench.report.figures import Drawn
+from bench.report.figures.foot import closed_loop, identity
+from bench.report.page import about, page_tables, verdict_cards
+from bench.report.page.html import Markup, element, join, section
+from bench.report.page.pictures import pictures
+
+_STYLE: Final = Path(__file__).with_name("style.css")
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_SECTIONS: Final = {
+    "verdicts": "Verdicts",
+    "figures": "Figures",
+    "numbers": "Numbers",
+    "caveats": "Caveats",
+    "method": "How it was measured",
+    "environment": "Environment",
+    "repeat": "How to repeat it",
+}
+_CAVEATS_LINK: Final = element("a", "Caveats", href="#caveats")
+
+
+class Content(NamedTuple):
+    """What a page is made of; `figures` are embedded, the main one first."""
+
+    run: Run
+    summary: pd.DataFrame
+    answer: Answer
+    caveats: Sequence[Caveat]
+    figures: Sequence[Drawn]
+    ratios: Sequence[Ratio] = ()
+    terms: Sequence[Term] = ()
+
+
+def render(content: Content) -> str:
+    """Return the whole page."""
+    title = f"sidelab: {content.run.plan.name}, {content.run.name}"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name_="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", name_="color-scheme", content="light dark"),
+        element("title", title),
+        element("style", Markup(_STYLE.read_text(encoding="utf-8"))),
+    )
+    return f"<!DOCTYPE html>\n{element('html', head, element('body', *_body(content)), lang='en')}\n"
+
+
+def _body(content: Content) -> Iterator[Markup]:
+    run, summary = content.run, content.summary
+    yield element("header", *_header(content))
+    yield _contents(content.figures)
+    sections = [
+        _section("verdicts", verdict_cards.cards(summary, run.plan)),
+        _section("figures", pictures(content.figures, content.answer.headline), _under_figures(run)),
+        _section("numbers", *_numbers(content)),
+        _section("caveats", about.caveats(content.caveats)),
+        _section("method", *about.method(run, summary)),
+        _section("environment", about.environment(run.facts)),
+        _section("repeat", *about.repeat(run)),
+    ]
+    yield element("main", Markup("\n"), *(join((each, Markup("\n"))) for each in sections))
+    yield element("footer", element("p", f"Made by sidelab from the files of {run.name} alone."))
+
+
+def _header(content: Content) -> Iterator[Markup]:
+    run = content.run
+    yield element("p", f"sidelab · plan {run.plan.name}", class_="kicker")
+    title, _, more = (run.plan.description or "What interception costs").partition(": ")
+    yield element("h1", title.removesuffix("."))
+    if more:
+        yield element("p", f"{more[0].upper()}{more[1:]}", class_="what")
+    for warning in content.answer.warnings:
+        yield element("p", warning, class_="alert", role="alert")
+    yield element("p", content.answer.headline, class_="answer")
+    yield element("ul", *(element("li", each) for each in content.answer.bullets), class_="answer-more")
+    machine = (run.facts.get("environment") or {}).get("cpu_model", "machine not recorded")
+    started = str(run.facts.get("started", ""))[:16].replace("T", " ")
+    builds = run.samples["rebuild"].nunique()
+    count = f"{len(content.caveats)} caveat{'s' if len(content.caveats) != 1 else ''}"
+    facts = f"{started} UTC · {machine} · {builds} lab builds · {len(run.samples):,} requests · "
+    yield element("p", facts, element("a", count, href="#caveats"), class_="facts")
+
+
+def _section(name: str, *children: str) -> Markup:
+    return section(name, _SECTIONS[name], *children)
+
+
+def _contents(figures: Sequence[Drawn]) -> Markup:
+    """List the sections, and within them the figures."""
+    items = []
+    for name, title in _SECTIONS.items():
+        parts = [element("a", title, href=f"#{name}")]
+        if name == "figures":
+            links = [element("a", each.name, href=f"#figure-{each.name}") for each in figures]
+            parts.append(element("span", " (", join(_between(links, ", ")), ")", class_="what"))
+        items.append(element("li", *parts))
+    return element("nav", element("ul", *items), aria_label="Contents")
+
+
+def _between(parts: Sequence[Markup], comma: str) -> Iterator[str]:
+    for number, part in enumerate(parts):
+        yield comma if number else ""
+        yield part
+
+
+def _under_figures(run: Run) -> Markup:
+    """Say once what stands under every figure's file."""
+    return element("p", f"Of all figures: {closed_loop(run)} {identity(run)} ", _CAVEATS_LINK, class_="what under")
+
+
+def _numbers(content: Content) -> Iterator[Markup]:
+    yield from page_tables.totals(content.summary, content.run.plan)
+    if content.terms:
+        yield page_tables.terms(content.terms)
+    if content.ratios:
+        yield page_tables.ratios(content.ratios)
+    if len(content.run.rates):
+        yield page_tables.rates(content.run.rates, content.run.plan)
+    yield page_tables.every_row(content.summary, content.run.plan)

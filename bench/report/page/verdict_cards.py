@@ -1,0 +1,63 @@
+"""The verdicts on the page: a card per arm, and the sign of a verdict. `bench.judge.answer` has the answer in words."""
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from bench.judge.summary import Row, microseconds, rows
+from bench.judge.verdict import Verdict
+from bench.plan.plan import Plan
+from bench.report.page import bars
+from bench.report.page.html import Markup, element, join
+
+TITLE: Final = {"new": "new connection", "keep-alive": "kept-alive"}
+
+_SHAPES: Final = {
+    Verdict.CHANGED: '<path d="M8 1 15 8 8 15 1 8Z" fill="currentColor"/>',
+    Verdict.EQUIVALENT: '<circle cx="8" cy="8" r="5.5" fill="none" stroke="currentColor" stroke-width="3"/>',
+    Verdict.INCONCLUSIVE: '<path d="M3 3h10v10H3Z" fill="none" stroke="currentColor" stroke-width="3"/>',
+    Verdict.REFERENCE: '<path d="M2 8h12" stroke="currentColor" stroke-width="3"/>',
+    Verdict.NOT_APPLICABLE: '<path d="M2 8h12" stroke="currentColor" stroke-width="1"/>',
+}
+"""A shape for each verdict, the figures' own; the word stands beside it."""
+
+
+def chip(verdict: Verdict) -> Markup:
+    """Say a verdict in word, colour and shape."""
+    shape = Markup(f'<svg viewBox="0 0 16 16" aria-hidden="true">{_SHAPES[verdict]}</svg>')
+    return element("span", shape, str(verdict), class_=f"chip {str(verdict).replace(' ', '-')}")
+
+
+def cards(summary: pd.DataFrame, plan: Plan) -> Markup:
+    """Make a card for each arm in the plan's order, the reference and its twin last."""
+    table = rows(summary)
+    last = (plan.reference, plan.twin)
+    names = [arm.name for arm in plan.arms if arm.name not in last] + list(last)
+    scale = bars.scale([row for row in table.values() if row.phase == "total"])
+    made = []
+    for name in names:
+        parts = [element("h3", name), element("p", plan.arm(name).describe(), class_="what")]
+        parts += [_cost(table[name, each, "total"], scale) for each in plan.connections]
+        if name == plan.twin:
+            parts.append(element("p", f"Built exactly like {plan.reference}: its difference is noise.", class_="what"))
+        made.append(element("article", *parts, class_="card"))
+    return join((bars.legend(), element("div", *made, class_="cards")))
+
+
+def _cost(row: Row, scale: bars.Scale) -> Markup:
+    verdict = Verdict(row.verdict)
+    top = element("p", element("span", TITLE[row.connection], class_="connection"), chip(verdict), class_="top")
+    unit = element("small", " \N{MICRO SIGN}s")
+    if verdict == Verdict.NOT_APPLICABLE:
+        return element("div", top, class_="cost")
+    if verdict == Verdict.REFERENCE:
+        value = element("p", element("b", microseconds(row.p50_us), unit), " median", class_="value")
+        return element("div", top, value, class_="cost")
+    interval = "no interval" if np.isnan(row.low_us) else f"[{microseconds(row.low_us)}, {microseconds(row.high_us)}]"
+    value = element("p", element("b", microseconds(row.overhead_us, sign=True), unit), f" {interval}", class_="value")
+    parts = [top, value, bars.bar(row, scale), bars.axis(scale)]
+    if verdict == Verdict.INCONCLUSIVE and not np.isnan(row.smallest_visible_us):
+        seen = f"this run could have seen {microseconds(row.smallest_visible_us)} \N{MICRO SIGN}s"
+        parts.append(element("p", seen, class_="what"))
+    return element("div", *parts, class_="cost")

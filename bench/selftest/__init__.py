@@ -1,0 +1,1 @@
+"""The instrument tested with known truth."""

@@ -1,0 +1,242 @@
+"""What interception costs: measuring, drawing, judging, and whether the instrument is right."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cli.command import IMAGES, JSON, Argument, Given, Verb, leave_as, print_json, reader_may_leave
+from lab.base import identity
+from lab.base.text.escaping_stream import write_command
+from lab.errors import InputError
+
+
+def bench(given: Given) -> None:
+    """Measure what interception costs: every arm at once, request by request in random order."""
+    with _interruptible("stopped before anything was measured; nothing is kept"):
+        identity.decide(identity.read())  # before numpy and pandas are imported, and long before anything starts
+        from bench.measure.run import run
+        from bench.plan import builds
+        from bench.plan.plan import load
+
+        compared = given.head is not None or given.base is not None
+        plan = load(given.plan or ("compare" if compared else "overhead"))
+        if compared:
+            if given.head is None or given.base is None:
+                raise InputError("bench: --head and --base go together: give both builds")
+            plan = builds.compare(plan, given.head, given.base)
+        found = run(
+            plan,
+            results=given.results,
+            seed=given.seed,
+            client=given.client,
+            images=given.images,
+            budget_s=given.budget_s,
+            require_all=given.require_all,
+        )
+        if found.stopped is not None:
+            done = f"after {found.builds} of {found.planned} builds" if found.builds else "in the first build"
+            _say(f"stopped {done}; what was measured is drawn in {found.directory} (Ctrl-C again leaves at once)")
+        _present(found.directory, as_json=given.json, draw=True)
+    if found.stopped is not None:
+        leave_as(found.stopped.exit_status)
+
+
+def show(given: Given) -> None:
+    """Print what a run has found, from its files: the answer, the tables, the reasons to doubt it; draws nothing."""
+    with _interruptible("stopped"):
+        _present(given.run, as_json=given.json, draw=False)
+
+
+def _present(directory: Path, *, as_json: bool, draw: bool) -> None:
+    """Print a run's answer and tables, at once, then draw it, and name the page last; or print all as JSON."""
+    from bench.judge.analysis import analyse
+    from bench.report.present import document, present
+
+    found = analyse(directory)
+    if not as_json:
+        with reader_may_leave():
+            present(found)
+    if draw:
+        with _interruptible(f"stopped while drawing: `sidelab report {directory}` draws what was measured"):
+            from bench.report.report import draw as drawn
+
+            _say("drawing tables, figures and page", leading=False)
+            found = drawn(found)
+    with reader_may_leave():
+        if as_json:
+            print_json(document(found))
+        elif found.page.exists():
+            sys.stdout.write(f"\nthe page with all figures, its tables beside it: {found.page}\n")
+        else:
+            sys.stdout.write(f"\nnot drawn yet: sidelab report {directory}\n")
+
+
+def selftest(given: Given) -> None:
+    """Test the harness with known delays: it has to find what was put in, and nothing where there is nothing."""
+    with _interruptible("stopped; of a selftest that is not whole nothing is kept"):
+        identity.decide(identity.read())
+        from bench.selftest.selftest import selftest as test
+        from bench.selftest.selftest import show
+
+        found = test(rebuilds=given.rebuilds, seed=given.seed, results=given.results)
+        with reader_may_leave():
+            if given.json:
+                print_json(found.record | {"directory": str(found.directory)})
+            else:
+                show(found)
+    leave_as(found.exit_status)
+
+
+def report(given: Given) -> None:
+    """Draw a run's tables, figures and page again from its files, or the history of several runs."""
+    if (given.run is None) == (given.history is None):
+        raise InputError("report: give a RUN, or --history with the directory of several")
+    with _interruptible("stopped; every file is the old one or the new one"):
+        _say(f"drawing {given.run or given.history}", leading=False)
+        if given.history is not None:
+            from bench.report.history import history
+
+            paths = tuple(history(given.history))
+        else:
+            from bench.report.report import report as redraw
+
+            paths = redraw(given.run).paths
+        with reader_may_leave():
+            for path in paths:
+                sys.stdout.write(f"{path}\n")
+
+
+def gate(given: Given) -> None:
+    """Judge a run for CI by a budget or another run: 0 passed, 1 a regression is proven, 4 inconclusive."""
+    with _interruptible("stopped before a verdict"):
+        from bench.judge.gate.gate import judge
+        from bench.report.exports import Files, github_annotations, terminal, write
+
+        result = judge(given.run, limits=given.budget, base=given.against)
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        files = Files(
+            junit=given.junit,
+            markdown=given.markdown,
+            action_benchmark=given.action_benchmark,
+            step_summary=Path(summary) if summary and given.markdown is None else None,
+        )
+        write(result, files)
+        with reader_may_leave():
+            sys.stdout.write(terminal.as_json(result) if given.json else terminal.render(result))
+            if given.annotations:
+                # GitHub reads both streams; JSON has the first for itself.
+                write_command(sys.stderr if given.json else sys.stdout, github_annotations.render(result))
+    leave_as(result.exit_status)
+
+
+@contextmanager
+def _interruptible(line: str) -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and SIGHUP end the block with one line, `line` unless there is one already."""
+    from bench.base.interruption import Interrupted, raised
+
+    with raised():
+        try:
+            yield
+        except Interrupted as stop:
+            raise Interrupted(stop.number, str(stop) or line) from None
+
+
+def _say(line: str, *, leading: bool = True) -> None:
+    """Tell on standard error what happens; `leading` with our name, as an error has it."""
+    sys.stderr.write(f"{'sidelab: ' if leading else ''}{line}\n")
+
+
+# Looked for here, because `bench.plan.plan` takes 30 ms to import and every verb's help would wait for it.
+_PLANS = ", ".join(
+    sorted(path.stem for path in (Path(__file__).parents[1] / "bench" / "plan" / "shipped").glob("*.toml"))
+)
+
+VERBS = (
+    Verb(
+        "bench",
+        bench,
+        "sidelab bench smoke",
+        (
+            Argument("plan", nargs="?", metavar="PLAN", help=f"a TOML file, or one of {_PLANS} (default: overhead)"),
+            Argument(
+                "--results", type=Path, default=Path("results"), metavar="DIR", help="where the run's directory is made"
+            ),
+            Argument("--seed", type=int, metavar="N", help="repeat the order of another run"),
+            IMAGES,
+            Argument("--client", default="own", metavar="CLIENT", help="own, or curl (libcurl, a cross-check)"),
+            Argument("--budget-s", type=float, metavar="N", help="end after N seconds, whole rebuilds only"),
+            Argument("--require-all", action="store_true", help="fail where an arm can't run here, not leave it out"),
+            Argument(
+                "--head",
+                metavar="BUILD",
+                help="measure this build against --base (plan: compare): a proxy's path, git:REVISION, envoy:VERSION, "
+                "profile:istio|classic or bundled",
+            ),
+            Argument("--base", metavar="BUILD", help="the build that --head is compared with"),
+            Argument("--json", action="store_true", help="print answer, tables and paths as one JSON document"),
+        ),
+    ),
+    Verb(
+        "selftest",
+        selftest,
+        "sidelab selftest",
+        (
+            Argument("--rebuilds", type=int, default=15, metavar="N", help="lab builds per client (default: 15)"),
+            Argument("--seed", type=int, metavar="N", help="repeat the order of another one"),
+            Argument(
+                "--results", type=Path, default=Path("results"), metavar="DIR", help="where table and figure are put"
+            ),
+            JSON,
+        ),
+    ),
+    Verb(
+        "report",
+        report,
+        "sidelab report results/reference",
+        (
+            Argument("run", nargs="?", type=Path, metavar="RUN", help="a directory that `sidelab bench` wrote"),
+            Argument("--history", type=Path, metavar="DIR", help="draw every plan's runs below DIR over time instead"),
+        ),
+    ),
+    Verb(
+        "show",
+        show,
+        "sidelab show results/reference",
+        (Argument("run", type=Path, metavar="RUN", help="a directory that `sidelab bench` wrote"), JSON),
+    ),
+    Verb(
+        "gate",
+        gate,
+        "sidelab gate results/RUN --budget budget.toml",
+        (
+            Argument("run", type=Path, metavar="RUN", help="a directory that `sidelab bench` wrote"),
+            Argument("--budget", type=Path, metavar="FILE", help="what the run may cost: a TOML file (docs/ci.md)"),
+            Argument(
+                "--against", type=Path, metavar="BASE", help="a run of the same plan that this one may not exceed"
+            ),
+            Argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, a test case a row"),
+            Argument(
+                "--markdown",
+                type=Path,
+                metavar="FILE",
+                help="write Markdown (default: add it to $GITHUB_STEP_SUMMARY where that is set)",
+            ),
+            Argument(
+                "--action-benchmark",
+                type=Path,
+                metavar="FILE",
+                help="write the overheads as github-action-benchmark's customSmallerIsBetter",
+            ),
+            Argument(
+                "--annotations",
+                action=argparse.BooleanOptionalAction,
+                default=os.environ.get("GITHUB_ACTIONS") == "true",
+                help="print GitHub's ::error and ::warning (default: where $GITHUB_ACTIONS is true)",
+            ),
+            JSON,
+        ),
+    ),
+)

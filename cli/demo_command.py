@@ -1,0 +1,100 @@
+"""The first thing to try: a lab that is there for one request, and what is to be seen of it."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from cli.command import JSON, Argument, Given, Verb, print_json
+from lab.base import identity
+from lab.errors import InputError
+
+if TYPE_CHECKING:
+    from evidence.demo.observe import Observed
+    from lab.client.lab import Lab
+
+_KEPT = "demo"  # what a lab is called that stays
+
+
+def demo(given: Given) -> None:
+    """Show interception at work: one pod with a sidecar, one request, and what kernel and sidecar know about it."""
+    from evidence.demo.observe import observe
+    from lab.client.lab_names import running
+
+    if given.keep and _KEPT in running():
+        raise InputError(f"demo: the lab of an earlier --keep still runs: end it first with `sidelab down {_KEPT}`")
+    identity.decide(identity.read())
+    begun_s = monotonic()
+    with _lab(keep=given.keep) as lab:
+        observed = observe(lab, lab.pod("nginx"), lab.pod("client"))
+        if given.keep:  # before the block ends: a lab that could not be reported is not left running
+            _print(given, observed, monotonic() - begun_s)
+            sys.stdout.flush()
+    if not given.keep:
+        _print(given, observed, monotonic() - begun_s)
+
+
+def _print(given: Given, observed: "Observed", took_s: float) -> None:
+    from evidence.demo.demo_page import render
+
+    if given.json:
+        print_json({**observed.to_json(), "lab": _KEPT if given.keep else None, "took_s": round(took_s, 3)})
+    else:
+        sys.stdout.write(f"{render(observed)}\n{_kept() if given.keep else _gone(took_s)}")
+
+
+@contextmanager
+def _lab(*, keep: bool) -> Iterator["Lab"]:
+    """Run the lab of the example for the length of the block; a kept one stays if the block succeeds."""
+    from lab.client.ending import stop
+    from lab.client.lab import background, foreground
+    from lab.manifest import load
+    from lab.manifest.examples import example
+    from lab.plan.blueprint import draw
+    from lab.standins.standin_images import STANDIN, chosen
+    from sidecar.inject import inject
+    from sidecar.istio_images import IMAGES as MESH
+
+    blueprint = draw(inject(load([example("nginx-injected.yaml")])), chosen(STANDIN) + MESH)
+    if not keep:
+        with foreground(blueprint, f"{_KEPT}-{os.getpid()}") as lab:
+            yield lab
+        return
+    with background(blueprint, _KEPT) as lab:
+        try:
+            yield lab
+        except BrokenPipeError:
+            raise  # who reads the page has seen enough of it, and has the lab
+        except BaseException:
+            stop(lab)
+            raise
+
+
+def _gone(took_s: float) -> str:
+    return (
+        f"That took {took_s:.1f} s, and nothing is left of the lab.\n\n"
+        "   sidelab demo --keep     the same, with a lab that stays, to look around in\n"
+        "   sidelab bench           what interception costs, measured in half a minute\n"
+    )
+
+
+def _kept() -> str:
+    return (
+        f"The lab goes on under the name {_KEPT}. Look around in it:\n\n"
+        f"   sidelab shell client --lab {_KEPT}                 where the request came from\n"
+        f"   sidelab rules show nginx --lab {_KEPT}             all rules and their counters\n"
+        f"   sidelab logs nginx -c istio-proxy -f --lab {_KEPT}\n"
+        f"   sidelab down {_KEPT}                               end it\n"
+    )
+
+
+VERBS = (
+    Verb(
+        "demo",
+        demo,
+        "sidelab demo",
+        (Argument("--keep", action="store_true", help=f"leave the lab running, as {_KEPT}"), JSON),
+    ),
+)

@@ -1,0 +1,146 @@
+"""The interception rules: as text, or as the kernel of a pod has them."""
+
+import os
+import sys
+from typing import Any
+
+from cli.command import JSON, LAB, POD, Argument, Given, Verb, print_json, reader_may_leave
+
+
+def rules_show(given: Given) -> None:
+    """Show a pod's rules as the kernel has them and counts them, in the form of `iptables -t nat -L -v`."""
+    from evidence import origins
+    from lab.client.lab import find
+    from sidecar import live_rules
+    from sidecar.interception.text import listing
+
+    family: Any = 6 if given.ipv6 else 4
+    with find(given.lab) as found:
+        tables = live_rules.tables(found, found.pod(given.pod), family)
+    if given.json:
+        print_json(listing.data(tables, family))
+        return
+    text = listing.listing(tables, given.table, family, numeric=given.numeric)
+    sys.stdout.write(text or f"pod {given.pod} has no rules in table {given.table}\n")
+    sentence = origins.probes_sentence([each for each in tables if each.name == given.table], family)
+    if sentence:
+        sys.stdout.flush()
+        sys.stderr.write(f"note: {sentence}; `sidelab rules conntrack {given.pod}` has the connections\n")
+
+
+def rules_check(given: Given) -> None:
+    """Hold a pod's rules, routes and addresses against what it asks for; 1 and the difference where they are others."""
+    from lab.client.lab import find
+    from sidecar import live_rules
+
+    with find(given.lab) as found:
+        drift = live_rules.check(found, found.pod(given.pod))
+    with reader_may_leave():
+        if given.json:
+            print_json({"pod": given.pod, "drifted": bool(drift), **drift.data})
+        else:
+            sys.stdout.write(drift.diff or f"pod {given.pod} has the rules that it asks for\n")
+    raise SystemExit(int(bool(drift)))
+
+
+def rules_reconcile(given: Given) -> None:
+    """Put a pod's rules right where they are not what it asks for; foreign rules in tables shared with others stay."""
+    from lab.client.lab import find
+    from sidecar import live_rules
+
+    with find(given.lab) as found:
+        changed = live_rules.reconcile(found, found.pod(given.pod))
+    with reader_may_leave():
+        sys.stdout.write(f"pod {given.pod}: {'put right' if changed else 'nothing to do'}\n")
+
+
+def rules_clean(given: Given) -> None:
+    """Take all interception rules out of a pod, with the routes and addresses that go with them."""
+    from lab.client.lab import find
+    from sidecar import live_rules
+
+    with find(given.lab) as found:
+        live_rules.clean(found, found.pod(given.pod))
+
+
+def rules_conntrack(given: Given) -> None:
+    """Show the connections that a pod's kernel tracks, as `conntrack -L` does, and behind # what each is for."""
+    import socket
+    from dataclasses import asdict
+
+    from evidence.origins import purpose
+    from lab.client.lab import find
+    from lab.netlink import conntrack
+    from lab.netlink.nftables import NETLINK_NETFILTER
+
+    with find(given.lab) as found:
+        pod = found.pod(given.pod)
+        own = found.addresses(pod)
+        link = found.open_socket(pod, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    with link:
+        entries, statistics = conntrack.dump(link), conntrack.statistics(link)
+    if given.json:
+        told = [{**each.to_json(), "purpose": purpose(each, own)} for each in entries]
+        print_json({"entries": told, "statistics": asdict(statistics)})
+    elif given.statistics:
+        sys.stdout.write(f"{statistics}\n")
+    else:
+        lines = (f"{each}{f'  # {why}' if (why := purpose(each, own)) else ''}\n" for each in entries)
+        sys.stdout.write("".join(lines) or f"pod {given.pod} tracks no connection now\n")
+
+
+def rules_render(given: Given) -> None:
+    """Print the rules that istio-iptables' flags stand for; looks at nothing on this machine."""
+    from sidecar.interception import Options, build, render
+
+    options = Options.from_args(given.flags, os.environ)
+    for warning in options.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    sys.stdout.write(render(build(options), given.form))
+
+
+VERBS = (
+    Verb(
+        "rules show",
+        rules_show,
+        "sidelab rules show nginx",
+        (
+            POD,
+            LAB,
+            Argument(
+                "--table", "-t", default="nat", choices=("nat", "mangle", "raw"), help="which table (default: nat)"
+            ),
+            Argument("--numeric", "-n", action="store_true", help="addresses and ports as numbers"),
+            Argument("--ipv6", "-6", action="store_true", help="what applies to IPv6"),
+            JSON,
+        ),
+    ),
+    Verb("rules check", rules_check, "sidelab rules check nginx", (POD, LAB, JSON)),
+    Verb("rules reconcile", rules_reconcile, "sidelab rules reconcile nginx", (POD, LAB)),
+    Verb("rules clean", rules_clean, "sidelab rules clean nginx", (POD, LAB)),
+    Verb(
+        "rules conntrack",
+        rules_conntrack,
+        "sidelab rules conntrack nginx",
+        (
+            POD,
+            LAB,
+            Argument("--statistics", "-S", action="store_true", help="how full the table is, and what went wrong"),
+            JSON,
+        ),
+    ),
+    Verb(
+        "rules render",
+        rules_render,
+        "sidelab rules render -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -b '*' -d 15090,15021,15020 --form table",
+        (
+            Argument(
+                "--form",
+                default="iptables",
+                metavar="FORM",
+                help="iptables, ip6tables, nft or table (default: iptables); all other flags are istio-iptables' own",
+            ),
+        ),
+        takes_flags=True,
+    ),
+)

@@ -1,0 +1,1 @@
+"""A lab from outside: started, found, entered, asked and ended."""

@@ -1,0 +1,406 @@
+"""A lab from outside: start one, find those that run, and speak to their supervisor.
+
+with foreground(blueprint, "bench-1") as lab:      # ends with the block, and with this process
+lab = background(blueprint, "lab")                 # outlives this process; `find("lab")` finds it again
+"""
+
+import json
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from lab import errors
+from lab.base import framing
+from lab.client import lab_names, meeting
+from lab.errors import InputError, PodError
+from lab.runtime import logfile
+from lab.sandbox import sandbox
+
+if TYPE_CHECKING:
+    from lab.manifest import Manifest
+    from lab.plan.blueprint import Blueprint
+
+Key = tuple[str, str]
+Progress = Callable[[int, int], None]
+
+_READY_TIMEOUT_S = 60.0
+_CONNECT_S = 5
+_ANSWER_TIMEOUT_S = 15.0  # for whatever is asked, but for how long a program runs
+_STOP_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Namespaces:
+    """Descriptors of a lab's user namespace and of pods' network namespaces, the caller's to close."""
+
+    user: int
+    network: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a lab is started beside what it runs; see `background`."""
+
+    host_ids: bool = False
+    log_bytes: int | None = None
+
+
+class Lab:
+    """A running lab: a connection to its supervisor, whose process id here is `pid`."""
+
+    def __init__(self, name: str) -> None:
+        """Connect; raises `InputError` when no lab of this user has that name, `PodError` when it does not answer."""
+        self.name = name
+        for address in lab_names.addresses(name):
+            self._link = meeting.open_socket()
+            try:
+                self.pid, uid = _connected(self._link, address)
+            except ConnectionRefusedError:
+                self._link.close()
+                continue
+            except BlockingIOError:
+                self._link.close()
+                raise OverloadedError(
+                    f"lab {name!r} has taken no connection for {_CONNECT_S} s: its supervisor is stopped or "
+                    f"overloaded: `sidelab down {name}` ends it in any case"
+                ) from None
+            if uid == os.getuid():
+                self._link.settimeout(_ANSWER_TIMEOUT_S)
+                return
+            self._link.close()
+        raise _not_found(name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the lab goes on."""
+        self._link.close()
+
+    def _ask(self, verb: str, descriptors: Sequence[int] = (), **arguments: Any) -> tuple[dict[str, Any], list[int]]:
+        with self._while_it_lives():
+            framing.send(self._link, {"verb": verb, **arguments}, descriptors)
+        return self._hear()
+
+    @contextmanager
+    def _while_it_lives(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionError:
+            raise PodError(f"lab {self.name!r} ended: its supervisor (pid {self.pid}) hung up") from None
+        except TimeoutError:
+            raise PodError(
+                f"lab {self.name!r} does not answer within {_ANSWER_TIMEOUT_S:g} s: its supervisor (pid {self.pid}) is "
+                f"stopped or overloaded: `sidelab down {self.name}` ends it in any case"
+            ) from None
+
+    def _hear(self) -> tuple[dict[str, Any], list[int]]:
+        with self._while_it_lives():
+            answer, handed = framing.receive(self._link)
+            if not answer:
+                raise ConnectionResetError
+        errors.raise_reported(answer)
+        return answer, handed
+
+    def status(self) -> dict[str, Any]:
+        """Return what `sidelab status --json` prints: name, pods with addresses, containers, caveats."""
+        return self._ask("status")[0]
+
+    def pod(self, name: str) -> Key:
+        """Return the key of the pod called `name` or `namespace/name`.
+
+        Raises `InputError` when there is none, or several namespaces have one and `default` has not.
+        """
+        keys = [(pod["namespace"], pod["name"]) for pod in self.status()["pods"]]
+        namespace, slash, rest = name.partition("/")
+        if slash:
+            matches = [key for key in keys if key == (namespace, rest)]
+        else:
+            matches = [key for key in keys if key[1] == name]
+            if ("default", name) in matches:
+                matches = [("default", name)]
+        if len(matches) == 1:
+            return matches[0]
+        shown = ", ".join("/".join(key) for key in (matches or keys)[:20])
+        problem = "several pods are called" if matches else "no pod is called"
+        raise InputError(f"{problem} {name!r} in lab {self.name!r}: choose one of {shown}")
+
+    def addresses(self, pod: Key) -> tuple[str, ...]:
+        """Return the pod's addresses, IPv4 before IPv6."""
+        found = next(each for each in self.status()["pods"] if (each["namespace"], each["name"]) == pod)
+        return found["ipv4"], found["ipv6"]
+
+    def manifest(self, pod: Key) -> "Manifest":
+        """Return what the pod was built from, injected as it is, as a manifest of this one pod."""
+        from lab.manifest import decode  # noqa: PLC0415  # few need it, and all would wait for it
+
+        return decode([("the lab's own manifest", self._ask("manifest", pod=pod)[0]["manifest"])])
+
+    def log(self, pod: Key, container: str | None = None) -> int:
+        """Return a descriptor of the container's log, from its beginning; the caller's to close."""
+        return self._ask("log", pod=pod, container=container)[1][0]
+
+    def open_socket(self, pod: Key | None, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """Return a socket that was opened in the pod's network namespace (the node's for None) and stays in it."""
+        handed = self._ask("socket", pod=pod, family=family, type=kind, protocol=protocol)[1]
+        return socket.socket(fileno=handed[0])
+
+    def namespaces(self, pods: Sequence[Key]) -> Namespaces:
+        """Return descriptors to enter the pods' network namespaces with."""
+        user, *network = self._ask("namespaces", pods=list(pods))[1]
+        return Namespaces(user, tuple(network))
+
+    def execute(
+        self,
+        pod: Key,
+        argv: Sequence[str],
+        standard: tuple[int, int, int],
+        container: str | None = None,
+        env: Mapping[str, str] | None = None,
+        *,
+        terminal: bool = False,
+        meanwhile: Callable[[socket.socket], None] | None = None,
+    ) -> int:
+        """Run `argv` in a pod with the descriptors `standard` as its input, output and error; return its exit status.
+
+        A negative status is the signal that ended it. With `terminal`, `standard` is the far end of a terminal that
+        becomes the program's controlling one; `meanwhile(link)` is called to serve its near end until `link` has news.
+        """
+        self._ask(
+            "exec",
+            standard,
+            pod=pod,
+            argv=list(argv),
+            container=container,
+            env=dict(env or {}),
+            terminal=terminal,
+        )
+        self._link.settimeout(None)  # it takes as long as it takes
+        try:
+            if meanwhile is not None:
+                meanwhile(self._link)
+            return int(self._hear()[0]["exited"])
+        finally:
+            self._link.settimeout(_ANSWER_TIMEOUT_S)
+
+    def apply(self, manifest: "Manifest", live: Collection[str], *, prune: bool = False) -> list[tuple[str, str]]:
+        """Change what runs to what `manifest`, already injected, says of the objects that it mentions.
+
+        `live` are the annotations that may change in a running pod; with `prune`, Services that `manifest` does not
+        mention are removed. Returns each object, as `service/nginx`, and what became of it: "created", "configured",
+        "unchanged" or "pruned". Raises `InputError`, and then nothing has changed, for what needs a new lab.
+        """
+        import msgspec  # noqa: PLC0415  # few need it, and all would wait for it
+
+        from lab.manifest import ServiceAccount  # noqa: PLC0415  # the same
+
+        whole = manifest.expanded()
+        foreign = next((each for each in whole.others if not isinstance(each, ServiceAccount)), None)
+        if foreign is not None:
+            raise InputError(f"{foreign.kind} {foreign.name}: a running lab takes no {foreign.kind}: remove it")
+        answer = self._ask(
+            "apply",
+            pods=msgspec.to_builtins(whole.pods),
+            services=msgspec.to_builtins(whole.services),
+            namespaces=msgspec.to_builtins(whole.namespaces),
+            service_accounts=msgspec.to_builtins(whole.others),
+            live=sorted(live),
+            prune=prune,
+        )
+        return [(name, outcome) for name, outcome in answer[0]["outcomes"]]
+
+    def asked_to_stop(self) -> bool:
+        """Ask the supervisor to end; tell whether it does, or has begun to already: false where it does not answer."""
+        self._link.settimeout(_STOP_TIMEOUT_S)
+        try:
+            framing.send(self._link, {"verb": "stop"})
+            framing.receive(self._link)
+        except TimeoutError:
+            return False
+        except OSError:  # it hung up: somebody else has asked it before
+            return True
+        return True
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the supervisor's end of the connection is closed; while it is not, `pid` is the supervisor's."""
+        return framing.hung_up(self._link)
+
+
+def _connected(link: socket.socket, address: bytes) -> tuple[int, int]:
+    """Connect, and return the pid and uid of who listens; raises `BlockingIOError` where nobody accepts in time."""
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _CONNECT_S, 0))
+    link.connect(address)
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, 0))
+    pid, uid, _ = struct.unpack("=iII", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid
+
+
+class OverloadedError(PodError):
+    """So many connections wait for the supervisor to accept them that no more can."""
+
+
+class NotAnsweringError(InputError):
+    """The lab called `lab` is there, and nobody accepts connections to it: it is just starting, or just ending."""
+
+    def __init__(self, lab: str) -> None:
+        super().__init__(f"lab {lab!r} does not answer: it is still starting, or ends just now: try again")
+        self.lab = lab
+
+
+def _not_found(name: str) -> InputError:
+    labs = lab_names.running()
+    if name in labs and meeting.reachable():
+        return NotAnsweringError(name)
+    if name in labs:
+        return InputError(
+            f"lab {name!r} can't be reached from this network namespace: leave it (`ip netns exec`, `unshare -n`), or "
+            "try as root"
+        )
+    others = f"labs: {', '.join(labs)}" if labs else "nor is any other"
+    return InputError(f"no lab named {name!r} is running; {others} (`sidelab up` starts one)")
+
+
+def find(name: str | None, choose: str = "--lab {}") -> Lab:
+    """Connect to the lab called `name`, or to the only one that runs; `choose` says how to name one of several.
+
+    Raises `InputError` when there is no such lab, or several to choose from.
+    """
+    if name is not None:
+        return Lab(name)
+    labs = lab_names.running()
+    if len(labs) == 1:
+        return Lab(labs[0])
+    if not labs:
+        raise InputError("no lab is running: `sidelab up MANIFEST` starts one")
+    raise InputError(f"several labs are running ({', '.join(labs)}): say which, as in {choose.format(labs[0])}")
+
+
+def background(
+    blueprint: "Blueprint",
+    name: str,
+    *,
+    timeout_s: float = _READY_TIMEOUT_S,
+    progress: Progress | None = None,
+    exposed: Sequence[Path] = (),
+    host_ids: bool = False,
+    log_bytes: int | None = None,
+    report: Callable[[Lab], None] = lambda _: None,
+) -> Lab:
+    """Start a lab that outlives this process, and return when every pod is ready and `report` has been called with it.
+
+    What `report` raises, a signal included, ends the lab. Pods are shown what is `exposed` of the machine, beside what
+    they need. With `host_ids` they have no user namespace of their own: uid 0 of a container is who starts the lab.
+    `log_bytes` is what is kept of each container's log: 10 MiB, or less where that is too much for this machine's
+    memory.
+
+    Raises `InputError` for what can't be exposed, for a name in use and for a program that its container can't run,
+    `MachineError` where no sandbox can be made, `PodError` when a pod fails; then nothing is left.
+    """
+    options = Options(host_ids, log_bytes)
+    with _started(blueprint, name, timeout_s, progress, exposed, cpus=None, background=True, options=options) as box:
+        try:
+            lab = Lab(name)
+        except InputError:
+            raise PodError(f"lab {name!r} was ready, and has ended since") from None
+        try:
+            report(lab)
+            with _undisturbed():
+                box.tell(b"detach")
+                box.release()
+        except BaseException:  # until a moment ago it would have ended with us
+            from lab.client.ending import stop  # noqa: PLC0415  # it imports this module
+
+            stop(lab)
+            raise
+    return lab
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep signals back for the length of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def foreground(
+    blueprint: "Blueprint",
+    name: str,
+    *,
+    timeout_s: float = _READY_TIMEOUT_S,
+    cpus: Collection[int] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Lab]:
+    """Run a lab for the length of the block; everything in it is scheduled on `cpus` (None: all).
+
+    Raises what `background` raises.
+    """
+    with _started(blueprint, name, timeout_s, progress, exposed=(), cpus=cpus, background=False) as box:
+        try:
+            with Lab(name) as lab:
+                yield lab
+        except PodError:
+            box.raise_last_words()
+            raise
+        finally:
+            box.kill()
+
+
+@contextmanager
+def _started(
+    blueprint: "Blueprint",
+    name: str,
+    timeout_s: float,
+    progress: Progress | None,
+    exposed: Sequence[Path],
+    *,
+    cpus: Collection[int] | None,
+    background: bool,
+    options: Options = Options(),
+) -> Iterator[sandbox.Sandbox]:
+    from lab.plan import needs  # noqa: PLC0415  # who only looks at a lab starts none
+
+    view = needs.require(blueprint, exposed)
+    needs.refuse_missing_capabilities(blueprint)
+    kept = logfile.bound_bytes(options.log_bytes, sum(len(pod.init) + len(pod.containers) for pod in blueprint.pods))
+    if background:
+        meeting.refuse_unreachable()
+    listener = lab_names.claim(name)
+
+    def supervise(inside: sandbox.Inside) -> None:
+        from lab.runtime.supervisor import Order, run  # noqa: PLC0415  # only the supervisor needs it
+
+        order = Order(name, blueprint, view, timeout_s, background, cpus, kept, options.host_ids)
+        run(inside, listener, order)
+
+    with listener:
+        box = sandbox.start(supervise, keep=(listener.fileno(),))
+    try:
+        _await_ready(box, progress)
+    except BaseException:
+        box.kill()
+        raise
+    yield box
+
+
+def _await_ready(box: sandbox.Sandbox, progress: Progress | None) -> None:
+    while True:
+        message = json.loads(box.hear()[0])
+        if "ready" in message:
+            return
+        if progress is not None:
+            done, total = message["progress"]
+            progress(done, total)

@@ -1,0 +1,130 @@
+"""Where labs' control sockets are: in the network namespace of the machine's first process, wherever a lab was started.
+
+An abstract socket is found in its own network namespace only (unix(7)). Root may be in another one (`ip netns exec`,
+`unshare -n`), and opens the socket at home all the same. Who may not go home is refused a lab that nobody would find.
+"Home" is that of process 1 as /proc shows it: in a container the container's own.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab.base.syscalls import CLONE_NEWNET, own_namespace, setns
+from lab.errors import MachineError
+
+# A file that each network namespace has for itself. To see its inode takes no privilege, unlike that of ns/net.
+_HOME, _HERE = Path("/proc/1/net/dev"), Path("/proc/thread-self/net/dev")
+
+
+def open_socket() -> socket.socket:
+    """Return a stream socket at home; one of this network namespace where this process may not go there."""
+    with _at_home():
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+def open_home(opened: Callable[[], socket.socket]) -> socket.socket:
+    """Return the socket that `opened` opens, at home; raises `PermissionError` where this process may not go there."""
+    with _at_home() as arrived:
+        if not arrived:
+            raise PermissionError(errno.EPERM, "another network namespace")
+        return opened()
+
+
+def sockets_listed() -> str:
+    """Return the text of /proc/net/unix at home, which everybody may read."""
+    home = Path("/proc/1/net/unix")
+    try:
+        return home.read_text(encoding="utf-8", errors="replace")  # a name is any bytes
+    except OSError:  # hidepid
+        return Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace")
+
+
+def reachable() -> bool:
+    """Whether this process may open sockets at home."""
+    with _at_home() as arrived:
+        return arrived
+
+
+def refuse_unreachable() -> None:
+    """Raise `MachineError` where a lab that outlives this process would end with it, or could not be found again."""
+    if os.getpid() == 1:
+        raise MachineError(
+            "sidelab is the first process of its pid namespace here (a container's command, `unshare --pid --fork`), "
+            "and the lab would end together with it: start a shell there, and the lab from that"
+        )
+    if _foreign_root():
+        raise MachineError(
+            "this root is of a user namespace of its own (`unshare -U`), outside of which no command would find the "
+            "lab: leave that namespace: sidelab makes one itself, for an ordinary user with subordinate ids"
+        )
+    if not reachable():
+        raise MachineError(
+            "this is another network namespace than that of the machine's first process, and outside of it no command "
+            "would find the lab: start the lab outside (without `ip netns exec`, `unshare -n` or the like: it has "
+            "network namespaces of its own in any case), or as root"
+        )
+
+
+@contextmanager
+def _at_home() -> Iterator[bool]:
+    """Have this thread be at home for the length of the block, if it may; yields whether it is."""
+    if not _away():
+        yield True
+        return
+    here = own_namespace("net")
+    try:
+        arrived = _go_home()
+        try:
+            yield arrived
+        finally:
+            if arrived:
+                setns(here, CLONE_NEWNET)
+    finally:
+        os.close(here)
+
+
+def _go_home() -> bool:
+    """Enter by way of process 1, or of an ancestor of ours that is at home, where process 1 is closed even to root."""
+    marker = _HOME.stat().st_ino
+    for pid in (1, *_ancestors()):
+        try:
+            if Path(f"/proc/{pid}/net/dev").stat().st_ino == marker:
+                home = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    setns(home, CLONE_NEWNET)
+                finally:
+                    os.close(home)
+                return True
+        except OSError:
+            continue  # it is not ours to look at, or ends just now
+    return False
+
+
+def _ancestors() -> Iterator[int]:
+    pid = os.getppid()
+    while pid > 1:
+        yield pid
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return  # it has ended, and what it was a child of is unknown
+        pid = int(stat.rpartition(") ")[2].split()[1])
+
+
+def _away() -> bool:
+    try:
+        return _HOME.stat().st_ino != _HERE.stat().st_ino
+    except OSError:
+        return False  # hidepid: it can't be known
+
+
+def _foreign_root() -> bool:
+    """Whether this is root of a user namespace in which the machine's (or container's) first process has no user."""
+    try:
+        overflow = int(Path("/proc/sys/kernel/overflowuid").read_text())
+        return os.getuid() == 0 and Path("/proc/1").stat().st_uid == overflow
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""Whether this machine can run labs, and the cure where it cannot."""

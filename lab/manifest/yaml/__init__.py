@@ -1,0 +1,1 @@
+"""Manifests as YAML: text to values and back, strictly."""

@@ -1,0 +1,30 @@
+"""nftables over netlink: the only package that talks nfnetlink, and ignorant of what the rules are for.
+
+`encode` is pure and its result may be sent into any number of namespaces; `send` and `dump` use a socket that the
+caller opened inside one.
+"""
+
+from lab.netlink.nftables.dump import ChainState, TableState, dump, handles, uncounted
+from lab.netlink.nftables.objects import Chain, Expression, Operation, Rule, RuleHandle, Table, Transaction
+from lab.netlink.nftables.talk import NETLINK_NETFILTER, open_socket, prepared, send
+from lab.netlink.nftables.transaction import encode
+
+__all__ = [
+    "NETLINK_NETFILTER",
+    "Chain",
+    "ChainState",
+    "Expression",
+    "Operation",
+    "Rule",
+    "RuleHandle",
+    "Table",
+    "TableState",
+    "Transaction",
+    "dump",
+    "encode",
+    "handles",
+    "open_socket",
+    "prepared",
+    "send",
+    "uncounted",
+]

@@ -1,0 +1,142 @@
+"""What the kernel holds: tables, chains and rules with their counters, read back into the types that are sent.
+
+An expression that those types can't say becomes `Unknown`, never a guess. Source: Linux' nf_tables.h.
+"""
+
+import errno as errors
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lab.errors import NotPermittedError, PodError
+from lab.netlink.nftables import messages
+from lab.netlink.nftables.attributes import contents, pack, read
+from lab.netlink.nftables.forms import SetReference
+from lab.netlink.nftables.messages import GENERIC, RuleSet
+from lab.netlink.nftables.objects import (
+    INET,
+    Chain,
+    Code,
+    Counter,
+    Expression,
+    Lookup,
+    Rule,
+    RuleHandle,
+    Table,
+    Unknown,
+)
+
+_DUMP, _INTERRUPTED = 0x300, 0x10
+_ERROR, _DONE = 2, 3
+_RECEIVE_BYTES = 1 << 17
+_TRIES = 5
+
+
+class ChainState(NamedTuple):
+    """A chain as it is in the kernel; `accepts` is a base chain's policy."""
+
+    chain: Chain
+    accepts: bool
+    rules: tuple[Rule, ...]
+
+
+class TableState(NamedTuple):
+    """A table as it is in the kernel, its chains in the order of their creation."""
+
+    table: Table
+    chains: tuple[ChainState, ...]
+
+
+def uncounted(rule: Rule) -> Rule:
+    """Return `rule` with its counters at zero: what it says, not what it has seen."""
+    return rule._replace(expressions=tuple(Counter() if isinstance(e, Counter) else e for e in rule.expressions))
+
+
+def dump(sock: socket.socket, family: int = INET) -> tuple[TableState, ...]:
+    """Return all tables of `family`. Raises `PodError` if the kernel refuses to tell."""
+    tables = [Table(read(messages.TABLE, body)["name"], family) for body in _get(sock, messages.GET_TABLE, family)]
+    chains = [_chain(body, family) for body in _get(sock, messages.GET_CHAIN, family)]
+    rules: dict[tuple[Table, str], list[Rule]] = {}
+    for body in _get(sock, messages.GET_RULE, family):
+        rule = _rule(sock, body, family)
+        rules.setdefault((rule.table, rule.chain), []).append(rule)
+    return tuple(
+        TableState(
+            table,
+            tuple(
+                ChainState(chain, accepts, tuple(rules.get((table, chain.name), ())))
+                for chain, accepts in chains
+                if chain.table == table
+            ),
+        )
+        for table in tables
+    )
+
+
+def handles(sock: socket.socket, family: int = INET) -> dict[tuple[Table, str], tuple[RuleHandle, ...]]:
+    """Return the handles of all rules of `family` by table and chain, in the order in which `dump` has the rules."""
+    found: dict[tuple[Table, str], list[RuleHandle]] = {}
+    for body in _get(sock, messages.GET_RULE, family):
+        place = read(messages.PLACE_OF_RULE, body)
+        table, chain = Table(place["table.name"], family), place["chain"]
+        number = read(messages.HANDLE_OF_RULE, body)["handle"]
+        found.setdefault((table, chain), []).append(RuleHandle(table, chain, number))
+    return {where: tuple(rules) for where, rules in found.items()}
+
+
+def _get(sock: socket.socket, kind: int, family: int, wanted: bytes = b"") -> list[bytes]:
+    """Return the attributes of each answer to one dump request, asked again if the objects changed meanwhile."""
+    for _ in range(_TRIES):
+        sock.send(messages.message(kind, _DUMP, 0, GENERIC.pack(family, 0, 0) + wanted))
+        answers = list(_answers(sock))
+        if not any(flags & _INTERRUPTED for flags, _ in answers):
+            return [body[GENERIC.size :] for _, body in answers]
+    raise PodError("nftables: the rules change faster than they can be read: try again")
+
+
+def _answers(sock: socket.socket) -> Iterator[tuple[int, bytes]]:
+    while True:
+        for kind, flags, _, body in messages.messages(sock.recv(_RECEIVE_BYTES)):
+            if kind == _DONE:
+                return
+            if kind == _ERROR:
+                (number,) = struct.unpack_from("=i", body)
+                name = errors.errorcode.get(-number, str(-number))
+                if number == -errors.EPERM:
+                    raise NotPermittedError(
+                        f"nftables: {os.strerror(-number)} ({name}): the capability NET_ADMIN in this network "
+                        "namespace is needed to read its rules"
+                    )
+                raise PodError(f"nftables: the kernel does not tell its rules: {os.strerror(-number)} ({name})")
+            yield flags, body
+
+
+def _chain(body: bytes, family: int) -> tuple[Chain, bool]:
+    if messages.CHAIN_HOOK not in contents(body):
+        found = read(messages.CHAIN, body)
+        return Chain(Table(found["table.name"], family), found["name"]), True
+    found = read(messages.BASE_CHAIN, body)
+    table = Table(found.pop("table.name"), family)
+    return Chain(table, **found), read(messages.POLICY, body)["policy"] == Code.ACCEPT
+
+
+def _rule(sock: socket.socket, body: bytes, family: int) -> Rule:
+    place = read(messages.PLACE_OF_RULE, body)
+    table = Table(place["table.name"], family)
+    said = read(messages.CONTENT_OF_RULE, body)["expressions"]
+    return Rule(table, place["chain"], tuple(_whole(sock, table, each) for each in said))
+
+
+def _whole(sock: socket.socket, table: Table, expression: Expression | SetReference) -> Expression:
+    """Return `expression`, or the lookup that a reference to a set stands for."""
+    if not isinstance(expression, SetReference):
+        return expression
+    called = pack(messages.SET_CALLED, RuleSet(table.name, (), 0, 0, expression.set))
+    answers = _get(sock, messages.GET_ELEMENTS, table.family, called)
+    try:
+        elements = [element for body in answers for element in read(messages.SET_ELEMENTS, body).get("elements", ())]
+    except ValueError:  # intervals, counters, maps
+        return Unknown(expression.name)
+    return Lookup(tuple(sorted(elements)), negated=expression.negated)

@@ -1,0 +1,352 @@
+"""The supervisor's side of the control socket: looking, changing, running programs, handing out descriptors, stopping.
+
+What needs the kernel's view of a pod (its rules, its sockets) is not done here: a socket opened inside the pod is
+handed to whoever asked, who then talks to the kernel himself.
+"""
+
+import errno
+import os
+import selectors
+import signal
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from lab import errors
+from lab.base import framing
+from lab.base.exhausted import as_refusal, cannot_fork
+from lab.base.incidents import reason_of
+from lab.errors import InputError, PodError, SidelabError
+from lab.manifest import Manifest, Namespace, Pod, Service, ServiceAccount, encode
+from lab.plan.blueprint import Process
+from lab.runtime.live_pod import LiveContainer, LivePod
+from lab.runtime.status import status
+
+if TYPE_CHECKING:
+    from lab.runtime.spawner import Handle
+    from lab.runtime.supervisor import Supervisor
+
+_HANGUP_GRACE_S = 1.0
+_DEFAULT = "kubectl.kubernetes.io/default-container"  # which container is meant where none is named, as kubectl has it
+_MOST_NAMESPACES = 200  # what one message carries (SCM_MAX_FD)
+_MOST_CONNECTIONS = 512
+_ACCEPT_AGAIN_S = 0.25
+
+CONNECTIONS_INCLUDED = 24
+"""How many connections there is room for among the files that every supervisor needs."""
+
+
+class Server:
+    """Accepts connections of this lab's user and serves their requests, one at a time per connection.
+
+    There are never more than `most` connections: for a new one the one that has been silent for longest is closed,
+    which has no program running, and rather one that has never asked for anything.
+    """
+
+    def __init__(self, supervisor: "Supervisor", listener: socket.socket, most: int) -> None:
+        self._supervisor = supervisor
+        self._listener = listener
+        self._most = min(most, _MOST_CONNECTIONS)
+        self._connections: dict[_Connection, None] = {}  # the one that was served last is the last
+        listener.listen(64)  # here and not by the owner: the peer that clients see is then this process
+        listener.setblocking(False)
+        self._watch()
+
+    def _watch(self) -> None:
+        self._supervisor.loop.watch(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            link, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # the peer went away meanwhile
+        except OSError as error:  # it goes on waiting, and the listener is ready all the time
+            self._supervisor.incidents.note(f"a command could not be answered at once: {reason_of(error)}")
+            self._supervisor.loop.forget(self._listener)
+            self._supervisor.loop.after(_ACCEPT_AGAIN_S, self._watch)
+            return
+        credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        _, uid, _ = struct.unpack("=iII", credentials)
+        if uid != os.getuid() or not self._has_room():
+            link.close()
+            return
+        link.setblocking(False)
+        self._connections[_Connection(self._supervisor, link, self._served, self._closed)] = None
+
+    def say_last(self, report: dict[str, Any]) -> None:
+        """Tell all who are connected why the lab ends, as far as they take it at once."""
+        for each in list(self._connections):
+            each.send(report)
+
+    def _has_room(self) -> bool:
+        """Make room for one more connection where there is none; returns whether there is some."""
+        if len(self._connections) < self._most:
+            return True
+        idle = [each for each in self._connections if not each.busy]
+        oldest = next((each for each in idle if not each.asked), idle[0] if idle else None)
+        if oldest is not None:
+            oldest.close()
+        return oldest is not None
+
+    def _served(self, connection: "_Connection") -> None:
+        if connection in self._connections:
+            del self._connections[connection]
+            self._connections[connection] = None
+
+    def _closed(self, connection: "_Connection") -> None:
+        self._connections.pop(connection, None)
+
+
+Key = tuple[str, str]
+_Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+
+
+class _Status(msgspec.Struct, tag="status", tag_field="verb"):
+    pass
+
+
+class _Stop(msgspec.Struct, tag="stop", tag_field="verb"):
+    pass
+
+
+class _Manifest(msgspec.Struct, tag="manifest", tag_field="verb"):
+    pod: Key
+
+
+class _Log(msgspec.Struct, tag="log", tag_field="verb"):
+    pod: Key
+    container: str | None
+
+
+class _Socket(msgspec.Struct, tag="socket", tag_field="verb"):
+    pod: Key | None
+    family: _Number
+    type: _Number
+    protocol: _Number
+
+
+class _Namespaces(msgspec.Struct, tag="namespaces", tag_field="verb"):
+    pods: Annotated[tuple[Key, ...], msgspec.Meta(max_length=_MOST_NAMESPACES)]
+
+
+class _Exec(msgspec.Struct, tag="exec", tag_field="verb"):
+    pod: Key
+    argv: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    container: str | None
+    env: dict[str, str]
+    terminal: bool
+
+
+class _Apply(msgspec.Struct, tag="apply", tag_field="verb"):
+    pods: tuple[Pod, ...]
+    services: tuple[Service, ...]
+    namespaces: tuple[Namespace, ...]
+    service_accounts: tuple[ServiceAccount, ...]
+    live: tuple[str, ...]
+    prune: bool
+
+
+_Request = _Status | _Stop | _Manifest | _Log | _Socket | _Namespaces | _Exec | _Apply
+_Answer = tuple[dict[str, Any], list[int]]
+
+
+class _Connection:
+    """One peer; nothing that it sends, leaves out or does not read holds up anybody else."""
+
+    def __init__(
+        self,
+        supervisor: "Supervisor",
+        link: socket.socket,
+        on_request: Callable[["_Connection"], None],
+        on_close: Callable[["_Connection"], None],
+    ) -> None:
+        self.asked = False
+        self._supervisor = supervisor
+        self._link = link
+        self._on_request = on_request
+        self._on_close = on_close
+        self._inbox = framing.Inbox(link)
+        self._outbox = framing.Outbox(link)
+        self._events = selectors.EVENT_READ
+        self._running: set[Handle] = set()
+        self._closed = False
+        supervisor.loop.watch(link, self._serve)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a program runs for it."""
+        return bool(self._running)
+
+    def _serve(self) -> None:
+        """Send what waits to be taken; while nothing does, read the next request."""
+        try:
+            self._outbox.flush()
+            received = None if self._outbox else self._inbox.read()
+        except (OSError, framing.MalformedError):
+            self.close()  # the peer went away, or is no client of this version
+            return
+        if received is not None:
+            request, descriptors = received
+            self.asked = True
+            self._on_request(self)
+            try:
+                self._answer(request, descriptors)
+            finally:
+                for fd in descriptors:
+                    os.close(fd)
+        self._wait()
+
+    def _wait(self) -> None:
+        events = selectors.EVENT_WRITE if self._outbox else selectors.EVENT_READ
+        if not self._closed and events != self._events:
+            self._events = events
+            self._supervisor.loop.change(self._link, self._serve, events)
+
+    def _answer(self, request: dict[str, Any], descriptors: list[int]) -> None:
+        if not request:
+            self.close()
+            return
+        handed: list[int] = []
+        try:
+            answer, handed = self._carried_out(msgspec.convert(request, _Request), descriptors)
+        except SidelabError as error:
+            answer = errors.report(error)
+        except msgspec.ValidationError as error:
+            answer = errors.report(InputError(f"the lab's supervisor, of another version, can't read that: {error}"))
+        except OSError as error:
+            refusal = as_refusal(error) or PodError(f"the lab's supervisor can't do that: {error}")
+            answer = errors.report(refusal)
+        try:
+            self.send(answer, handed)
+        finally:
+            for fd in handed:
+                os.close(fd)
+
+    def send(self, answer: dict[str, Any], handed: Sequence[int] = ()) -> None:
+        """Send a message, now or as soon as the peer takes it; `handed` stay the caller's."""
+        try:
+            self._outbox.add(answer, handed)
+            self._outbox.flush()
+        except OSError:
+            self.close()
+
+    def close(self) -> None:
+        """Hang up; what runs for it is ended."""
+        if self._closed:
+            return
+        self._closed = True
+        self._on_close(self)
+        self._supervisor.loop.forget(self._link)
+        self._inbox.close()
+        self._outbox.close()
+        self._link.close()
+        for handle in self._running:
+            handle.signal(signal.SIGHUP)
+            self._supervisor.loop.after(_HANGUP_GRACE_S, partial(handle.signal, signal.SIGKILL))
+
+    def _carried_out(self, request: _Request, descriptors: list[int]) -> _Answer:
+        match request:
+            case _Status():
+                return status(self._supervisor), []
+            case _Stop():
+                self._supervisor.stop()
+                return {"stopping": True}, []
+            case _Manifest():
+                return {"manifest": encode(Manifest(pods=(self._pod(request.pod).plan.source,)))}, []
+            case _Log() | _Socket() | _Namespaces():
+                return {"handed": True}, self._handed_out(request)
+            case _Exec():
+                self._execute(request, descriptors)
+                return {"starting": True}, []
+            case _Apply():
+                return {"outcomes": self._apply(request)}, []
+
+    def _handed_out(self, request: _Log | _Socket | _Namespaces) -> list[int]:
+        match request:
+            case _Log():
+                return [self._container(request.pod, request.container).log.opened()]
+            case _Socket():
+                return [self._open_socket(request)]
+            case _Namespaces():
+                return self._namespaces(request)
+
+    def _pod(self, key: Key) -> LivePod:
+        pod = self._supervisor.pods.get(key)
+        if pod is None:
+            raise InputError(f"no pod {'/'.join(key)} in this lab")
+        return pod
+
+    def _container(self, key: Key, name: str | None) -> LiveContainer:
+        pod = self._pod(key)
+        name = name or pod.plan.source.metadata.annotations.get(_DEFAULT) or pod.containers[0].plan.name
+        for container in (*pod.containers, *pod.init):
+            if container.plan.name == name:
+                return container
+        known = ", ".join(each.plan.name for each in (*pod.containers, *pod.init))
+        raise InputError(f"pod {'/'.join(key)} has no container {name!r}; it has: {known}")
+
+    def _open_socket(self, request: _Socket) -> int:
+        key = self._pod(request.pod).plan.key if request.pod else None
+        with self._supervisor.network.inside(key):
+            return socket.socket(request.family, request.type, request.protocol).detach()
+
+    def _namespaces(self, request: _Namespaces) -> list[int]:
+        """Hand out the user namespace of these pods, ours where they are in several, then their network namespaces."""
+        keys = [self._pod(key).plan.key for key in request.pods]
+        user = self._supervisor.spaces.user(keys)
+        handed = [os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC) if user is None else os.dup(user)]
+        try:
+            handed.extend(os.dup(self._supervisor.network.descriptor(key)) for key in keys)
+        except OSError:
+            for fd in handed:
+                os.close(fd)
+            raise
+        return handed
+
+    def _apply(self, request: _Apply) -> list[tuple[str, str]]:
+        """Change the lab as far as it can be changed alive, all of what is asked or, if any of it can't be, nothing."""
+        from lab.cluster.change import compare  # noqa: PLC0415  # few labs are changed, and all would wait for it
+
+        wanted = Manifest(request.pods, (), request.services, request.namespaces, request.service_accounts)
+        supervisor = self._supervisor
+        change = compare(supervisor.manifest(), wanted, request.live, supervisor.order.name, prune=request.prune)
+        supervisor.apply(change)
+        return list(change.outcomes)
+
+    def _execute(self, request: _Exec, standard: list[int]) -> None:
+        """Run a program as the container would run it; its end is told, and a peer that hangs up ends it."""
+        pod = self._pod(request.pod)
+        container = self._container(request.pod, request.container)
+        run = container.plan.run
+        if not isinstance(run, Process):
+            raise InputError("that container has no process of its own to run a command beside")
+        if self._inbox.lost_descriptors:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        if len(standard) != 3:
+            raise InputError(f"a program needs three descriptors for its input, output and error, not {len(standard)}")
+        env = (*run.env, *request.env.items())
+        process = Process(run.program.runs(tuple(request.argv)), run.uid, run.gid, env, run.capabilities, run.cwd)
+        failure: list[str] = []
+        unforked: list[str] = []
+
+        def heard(what: str, value: int | str) -> None:
+            if what == "failed":
+                failure.append(str(value))
+            elif what == "unforked":
+                unforked.append(str(value))
+            elif what == "exited":
+                self._running.discard(handle)
+                if not self._closed:
+                    ended = {"exited": os.waitstatus_to_exitcode(int(value)), "failure": failure}
+                    self.send(errors.report(cannot_fork(unforked[0])) if unforked else ended)
+                    self._wait()
+
+        host = self._supervisor.host
+        handle = host.spawn(
+            pod.plan, process, heard, container.beside, request.argv, output=standard, terminal=request.terminal
+        )
+        self._running.add(handle)

@@ -1,0 +1,11 @@
+"""What the kubelet asks of containers and does for them: probes and lifecycle hooks, from the node's namespace.
+
+`prober` knows when to ask and what answers mean for a container, `attempt` one question, `stream`, `http` and `grpc`
+how it is put. Nothing here knows containers: it is told how to run a command in one.
+"""
+
+from lab.runtime.probes.attempt import Attempt, Execute, begin
+from lab.runtime.probes.probe_outcome import Finish, Outcome
+from lab.runtime.probes.prober import FIRST_RETRY_S, Prober
+
+__all__ = ["FIRST_RETRY_S", "Attempt", "Execute", "Finish", "Outcome", "Prober", "begin"]

@@ -1,0 +1,89 @@
+"""One question to a container, or one thing done for it: whichever handler it is, it finishes once or is closed."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from lab.base.loop import Loop
+from lab.manifest import GRPC, Exec, HTTPGet, Sleep
+from lab.plan.blueprint import Check
+from lab.runtime.probes.http_get import Get
+from lab.runtime.probes.probe_outcome import Finish, Outcome
+from lab.runtime.probes.probe_stream import Stream
+
+Execute = Callable[[tuple[str, ...], Callable[[int], None]], Callable[[], None]]
+"""Runs a command in the container, calls back later with its status, and returns how to kill it."""
+
+
+class Attempt(Protocol):
+    """What is under way."""
+
+    def close(self) -> None:
+        """Give up; nothing is heard afterwards."""
+
+
+def begin(loop: Loop, check: Check, execute: Execute, finish: Finish, *, any_answer: bool = False) -> Attempt:
+    """Begin; `finish` is called once, later. With `any_answer` every status of HTTP passes, as for a hook.
+
+    Raises `OSError` where the address can't be reached at all.
+    """
+    handler = check.handler
+    match handler:
+        case Exec():
+            return _Command(handler, execute, finish)
+        case HTTPGet():
+            return Get(loop, handler, check.address, finish, any_answer=any_answer)
+        case GRPC():
+            from lab.runtime.probes import grpc  # noqa: PLC0415  # see its docstring
+
+            return grpc.Check(loop, handler, check.address, finish)
+        case Sleep():
+            return _Pause(loop, handler, finish)
+        case _:
+            return _Dial(loop, check.address, finish)
+
+
+class _Command:
+    """A command in the container; one that was given up may still end at any time, and counts no more."""
+
+    def __init__(self, exec_: Exec, execute: Execute, finish: Finish) -> None:
+        self._finish: Finish | None = finish
+        self._kill = execute(tuple(exec_.command), self._ended)
+
+    def close(self) -> None:
+        if self._finish is not None:
+            self._finish = None
+            self._kill()
+
+    def _ended(self, status: int) -> None:
+        finish, self._finish = self._finish, None
+        if finish is not None:
+            finish(Outcome(status == 0, "" if status == 0 else f"exit status {status}"))
+
+
+class _Pause:
+    def __init__(self, loop: Loop, sleep: Sleep, finish: Finish) -> None:
+        self._timer = loop.after(sleep.seconds, lambda: finish(Outcome(passed=True)))
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+
+class _Dial:
+    """A connection that passes when it opens."""
+
+    def __init__(self, loop: Loop, address: tuple[str, int], finish: Finish) -> None:
+        self._finish = finish
+        self._stream = Stream(loop, address, self)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def opened(self) -> None:
+        self._stream.close()
+        self._finish(Outcome(passed=True))
+
+    def received(self, data: bytes) -> None:
+        """Take no interest."""
+
+    def ended(self, reason: str) -> None:
+        self._finish(Outcome(passed=False, reason=reason))

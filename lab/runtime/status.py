@@ -1,0 +1,71 @@
+"""What `sidelab status` tells of a running lab, as plain values; only reads."""
+
+from typing import TYPE_CHECKING, Any
+
+from lab.cluster.state import Service
+from lab.runtime.live_pod import LiveContainer, LivePod
+
+if TYPE_CHECKING:
+    from lab.runtime.supervisor import Supervisor
+
+
+def status(supervisor: "Supervisor") -> dict[str, Any]:
+    """Return name, pods, Services and caveats of a lab, as plain values."""
+    return {
+        "name": supervisor.order.name,
+        "pods": [_pod_status(pod) for pod in supervisor.pods.values()],
+        "services": [_service_status(service) for service in supervisor.cluster.services],
+        "caveats": [
+            *supervisor.order.blueprint.caveats,
+            *supervisor.cluster.caveats,
+            *supervisor.incidents.texts,
+        ],
+    }
+
+
+def _service_status(service: Service) -> dict[str, Any]:
+    return {
+        "namespace": service.namespace,
+        "name": service.name,
+        "ipv4": service.ipv4,
+        "ipv6": service.ipv6,
+        "ports": [
+            {"name": port.name, "port": port.port, "protocol": port.protocol, "app_protocol": port.app_protocol}
+            for port in service.ports
+        ],
+        "endpoints": [
+            {"pod": "/".join(each.pod), "ready": each.ready, "targets": list(each.targets)}
+            for each in service.endpoints
+        ],
+    }
+
+
+def _pod_status(pod: LivePod) -> dict[str, Any]:
+    address = pod.plan.address
+    return {
+        "namespace": pod.plan.key[0],
+        "name": pod.plan.key[1],
+        "phase": pod.phase,
+        "ready": pod.ready,
+        "reason": pod.reason,
+        "ipv4": address.ipv4,
+        "ipv6": address.ipv6,
+        "init_containers": [_container_status(each) for each in pod.init],
+        "containers": [_container_status(each) for each in pod.containers],
+    }
+
+
+def _container_status(container: LiveContainer) -> dict[str, Any]:
+    return {
+        "name": container.plan.name,
+        "image": container.plan.image,
+        "state": container.state,
+        "started": container.started,
+        "ready": container.ready,
+        "restarts": container.restarts,
+        "pid": container.pid,
+        "exit_status": container.exit_status,
+        "reason": container.reason,
+        "last_exit_status": container.last_exit_status,
+        "last_reason": container.last_reason,
+    }

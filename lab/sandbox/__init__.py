@@ -1,0 +1,1 @@
+"""What keeps a lab apart from the machine and its pods from each other: namespaces, mounts, system calls."""

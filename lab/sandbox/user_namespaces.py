@@ -1,0 +1,47 @@
+"""Which user namespace each pod of a lab is in: one for all, and one of its own for a pod that reaches others there.
+
+CAP_SYS_ADMIN in a user namespace is power over everything that this owns, in whatever other namespace it is: it lists
+and enters mount namespaces (listmount(2), ioctl_nsfs(2)), and registers formats of programs (binfmt_misc), for all pods
+there. No other capability reaches out of a pod's network, processes and mounts.
+"""
+
+from collections.abc import Collection, Iterable
+
+from lab.plan.blueprint import PodPlan, Process
+from lab.sandbox.namespace_maker import PodSpaces
+
+Key = tuple[str, str]
+_REACHES_OUT = "SYS_ADMIN"
+
+
+class AllSpaces:
+    """What makes the namespaces of a lab's pods, for each pod."""
+
+    def __init__(self, *, host_ids: bool, apart: Collection[Key] = ()) -> None:
+        """Start the processes that make namespaces. Raises `MachineError` where no user namespace can be made.
+
+        The pods `apart` have a user namespace each. With `host_ids` nobody has any.
+        """
+        self.common = PodSpaces(host_ids=host_ids)
+        self._own = {} if host_ids else {key: PodSpaces(host_ids=False) for key in apart}
+
+    def of(self, key: Key) -> PodSpaces:
+        """Return what makes the namespaces of the pod `key`."""
+        return self._own.get(key, self.common)
+
+    def user(self, keys: Iterable[Key]) -> int | None:
+        """Return the descriptor of the user namespace that several pods are in; None where it is not one for all."""
+        users = {self.of(key).user for key in keys} or {self.common.user}
+        return users.pop() if len(users) == 1 else None
+
+
+def reach_out(pods: Iterable[PodPlan]) -> list[Key]:
+    """Return the pods that have a container with the capability that reaches others in the same user namespace."""
+    return [
+        pod.key
+        for pod in pods
+        if any(
+            isinstance(each.run, Process) and _REACHES_OUT in each.run.capabilities
+            for each in (*pod.init, *pod.containers)
+        )
+    ]

@@ -1,0 +1,1 @@
+"""The pod's resolver, where DNS is captured."""

@@ -1,0 +1,55 @@
+"""The names that the agent answers itself where the pod captures DNS: those of the cluster's Services. Pure.
+
+Unlike the cluster's zone it knows only addresses, and the short names that a pod may use without a search domain.
+Source: istio/istio pkg/dns/client (`LookupTable`); istio.io/latest/docs/ops/configuration/traffic-management/dns-proxy.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lab.cluster.state import Service, State
+from sidecar.config.compute import host_of
+
+
+class Addresses(NamedTuple):
+    """What a name stands for; a name may have none of one family, which is an answer too."""
+
+    ipv4: tuple[str, ...]
+    ipv6: tuple[str, ...]
+
+
+def table(state: State, namespace: str) -> dict[str, Addresses]:
+    """Return the addresses by name, in lower case and without the root's dot, as a pod in `namespace` may ask."""
+    found: dict[str, Addresses] = {}
+    for service in state.services:
+        addresses = _addresses(service)
+        for name in _names(host_of(service), service.namespace == namespace):
+            found.setdefault(name, addresses)
+        if not (service.ipv4 or service.ipv6):
+            for each in service.endpoints:
+                if each.ready and each.hostname:
+                    one = Addresses(_some(service, "IPv4", each.ipv4), _some(service, "IPv6", each.ipv6))
+                    found[f"{each.hostname}.{host_of(service)}"] = one
+    return found
+
+
+def _names(host: str, own: bool) -> Iterator[str]:
+    """Yield `a.b.svc.cluster.local`, `a.b.svc`, `a.b`, and in the pod's own namespace `a`, as Istio does."""
+    name, namespace, kind, _ = host.split(".", 3)
+    yield from (host, f"{name}.{namespace}.{kind}", f"{name}.{namespace}")
+    if own:
+        yield name
+
+
+def _addresses(service: Service) -> Addresses:
+    if service.ipv4 or service.ipv6:
+        return Addresses(_some(service, "IPv4", service.ipv4), _some(service, "IPv6", service.ipv6))
+    ready = [each for each in service.endpoints if each.ready]
+    return Addresses(
+        tuple(address for each in ready for address in _some(service, "IPv4", each.ipv4)),
+        tuple(address for each in ready for address in _some(service, "IPv6", each.ipv6)),
+    )
+
+
+def _some(service: Service, family: str, address: str) -> tuple[str, ...]:
+    return (address,) if address and family in service.families else ()

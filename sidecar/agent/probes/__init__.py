@@ -1,0 +1,1 @@
+"""The application's probes, which injection sent to the agent."""

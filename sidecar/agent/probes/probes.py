@@ -1,0 +1,150 @@
+"""The application's probes: each asked in a thread of its own, so that one that hangs holds up no other.
+
+Source: istio/istio pilot/cmd/pilot-agent/status/server.go (`handleAppProbe` and what it calls).
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from lab.net.get import Field, Get, canonical, first
+from lab.net.http_answer import AnswerError
+from lab.net.node_addresses import ADDRESSES
+from lab.net.url import Url, netloc, target_of
+from sidecar.agent.http.server import TEXT, Reply, Request
+from sidecar.agent.probes.direct_dial import Line
+from sidecar.agent.probes.probers import GRPC, HTTPGet, Prober, TCPSocket
+from sidecar.config.intent import Ports
+
+MOST_AT_ONCE = 32
+"""How many may be under way; the kubelet has one for each probe, and gives up those that hang."""
+
+MOST_OF_OTHERS = 8
+"""How many of them may have been asked for by anybody but the node, which has the rest to itself."""
+
+_OF_ONE_CONNECTION = {"Connection", "Keep-Alive", "Upgrade", "Accept-Encoding"}
+
+
+class Probes:
+    """Asks the application at the pod's `address`; `tell` is called from other threads, once for each question."""
+
+    def __init__(self, address: str, agent_port: int = Ports().agent) -> None:
+        self._address = address
+        self._agent_port = agent_port
+        self._free = {
+            True: threading.BoundedSemaphore(MOST_AT_ONCE - MOST_OF_OTHERS),
+            False: threading.BoundedSemaphore(MOST_OF_OTHERS),
+        }
+
+    def begin(self, prober: Prober, timeout_s: float, request: Request, tell: Callable[[Reply], None]) -> None:
+        """Ask as `prober` says; `request` is the one for it, whose fields the application gets to see."""
+        free = self._free[request.peer in ADDRESSES]
+        if not free.acquire(blocking=False):
+            tell(_failure("too many probes are under way already"))
+            return
+
+        def work() -> None:
+            try:
+                reply = ask(prober, self._address, timeout_s, request.raw, self._agent_port)
+            finally:
+                free.release()
+            tell(reply)
+
+        try:
+            threading.Thread(target=work, daemon=True).start()
+        except RuntimeError:  # no more processes may be made
+            free.release()
+            tell(_failure("no thread can be started"))
+
+
+def ask(prober: Prober, address: str, timeout_s: float, head: bytes = b"", agent_port: int = Ports().agent) -> Reply:
+    """Return the reply to the request `head`, which came to `agent_port`: the application's, or 500 with the reason."""
+    try:
+        return _asked(prober, address, time.monotonic() + timeout_s, head, agent_port)
+    except TimeoutError:
+        return _failure(f"no answer within {timeout_s:g} s")
+    except OSError as error:
+        return _failure(error.strerror or str(error))
+    except AnswerError as error:
+        return _failure(str(error))
+
+
+def _asked(prober: Prober, address: str, deadline_s: float, head: bytes, agent_port: int) -> Reply:
+    match prober.http_get or prober.tcp_socket or prober.grpc:
+        case HTTPGet() as get:
+            return _get(get, address, deadline_s, head, agent_port)
+        case TCPSocket() as dialled:
+            with Line(dialled.host or address, dialled.port, deadline_s):
+                return Reply(200)
+        case GRPC() as called:
+            return _call(called, address, deadline_s, head)
+        case _:
+            return _failure("there is nothing to ask")
+
+
+def _failure(reason: str) -> Reply:
+    return Reply(500, f"{reason}\n".encode())
+
+
+def _call(called: GRPC, address: str, deadline_s: float, head: bytes) -> Reply:
+    from lab.net.grpc_health import Call  # noqa: PLC0415  # HTTP/2 takes long to import, and few pods need it
+
+    agent = first(_fields(head), "User-Agent")
+    agent = agent if agent and agent.isascii() else "sidelab-agent"
+    call = Call(called.service or "", netloc(address, called.port), agent)
+    with Line(address, called.port, deadline_s) as line:
+        while not call.done:
+            line.send(call.outbox())
+            call.feed(line.receive())
+    return _failure(call.problem) if call.problem else Reply(200)
+
+
+def _get(get: HTTPGet, address: str, deadline_s: float, head: bytes, agent_port: int) -> Reply:
+    """Ask with the fields of the request for it, as pilot-agent does, and follow redirects as the kubelet does."""
+    url = Url(get.scheme.lower(), address, get.port, target_of(get.path))
+    exchange = Get(url, _for_application(head, agent_port, get.port))
+    while exchange.answer is None:
+        _exchange(exchange, deadline_s)
+    answer = exchange.answer
+    if 300 <= answer.status < 400:
+        return Reply(200)  # it would be no redirect without its Location
+    if not 200 <= answer.status <= 999:
+        return _failure(f"status {answer.status}")
+    kind = answer.field("content-type") or TEXT
+    return Reply(answer.status, answer.body, kind if kind.isascii() and kind.isprintable() else TEXT)
+
+
+def _exchange(exchange: Get, deadline_s: float) -> None:
+    """Use one connection, up to its answer or the redirect that it gives."""
+    url = exchange.url
+    with Line(url.host, url.port, deadline_s, tls=url.scheme == "https") as line:
+        line.send(exchange.request())
+        while True:
+            try:
+                data = line.receive()
+            except TimeoutError:
+                raise
+            except OSError:
+                if exchange.broken():
+                    return
+                raise
+            if exchange.feed(data):
+                return
+
+
+def _for_application(head: bytes, agent_port: int, port: int) -> list[Field]:
+    """Return the fields of the request for a probe as the application gets them: Host has its own port."""
+    fields = _fields(head)
+    return [(name, _with_port(value, agent_port, port) if name == "Host" else value) for name, value in fields]
+
+
+def _fields(head: bytes) -> list[Field]:
+    lines = (line.partition(":") for line in head.decode(errors="surrogateescape").strip("\r\n").split("\n")[1:])
+    fields = [(canonical(name), value.strip()) for name, colon, value in lines if colon]
+    return [each for each in fields if each[0] not in _OF_ONE_CONNECTION]
+
+
+def _with_port(host: str, agent_port: int, port: int) -> str:
+    """Return `host` with `port` in the agent's place; a name or a port of the manifest's own stays."""
+    name, _, number = host.rpartition(":")
+    return f"{name}:{port}" if number == str(agent_port) else host

@@ -1,0 +1,89 @@
+"""The proxy as a child process: started by fork or exec, signalled, and never left behind.
+
+It runs in a process group of its own, so that what is sent to the container's group reaches the agent alone, which
+decides what the proxy hears. Knows the contract, and nothing of what a proxy does.
+"""
+
+import contextlib
+import importlib
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from lab.base import syscalls
+from lab.base.exhausted import fork
+from lab.errors import PodError
+from lab.runtime.forkserver import end_with
+from sidecar.config.contract import ENTRIES, full_command
+
+_FIRST_DESCRIPTOR, _DESCRIPTORS = 3, 1 << 20
+
+
+class Child:
+    """A started proxy; `status` is None while it runs, then its exit status (128 + n for signal n)."""
+
+    def __init__(self, proxy: Sequence[str], intent: str, home: str, env: Mapping[str, str]) -> None:
+        """Start the command line `proxy` in the directory `home` with the intent's file.
+
+        Call it before there are threads, handlers of signals, or descriptors that are not the container's: what is
+        forked goes on with them. Raises `PodError` for a program that cannot be run.
+        """
+        argv = full_command(proxy, intent)
+        if argv[0] not in ENTRIES and not os.access(argv[0], os.X_OK):
+            raise PodError(f"proxy {argv[0]}: no executable file: name one that uid {os.getuid()} may run")
+        self.name = argv[0].rpartition("/")[2]
+        self.status: int | None = None
+        parent = os.getpid()
+        self.pid = fork()
+        if self.pid == 0:
+            end_with(lambda: _become(argv, home, env, parent))
+        # Both ends do it, because either may be first; after its exec the child has done it itself.
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            os.setpgid(self.pid, self.pid)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the proxy, unless it has ended."""
+        if self.status is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL to the proxy and to what it has started."""
+        if self.status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def reap(self) -> bool:
+        """Take note of the end; returns whether there was one."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                self.status = 128 - code if code < 0 else code
+        return self.status is not None
+
+
+def _become(argv: Sequence[str], home: str, env: Mapping[str, str], parent: int) -> None:
+    os.setpgid(0, 0)
+    syscalls.die_with_parent(signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    # What knows no such signal may ignore it; an exec keeps that.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # The container's own connection to the fork server is among them; its owner, up the stack, is never used again.
+    os.closerange(_FIRST_DESCRIPTOR, _DESCRIPTORS)
+    os.chdir(home)
+    entry = ENTRIES.get(argv[0])
+    if entry is None:
+        _execute(argv, env)
+    module, _, function = entry.partition(":")
+    getattr(importlib.import_module(module), function)(argv)
+
+
+def _execute(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and a program would inherit that
+    try:
+        os.execve(argv[0], list(argv), dict(env))  # noqa: S606  # no shell is wanted
+    except OSError as error:
+        raise PodError(f"proxy {argv[0]}: {error.strerror}: it must be a program that this machine can run") from error

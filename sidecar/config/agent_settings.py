@@ -1,0 +1,40 @@
+"""What an agent is told when it is started: by whoever knows the pod's manifest, in one environment variable."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from lab.errors import InputError
+from sidecar.config.contract import BUNDLED
+from sidecar.config.intent import Intent
+
+ENVIRONMENT = "SIDELAB_AGENT"
+"""The environment variable that holds `Settings` as JSON."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a pod's manifest decides for good.
+
+    `proxy` is the proxy's command line without `--intent`, `ports` the TCP ports that the containers name, `base` what
+    of the intent does not change. `dns` says that the pod's rules send DNS to the agent.
+    """
+
+    proxy: tuple[str, ...] = (BUNDLED,)
+    ports: tuple[int, ...] = ()
+    base: Intent = Intent()
+    dns: bool = False
+
+    def to_json(self) -> str:
+        """Return the value of the environment variable."""
+        return msgspec.json.encode(self).decode()
+
+    @staticmethod
+    def of(env: Mapping[str, str]) -> "Settings":
+        """Read the environment variable; without it these are the defaults. Raises `InputError`."""
+        try:
+            return _DECODER.decode(env.get(ENVIRONMENT, "{}"))
+        except (msgspec.DecodeError, InputError) as error:
+            raise InputError(f"{ENVIRONMENT}: {error}: leave it to sidelab to set it") from error
+
+
+_DECODER = msgspec.json.Decoder(Settings)

@@ -1,0 +1,218 @@
+"""What a pod wishes of its proxy: its own metadata, its ports and the cluster's Services become an `Intent`. Pure.
+
+It runs in the agent, in every meshed pod and at every change, so it knows neither manifests nor injection. Protocols
+are chosen as in Istio: istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection and
+pkg/config/kube/conversion.go.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from msgspec import structs
+
+from lab.cluster.podinfo import PodInfo
+from lab.cluster.state import Endpoint as ClusterEndpoint
+from lab.cluster.state import Port as ClusterPort
+from lab.cluster.state import Service as ClusterService
+from lab.cluster.state import State
+from lab.errors import InputError
+from sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
+
+DOMAIN = "cluster.local"
+
+PROTOCOL = "sidelab.io/protocol"
+ACCESS_LOG = "sidelab.io/access-log"
+OUTBOUND_POLICY = "sidelab.io/outbound-policy"
+DETECTION_TIMEOUT = "sidelab.io/detection-timeout"
+CONCURRENCY = "sidelab.io/concurrency"
+METRICS = "sidelab.io/metrics"
+INTERCEPTION_MODE = "sidecar.istio.io/interceptionMode"
+
+LIVE = (PROTOCOL, ACCESS_LOG, OUTBOUND_POLICY, DETECTION_TIMEOUT)
+"""The annotations that a running proxy follows when they change."""
+
+_WORDS: Mapping[str, Protocol] = {
+    **dict.fromkeys(("http", "http_proxy", "grpc-web"), "http"),
+    # HTTP/2 passes as bytes, and so does what is encrypted.
+    **dict.fromkeys(("tcp", "http2", "grpc", "https", "tls", "hbone", "mongo", "mysql", "redis"), "tcp"),
+}
+_STANDARD = {"kubernetes.io/h2c": "http2", "kubernetes.io/ws": "http", "kubernetes.io/wss": "https"}
+_SERVER_FIRST_PORTS = {25, 53, 3306, 27017}  # Istio's wellKnownPorts: SMTP, DNS, MySQL, MongoDB
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+
+_BASE = Intent()
+
+Chosen = TypeVar("Chosen", bound=str)
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a pod's annotations say about its proxy; the defaults are Istio's. `concurrency` 0 is for nothing said."""
+
+    protocol: Protocol = "auto"
+    access_log: Literal["", "text", "json"] = ""
+    outbound_policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"] = "ALLOW_ANY"
+    detection_timeout_s: float = 0.1
+    concurrency: int = 0
+    metrics: bool = True
+    mode: Literal["redirect", "tproxy"] = "redirect"
+
+
+def orders(annotations: Mapping[str, str]) -> Orders:
+    """Read the annotations that concern a proxy; raises `InputError` naming the one that is wrong."""
+    said = _Said(annotations)
+    return Orders(
+        protocol=said.choice(PROTOCOL, ("auto", "http", "tcp")),
+        access_log=said.choice(ACCESS_LOG, ("", "text", "json")),
+        outbound_policy=said.choice(OUTBOUND_POLICY, ("ALLOW_ANY", "REGISTRY_ONLY")),
+        detection_timeout_s=said.duration_s(DETECTION_TIMEOUT, 0.1),
+        concurrency=said.count(CONCURRENCY),
+        metrics=said.choice(METRICS, ("true", "false")) == "true",
+        mode="tproxy" if annotations.get(INTERCEPTION_MODE) == "TPROXY" else "redirect",
+    )
+
+
+class _Said:
+    """Annotations, read with their defaults."""
+
+    def __init__(self, annotations: Mapping[str, str]) -> None:
+        self._annotations = annotations
+
+    def choice(self, name: str, accepted: tuple[Chosen, ...]) -> Chosen:
+        word = self._annotations.get(name, accepted[0])
+        for each in accepted:
+            if each == word:
+                return each
+        raise _refusal(name, word, f"one of {', '.join(each for each in accepted if each)}")
+
+    def duration_s(self, name: str, default_s: float) -> float:
+        if name not in self._annotations:
+            return default_s
+        word = self._annotations[name]
+        match = _DURATION.fullmatch(word)
+        seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+        if not 0 < seconds < 86400:
+            raise _refusal(name, word, "a duration greater than 0, like 100ms or 5s")
+        return seconds
+
+    def count(self, name: str) -> int:
+        if name not in self._annotations:
+            return 0
+        word = self._annotations[name]
+        if not (word.isascii() and word.isdigit() and 1 <= int(word) <= 1024):
+            raise _refusal(name, word, "a number from 1 to 1024")
+        return int(word)
+
+
+def _refusal(name: str, word: str, wanted: str) -> InputError:
+    return InputError(f"annotation {name}: {word!r}: give {wanted}")
+
+
+def intent(pod: PodInfo, ports: Sequence[int], state: State, base: Intent = _BASE) -> Intent:
+    """Return what the proxy of `pod` must do.
+
+    `ports` are the TCP ports that its containers name. `base` holds what is decided once, with the pod's manifest: its
+    ports, time-outs, whether IPv6 is captured too, and where annotations say nothing its mode and concurrency. Raises
+    `InputError` for an annotation that is wrong.
+    """
+    said = orders(pod.annotations)
+    families = _Families(ipv4=bool(pod.ipv4), ipv6=base.ipv6 and bool(pod.ipv6))
+    return structs.replace(
+        base,
+        workload=Workload(
+            pod=pod.name,
+            namespace=pod.namespace,
+            service_account=pod.service_account,
+            app=pod.labels.get("app", pod.labels.get("app.kubernetes.io/name", "")),
+            version=pod.labels.get("version", pod.labels.get("app.kubernetes.io/version", "")),
+        ),
+        protocol=said.protocol,
+        mode=said.mode if said.mode == "tproxy" else base.mode,
+        ipv6=families.ipv6,
+        outbound_policy=said.outbound_policy,
+        services=tuple(_service(each, said.protocol, families) for each in state.services),
+        inbound=tuple(_inbound((pod.namespace, pod.name), ports, state, said.protocol)),
+        concurrency=said.concurrency or base.concurrency,
+        detection_timeout_s=said.detection_timeout_s,
+        access_log=said.access_log,
+        metrics=said.metrics,
+    )
+
+
+def protocol_of(port: ClusterPort) -> Protocol:
+    """Return what a Service's port says it speaks: by appProtocol, else by its name's first word, else by number."""
+    word = (port.app_protocol or port.name).lower()
+    word = _STANDARD.get(word, word)
+    word = "grpc-web" if word.startswith("grpc-web") else word.partition("-")[0]
+    return _WORDS.get(word, "tcp" if port.port in _SERVER_FIRST_PORTS else "auto")
+
+
+def host_of(service: ClusterService) -> str:
+    """Return a Service's full name."""
+    return f"{service.name}.{service.namespace}.svc.{DOMAIN}"
+
+
+@dataclass(frozen=True)
+class _Families:
+    """The address families in which a pod's outbound traffic is captured."""
+
+    ipv4: bool
+    ipv6: bool
+
+    def of(self, ipv4: str, ipv6: str, offered: Sequence[str]) -> tuple[str, ...]:
+        """Return those of two addresses that are meant, of the families that a Service offers."""
+        wanted = ((ipv4, self.ipv4 and "IPv4" in offered), (ipv6, self.ipv6 and "IPv6" in offered))
+        return tuple(address for address, meant in wanted if address and meant)
+
+
+def _service(service: ClusterService, default: Protocol, families: _Families) -> Service:
+    ports = (_service_port(service, index, default, families) for index in range(len(service.ports)))
+    return Service(
+        host=host_of(service),
+        addresses=families.of(service.ipv4, service.ipv6, service.families),
+        ports=tuple(each for each in ports if each is not None),
+    )
+
+
+def _service_port(service: ClusterService, index: int, default: Protocol, families: _Families) -> ServicePort | None:
+    port = service.ports[index]
+    if port.protocol != "TCP":
+        return None
+    ready = [each for each in service.endpoints if each.ready and each.targets[index]]
+    endpoints = [
+        Endpoint(address=address, port=each.targets[index], pod="/".join(each.pod))
+        for each in ready
+        for address in _dialled(service, each, families)
+    ]
+    protocol = _default(protocol_of(port), default)
+    return ServicePort(port=port.port, name=port.name, protocol=protocol, endpoints=tuple(endpoints))
+
+
+def _dialled(service: ClusterService, endpoint: ClusterEndpoint, families: _Families) -> tuple[str, ...]:
+    """Return one address of a pod, IPv4 preferred; all of them for a headless Service, which is dialled by these."""
+    addresses = families.of(endpoint.ipv4, endpoint.ipv6, service.families)
+    return addresses[:1] if service.ipv4 or service.ipv6 else addresses
+
+
+def _inbound(key: tuple[str, str], ports: Sequence[int], state: State, default: Protocol) -> list[InboundPort]:
+    """Return the pod's ports in their order: those that Services lead to (the first one decides), and its own."""
+    found: dict[int, InboundPort] = {}
+    for service in state.services:
+        for endpoint in service.endpoints:
+            if endpoint.pod != key:
+                continue
+            for port, target in zip(service.ports, endpoint.targets, strict=True):
+                if target and port.protocol == "TCP" and target not in found:
+                    protocol = _default(protocol_of(port), default)
+                    found[target] = InboundPort(port=target, protocol=protocol, service=host_of(service))
+    for number in ports:
+        if number not in found:
+            found[number] = InboundPort(port=number, protocol=default)
+    return [found[number] for number in sorted(found)]
+
+
+def _default(protocol: Protocol, default: Protocol) -> Protocol:
+    return default if protocol == "auto" else protocol

@@ -1,0 +1,84 @@
+"""The contract between the agent and a proxy: how any program becomes a sidecar. docs/proxy-contract.md is its text.
+
+What both ends share is here: where the intent's file is, which annotations choose a proxy, the command line that
+follows from them. `python -m sidecar.config.contract` prints the intent's JSON schema. It knows no proxy.
+"""
+
+import itertools
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from lab.errors import InputError
+from sidecar.config.intent import Intent
+
+HOME = "/run/istio"
+"""The proxy's working directory: the agent makes it, and both may write there."""
+
+INTENT = f"{HOME}/intent.json"
+"""The intent's file: complete whenever it is opened, because a new one is renamed into its place."""
+
+UID = 1337
+"""User and group id of agent and proxy; the rules let their connections pass. With TPROXY it is the group's alone."""
+
+READY_PATH = "/healthz/ready"
+"""What answers 200 on the intent's health port once the proxy serves."""
+
+PROXY = "sidelab.io/proxy"
+PROXY_ARGS = "sidelab.io/proxy-args"
+ENVOY_BINARY = "sidelab.io/envoy"
+
+BUNDLED, ENVOY = "sidelab-proxy", "sidelab-envoy"
+"""The first words of the command lines of those that come with sidelab; the agent forks them from itself."""
+
+ENTRIES: Mapping[str, str] = {BUNDLED: "sidecar.proxy.main:run", ENVOY: "sidecar.envoy.main:run"}
+"""What is forked is `module:function`, called with the command line; it returns when the proxy has ended."""
+
+_CHOICES = {"bundled": (BUNDLED,), "envoy": (ENVOY,)}
+
+
+def command(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the command line, without `--intent`, of the proxy that a pod's annotations ask for.
+
+    Raises `InputError` for a proxy that is neither known nor an absolute path, and for arguments no shell could read.
+    """
+    choice = annotations.get(PROXY, "bundled")
+    program = _CHOICES.get(choice) or ((choice,) if choice.startswith("/") else None)
+    if program is None:
+        raise InputError(
+            f"annotation {PROXY}: {choice!r}: give bundled, envoy, none, or the absolute path of a program that "
+            "follows docs/proxy-contract.md"
+        )
+    binary = ("--envoy", annotations[ENVOY_BINARY]) if program == (ENVOY,) and ENVOY_BINARY in annotations else ()
+    try:
+        return (*program, *binary, *shlex.split(annotations.get(PROXY_ARGS, "")))
+    except ValueError as error:
+        raise InputError(f"annotation {PROXY_ARGS}: {error}: quote the arguments as for a shell") from error
+
+
+def full_command(proxy: Sequence[str], intent: str = INTENT) -> tuple[str, ...]:
+    """Return the whole command line of `proxy`."""
+    return (*proxy, "--intent", intent)
+
+
+def intent_path(argv: Sequence[str]) -> str:
+    """Return what `--intent` says in a command line of the contract; other words are the proxy's own.
+
+    Raises `InputError` where it is missing.
+    """
+    for word, value in itertools.pairwise(argv):
+        if word == "--intent":
+            return value
+    raise InputError(f"{argv[0] if argv else 'proxy'}: no --intent PATH is given: give the file of an intent")
+
+
+def schema() -> dict[str, Any]:
+    """Return the intent's JSON schema (2020-12)."""
+    return msgspec.json.schema(Intent)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema())).decode() + "\n")

@@ -1,0 +1,67 @@
+"""The files that Envoy reads: their texts from an intent, and how they get where Envoy sees them.
+
+Envoy watches each file and reads it again when another is renamed over it, so a file that did not change is left
+alone; clusters come first, because listeners refer to them. Within a file, a cluster or listener that is the same as
+before keeps its connections, and those of one that changed come to their end in peace.
+"""
+
+import zlib
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+
+import msgspec
+
+from sidecar.config.intent import Intent
+from sidecar.envoy.configuration.bootstrap import bootstrap, listeners
+from sidecar.envoy.configuration.envoy_clusters import clusters
+from sidecar.envoy.configuration.typed_parts import Config, typed
+
+BOOTSTRAP = "bootstrap.json"
+_INTERFACES = Path("/proc/net/if_inet6")
+_MODE = 0o644
+
+
+def dynamic(intent: Intent, *, ipv6: bool) -> dict[str, str]:
+    """Return the files that may change while Envoy runs, in the order to write them."""
+    return {
+        "cds.json": _response("envoy.config.cluster.v3.Cluster", clusters(intent, ipv6=ipv6)),
+        "lds.json": _response("envoy.config.listener.v3.Listener", listeners(intent, ipv6=ipv6)),
+    }
+
+
+def initial(intent: Intent, folder: str, *, ipv6: bool) -> dict[str, str]:
+    """Return all files that Envoy starts with; it will find them in `folder`."""
+    return {**dynamic(intent, ipv6=ipv6), BOOTSTRAP: _text(bootstrap(intent, folder, ipv6=ipv6))}
+
+
+def publish(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """Write what differs from the files in `folder`, each by rename, readable by all; return the names written."""
+    written = []
+    for name, text in files.items():
+        path = folder / name
+        if not path.exists() or path.read_text() != text:
+            new = folder / f".{name}.new"
+            new.write_text(text)
+            new.chmod(_MODE)
+            new.replace(path)
+            written.append(name)
+    return written
+
+
+def has_ipv6(intent: Intent) -> bool:
+    """Tell whether IPv6 is captured in this network namespace: the intent asks, and its source address is here."""
+    if not intent.ipv6 or not _INTERFACES.exists():
+        return False
+    address = ip_address(intent.inbound_bind_ipv6).packed.hex()
+    return any(line.startswith(address) for line in _INTERFACES.read_text().splitlines())
+
+
+def _response(kind: str, resources: list[Config]) -> str:
+    typed_resources = [typed(kind, **each) for each in resources]
+    version = zlib.crc32(_text(typed_resources).encode())
+    return _text({"version_info": f"{version:08x}", "resources": typed_resources})
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value).decode()

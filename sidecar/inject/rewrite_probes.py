@@ -1,0 +1,98 @@
+"""Probe rewriting: the kubelet asks the agent, and the agent asks the application. Pure.
+
+The kubelet has no certificate, and a connection to any port of a meshed pod is accepted by the proxy, whether the
+application lives or not. So each request by http, https, tcp or gRPC becomes one to the agent, which learns from
+ISTIO_KUBE_APP_PROBERS what it stands for. Source: istio/istio pkg/kube/inject/app_probe.go.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import structs
+
+from lab.manifest import GRPC, Container, Exec, Handler, HTTPGet, Probe, Sleep, TCPSocket
+from sidecar.config import injected_names
+from sidecar.config.annotations import port_list
+
+VARIABLE = "ISTIO_KUBE_APP_PROBERS"
+
+Captured = Callable[[int], bool]
+Prober = Mapping[str, Any]
+"""A request in the agent's words."""
+Probers = Mapping[str, Prober]
+"""What the agent asks for each path that it is asked for."""
+
+_PROBES = {"readiness_probe": "readyz", "liveness_probe": "livez", "startup_probe": "startupz"}
+_HOOKS = {"pre_stop": "prestopz", "post_start": "poststartz"}
+
+
+def captured_by(annotations: Mapping[str, str]) -> Captured:
+    """Return whether the rules take inbound connections to a port: what they leave alone is asked directly."""
+    included = port_list(annotations, injected_names.INCLUDE_INBOUND_PORTS)
+    excluded = port_list(annotations, injected_names.EXCLUDE_INBOUND_PORTS)
+    if included and included != "*":
+        return lambda port: port in included
+    return lambda port: port not in excluded
+
+
+def rewrite(container: Container, agent_port: int, captured: Captured) -> tuple[Container, Probers]:
+    """Return the container with its requests sent to the agent, and what the agent asks in their stead.
+
+    Commands and pauses stay, and so do requests to ports that are not captured.
+    """
+    probers: dict[str, Prober] = {}
+    changes: dict[str, Any] = {}
+    for field, word in _PROBES.items():
+        probe: Probe | None = getattr(container, field)
+        if probe is not None and (number := _asked(container, probe.handler, captured)):
+            path = f"/app-health/{container.name}/{word}"
+            probers[path] = {**_prober(probe.handler, number), "timeoutSeconds": probe.timeout_seconds}
+            get = _to_agent(probe.handler, path, agent_port)
+            changes[field] = structs.replace(probe, http_get=get, tcp_socket=None, grpc=None)
+    hooks = {}
+    for field, word in _HOOKS.items():
+        hook: Handler | None = getattr(container.lifecycle, field, None)
+        if hook is not None and (number := _asked(container, hook.handler, captured)):
+            path = f"/app-lifecycle/{container.name}/{word}"
+            probers[path] = _prober(hook.handler, number)
+            hooks[field] = Handler(http_get=_to_agent(hook.handler, path, agent_port))
+    if hooks and container.lifecycle is not None:
+        changes["lifecycle"] = structs.replace(container.lifecycle, **hooks)
+    return structs.replace(container, **changes) if changes else container, probers
+
+
+def encode(probers: Probers) -> str:
+    """Return the variable's text, as Istio's injector writes it for a pod with the API server's defaults."""
+    return json.dumps(dict(sorted(probers.items())), separators=(",", ":"), ensure_ascii=False)
+
+
+def _asked(container: Container, handler: HTTPGet | TCPSocket | GRPC | Exec | Sleep, captured: Captured) -> int:
+    """Return the number of the captured port that a request goes to, 0 for what stays as it is."""
+    if isinstance(handler, (Exec, Sleep)):
+        return 0
+    number = container.port_number(handler.port)
+    return number if captured(number) else 0
+
+
+def _prober(handler: HTTPGet | TCPSocket | GRPC | Exec | Sleep, number: int) -> dict[str, Any]:
+    """Return a request as the agent reads it: fields in the order of Kubernetes' types, the port a number."""
+    match handler:
+        case HTTPGet():
+            headers = [{"name": each.name, "value": each.value} for each in handler.http_headers]
+            said: dict[str, Any] = {"path": handler.path, "port": number, "host": handler.host}
+            said |= {"scheme": handler.scheme, "httpHeaders": headers}
+            return {"httpGet": {name: value for name, value in said.items() if value}}
+        case TCPSocket():
+            return {"tcpSocket": {"port": number, **({"host": handler.host} if handler.host else {})}}
+        case GRPC():
+            return {"grpc": {"port": number, "service": handler.service}}
+        case _:
+            raise TypeError(handler)  # `_asked` is 0 for it
+
+
+def _to_agent(handler: HTTPGet | TCPSocket | GRPC | Exec | Sleep, path: str, agent_port: int) -> HTTPGet:
+    """Return the request to the agent; a request by HTTP keeps its host and headers, as in Istio."""
+    if isinstance(handler, HTTPGet):
+        return structs.replace(handler, path=path, port=agent_port, scheme="HTTP")
+    return HTTPGet(path=path, port=agent_port)

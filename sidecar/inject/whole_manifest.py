@@ -1,0 +1,124 @@
+"""A whole manifest with sidecars: which pods want one, and what is worth a warning. Pure: Manifest → Manifest."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from msgspec import structs
+
+from lab.errors import InputError
+from lab.manifest import Container, Deployment, Manifest, Metadata, Pod, PodSpec, TemplateMetadata
+from sidecar.config import annotations, injected_names
+from sidecar.inject.inject_pod import inject_deployment, inject_pod
+from sidecar.interception.options.options import WAYS
+
+Meta = TypeVar("Meta", Metadata, TemplateMetadata)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pod, or a Deployment's template, that may want a sidecar; `title` names it in messages."""
+
+    title: str
+    namespace: str
+    metadata: Metadata | TemplateMetadata
+    spec: PodSpec
+
+    @property
+    def injected(self) -> bool:
+        """Whether it has been injected already."""
+        return injected_names.STATUS in self.metadata.annotations
+
+    @property
+    def occupied(self) -> bool:
+        """Whether a container of its own has a name that injection needs."""
+        ours = (injected_names.PROXY_NAME, injected_names.INIT_NAME)
+        return any(each.name in ours for each in (*self.spec.containers, *self.spec.init_containers))
+
+
+def candidates(manifest: Manifest) -> Iterator[Candidate]:
+    """Yield all that may want a sidecar."""
+    for pod in manifest.pods:
+        yield _of_pod(pod)
+    for deployment in manifest.deployments:
+        yield _of_deployment(deployment)
+
+
+def _of_pod(pod: Pod) -> Candidate:
+    return Candidate(f"pod {pod.name}", pod.namespace, pod.metadata, pod.spec)
+
+
+def _of_deployment(deployment: Deployment) -> Candidate:
+    template = deployment.spec.template
+    return Candidate(f"deployment {deployment.name}", deployment.namespace, template.metadata, template.spec)
+
+
+class Selection:
+    """Which pods of a manifest want a sidecar."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        """Take note of what the manifest's namespaces say."""
+        self._said = {
+            each.name: each.metadata.labels.get(injected_names.NAMESPACE_LABEL) for each in manifest.namespaces
+        }
+
+    def asks(self, candidate: Candidate) -> bool:
+        """Return whether a pod asks for a sidecar, by its label, its (deprecated) annotation, or its namespace.
+
+        A namespace that says `disabled` wins over all, as on a cluster. Raises `InputError` for another word.
+        """
+        metadata = candidate.metadata
+        word = metadata.labels.get(injected_names.INJECT, metadata.annotations.get(injected_names.INJECT))
+        if word not in (None, "true", "false"):
+            raise InputError(
+                f"{candidate.title}: {injected_names.INJECT}: {word!r} is neither 'true' nor 'false' (quote it in YAML)"
+            )
+        namespace = self._said.get(candidate.namespace)
+        return namespace != "disabled" and (namespace == "enabled" if word is None else word == "true")
+
+    def wants(self, candidate: Candidate) -> bool:
+        """Return whether a pod is to be injected: it asks for it, is not injected yet, and has room."""
+        return self.asks(candidate) and not candidate.injected and not candidate.occupied
+
+
+def inject(manifest: Manifest, rules: str | None = None) -> Manifest:
+    """Return `manifest` with a sidecar in every pod and template that asks for one; twice is as once.
+
+    `rules` is the way into the kernel for pods whose annotation does not choose one. Raises `InputError` for an
+    annotation, or a way, with a value that does not exist, be the pod injected already or not.
+    """
+    if rules is not None and rules not in WAYS:
+        raise InputError(f"--rules: {rules!r} is no way into the kernel: give one of {', '.join(WAYS)}")
+    for each in candidates(manifest):
+        if each.injected:
+            annotations.read(each.title, each.metadata.annotations)
+    wants = Selection(manifest).wants
+    pods = tuple(inject_pod(each) if wants(_of_pod(each)) else each for each in manifest.pods)
+    deployments = tuple(
+        inject_deployment(each) if wants(_of_deployment(each)) else each for each in manifest.deployments
+    )
+    if rules is not None:
+        pods = tuple(_pod_told(each, rules) for each in pods)
+        deployments = tuple(_deployment_told(each, rules) for each in deployments)
+    return replace(manifest, pods=pods, deployments=deployments)
+
+
+def _pod_told(pod: Pod, rules: str) -> Pod:
+    return structs.replace(pod, metadata=_told(pod.metadata, pod.spec, rules))
+
+
+def _deployment_told(deployment: Deployment, rules: str) -> Deployment:
+    template = deployment.spec.template
+    template = structs.replace(template, metadata=_told(template.metadata, template.spec, rules))
+    return structs.replace(deployment, spec=structs.replace(deployment.spec, template=template))
+
+
+def _told(metadata: Meta, spec: PodSpec, rules: str) -> Meta:
+    """Return the metadata with the annotation that chooses the way, if there are rules and no such annotation."""
+    if injected_names.RULES in metadata.annotations or not any(map(_has_rules, spec.init_containers)):
+        return metadata
+    return structs.replace(metadata, annotations={**metadata.annotations, injected_names.RULES: rules})
+
+
+def _has_rules(container: Container) -> bool:
+    return not container.command and container.args[:1] == ("istio-iptables",)

@@ -1,0 +1,26 @@
+"""The interception rules: `Options` → `build` → `Ruleset` → text, or the kernel (`sidecar.interception.apply.kernel`).
+
+Importing this package is light: nothing here talks netlink.
+"""
+
+from sidecar.interception.build.build import build
+from sidecar.interception.model.model import Backend, Chain, Key, Match, PolicyRoute, Rule, Ruleset, Table, Target, Verb
+from sidecar.interception.options.options import Options
+from sidecar.interception.text.render import FORMS, render
+
+__all__ = [
+    "FORMS",
+    "Backend",
+    "Chain",
+    "Key",
+    "Match",
+    "Options",
+    "PolicyRoute",
+    "Rule",
+    "Ruleset",
+    "Table",
+    "Target",
+    "Verb",
+    "build",
+    "render",
+]

@@ -1,0 +1,1 @@
+"""Rules into the kernel: one netlink transaction, or the iptables tools."""

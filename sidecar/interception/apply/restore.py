@@ -1,0 +1,107 @@
+"""The two ways that run a tool: `iptables-restore --noflush` and its IPv6 twin, nft-backed or legacy.
+
+What is done is decided by `state`, and said in texts by `iptables` and `repair`; here they are put in order, and undone
+where one of them fails.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from lab.errors import PodError, SidelabError
+from sidecar.interception.apply.tools import Name, Runner, Tools, families
+from sidecar.interception.drift import differences, repair
+from sidecar.interception.drift.differences import Lines, Step
+from sidecar.interception.model.counted import TableRows
+from sidecar.interception.model.model import Backend, Family, Ruleset
+from sidecar.interception.options.options import Options
+from sidecar.interception.text import saved
+
+
+class Restore:
+    """`iptables-restore --noflush` and its IPv6 twin, in tables that others use as well."""
+
+    def __init__(self, name: Name, run: Runner) -> None:
+        self._tools = Tools(name, run)
+
+    def read(self, family: Family) -> tuple[TableRows, ...]:
+        """Return all tables of `family`."""
+        return saved.read(self._tools.save(family), family)
+
+    def lines(self, ruleset: Ruleset) -> tuple[Lines, Lines]:
+        """Return what should be there, and what of it or of Istio's chains is there."""
+        return self._lines(ruleset, self._saves(ruleset))
+
+    def carry_out(self, ruleset: Ruleset, options: Options) -> None:
+        """Look at what is there, and do what `state.step` says."""
+        saves = self._saves(ruleset)
+        wanted, held = self._lines(ruleset, saves)
+        step = differences.step(bool(held), differences.drift(wanted, held), options)
+        with self._undone_on_failure(saves):
+            match step:
+                case Step.CLEAN:
+                    self._clean(saves, wanted)
+                case Step.RECONCILE:
+                    self._replace(ruleset, saves, wanted)
+                case Step.APPLY:
+                    self._apply(ruleset, there_already=bool(held))
+
+    def reconcile(self, ruleset: Ruleset) -> None:
+        """Hold all traffic up, take Istio's rules away, apply, and let the traffic go on."""
+        saves = self._saves(ruleset)
+        wanted, _ = self._lines(ruleset, saves)
+        with self._undone_on_failure(saves):
+            self._replace(ruleset, saves, wanted)
+
+    def clean(self, ruleset: Ruleset) -> None:
+        """Delete jumps to Istio's chains and then the chains; what is not Istio's stays."""
+        saves = self._saves(ruleset)
+        with self._undone_on_failure(saves):
+            self._clean(saves, differences.expected(ruleset, Backend.IPTABLES))
+
+    def _saves(self, ruleset: Ruleset) -> dict[Family, str]:
+        return {family: self._tools.save(family) for family in families(ruleset)}
+
+    def _lines(self, ruleset: Ruleset, saves: Mapping[Family, str]) -> tuple[Lines, Lines]:
+        wanted = differences.expected(ruleset, Backend.IPTABLES)
+        held = [differences.found(saved.read(text, family), family, wanted) for family, text in saves.items()]
+        return wanted, {place: lines for each in held for place, lines in each.items()}
+
+    def _apply(self, ruleset: Ruleset, *, there_already: bool) -> None:
+        try:
+            self._load(ruleset)
+        except PodError as error:
+            if not there_already:
+                raise
+            raise PodError(
+                f"{error}: rules of Istio's are there already, which istio-iptables does not replace: give it "
+                "--reconcile, or --quirks none (for a pod, the annotation sidelab.io/quirks: none)"
+            ) from error
+
+    def _load(self, ruleset: Ruleset) -> None:
+        for family in families(ruleset):
+            self._tools.load(ruleset, family)
+
+    def _clean(self, saves: Mapping[Family, str], wanted: Lines) -> None:
+        for family, text in saves.items():
+            self._tools.add(family, repair.cleaning(saved.read(text, family), family, wanted))
+
+    def _replace(self, ruleset: Ruleset, saves: Mapping[Family, str], wanted: Lines) -> None:
+        for family in saves:
+            self._tools.add(family, repair.GUARD)
+        self._clean(saves, wanted)
+        self._load(ruleset)
+        for family in saves:
+            self._tools.add(family, repair.UNGUARD)
+
+    @contextmanager
+    def _undone_on_failure(self, saves: Mapping[Family, str]) -> Iterator[None]:
+        """Bring back what was there if the block fails: each table is loaded at once, but a ruleset has several."""
+        try:
+            yield
+        except BaseException as error:
+            try:
+                for family, before in saves.items():
+                    self._tools.replace(family, repair.undoing(before, self._tools.save(family)))
+            except SidelabError as second:
+                raise PodError(f"{error}; and what was there before can't be brought back: {second}") from error
+            raise

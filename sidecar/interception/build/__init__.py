@@ -1,0 +1,1 @@
+"""Options become rules, in the order of istio-iptables. Pure."""

@@ -1,0 +1,40 @@
+"""Taking Istio's rules out of nftables tables into which others have put rules or chains of theirs. Pure.
+
+Istio itself flushes and deletes its tables with all that is in them.
+"""
+
+from collections.abc import Mapping
+
+from lab.netlink.nftables import ChainState, Operation, RuleHandle, Table, TableState
+from sidecar.interception.drift.differences import OURS, Lines, Place, is_ours
+from sidecar.interception.expressions.lift import lift
+from sidecar.interception.model.model import BUILT_IN
+from sidecar.interception.text import nft
+
+Handles = Mapping[tuple[Table, str], tuple[RuleHandle, ...]]
+
+
+def removal(state: TableState, handles: Handles, wanted: Lines) -> tuple[Operation, ...]:
+    """Return what deletes one of our tables, or where others have something in it, all in it that is not theirs.
+
+    `wanted` are the rules that are expected in built-in chains: they are Istio's as well as jumps to its chains.
+    """
+    rules: list[Operation] = []
+    chains: list[ChainState] = []
+    for each in state.chains:
+        name, mine = nft.model_chain(each.chain.name), _which_are_ours(state, each, wanted)
+        if name.startswith(OURS) or (name in BUILT_IN and all(mine)):
+            chains.append(each)
+        else:
+            held = handles.get((state.table, each.chain.name), ())
+            rules += [Operation("delete", rule) for rule, ours in zip(held, mine, strict=True) if ours]
+    if len(chains) == len(state.chains):
+        return (Operation("delete", state.table),)
+    flushed = [Operation("flush", each.chain) for each in chains]
+    return (*rules, *flushed, *(Operation("delete", each.chain) for each in chains))
+
+
+def _which_are_ours(state: TableState, chain: ChainState, wanted: Lines) -> list[bool]:
+    table, name = nft.model_table(state.table.name), nft.model_chain(chain.chain.name)
+    lines = wanted.get(Place(None, table, name), ())
+    return [is_ours(name, lift(table, name, rule.expressions), lines) for rule in chain.rules]

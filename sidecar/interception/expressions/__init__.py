@@ -1,0 +1,1 @@
+"""Rules of the model as the kernel's expressions, and back. Pure."""

@@ -1,0 +1,1 @@
+"""The rules as one value, from which all other forms are made. Pure."""

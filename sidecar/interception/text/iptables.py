@@ -1,0 +1,67 @@
+"""The ruleset as input of `iptables-restore --noflush`, letter for letter what istio-iptables feeds it."""
+
+from collections.abc import Callable, Iterable
+
+from sidecar.interception.model.model import BUILT_IN, Backend, Family, Key, Match, Rule, Ruleset, Target, Verb
+
+_WORDS: dict[Key, tuple[str, str]] = {
+    Key.IN_INTERFACE: ("", "-i"),
+    Key.OUT_INTERFACE: ("", "-o"),
+    Key.PROTOCOL: ("", "-p"),
+    Key.SOURCE: ("", "-s"),
+    Key.DESTINATION: ("", "-d"),
+    Key.CT_STATE: ("-m conntrack", "--ctstate"),
+    Key.SPORT: ("", "--sport"),
+    Key.DPORT: ("", "--dport"),
+    Key.UID: ("-m owner", "--uid-owner"),
+    Key.GID: ("-m owner", "--gid-owner"),
+    Key.MARK: ("-m mark", "--mark"),
+    Key.CONNMARK: ("-m connmark", "--mark"),
+}
+_TARGETS: dict[Verb, Callable[[Target, Rule], str]] = {
+    Verb.RETURN: lambda _target, _rule: "RETURN",
+    Verb.ACCEPT: lambda _target, _rule: "ACCEPT",
+    Verb.DROP: lambda _target, _rule: "DROP",
+    Verb.JUMP: lambda target, _rule: target.chain,
+    # Istio writes --to-port for UDP; iptables takes either.
+    Verb.REDIRECT: lambda target, rule: f"REDIRECT --to-port{'' if rule.protocol == 'udp' else 's'} {target.port}",
+    Verb.TPROXY: lambda target, _rule: f"TPROXY --tproxy-mark {target.number}/0xffffffff --on-port {target.port}",
+    Verb.MARK: lambda target, _rule: f"MARK --set-mark {target.number}",
+    Verb.SAVE_MARK: lambda _target, _rule: "CONNMARK --save-mark",
+    Verb.RESTORE_MARK: lambda _target, _rule: "CONNMARK --restore-mark",
+    Verb.ZONE: lambda target, _rule: f"CT --zone {target.number}",
+}
+
+
+def render(ruleset: Ruleset, family: Family) -> str:
+    """Return the text for `iptables-restore` (4) or `ip6tables-restore` (6); empty with IPv6 off for 6."""
+    if family == 6 and not ruleset.ipv6:
+        return ""
+    rules = ruleset.program(Backend.IPTABLES, family)
+    lines: list[str] = []
+    for table in sorted({rule.table for rule in rules}):
+        mine = [rule for rule in rules if rule.table == table]
+        lines += [f"* {table}", *(f"-N {chain}" for chain in chains(mine)), *map(line, mine), "COMMIT"]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def chains(rules: Iterable[Rule]) -> list[str]:
+    """Return the chains to create: those with rules in order of first use, then those only jumped to."""
+    rules = list(rules)
+    named = [rule.chain for rule in rules] + [rule.target.chain for rule in rules if rule.target.chain]
+    return [chain for chain in dict.fromkeys(named) if chain not in BUILT_IN]
+
+
+def line(rule: Rule) -> str:
+    """Return the command that adds `rule`."""
+    command = f"-A {rule.chain}" if rule.position is None else f"-I {rule.chain} {rule.position}"
+    matches = [_match(match) for match in rule.matches]
+    return " ".join([command, *matches, f"-j {_TARGETS[rule.target.verb](rule.target, rule)}"])
+
+
+def _match(match: Match) -> str:
+    module, flag = _WORDS[match.key]
+    if match.key is Key.DPORT and len(match.values) > 1:
+        module, flag = "-m multiport", "--dports"
+    values = ",".join(str(value) for value in match.values)
+    return " ".join(filter(None, (module, "!" if match.negated else "", flag, values)))

@@ -1,0 +1,147 @@
+"""What stands in for Istio's image: istio-init becomes rules in the kernel, istio-proxy an agent and its proxy."""
+
+from functools import partial
+
+from msgspec import structs
+
+from lab.errors import InputError
+from lab.manifest import Container, Pod
+from lab.plan.registry import Hook, Program, Registry, Standin
+from sidecar import inject, pod_rules
+from sidecar.agent.probes.probers import VARIABLE
+from sidecar.config import contract
+from sidecar.config.agent_settings import ENVIRONMENT, Settings
+from sidecar.config.intent import Intent, Ports
+from sidecar.envoy.find_binary import find_envoy, require_runnable
+from sidecar.interception import Options, Ruleset
+from sidecar.interception.apply import tools
+
+_INIT_PRELOAD = ("sidecar.interception.apply.init_standin", "lab.netlink.local_routes")
+_PROGRAMS = (("pilot-agent", "sidecar.agent.pilot_agent:main"),)
+_DNS_CAPTURE = "ISTIO_META_DNS_CAPTURE"
+
+
+def _program(pod: Pod, container: Container) -> Program:
+    match container.args[:1]:
+        case ("istio-iptables",):
+            return _init(pod, container)
+        case ("proxy",):
+            return _proxy(pod, container)
+        case _:
+            raise InputError(
+                f"pod {pod.name}: container {container.name}: {container.image} is known here as `istio-iptables …` "
+                "and `proxy sidecar`: give one of them in `args`"
+            )
+
+
+def _init(pod: Pod, container: Container) -> Program:
+    """Return istio-init: a call for the way over netlink, and for those that run a tool a process that may wait."""
+    rules = pod_rules.of_container(pod, container)
+    if rules.way != "nft":
+        tools.require(rules.way, rules.ruleset)
+    elif not rules.options.dry_run:  # which prints, and so wants a log
+        return Hook(partial(apply_rules, rules.ruleset, rules.options))
+    return Standin(
+        "sidecar.interception.apply.init_standin:main", args=(rules.way, *rules.arguments), preload=_INIT_PRELOAD
+    )
+
+
+def apply_rules(ruleset: Ruleset, options: Options) -> None:
+    """Load `ruleset` over netlink into the network namespace that the caller is in, and what goes with it.
+
+    Raises `MachineError` for what the kernel lacks, `PodError` for what it refuses.
+    """
+    from sidecar.interception.apply import ways  # noqa: PLC0415  # only the supervisor speaks to the kernel
+
+    ways.apply(ruleset, "nft", options)
+
+
+def settings_of(pod: Pod) -> Settings:
+    """Return what the pod's agent is told. Raises `InputError` for an annotation that is wrong."""
+    where = f"pod {pod.name}"
+    chosen = inject.choices(where, pod.metadata.annotations)
+    rules = pod_rules.of_pod(pod)
+    options = rules.options if rules is not None else Options()
+    return Settings(
+        proxy=_found(contract.command(pod.metadata.annotations), pod),
+        ports=tuple(
+            port.container_port
+            for container in pod.spec.containers
+            if container.name != inject.PROXY_NAME
+            for port in container.ports
+            if port.protocol == "TCP"
+        ),
+        base=Intent(
+            mode="tproxy" if options.interception_mode == "TPROXY" else "redirect",
+            ipv6=options.enable_ipv6,
+            concurrency=chosen.config.concurrency or 1,
+            drain_s=chosen.config.drain_s,
+            ports=Ports(
+                outbound=options.proxy_port,
+                inbound=options.inbound_capture_port,
+                agent=chosen.agent_port or Ports().agent,
+            ),
+        ),
+        dns=options.dns_captured,
+    )
+
+
+def _found(command: tuple[str, ...], pod: Pod) -> tuple[str, ...]:
+    """Return `command`, Envoy's with the path of its binary: to look for it takes files that a pod's user may not read.
+
+    Raises `MachineError` where there is no such Envoy, or none that the sidecar's user may run.
+    """
+    if command[0] != contract.ENVOY:
+        return command
+    program, *rest = command
+    wanted = rest[1] if rest[:1] == ["--envoy"] else ""
+    binary = find_envoy(wanted)
+    every = (*pod.spec.init_containers, *pod.spec.containers)
+    contexts = [each.security_context for each in every if each.name == inject.PROXY_NAME]
+    uids = (each.run_as_user for each in (*contexts, pod.spec.security_context))
+    require_runnable(binary, next((uid for uid in uids if uid is not None), 0))
+    return (program, "--envoy", str(binary), *(rest[2:] if wanted else rest))
+
+
+def _starts(proxy: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the command line of the machine's program that the command line `proxy` of the contract stands for."""
+    if proxy[0] == contract.ENVOY:
+        return proxy[2:]
+    return () if proxy[0] in contract.ENTRIES else proxy
+
+
+def _proxy(pod: Pod, container: Container) -> Program:
+    settings = settings_of(pod)
+    captures = settings.dns or any(each.name == _DNS_CAPTURE and each.value == "true" for each in container.env)
+    settings = structs.replace(settings, dns=captures)
+    env = ((ENVIRONMENT, settings.to_json()),)
+    return Standin(
+        "sidecar.agent.main:main",
+        env=env,
+        preload=_preload(settings, container),
+        files=True,
+        programs=_PROGRAMS,
+        starts=_starts(settings.proxy),
+    )
+
+
+def _preload(settings: Settings, container: Container) -> tuple[str, ...]:
+    """Return what the agent is forked with: all that it may need, because a pod's user may not read our files.
+
+    What brings in HTTP/2, TLS or DNS takes long to import, and is there for pods that ask for it.
+    """
+    probers = next((each.value for each in container.env if each.name == VARIABLE), "")
+    proxy = contract.ENTRIES.get(settings.proxy[0], "").partition(":")[0]
+    asked = {
+        "sidecar.agent.main": True,
+        "sidecar.agent.pilot_agent": True,
+        proxy: proxy,
+        "sidecar.agent.dns.resolver": settings.dns,
+        "lab.net.grpc_health": '"grpc"' in probers,
+        "urllib.parse": '"httpGet"' in probers,
+        "ssl": '"httpGet"' in probers,  # any of them may be redirected to HTTPS
+    }
+    return tuple(module for module, wanted in asked.items() if wanted)
+
+
+IMAGES = Registry((("istio/proxyv2", _program),))

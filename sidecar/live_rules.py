@@ -1,0 +1,85 @@
+"""The rules of a running pod: looked at, held against what it asked for, put right, taken away.
+
+The pod's manifest, as its lab keeps it, says what should be there and by which way it came; sockets opened inside the
+pod, and tools run as its istio-init, reach the kernel.
+"""
+
+import socket
+from collections.abc import Sequence
+from functools import partial
+from tempfile import TemporaryFile
+
+from lab.client.lab import Key, Lab
+from lab.errors import InputError
+from lab.netlink import nftables
+from sidecar.interception.apply import ways
+from sidecar.interception.apply.tools import Done
+from sidecar.interception.apply.ways import Reach
+from sidecar.interception.drift.differences import Drift
+from sidecar.interception.model.counted import TableRows
+from sidecar.interception.model.model import Family
+from sidecar.pod_rules import PodRules, of_pod
+
+
+def tables(lab: Lab, key: Key, family: Family) -> tuple[TableRows, ...]:
+    """Return the pod's tables as the kernel holds and counts them, for `family` at the least; none without rules."""
+    rules = _rules(lab, key)
+    way = "nft" if rules is None else rules.way
+    return ways.open_way(way, _reach(lab, key, rules)).read(family)
+
+
+def check(lab: Lab, key: Key) -> Drift:
+    """Return how the kernel's rules differ from those that the pod asks for."""
+    rules = _required(lab, key)
+    return ways.check(rules.ruleset, rules.way, _reach(lab, key, rules))
+
+
+def reconcile(lab: Lab, key: Key) -> bool:
+    """Put the pod's rules right, and tell whether anything was wrong; where nothing was, counters go on."""
+    rules = _required(lab, key)
+    reach = _reach(lab, key, rules)
+    wrong = bool(ways.check(rules.ruleset, rules.way, reach))
+    if wrong:
+        ways.reconcile(rules.ruleset, rules.way, reach)
+    return wrong
+
+
+def clean(lab: Lab, key: Key) -> None:
+    """Take all of the pod's rules away, routes and addresses included."""
+    rules = _required(lab, key)
+    ways.clean(rules.ruleset, rules.way, _reach(lab, key, rules))
+
+
+def _rules(lab: Lab, key: Key) -> PodRules | None:
+    (pod,) = lab.manifest(key).pods
+    return of_pod(pod)
+
+
+def _required(lab: Lab, key: Key) -> PodRules:
+    rules = _rules(lab, key)
+    if rules is None:
+        raise InputError(f"pod {'/'.join(key)} has no istio-init, so it asks for no rules: is it injected?")
+    return rules
+
+
+def _reach(lab: Lab, key: Key, rules: PodRules | None) -> Reach:
+    def opened(protocol: int) -> socket.socket:
+        return lab.open_socket(key, socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+
+    return Reach(
+        netfilter=lambda: nftables.prepared(opened(nftables.NETLINK_NETFILTER)),
+        route=partial(opened, socket.NETLINK_ROUTE),
+        run=partial(_run, lab, key, rules.container if rules else ""),
+    )
+
+
+def _run(lab: Lab, key: Key, container: str, argv: Sequence[str], text: str, env: dict[str, str]) -> Done:
+    """Run a tool in the pod as its istio-init, which has the capabilities for it."""
+    with TemporaryFile() as given, TemporaryFile() as output, TemporaryFile() as problems:
+        given.write(text.encode())
+        given.seek(0)
+        standard = (given.fileno(), output.fileno(), problems.fileno())
+        status = lab.execute(key, argv, standard, container, env)
+        for file in (output, problems):
+            file.seek(0)
+        return Done(status, output.read().decode(errors="replace"), problems.read().decode(errors="replace"))

@@ -1,0 +1,99 @@
+"""The rules that a pod asks for, from its istio-init container and its annotations. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from lab.cluster.etc_files import name_servers
+from lab.errors import InputError
+from lab.manifest import Container, Pod
+from sidecar import inject
+from sidecar.interception import Options, Ruleset, build
+from sidecar.interception.options.options import WAYS, Way
+
+
+@dataclass(frozen=True)
+class PodRules:
+    """A pod's rules: what istio-iptables is told (`arguments`, and as `options`), the way, and who tells it."""
+
+    container: str
+    arguments: tuple[str, ...]
+    options: Options
+    way: Way
+
+    @property
+    def ruleset(self) -> Ruleset:
+        """The rules themselves."""
+        return build(self.options)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is said without effect, by this way into the kernel or by any; and where Istio's effect surprises."""
+        options, nft = self.options, self.way == "nft"
+        found = {
+            "--dry-run applies the rules all the same by the way nft, as in Istio: with the annotation "
+            f"{inject.QUIRKS}: none it does not": nft and options.dry_run and options.quirks == "istio",
+            "--reconcile has no effect by the way nft: it replaces its tables whatever is there": nft
+            and options.reconcile,
+            "--force-apply has no effect by the way nft: it always applies": nft and options.force_apply,
+            f"--native-nftables has no effect here: the annotation {inject.RULES} chooses the way": (
+                options.native_nftables and not nft
+            ),
+            "--run-validation has no effect here: `sidelab doctor --pod` validates a running pod": (
+                options.run_validation
+            ),
+        }
+        return (*options.warnings, *(sentence for sentence, true in found.items() if true))
+
+
+def is_init(container: Container) -> bool:
+    """Tell whether a container is istio-init: one without a command of its own, called as the injector calls it."""
+    return not container.command and container.args[:1] == ("istio-iptables",)
+
+
+def of_pod(pod: Pod) -> PodRules | None:
+    """Return the rules of `pod`, None for one without istio-init. Raises what `of_container` raises."""
+    container = next(filter(is_init, pod.spec.init_containers), None)
+    return None if container is None else of_container(pod, container)
+
+
+def of_container(pod: Pod, container: Container) -> PodRules:
+    """Return the rules that an istio-init container stands for; its pod's annotations choose profile, quirks and way.
+
+    The resolvers, which istio-iptables reads from /etc/resolv.conf, are those that the pod has there. Raises
+    `InputError` naming the option or annotation that is wrong.
+    """
+    annotations = pod.metadata.annotations
+    word = annotations.get(inject.RULES, WAYS[0])
+    way = next((each for each in WAYS if each == word), None)
+    if way is None:
+        raise InputError(f"pod {pod.name}: annotation {inject.RULES}: {word!r} is not one of {', '.join(WAYS)}")
+    arguments = (
+        *container.args[1:],
+        *("--profile", annotations.get(inject.PROFILE, "istio")),
+        *("--quirks", annotations.get(inject.QUIRKS, "istio")),
+        *(word for server in name_servers(pod) for word in ("--dns-server", server)),
+    )
+    try:
+        options = _options(arguments, tuple((each.name, each.value) for each in container.env))
+    except InputError as error:
+        raise InputError(f"pod {pod.name}: container {container.name}: {error}") from error
+    return PodRules(container.name, arguments, options, way)
+
+
+@lru_cache(maxsize=256)
+def _options(arguments: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> Options:
+    return Options.from_args(arguments, dict(env))
+
+
+def warnings(pods: Iterable[Pod]) -> list[str]:
+    """Return what the pods' options say without effect: a sentence each, with the pods that say it."""
+    said: dict[str, list[str]] = {}
+    for pod in pods:
+        rules = of_pod(pod)
+        for sentence in rules.warnings if rules else ():
+            said.setdefault(sentence, []).append(pod.name)
+    return [
+        f"pod {names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {sentence}"
+        for sentence, names in said.items()
+    ]

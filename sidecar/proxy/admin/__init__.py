@@ -1,0 +1,1 @@
+"""The pages of the proxy's own ports."""

@@ -1,0 +1,99 @@
+"""What the proxy's own HTTP servers answer with: a table of commands by path, in the manner of Envoy's admin interface.
+
+Pure: a method and a request target in, a status and a text out. It knows no page.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
+
+from sidecar.proxy.admin.filters import BadFilterError, Filter
+
+_MOST_PARAMETERS = 16
+TEXT = "text/plain; charset=UTF-8"
+JSON = "application/json"
+
+Query = Mapping[str, str]
+"""The parameters of a request's target; `?usedonly` has the value ""."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A page: what it says, and how it went."""
+
+    body: str
+    status: int = 200
+    content_type: str = TEXT
+
+
+class BadQueryError(ValueError):
+    """A parameter is wrong; the message is a sentence for whoever asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A page: what `/help` says of it, its parameters with what they do, whether it changes something (then: POST)."""
+
+    description: str
+    run: Callable[[Query], Answer]
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    mutates: bool = False
+
+
+def answer(commands: Mapping[str, Command], method: str, target: str) -> Answer:
+    """Return the answer to a request; a wrong one is 400, 404 or 405 with a sentence."""
+    path, _, query = target.partition("?")
+    command = commands.get(path)
+    if command is None:
+        return Answer("invalid path. " + listing(commands), 404)
+    allowed = ("POST",) if command.mutates else ("GET", "HEAD")
+    if method not in allowed:
+        return Answer(f"Method {method} not allowed, {allowed[0]} required.\n", 405)
+    try:
+        parameters = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS))
+    except ValueError as error:
+        return Answer(f"{path} has no more than {_MOST_PARAMETERS} parameters: {error}\n", 400)
+    unknown = sorted(set(parameters) - set(command.parameters))
+    if unknown:
+        known = ", ".join(command.parameters) or "none"
+        return Answer(f"{path} has no parameter {unknown[0]!r}: it has {known}\n", 400)
+    try:
+        return command.run(parameters)
+    except BadQueryError as error:
+        return Answer(f"{error}\n", 400)
+
+
+def listing(commands: Mapping[str, Command]) -> str:
+    """Return what there is, as Envoy's `/help` does."""
+    lines = ["admin commands are:"]
+    for path, command in sorted(commands.items()):
+        lines.append(f"  {path}{' (POST)' * command.mutates}: {command.description}")
+        lines += [f"      {name}: {meaning}" for name, meaning in command.parameters.items()]
+    return "\n".join(lines) + "\n"
+
+
+def pattern(query: Query, name: str) -> Filter | None:
+    """Return the filter in a parameter, None without; raises `BadQueryError`."""
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        return Filter(text)
+    except BadFilterError as error:
+        raise BadQueryError(f"{name}: {text[:80]!r} is not a filter that is understood here: {error}") from error
+
+
+def choice(query: Query, name: str, choices: tuple[str, ...]) -> str:
+    """Return one of `choices`, the first without a parameter; raises `BadQueryError`."""
+    value = query.get(name, choices[0])
+    if value not in choices:
+        raise BadQueryError(f"{name}: {value!r}: give one of {', '.join(choices)}")
+    return value
+
+
+def switch(query: Query, name: str) -> bool:
+    """Return whether a parameter is there and not `false`; raises `BadQueryError`."""
+    value = query.get(name, "false")
+    if value not in ("", "true", "false"):
+        raise BadQueryError(f"{name}: {value!r}: give it without a value, or with true or false")
+    return value != "false"

@@ -1,0 +1,1 @@
+"""One request after the other, from its head to its account."""

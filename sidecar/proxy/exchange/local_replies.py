@@ -1,0 +1,93 @@
+"""What the proxy answers in the upstream's stead, in Envoy's words, which people search for. Pure.
+
+The words and flags are those of Envoy's "Response flags" and "Response code details" pages.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from sidecar.proxy.http.message_body import BadMessageError
+from sidecar.proxy.stats import outcome
+
+_NO_RESPONSE = "upstream connect error or disconnect/reset before headers. reset reason: "
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why an exchange ended otherwise than with the upstream's response.
+
+    `status` 0 is no answer at all; `text` is the answer's body; the others are fields of `outcome.Outcome`.
+    """
+
+    status: int
+    text: str
+    flags: str
+    details: str
+    transport_failure: str = ""
+
+
+NO_HEALTHY_UPSTREAM = Verdict(503, "no healthy upstream", outcome.NO_HEALTHY_UPSTREAM, "no_healthy_upstream")
+BLOCKED = Verdict(502, "", outcome.OK, "direct_response")
+"""What a route of REGISTRY_ONLY says to an unknown Host."""
+
+NO_ROUTE = Verdict(404, "", outcome.NO_ROUTE, "route_not_found")
+"""What becomes of a request whose target is no path."""
+
+_WELL_FORMED = ("missing_host_header", "upgrade_failed")
+"""Details of what is refused though nothing is wrong with its form: Envoy logs no flag for it."""
+
+HEADER_TIMEOUT = Verdict(408, "request header timeout", outcome.IDLE_TIMEOUT, "request_header_timeout")
+CLIENT_GONE = Verdict(0, "", outcome.DOWNSTREAM_ENDED, "downstream_remote_disconnect")
+
+
+def refused(error: BadMessageError) -> Verdict:
+    """Return the verdict on a client's message that is none."""
+    flags = outcome.OK if error.details in _WELL_FORMED else outcome.DOWNSTREAM_PROTOCOL_ERROR
+    return Verdict(error.status, f"{error}\n", flags, error.details)
+
+
+def unreachable(error: Exception, *, tried_again: bool) -> Verdict:
+    """Return the verdict on a host to which no connection could be made, maybe after more than one try."""
+    flags = outcome.ATTEMPTS_EXHAUSTED if tried_again else outcome.CONNECT_FAILED
+    if isinstance(error, TimeoutError):
+        return Verdict(503, _NO_RESPONSE + "connection timeout", flags, _before("connection_timeout"))
+    reason = f"delayed connect error: {connect_error(error)}"
+    return Verdict(
+        503,
+        f"{_NO_RESPONSE}remote connection failure, transport failure reason: {reason}",
+        flags,
+        _before(f"remote_connection_failure|{reason.replace(' ', '_')}"),
+        reason.replace(" ", "_"),
+    )
+
+
+def connect_error(error: Exception) -> str:
+    """Return the kernel's words for what went wrong."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def broken_off(error: Exception, *, responding: bool) -> Verdict:
+    """Return the verdict on a response that never came, or not to its end."""
+    if isinstance(error, BadMessageError):
+        status, flags, reason = 502, outcome.UPSTREAM_PROTOCOL_ERROR, "protocol error"
+    else:
+        status, flags, reason = 503, outcome.CONNECTION_ENDED, "connection termination"
+    details = reason.replace(" ", "_")
+    if responding:
+        return Verdict(0, "", flags, f"upstream_reset_after_response_started{{{details}}}")
+    return Verdict(status, _NO_RESPONSE + reason, flags, _before(details))
+
+
+def reply(verdict: Verdict, *, own_fields: bytes, close: bool, with_body: bool) -> bytes:
+    """Return the response that says so; `with_body` is False in answer to HEAD."""
+    body = verdict.text.encode()
+    head = (
+        f"HTTP/1.1 {verdict.status} {HTTPStatus(verdict.status).phrase}\r\ncontent-length: {len(body)}\r\n"
+        "content-type: text/plain\r\n"
+    ).encode()
+    end = b"connection: close\r\n\r\n" if close else b"\r\n"
+    return head + own_fields + end + (body if with_body else b"")
+
+
+def _before(reason: str) -> str:
+    return f"upstream_reset_before_response_started{{{reason}}}"

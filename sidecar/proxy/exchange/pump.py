@@ -1,0 +1,71 @@
+"""Bytes from one connection to another, both ways: TCP mode, and what an HTTP upgrade turns into.
+
+Knows streams, nothing of what passes.
+"""
+
+from collections.abc import Callable
+
+from sidecar.proxy.io.stream_interface import Wire
+
+Over = Callable[["Pump", OSError | None], None]
+"""Called when a pump has ended: with the error of the side that failed, or None where both sides said FIN."""
+
+
+class Pump:
+    """Joins two streams: a half-close goes through, a failure of one side resets the other."""
+
+    __slots__ = ("_over", "downstream", "from_downstream", "from_upstream", "upstream", "upstream_failed")
+
+    def __init__(self, downstream: Wire, upstream: Wire, over: Over) -> None:
+        self.downstream = downstream
+        self.upstream = upstream
+        self.from_downstream = _Direction(self, downstream, upstream)
+        self.from_upstream = _Direction(self, upstream, downstream)
+        self.upstream_failed = False
+        self._over = over
+
+    def half_closed(self, sink: Wire) -> None:
+        """Pass on a FIN to `sink`; close both streams once neither has anything more to say."""
+        if self.from_downstream.over and self.from_upstream.over:
+            self.downstream.close()
+            self.upstream.close()
+            self._over(self, None)
+        else:
+            sink.end()
+
+    def failed(self, source: Wire, error: OSError) -> None:
+        """Reset the other side of `source`."""
+        self.upstream_failed = source is self.upstream
+        (self.downstream if self.upstream_failed else self.upstream).abort()
+        self._over(self, error)
+
+
+class _Direction:
+    """The receiver of `source`: what it says goes into `sink`, and `passed` counts it."""
+
+    __slots__ = ("_pump", "_sink", "_source", "_write", "over", "passed")
+    idle = False
+
+    def __init__(self, pump: Pump, source: Wire, sink: Wire) -> None:
+        self._pump = pump
+        self._source = source
+        self._sink = sink
+        self._write = sink.write
+        self.over = False
+        self.passed = 0
+
+    def received(self, data: bytes) -> None:
+        self.passed += len(data)
+        if not self._write(data):
+            self._source.pause()
+
+    def drained(self) -> None:
+        # What was too much for `source` came from `sink`.
+        self._sink.resume()
+
+    def ended(self) -> None:
+        self.over = True
+        self._pump.half_closed(self._sink)
+
+    def lost(self, error: OSError) -> None:
+        self._pump.failed(self._source, error)

@@ -1,0 +1,81 @@
+"""Heads that are written otherwise than RFC 9112 asks, but as Envoy understands them: they are written anew, strictly.
+
+Pure. Lines may end in LF alone, fields may be folded, blanks and tabs may stand between the words of the first line,
+empty lines before a request, and a CR within a field's value is dropped. What comes out has none of that, so the next
+reader has no choice. Source: Envoy's HTTP/1 parser (quiche/balsa), measured by `tests/sidecar/differential`.
+"""
+
+import re
+
+from sidecar.proxy.http.header_fields import METHODS
+from sidecar.proxy.http.message_body import BadMessageError
+
+_HEAD_END = re.compile(rb"\n\r?\n")
+_FOLD = re.compile(rb"\r*\n(?=[ \t])")
+_GAPS = re.compile(rb"[ \t\r]+")
+_STATUS_LINE = re.compile(rb"(HTTP/\d\.\d)[ \t\r]+([1-9]\d\d)(?:[ \t\r]+([\t\r\x20-\x7e\x80-\xff]*))?")
+_METHOD_BEGUN = re.compile(rb"[A-Z]*+(?:[ \t\r]|\Z)")
+_TARGET_BEGUN = re.compile(rb"/|https?://[A-Z0-9\[]", re.IGNORECASE)
+_VERSION_BEGUN = b"HTTP/"
+
+
+def request_head(data: bytes) -> tuple[int, bytes] | None:
+    """Return how much of `data` is a request's head, and that head in its strict form; None while it is incomplete.
+
+    Raises `BadMessageError` once it is clear that no request begins there: 400, or 426 for one without a version.
+    """
+    text = data.lstrip(b"\r\n")
+    first, newline, _ = text.partition(b"\n")
+    if newline:
+        first = _request_line(first)
+    elif not _METHOD_BEGUN.match(text):
+        raise BadMessageError(400, "malformed head")
+    return _rewritten(data, text, first)
+
+
+def response_head(data: bytes) -> tuple[int, bytes] | None:
+    """Return how much of `data` is a response's head, and that head in its strict form; None while it is incomplete.
+
+    Raises `BadMessageError` 502 once it is clear that no response begins there.
+    """
+    first, newline, _ = data.partition(b"\n")
+    if newline:
+        match = _STATUS_LINE.fullmatch(first.rstrip(b"\r"))
+        if match is None:
+            raise BadMessageError(502, "malformed status line")
+        first = b"%b %b %b" % (match[1], match[2], (match[3] or b"").replace(b"\r", b" "))
+    elif not data.startswith(_VERSION_BEGUN[: len(data)]):
+        raise BadMessageError(502, "not HTTP")
+    return _rewritten(data, data, first)
+
+
+def _request_line(line: bytes) -> bytes:
+    words = _GAPS.split(line.rstrip(b" \t\r"))
+    if len(words) == 2 and words[0] in METHODS and _TARGET_BEGUN.match(words[1]):
+        raise BadMessageError(426, "HTTP/0.9 is not spoken here", "low_version")
+    if len(words) != 3:
+        raise BadMessageError(400, "malformed request line")
+    return b" ".join(words)
+
+
+def _rewritten(data: bytes, text: bytes, first: bytes) -> tuple[int, bytes] | None:
+    """Return size and strict form of the head that `text`, the end of `data`, begins with.
+
+    `first` is its first line in its strict form.
+    """
+    end = _HEAD_END.search(text)
+    if end is None:
+        return None
+    begin = text.find(b"\n") + 1
+    lines = _FOLD.sub(b"", text[begin : end.start() + 1]).split(b"\n")
+    lines.pop()
+    size = len(data) - len(text) + end.end()
+    return size, b"\r\n".join((first, *map(_field, lines), b"", b""))
+
+
+def _field(line: bytes) -> bytes:
+    """Return a field's line without CRs and with one blank before its value; a name stays as it is, to be refused."""
+    name, colon, value = line.partition(b":")
+    if not colon:
+        return name
+    return b"%b: %b" % (name, value.replace(b"\r", b"").strip(b" \t"))

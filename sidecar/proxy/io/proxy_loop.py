@@ -1,0 +1,182 @@
+"""The event loop: which descriptors wait for what, timers, and what has to happen between two waits.
+
+A thin layer over epoll, level-triggered. It knows descriptors and callables, nothing of connections.
+"""
+
+import math
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+
+from lab.base.timers import Timer, Timers
+from sidecar.proxy.io.alarm import Alarm
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+FAILED = select.EPOLLERR
+HUNG_UP = select.EPOLLHUP
+
+Handler = Callable[[int], None]
+"""Called with the epoll events of a descriptor; a method of what has a `share` is called on that one's account."""
+
+_FEW = 2
+_TURN_S, _SHARED_TURN_S = 200e-6, 50e-6
+"""How long a turn may take in which everybody has had one event: then it is seen who else has come.
+
+A short one costs a single source a quarter of what it can ask for, and so is for when there are several.
+"""
+
+_SHARED_FOR_S = 1.0
+"""For how long the loop remembers that several sources wanted something in the same turn."""
+
+
+class Loop:
+    """Waits for descriptors and calls their handlers; single-threaded but for `call_threadsafe`."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._timers = Timers()
+        self._alarm = Alarm()
+        self._alarm_s = math.inf
+        self._soon: deque[Callable[[], None]] = deque()
+        self._from_outside: deque[Callable[[], None]] = deque()
+        self._running = True
+        self._turns = 0
+        self._shared_until_s = 0.0
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.settimeout(0)
+        self._wake_writer.settimeout(0)
+        self.watch(self._wake_reader.fileno(), READ, self._woken)
+        self.watch(self._alarm.fileno(), READ, self._rung)
+
+    def watch(self, descriptor: int, events: int, handler: Handler) -> None:
+        """Call `handler` whenever `descriptor` has one of `events`, an error or a hang-up."""
+        self._epoll.register(descriptor, events)
+        self._handlers[descriptor] = handler
+
+    def change(self, descriptor: int, events: int) -> None:
+        """Wait for other `events` of a watched descriptor."""
+        self._epoll.modify(descriptor, events)
+
+    def forget(self, descriptor: int) -> None:
+        """Stop watching, if it is watched; events of this turn that were not yet handled are dropped."""
+        if self._handlers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def abandon(self, descriptor: int) -> None:
+        """Stop watching, like `forget`, what is closed at the end of this turn: epoll drops it then by itself."""
+        del self._handlers[descriptor]
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Call at the end of this turn, when no other callback is on the stack."""
+        self._soon.append(call)
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        """Call once after `delay_s` seconds."""
+        at_s = time.monotonic() + delay_s
+        if at_s < self._alarm_s:
+            self._ring_at(at_s)
+        return self._timers.after(delay_s, call)
+
+    def call_threadsafe(self, call: Callable[[], None]) -> None:
+        """Call in the loop, from a signal handler or another thread."""
+        self._from_outside.append(call)
+        try:
+            self._wake_writer.send(b"\0")
+        except BlockingIOError:
+            # Full of wake-ups that are still to be read: one more would change nothing.
+            return
+
+    def run(self) -> None:
+        """Handle events until `stop`."""
+        while self._running:
+            self.turn()
+
+    def stop(self) -> None:
+        """Return from `run` after this turn."""
+        self._running = False
+
+    def close(self) -> None:
+        """Give back the loop's own descriptors; what it watched is its owners' to close."""
+        self._epoll.close()
+        self._alarm.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
+
+    def turn(self, timeout_s: float | None = None) -> None:
+        """Wait at most `timeout_s` (None: until something happens) and handle what happened.
+
+        `call_soon` runs after the events, so that a descriptor closed there cannot be given out again to a new
+        connection while events of the old one are still to be handled.
+        """
+        find = self._handlers.get
+        found = self._epoll.poll(timeout_s)
+        if len(found) > _FEW:
+            self._serve_fairly(found)
+        else:
+            for descriptor, events in found:
+                handler = find(descriptor)
+                if handler is not None:
+                    handler(events)
+        while self._soon:
+            self._soon.popleft()()
+
+    def _serve_fairly(self, found: list[tuple[int, int]]) -> None:
+        """Handle events in rounds, one for each account in every round, until there is no time for another round.
+
+        So nobody waits for more than one event of each other, however many connections they have, and who has the
+        fewest events is first. What is left is reported again, and in the same order: therefore each turn begins at
+        another place.
+        """
+        begun_s = time.perf_counter()
+        self._turns += 1
+        begin = self._turns % len(found)
+        find = self._handlers.get
+        accounts: dict[object, list[tuple[int, int]]] = {}
+        alone: list[list[tuple[int, int]]] = []
+        for event in found[begin:] + found[:begin]:  # there may be thousands
+            try:
+                share = find(event[0]).__self__.share  # type: ignore[union-attr]
+            except AttributeError:
+                alone.append([event])  # nobody's, or no longer watched
+                continue
+            if share in accounts:
+                accounts[share].append(event)
+            else:
+                accounts[share] = [event]
+        now_s = time.perf_counter()
+        if len(accounts) > 1:
+            self._shared_until_s = now_s + _SHARED_FOR_S
+        # As long as it took to see who has come, at least: else that would be all that is done where many have.
+        end_s = now_s + max(now_s - begun_s, _SHARED_TURN_S if now_s < self._shared_until_s else _TURN_S)
+        rounds = deque((*alone, *sorted(accounts.values(), key=len)))
+        first = len(rounds)
+        while rounds and (first > 0 or time.perf_counter() < end_s):
+            first -= 1
+            events = rounds.popleft()
+            descriptor, happened = events.pop()
+            handler = find(descriptor)
+            if handler is not None:
+                handler(happened)
+            if events:
+                rounds.append(events)
+
+    def _woken(self, _events: int) -> None:
+        self._wake_reader.recv(4096)
+        while self._from_outside:
+            self._from_outside.popleft()()
+
+    def _ring_at(self, at_s: float) -> None:
+        self._alarm_s = at_s
+        self._alarm.set(at_s)
+
+    def _rung(self, _events: int) -> None:
+        self._alarm.quiet()
+        self._alarm_s = math.inf
+        self._timers.expire()
+        left_s = self._timers.timeout_s()
+        if left_s is not None:
+            self._ring_at(time.monotonic() + left_s)

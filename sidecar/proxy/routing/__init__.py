@@ -1,0 +1,1 @@
+"""Where a connection or a request goes. Pure."""

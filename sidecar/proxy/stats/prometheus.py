@@ -1,0 +1,74 @@
+"""Prometheus' text exposition format, version 0.0.4: https://prometheus.io/docs/instrumenting/exposition_formats/.
+
+Pure: values in, text out. Knows nothing of what is measured.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sidecar.proxy.stats.buckets import cumulative
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+_NOT_IN_NAMES = re.compile("[^a-zA-Z0-9_:]")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A line: what follows the family's name (`_bucket`, mostly nothing), the labels, the value."""
+
+    labels: Mapping[str, str]
+    value: float
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """All samples of a metric, which the format wants together; `description` may be empty."""
+
+    name: str
+    kind: Kind
+    description: str
+    samples: Sequence[Sample]
+
+
+def render(families: Iterable[Family]) -> str:
+    """Return the page; each family may come once only."""
+    return "".join(_render(family) for family in families)
+
+
+def name_of(text: str) -> str:
+    """Return `text` as a metric's name: what is not allowed in one becomes `_`, as Envoy does it."""
+    name = _NOT_IN_NAMES.sub("_", text)
+    return name if name and not name[0].isdigit() else "_" + name
+
+
+def histogram(labels: Mapping[str, str], bounds: Sequence[float], counts: Sequence[int], total: float) -> list[Sample]:
+    """Return the samples of one histogram; `counts` as in `buckets`, `total` the sum of its values."""
+    buckets = cumulative(bounds, counts)
+    return [
+        *(Sample({**labels, "le": bound}, count, "_bucket") for bound, count in buckets),
+        Sample(labels, total, "_sum"),
+        Sample(labels, buckets[-1][1], "_count"),
+    ]
+
+
+def _render(family: Family) -> str:
+    description = family.description.replace("\\", "\\\\").replace("\n", "\\n")
+    head = f"# HELP {family.name} {description}\n" if description else ""
+    return f"{head}# TYPE {family.name} {family.kind}\n" + "".join(
+        _line(family.name, sample) for sample in family.samples
+    )
+
+
+def _line(name: str, sample: Sample) -> str:
+    labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in sample.labels.items())
+    return f"{name}{sample.suffix}{{{labels}}} {sample.value}\n"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

@@ -1,0 +1,1 @@
+"""Clusters, their hosts, and the connections to them."""

@@ -1,0 +1,87 @@
+"""All clusters of a proxy by name, made from an intent and kept when the next one still has them."""
+
+from collections.abc import Iterator
+
+from sidecar.config.intent import Intent, Service, ServicePort
+from sidecar.proxy.http.message import Limits
+from sidecar.proxy.io.proxy_loop import Loop
+from sidecar.proxy.routing.routes import INBOUND_PASSTHROUGH, PASSTHROUGH, inbound_name, outbound_name
+from sidecar.proxy.stats.outcome import BLACK_HOLE
+from sidecar.proxy.stats.proxy_counters import Registry
+from sidecar.proxy.upstreams.cluster import Balanced, Cluster, OriginalDestinations, Settings
+
+SWEEPS = 4
+"""How often in the time that a connection may be idle somebody looks: it is closed at most a quarter late."""
+
+
+class Clusters:
+    """The live clusters; those that an intent has no more close what is idle, and end with what they serve."""
+
+    def __init__(self, loop: Loop, registry: Registry) -> None:
+        self.inbound = Settings(Limits(0, 0))
+        self.outbound = Settings(Limits(0, 0))
+        self._loop = loop
+        self._registry = registry
+        self._clusters: dict[str, Cluster] = {}
+        # It exists for its numbers: nothing is ever sent there.
+        registry.tcp(BLACK_HOLE)
+
+    def __getitem__(self, name: str) -> Cluster:
+        return self._clusters[name]
+
+    def __iter__(self) -> Iterator[Cluster]:
+        return iter(self._clusters.values())
+
+    def update(self, intent: Intent) -> None:
+        """Have what `intent` names, and nothing else."""
+        for settings in (self.inbound, self.outbound):
+            settings.limits = Limits(intent.max_header_bytes, intent.max_headers)
+            settings.connect_timeout_s = intent.connect_timeout_s
+        self.inbound.own_server = True
+        before, self._clusters = self._clusters, {}
+        self._original(before, PASSTHROUGH, self.outbound, "outbound")
+        self._inbound(before, intent, INBOUND_PASSTHROUGH, "")
+        for port in intent.inbound:
+            self._inbound(before, intent, inbound_name(port.port), port.service)
+        for service in intent.services:
+            for service_port in service.ports:
+                self._service(before, service, service_port)
+        for name, cluster in before.items():
+            cluster.close()
+            self._registry.forget_cluster(name)
+
+    def close(self) -> None:
+        """Close idle connections, and from now on each that becomes idle."""
+        for cluster in self:
+            cluster.close()
+
+    def sweep(self) -> None:
+        """Close what has been idle for too long; to be called `SWEEPS` times in that time."""
+        for cluster in self:
+            cluster.sweep(SWEEPS + 1)
+
+    def _original(
+        self, before: dict[str, Cluster], name: str, settings: Settings, direction: str, service: str = ""
+    ) -> OriginalDestinations:
+        cluster = before.pop(name, None)
+        if not isinstance(cluster, OriginalDestinations):
+            counters = self._registry.cluster(name)
+            cluster = OriginalDestinations(self._loop, name, counters, settings, direction=direction)
+        cluster.service = service
+        self._clusters[name] = cluster
+        return cluster
+
+    def _inbound(self, before: dict[str, Cluster], intent: Intent, name: str, service: str) -> None:
+        cluster = self._original(before, name, self.inbound, "inbound", service)
+        cluster.sources = (intent.inbound_bind_ipv4, intent.inbound_bind_ipv6)
+        cluster.transparent = intent.mode == "tproxy"
+        cluster.workload = intent.workload.pod
+
+    def _service(self, before: dict[str, Cluster], service: Service, port: ServicePort) -> None:
+        name = outbound_name(port.port, service.host)
+        cluster = before.pop(name, None)
+        if not isinstance(cluster, Balanced):
+            counters = self._registry.cluster(name)
+            cluster = Balanced(self._loop, name, counters, self.outbound, direction="outbound", service=service.host)
+        cluster.update(port.endpoints, headless=not service.addresses)
+        self._clusters[name] = cluster

@@ -1,0 +1,125 @@
+"""A host in Envoy's sense: one address of a cluster, what it serves now, and its idle connections.
+
+Requests of all clients share the idle connections; the last used goes first, so that the others can grow old.
+"""
+
+from typing import TYPE_CHECKING
+
+from sidecar.proxy.io.destination import Destination
+from sidecar.proxy.io.stream_interface import Wire
+from sidecar.proxy.stats.outcome import OK, RequestKey
+from sidecar.proxy.upstreams.upstream import Upstream
+
+if TYPE_CHECKING:
+    from sidecar.proxy.upstreams.cluster import Cluster
+
+_KEPT_KEYS = 64
+
+
+class Host:
+    """An upstream host; `source` is the address to come from, `workload` the pod that it is.
+
+    `active` counts the requests and byte streams that it serves, `connections` those that are open, `total` the
+    requests it got, `errors` those that it answered with 5xx or not at all.
+    """
+
+    __slots__ = (
+        "_keys", "active", "address", "cluster", "connect_fail", "connections", "connections_total", "errors", "idle",
+        "retired", "source", "total", "transparent", "workload",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        cluster: "Cluster",
+        address: Destination,
+        *,
+        source: str | None = None,
+        transparent: bool = False,
+        workload: str = "",
+    ) -> None:
+        self.cluster = cluster
+        self.address = address
+        self.source = source
+        self.transparent = transparent
+        self.workload = workload
+        self.active = self.total = self.errors = 0
+        self.connections = self.connections_total = self.connect_fail = 0
+        self.idle: list[Upstream] = []
+        self.retired = False
+        self._keys: dict[int, RequestKey] = {}
+
+    def key(self, status: int, flags: str = OK) -> RequestKey:
+        """Return what metrics count a request or connection to this host by."""
+        if flags is not OK:
+            return (self.cluster.direction, self.cluster.service, self.workload, status, flags)
+        key = self._keys.get(status)
+        if key is None:
+            if len(self._keys) >= _KEPT_KEYS:  # a server may say any number
+                self._keys.clear()
+            key = self._keys[status] = (self.cluster.direction, self.cluster.service, self.workload, status, flags)
+        return key
+
+    def open(self) -> Wire:
+        """Return a new connection, not yet started; raises `OSError`."""
+        self.connections += 1
+        self.connections_total += 1
+        try:
+            return self.cluster.dial(self)
+        except OSError:
+            self._one_less()
+            raise
+
+    def take(self) -> Upstream:
+        """Return an idle connection, or a new one; raises `OSError`."""
+        return self.idle.pop() if self.idle else self.dial()
+
+    def dial(self) -> Upstream:
+        """Return a new connection; raises `OSError`."""
+        wire = self.open()
+        upstream = Upstream(self, wire)
+        wire.start(upstream)
+        return upstream
+
+    def put(self, upstream: Upstream) -> None:
+        """Keep a connection that is ready for another request."""
+        if self.retired or self.cluster.closed:
+            upstream.wire.close()
+            return
+        upstream.sweeps = 0
+        self.idle.append(upstream)
+
+    def forget(self, upstream: Upstream) -> None:
+        """Take out a connection that is idle no more, without having been asked for."""
+        self.idle.remove(upstream)
+
+    def close_idle(self) -> None:
+        """Close the idle connections."""
+        idle, self.idle = self.idle, []
+        for upstream in idle:
+            upstream.wire.close()
+
+    def retire(self) -> None:
+        """Serve what is being served, and nothing else."""
+        self.retired = True
+        self.close_idle()
+
+    def sweep(self, age: int) -> int:
+        """Close connections that have been idle through `age` sweeps, and return how many."""
+        for upstream in self.idle:
+            upstream.sweeps += 1
+        # The last used is the last in the list.
+        old = sum(upstream.sweeps >= age for upstream in self.idle)
+        aged, self.idle = self.idle[:old], self.idle[old:]
+        for upstream in aged:
+            upstream.wire.close()
+        return old
+
+    def disconnected(self, _stream: object) -> None:
+        """Take note that a connection has ended."""
+        self.cluster.counters.upstream_cx_active -= 1
+        self._one_less()
+
+    def _one_less(self) -> None:
+        self.connections -= 1
+        if not self.connections:
+            self.cluster.deserted(self)
