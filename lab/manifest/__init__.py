@@ -1,7 +1,7 @@
 """Kubernetes manifests: YAML → frozen values that are valid → YAML. Pure, except that `load` reads files.
 
-`text` is YAML, `fields` the table of what each field means here, `model`, `pod`, `probe` and `workload` the types,
-`classify` and `decode` the way in, `encode` the way out. Nothing here knows of network namespaces, processes or
+`fields` is the table of what each field means here; `kinds`, `pod`, `probe` and `workload` are the types; in `yaml` are
+the way in (`classify`, `decode`) and the way out (`encode`). Nothing here knows of network namespaces, processes or
 sidecars; other packages register kinds of their own.
 """
 

@@ -1,5 +1,6 @@
 """The agent: what istio-proxy's container runs, Istio's pilot-agent in the small.
 
-It tells the proxy what to do (`delivery`), runs it (`child`), and answers for it and for the application on port 15020
-(`pages`, `probes`, `metrics`). Read `main` first. Where the pod captures DNS it is the pod's resolver too (`dns`).
+It tells the proxy what to do (`delivery`), runs it (`proxy_child`), and answers for it and for the application on port
+15020 (`agent_pages`, `probes`, `http`). Read `main` first. Where the pod captures DNS it is the pod's resolver too
+(`dns`).
 """

@@ -4,6 +4,7 @@ The order of a life: deliver the intent, start the proxy, listen, wait until it 
 whenever the pod or the cluster has changed, until one of the two is asked to end or the other ends.
 """
 
+import os
 import resource
 import signal
 import sys
@@ -30,6 +31,7 @@ from sidecar.proxy.io.proxy_loop import Loop
 if TYPE_CHECKING:
     from sidecar.agent.dns.resolver import Resolver
 
+_NICE = 10
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.002, 0.1
 _SETTLE_S = 0.05
 _DRAIN_MARGIN_S = 1.0
@@ -58,6 +60,7 @@ class Agent:
         known = probers.read(context.env)
         self._delivery = Delivery(paths, settings)
         self._child = Child(settings.proxy, paths.intent, paths.home, context.env)
+        os.nice(_NICE)  # the proxy, which has begun, must not wait for a page of ours
         self.status = 0
         self._loop = Loop()
         self._watch_signals()
@@ -77,16 +80,16 @@ class Agent:
         self._loop.run()
 
     def ports(self) -> tuple[int, int, int]:
-        """See `pages.Agent`."""
+        """See `agent_pages.Agent`."""
         ports = self._delivery.intent.ports
         return ports.admin, ports.health, ports.stats
 
     def application(self) -> tuple[int, str] | None:
-        """See `pages.Agent`."""
+        """See `agent_pages.Agent`."""
         return merged_metrics.application(self._env, self._delivery.pod.annotations, self._delivery.intent.ports.agent)
 
     def counts(self) -> bytes:
-        """See `pages.Agent`."""
+        """See `agent_pages.Agent`."""
         resident_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         rows = (
             (
@@ -104,7 +107,7 @@ class Agent:
         ).encode()
 
     def quit(self) -> None:
-        """See `pages.Agent`."""
+        """See `agent_pages.Agent`."""
         self._quitting = True
         self._end()
 

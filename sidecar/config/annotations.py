@@ -93,7 +93,7 @@ READERS: Mapping[str, Reader] = {
     injected_names.QUIRKS: _one_of(*QUIRKS),
     injected_names.ENVOY: _envoy,
 }
-"""How the text of each annotation is read; those of the proxy are read by `wish.orders` and `contract.command`."""
+"""How the text of each annotation is read; those of the proxy are read by `compute.orders` and `contract.command`."""
 
 KNOWN = frozenset(
     (

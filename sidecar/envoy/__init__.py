@@ -1,9 +1,9 @@
 """Envoy as a sidecar's proxy: which binary, its configuration from an intent, and a program that follows the contract.
 
-    Intent ── bootstrap, virtual, outbound, http, clusters … ──▶ files, which Envoy reads again when replaced
+    Intent ── configuration: bootstrap, virtual, outbound … ──▶ files, which Envoy reads again when replaced
 
 Listener, cluster and statistics names are Istio's, so that the same counters can be read from either proxy. Only
-`find`, `files` and what `main` imports touch anything but values.
+`find_binary`, `config_files` and what `main` imports touch anything but values.
 """
 
 from sidecar.envoy.command_line import command

@@ -1,8 +1,8 @@
 """Injection: a pod becomes a pod with istio-init and istio-proxy in it. Pure: Manifest → Manifest.
 
-An injected pod is just a pod; nothing that runs it knows of sidecars. `manifest` decides who gets one and `pod` puts
-it together, out of `containers`, `probes` and `metadata`; `annotations` and `proxyconfig` are what people can say about
-it, and `advice` is what is said in vain. docs/injection.md shows it all.
+An injected pod is just a pod; nothing that runs it knows of sidecars. `whole_manifest` decides who gets one
+and `inject_pod` puts it together, out of `containers`, `rewrite_probes` and `metadata`; what people can say about it is
+in `sidecar.config`, and `advice` warns of what has no effect. docs/injection.md shows it all.
 """
 
 from sidecar.config.annotations import Choices

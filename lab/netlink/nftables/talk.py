@@ -80,7 +80,7 @@ def prepared(sock: socket.socket) -> socket.socket:
 
 
 def send(sock: socket.socket, batch: bytes) -> None:
-    """Send what `wire.encode` returned; either all of it is in the kernel afterwards, or nothing.
+    """Send what `transaction.encode` returned; either all of it is in the kernel afterwards, or nothing.
 
     Raises `MachineError` if the kernel lacks something that the batch needs, else `PodError` naming the object that
     was refused.

@@ -1,6 +1,6 @@
 """The two ways that run a tool: `iptables-restore --noflush` and its IPv6 twin, nft-backed or legacy.
 
-What is done is decided by `state`, and said in texts by `iptables` and `repair`; here they are put in order, and undone
+What is done is decided by `differences`, and said in texts by `iptables` and `repair`; here they are put in order, and undone
 where one of them fails.
 """
 
@@ -32,7 +32,7 @@ class Restore:
         return self._lines(ruleset, self._saves(ruleset))
 
     def carry_out(self, ruleset: Ruleset, options: Options) -> None:
-        """Look at what is there, and do what `state.step` says."""
+        """Look at what is there, and do what `differences.step` says."""
         saves = self._saves(ruleset)
         wanted, held = self._lines(ruleset, saves)
         step = differences.step(bool(held), differences.drift(wanted, held), options)

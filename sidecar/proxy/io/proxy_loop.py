@@ -152,7 +152,7 @@ class Loop:
             self._shared_until_s = now_s + _SHARED_FOR_S
         # As long as it took to see who has come, at least: else that would be all that is done where many have.
         end_s = now_s + max(now_s - begun_s, _SHARED_TURN_S if now_s < self._shared_until_s else _TURN_S)
-        rounds = deque((*alone, *sorted(accounts.values(), key=len)))
+        rounds = deque((*sorted(accounts.values(), key=len), *alone))
         first = len(rounds)
         while rounds and (first > 0 or time.perf_counter() < end_s):
             first -= 1

@@ -24,7 +24,7 @@ _FEW_BYTES = 16 * 1024
 _FEWEST_BYTES = 2 * 1024
 
 
-_LONG_S, _SHORT_S = 100e-6, 40e-6
+_LONG_S, _SHORT_S = 60e-6, 20e-6
 """64 KiB of a body that is passed on take 50 µs."""
 
 _TIMED_BYTES = 4 * 1024
