@@ -1,7 +1,7 @@
 """The nginx stand-in: an HTTP/1.1 server that answers quickly, evenly, and says who answered whom.
 
-One thread and one epoll loop over the connections, which `nginx_answers` serves. It imports next to nothing: a thousand pods
-fork from it.
+One thread and one epoll loop over the connections, which `nginx_answers` serves. It imports next to nothing: a thousand
+pods fork from it.
 """
 
 import os

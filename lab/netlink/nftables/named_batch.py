@@ -1,8 +1,8 @@
 """Batches with named maps, and the expressions of address translation: only ever written, as bytes. Pure.
 
-Beside `objects` and `transaction`, which also read back what they send, because these work on several registers and refer to
-maps by name. A part of a batch may be kept and used again in the next. Source: Linux' nf_tables.h; an expression's or
-attribute's name there stands behind its number.
+Beside `objects` and `transaction`, which also read back what they send, because these work on several registers and
+refer to maps by name. A part of a batch may be kept and used again in the next. Source: Linux' nf_tables.h; an
+expression's or attribute's name there stands behind its number.
 """
 
 import struct

@@ -1,7 +1,7 @@
 """What the kubelet asks of containers and does for them: probes and lifecycle hooks, from the node's namespace.
 
-`prober` knows when to ask and what answers mean for a container, `attempt` one question, `probe_stream`, `http_get` and `grpc`
-how it is put. Nothing here knows containers: it is told how to run a command in one.
+`prober` knows when to ask and what answers mean for a container, `attempt` one question, `probe_stream`, `http_get` and
+`grpc` how it is put. Nothing here knows containers: it is told how to run a command in one.
 """
 
 from lab.runtime.probes.attempt import Attempt, Execute, begin

@@ -1,7 +1,7 @@
 """The two ways that run a tool: `iptables-restore --noflush` and its IPv6 twin, nft-backed or legacy.
 
-What is done is decided by `differences`, and said in texts by `iptables` and `repair`; here they are put in order, and undone
-where one of them fails.
+What is done is decided by `differences`, and said in texts by `iptables` and `repair`; here they are put in order, and
+undone where one of them fails.
 """
 
 from collections.abc import Iterator, Mapping
