@@ -98,10 +98,14 @@ MACHINES = {
 
 @dataclass
 class Outcome:
-    """What came of a machine; `trouble` is empty where all is well, `summary` pytest's last line."""
+    """What came of a machine; `trouble` is empty where all is well, `summary` pytest's last line.
+
+    `slowest` is pytest's list of the tests that took longest.
+    """
 
     machine: Machine
     summary: str = ""
+    slowest: str = ""
     trouble: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -130,6 +134,7 @@ def main(names: list[str]) -> int:
     for line in trouble:
         say(line)
     last = next((each for each in done if each.machine.tooled), done[-1])
+    sys.stdout.write(f"{last.slowest}\n")
     sys.stdout.write(f"{last.summary}\n")
     return bool(trouble)
 
@@ -167,6 +172,7 @@ def run(machine: Machine, work: Path) -> Outcome:
     outcome.seconds = time.monotonic() - begin
     outcome.trouble += re.findall(r"^--- ((?:status [1-9]\d*: |left behind: ).*)$", text, re.MULTILINE)
     outcome.summary = next(iter(re.findall(r"^=+ .*(?:passed|failed|error).* =+$", text, re.MULTILINE)[-1:]), "")
+    outcome.slowest = next(iter(re.findall(r"^=+ (slowest .*?)(?=^=)", text, re.MULTILINE | re.DOTALL)), "").strip()
     results = tree / "ci" / "tests.xml"
     if results.is_file():
         unwanted = skips.not_allowed(skips.skipped(results), machine.name)
@@ -207,7 +213,7 @@ def prepare(machine: Machine, release: Path, tree: Path, output: BinaryIO) -> No
 
 def as_user(machine: Machine) -> list[str]:
     """Return the words before a command that run it as the machine's user, with what a login sets."""
-    junit = "PYTEST_ADDOPTS=--junitxml=/ci/tests.xml" + ("" if machine.whole else " -m 'not slow'")
+    junit = "PYTEST_ADDOPTS=--junitxml=/ci/tests.xml --durations=25" + ("" if machine.whole else " -m 'not slow'")
     if not machine.ordinary:
         return ["env", junit]
     path = "PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"  # Debian's /etc/login.defs
