@@ -76,7 +76,7 @@ class Machine:
                 f"nox -s bench -- smoke --results {results}",
                 f"nox -s report -- {results}/*",
             )
-        return tuple(readme.commands("Five minutes", "nox"))
+        return tuple(readme.commands("Five minutes", "sidelab"))
 
     @property
     def chain(self) -> tuple[bool, bool]:

@@ -27,11 +27,12 @@ _KEPT_PREFIX = "/tmp/pytest-of-"
 def main() -> int:
     """Run what the arguments say; return the exit status."""
     before, failed = _state(), []
+    os.environ["PATH"] = f"{Path.cwd()}/.nox/sidelab/bin:{os.environ['PATH']}"  # as the README says
     for command in sys.argv[1:]:
         _say(f"$ {command}")
         begin = time.monotonic()
         argv = ["bash", "-c", command]
-        if "-- shell " in command:
+        if command.startswith("sidelab shell "):
             status = _on_terminal(argv)
         else:
             status = subprocess.run(argv, stdin=subprocess.DEVNULL, check=False).returncode

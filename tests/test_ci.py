@@ -22,7 +22,7 @@ def test_the_commands_are_the_readmes(name: str):
         for line in (*machines.MACHINES[name].commands, *machines.MACHINES[name].alone)
     ]
     assert ["nox -s bench", "nox -s tests"] == words[:2]
-    tour = [line.split()[line.split().index("--") + 1] for line in words[2:]]
+    tour = [line.split()[1] for line in words[2:]]
     assert {"up", "exec", "doctor", "logs", "shell", "down"} <= set(tour)
     assert "down" == tour[-1]
 
