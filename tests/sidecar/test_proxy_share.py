@@ -1,10 +1,14 @@
 """What one source may make the proxy keep: a sum for all of its connections, and what happens as it grows."""
 
+import socket
+import time
 from contextlib import closing
 
 from proxy_rig import MemoryGateway, MemoryWire
 
+from sidecar.proxy.io.proxy_loop import Loop
 from sidecar.proxy.io.share import BUDGET_BYTES, READ_BYTES, Share, Shares
+from sidecar.proxy.io.stream import Stream
 
 HALF = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 4000
 
@@ -54,3 +58,39 @@ def test_half_heads_of_one_source_are_bounded() -> None:
     assert refused
     assert highest <= BUDGET_BYTES
     assert 0 == share.waiting_bytes
+
+
+def test_heads_are_read_in_large_pieces_whatever_they_take() -> None:
+    """A large head is looked at anew with every piece: in small ones it would take longer, and not less."""
+
+    class Slow:
+        idle = False
+
+        def __init__(self, *, divisible: bool) -> None:
+            self.divisible = divisible
+            self.sizes: list[int] = []
+
+        def received(self, data: bytes) -> None:
+            self.sizes.append(len(data))
+            end_s = time.thread_time() + 0.001
+            while time.thread_time() < end_s:
+                pass
+
+        def ended(self) -> None: ...
+        def drained(self) -> None: ...
+        def lost(self, _error: OSError) -> None: ...
+
+    smallest = {}
+    for divisible in (True, False):
+        with closing(Loop()) as loop:
+            ours, theirs = socket.socketpair()
+            ours.settimeout(0)
+            receiver = Slow(divisible=divisible)
+            Stream(loop, ours).start(receiver)
+            with ours, theirs:
+                for _ in range(10):
+                    theirs.sendall(b"x" * 20_000)
+                    loop.turn(1)
+                loop.forget(ours.fileno())
+        smallest[divisible] = min(receiver.sizes)
+    assert (True, True) == (smallest[True] < 1000, smallest[False] >= 20_000)

@@ -66,6 +66,7 @@ class _OverUDP:
 class _OverTCP:
     """The receiver of a connection to the server."""
 
+    divisible = False
     idle = False
 
     def __init__(self, loop: Loop, asking: socket.socket, packet: bytes, tell: Callable[[bytes], None]) -> None:

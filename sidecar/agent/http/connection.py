@@ -7,6 +7,7 @@ from sidecar.proxy.io.stream import Stream
 class Guest:
     """The receiver of one such connection; what it does with the bytes is its subclass's `received`."""
 
+    divisible = False
     idle = True
 
     def __init__(self, loop: Loop, stream: Stream, timeout_s: float) -> None:

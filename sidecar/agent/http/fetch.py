@@ -37,6 +37,7 @@ def fetch(loop: Loop, port: int, path: str, timeout_s: float, done: Done, method
 
 
 class _Exchange:
+    divisible = False
     idle = False
 
     def __init__(self, loop: Loop, stream: Stream, timeout_s: float, done: Done) -> None:

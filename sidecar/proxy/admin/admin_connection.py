@@ -26,6 +26,8 @@ class AdminConnection:
     A client that does not ask within `deadlines` is cut off. With a `pace` pages are made at that pace.
     """
 
+    divisible = False
+
     def __init__(
         self, wire: Wire, commands: Mapping[str, Command], deadlines: Deadlines, pace: Pace | None = None
     ) -> None:

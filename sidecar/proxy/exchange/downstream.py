@@ -37,6 +37,11 @@ class Downstream(Exchange):
         """Whether no request is being served; one that has only begun is none yet."""
         return self._state is HEAD
 
+    @property
+    def divisible(self) -> bool:
+        """Whether a body is read."""
+        return self._state is BODY
+
     def received(self, data: bytes) -> None:
         """Take bytes of a request."""
         state = self._state

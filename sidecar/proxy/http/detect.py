@@ -55,6 +55,7 @@ class Detection:
     """
 
     __slots__ = ("_data", "_deadlines", "_held", "_http", "_tcp", "_wire")
+    divisible = False
     idle = True
 
     def __init__(

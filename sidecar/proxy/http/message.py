@@ -186,7 +186,8 @@ def _request(match: re.Match[bytes], raw: bytes) -> RequestHead:
         path = target if target[0] == 0x2F else head.forward.split(b" ", 2)[1]
         normalised = normal(path)
         if normalised is not path:
-            head.forward = head.forward.replace(b" %b " % path, b" %b " % normalised, 1)
+            begin = len(method) + 1
+            head.forward = head.forward[:begin] + normalised + head.forward[begin + len(path) :]
     return head
 
 

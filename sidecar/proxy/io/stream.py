@@ -191,15 +191,23 @@ class Stream:
             if len(data) < share.timed_bytes:
                 self.receiver.received(data)
             else:
-                begin_s = time.thread_time()
-                self.receiver.received(data)
-                share.took(time.thread_time() - begin_s, len(data))
+                self._receive_timed(data)
         else:
             self._ended = True
             self.receiver.ended()
             # Most often that was the end of all, and there is nothing left to be paused.
             if not self.closed:
                 self.pause()
+
+    def _receive_timed(self, data: bytes) -> None:
+        receiver, share = self.receiver, self.share
+        if receiver.divisible:
+            begin_s = time.thread_time()
+            receiver.received(data)
+            share.took(time.thread_time() - begin_s, len(data))
+        else:
+            receiver.received(data)
+            share.took(0.0, len(data))
 
     def _may_read(self, events: int) -> bool:
         """Decide about errors and hang-ups, which epoll reports whether asked for or not."""
@@ -318,7 +326,7 @@ class Stream:
 class _Nobody:
     """The receiver of a stream that has none."""
 
-    idle = False
+    divisible = idle = False
 
     def received(self, data: bytes) -> None:
         """Drop."""

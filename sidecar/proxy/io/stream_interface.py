@@ -16,6 +16,10 @@ class Receiver(Protocol):
     def idle(self) -> bool:
         """Whether nothing would be lost with the connection: no request is being sent or served."""
 
+    @property
+    def divisible(self) -> bool:
+        """Whether less at a time is less work; it is more where a head is read, which is looked at with every piece."""
+
     def received(self, data: bytes) -> None:
         """Take bytes; never called while the stream is paused."""
 

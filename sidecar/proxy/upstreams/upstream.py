@@ -82,6 +82,11 @@ class Upstream:
         self.sweeps = 0
         self.wire = wire
 
+    @property
+    def divisible(self) -> bool:
+        """Whether a body is read, or one interim response after the other."""
+        return self._body is not None or self._interim
+
     def request(self, exchange: Requester, method: bytes, data: bytes) -> bool:
         """Begin an exchange by sending `data`; answers as `Wire.write` does."""
         self._exchange = exchange
