@@ -25,13 +25,15 @@ def test_more_that_waits_means_less_is_read() -> None:
 
 
 def test_what_takes_long_is_read_in_smaller_pieces() -> None:
-    """A read that takes too long halves the next one, quick ones double it again."""
+    """A read that takes too long for its size halves the next one, and quick ones double it; to copy takes its time."""
     share = Share()
+    share.took(0.0002, READ_BYTES)
+    copied = share.read_bytes
     share.took(0.02, READ_BYTES)
     small = share.read_bytes
     for _ in range(20):
         share.took(0.00001, 1)
-    assert (READ_BYTES // 2, READ_BYTES) == (small, share.read_bytes)
+    assert (READ_BYTES, READ_BYTES // 2, READ_BYTES) == (copied, small, share.read_bytes)
 
 
 def test_share_is_the_sources_while_it_has_connections() -> None:

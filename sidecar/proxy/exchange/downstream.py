@@ -11,7 +11,7 @@ from sidecar.proxy.exchange import local_replies
 from sidecar.proxy.exchange.exchange import BODY, HEAD, NOTHING, RESPONSE, Exchange
 from sidecar.proxy.http.detect import HTTP2_PREFACE
 from sidecar.proxy.http.message import RequestHead, parse_request
-from sidecar.proxy.http.message_body import BadMessageError, body_of, forwarded
+from sidecar.proxy.http.message_body import BadMessageError, ChunkedBody, body_of, forwarded
 from sidecar.proxy.io.share import SMALL_BYTES
 from sidecar.proxy.routing.routes import Route
 
@@ -39,8 +39,8 @@ class Downstream(Exchange):
 
     @property
     def divisible(self) -> bool:
-        """Whether a body is read."""
-        return self._state is BODY
+        """Whether chunks are read."""
+        return isinstance(self._body, ChunkedBody) and self._state is BODY
 
     def received(self, data: bytes) -> None:
         """Take bytes of a request."""

@@ -44,7 +44,7 @@ class _Direction:
     """The receiver of `source`: what it says goes into `sink`, and `passed` counts it."""
 
     __slots__ = ("_pump", "_sink", "_source", "_write", "over", "passed")
-    divisible = True
+    divisible = False
     idle = False
 
     def __init__(self, pump: Pump, source: Wire, sink: Wire) -> None:

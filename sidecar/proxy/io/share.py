@@ -24,8 +24,9 @@ _FEW_BYTES = 16 * 1024
 _FEWEST_BYTES = 2 * 1024
 
 
-_LONG_S, _SHORT_S = 60e-6, 20e-6
-"""64 KiB of a body that is passed on take 50 µs."""
+_LONG_S, _SHORT_S = 100e-6, 40e-6
+_COSTLY_S = 4e-9
+"""What takes less than this a byte is read in large pieces: it is mostly copied, which takes as long in small ones."""
 
 _TIMED_BYTES = 4 * 1024
 _LEAST_BYTES = 128
@@ -64,7 +65,7 @@ class Share:
 
     def took(self, duration_s: float, count: int) -> None:
         """Take note of how long it took to do what `count` bytes asked for."""
-        if duration_s > _LONG_S:
+        if duration_s > max(_LONG_S, count * _COSTLY_S):
             self._most_bytes = max(_LEAST_BYTES, min(self._most_bytes, count) // 2)
         elif duration_s < _SHORT_S and self._most_bytes < self._normal_bytes:
             self._most_bytes = min(self._normal_bytes, 2 * self._most_bytes)

@@ -18,7 +18,7 @@ class Receiver(Protocol):
 
     @property
     def divisible(self) -> bool:
-        """Whether less at a time is less work; it is more where a head is read, which is looked at with every piece."""
+        """Whether less at a time is less work, as with chunks; a head is looked at with every piece, and so is more."""
 
     def received(self, data: bytes) -> None:
         """Take bytes; never called while the stream is paused."""

@@ -7,7 +7,7 @@ import errno
 from typing import TYPE_CHECKING, Protocol
 
 from sidecar.proxy.http.message import ResponseHead, parse_response
-from sidecar.proxy.http.message_body import BadMessageError, Body, EndlessBody, body_of, forwarded
+from sidecar.proxy.http.message_body import BadMessageError, Body, ChunkedBody, EndlessBody, body_of, forwarded
 from sidecar.proxy.io.share import SMALL_BYTES
 from sidecar.proxy.io.stream_interface import Wire
 
@@ -84,8 +84,8 @@ class Upstream:
 
     @property
     def divisible(self) -> bool:
-        """Whether a body is read, or one interim response after the other."""
-        return self._body is not None or self._interim
+        """Whether chunks are read, or one interim response after the other."""
+        return isinstance(self._body, ChunkedBody) or self._interim
 
     def request(self, exchange: Requester, method: bytes, data: bytes) -> bool:
         """Begin an exchange by sending `data`; answers as `Wire.write` does."""
