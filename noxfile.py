@@ -79,7 +79,7 @@ def kills(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def fuzz(session: nox.Session) -> None:
-    """Put damaged inputs to all that reads what others write: nox -s fuzz [-- --count N TARGET …]; an hour for all.
+    """Put damaged inputs to all that reads what others write: nox -s fuzz [-- --count N TARGET …]; three hours for all.
 
     A million for each target unless told otherwise: HTTP at both sides of the proxy and at the agent, DNS, manifests,
     results, control messages. `nox -s tests` tries a thousand of each.
