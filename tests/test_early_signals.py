@@ -30,6 +30,39 @@ with raised():
 """
 
 
+DROPPED = """
+import os, signal, time
+from bench.base.interruption import Interrupted, raised
+
+def signalled():
+    os.kill(os.getpid(), signal.{number})
+    for _ in range(100): pass
+
+class Finalized:
+    __del__ = lambda self: signalled()
+
+with raised():
+    try:
+        {where}
+        time.sleep(60)
+    except Interrupted as stop:
+        print(stop.exit_status)
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize(
+    "where", ["os.register_at_fork(after_in_parent=signalled); os.fork() or os._exit(0)", "Finalized()"]
+)
+def test_no_signal_is_lost_where_python_drops_exceptions(where: str, number: str):
+    """A signal that comes while a fork's callbacks or a finalizer run is raised right after them."""
+    program = DROPPED.format(where=where, number=number)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert ("", f"{128 + getattr(signal, number)}\n") == (done.stderr, done.stdout)
+
+
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_no_import_is_interrupted(tmp_path: Path, number: str):
     """A signal that comes while a module is imported is raised once the module is whole."""

@@ -2,15 +2,19 @@
 
 A signal that our parent has had ignored (nohup, a shell's background jobs) stays ignored. The first signal lets the
 verb keep and draw what it has; a second one is raised wherever it arrives, so that it ends the drawing, too. Nor is one
-raised while a module is imported: half a module would be left, and some that are written in C do not survive it.
+raised while a module is imported: half a module would be left, and some that are written in C do not survive it. One
+that arrives where Python drops exceptions (in a finalizer, in what is called at a fork) is raised again.
 """
 
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Hook = Callable[["sys.UnraisableHookArgs"], object]
 _POSTPONED_S = 0.02
 
 
@@ -37,8 +41,7 @@ class _Signals:
     def arrived(self, number: int, frame: FrameType | None) -> None:
         """Raise the signal that has arrived, or keep the first one until `release`."""
         if _importing(frame):
-            self._postponed = number
-            signal.setitimer(signal.ITIMER_REAL, _POSTPONED_S)
+            self._postpone(number)
         elif self._holding and not self._held:
             self._held = number
         else:
@@ -47,6 +50,17 @@ class _Signals:
     def postponed(self, _alarm: int, frame: FrameType | None) -> None:
         """Have a signal arrive that came at a bad moment."""
         self.arrived(self._postponed, frame)
+
+    def dropped(self, report: Hook, unraisable: "sys.UnraisableHookArgs") -> None:
+        """Have a signal arrive again whose exception Python has dropped; any other exception is `report`'s."""
+        if isinstance(unraisable.exc_value, Interrupted):
+            self._postpone(unraisable.exc_value.number)
+        else:
+            report(unraisable)
+
+    def _postpone(self, number: int) -> None:
+        self._postponed = number
+        signal.setitimer(signal.ITIMER_REAL, _POSTPONED_S)
 
     def hold(self) -> None:
         """Keep the next signal back."""
@@ -74,6 +88,8 @@ def raised() -> Iterator[None]:
     """Raise `Interrupted` in the block for a signal, unless our parent has had it ignored. In the main thread only."""
     alarmed = signal.signal(signal.SIGALRM, _signals.postponed)
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    report = sys.unraisablehook
+    sys.unraisablehook = partial(_signals.dropped, report)
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, _signals.arrived)
@@ -82,6 +98,7 @@ def raised() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = report
         if alarmed != _signals.postponed:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, alarmed)
