@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Iterable, Sequence
 
-from cli.command import Verb
+from sidelab.cli.command import Verb
 
 
 def split(verb: Verb | None, words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cli.command import IMAGES, JSON, Argument, Given, Verb, leave_as, print_json, reader_may_leave
-from lab.base import identity
-from lab.base.text.escaping_stream import write_command
-from lab.errors import InputError
+from sidelab.cli.command import IMAGES, JSON, Argument, Given, Verb, leave_as, print_json, reader_may_leave
+from sidelab.lab.base import identity
+from sidelab.lab.base.text.escaping_stream import write_command
+from sidelab.lab.errors import InputError
 
 
 def bench(given: Given) -> None:
     """Measure what interception costs: every arm at once, request by request in random order."""
     with _interruptible("stopped before anything was measured; nothing is kept"):
         identity.decide(identity.read())  # before numpy and pandas are imported, and long before anything starts
-        from bench.measure.run import run
-        from bench.plan import builds
-        from bench.plan.plan import load
+        from sidelab.bench.measure.run import run
+        from sidelab.bench.plan import builds
+        from sidelab.bench.plan.plan import load
 
         compared = given.head is not None or given.base is not None
         plan = load(given.plan or ("compare" if compared else "overhead"))
@@ -52,8 +52,8 @@ def show(given: Given) -> None:
 
 def _present(directory: Path, *, as_json: bool, draw: bool) -> None:
     """Print a run's answer and tables, at once, then draw it, and name the page last; or print all as JSON."""
-    from bench.judge.analysis import analyse
-    from bench.report.present import document, present
+    from sidelab.bench.judge.analysis import analyse
+    from sidelab.bench.report.present import document, present
 
     found = analyse(directory)
     if not as_json:
@@ -61,7 +61,7 @@ def _present(directory: Path, *, as_json: bool, draw: bool) -> None:
             present(found)
     if draw:
         with _interruptible(f"stopped while drawing: `sidelab report {directory}` draws what was measured"):
-            from bench.report.report import draw as drawn
+            from sidelab.bench.report.report import draw as drawn
 
             _say("drawing tables, figures and page", leading=False)
             found = drawn(found)
@@ -78,8 +78,8 @@ def selftest(given: Given) -> None:
     """Test the harness with known delays: it has to find what was put in, and nothing where there is nothing."""
     with _interruptible("stopped; of a selftest that is not whole nothing is kept"):
         identity.decide(identity.read())
-        from bench.selftest.selftest import selftest as test
-        from bench.selftest.selftest import show
+        from sidelab.bench.selftest.selftest import selftest as test
+        from sidelab.bench.selftest.selftest import show
 
         found = test(rebuilds=given.rebuilds, seed=given.seed, results=given.results)
         with reader_may_leave():
@@ -97,11 +97,11 @@ def report(given: Given) -> None:
     with _interruptible("stopped; every file is the old one or the new one"):
         _say(f"drawing {given.run or given.history}", leading=False)
         if given.history is not None:
-            from bench.report.history import history
+            from sidelab.bench.report.history import history
 
             paths = tuple(history(given.history))
         else:
-            from bench.report.report import report as redraw
+            from sidelab.bench.report.report import report as redraw
 
             paths = redraw(given.run).paths
         with reader_may_leave():
@@ -112,8 +112,8 @@ def report(given: Given) -> None:
 def gate(given: Given) -> None:
     """Judge a run for CI by a budget or another run: 0 passed, 1 a regression is proven, 4 inconclusive."""
     with _interruptible("stopped before a verdict"):
-        from bench.judge.gate.gate import judge
-        from bench.report.exports import Files, github_annotations, terminal, write
+        from sidelab.bench.judge.gate.gate import judge
+        from sidelab.bench.report.exports import Files, github_annotations, terminal, write
 
         result = judge(given.run, limits=given.budget, base=given.against)
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
@@ -135,7 +135,7 @@ def gate(given: Given) -> None:
 @contextmanager
 def _interruptible(line: str) -> Iterator[None]:
     """Let Ctrl-C, SIGTERM and SIGHUP end the block with one line, `line` unless there is one already."""
-    from bench.base.interruption import Interrupted, raised
+    from sidelab.bench.base.interruption import Interrupted, raised
 
     with raised():
         try:

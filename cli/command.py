@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from cli import output
-from lab.base.text import escapes
+from sidelab.cli import output
+from sidelab.lab.base.text import escapes
 
 Given = argparse.Namespace
 

@@ -7,21 +7,21 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from cli.command import JSON, Argument, Given, Verb, print_json
-from lab.base import identity
-from lab.errors import InputError
+from sidelab.cli.command import JSON, Argument, Given, Verb, print_json
+from sidelab.lab.base import identity
+from sidelab.lab.errors import InputError
 
 if TYPE_CHECKING:
-    from evidence.demo.observe import Observed
-    from lab.client.lab import Lab
+    from sidelab.evidence.demo.observe import Observed
+    from sidelab.lab.client.lab import Lab
 
 _KEPT = "demo"  # what a lab is called that stays
 
 
 def demo(given: Given) -> None:
     """Show interception at work: one pod with a sidecar, one request, and what kernel and sidecar know about it."""
-    from evidence.demo.observe import observe
-    from lab.client.lab_names import running
+    from sidelab.evidence.demo.observe import observe
+    from sidelab.lab.client.lab_names import running
 
     if given.keep and _KEPT in running():
         raise InputError(f"demo: the lab of an earlier --keep still runs: end it first with `sidelab down {_KEPT}`")
@@ -37,7 +37,7 @@ def demo(given: Given) -> None:
 
 
 def _print(given: Given, observed: "Observed", took_s: float) -> None:
-    from evidence.demo.demo_page import render
+    from sidelab.evidence.demo.demo_page import render
 
     if given.json:
         print_json({**observed.to_json(), "lab": _KEPT if given.keep else None, "took_s": round(took_s, 3)})
@@ -48,14 +48,14 @@ def _print(given: Given, observed: "Observed", took_s: float) -> None:
 @contextmanager
 def _lab(*, keep: bool) -> Iterator["Lab"]:
     """Run the lab of the example for the length of the block; a kept one stays if the block succeeds."""
-    from lab.client.ending import stop
-    from lab.client.lab import background, foreground
-    from lab.manifest import load
-    from lab.manifest.examples import example
-    from lab.plan.blueprint import draw
-    from lab.standins.standin_images import STANDIN, chosen
-    from sidecar.inject import inject
-    from sidecar.istio_images import IMAGES as MESH
+    from sidelab.lab.client.ending import stop
+    from sidelab.lab.client.lab import background, foreground
+    from sidelab.lab.manifest import load
+    from sidelab.lab.manifest.examples import example
+    from sidelab.lab.plan.blueprint import draw
+    from sidelab.lab.standins.standin_images import STANDIN, chosen
+    from sidelab.sidecar.inject import inject
+    from sidelab.sidecar.istio_images import IMAGES as MESH
 
     blueprint = draw(inject(load([example("nginx-injected.yaml")])), chosen(STANDIN) + MESH)
     if not keep:

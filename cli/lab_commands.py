@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli import output
-from cli.command import (
+from sidelab.cli import output
+from sidelab.cli.command import (
     IMAGES,
     JSON,
     LAB,
@@ -23,13 +23,13 @@ from cli.command import (
     print_table,
     reader_may_leave,
 )
-from lab.base import identity
-from lab.base.text.escaping_stream import LogText, styled
-from lab.errors import InputError, SidelabError
+from sidelab.lab.base import identity
+from sidelab.lab.base.text.escaping_stream import LogText, styled
+from sidelab.lab.errors import InputError, SidelabError
 
 if TYPE_CHECKING:
-    from lab.client.lab import Lab
-    from lab.manifest import Manifest
+    from sidelab.lab.client.lab import Lab
+    from sidelab.lab.manifest import Manifest
 
 
 def doctor(given: Given) -> None:
@@ -39,8 +39,8 @@ def doctor(given: Given) -> None:
         return
     if given.lab is not None:
         raise InputError("doctor: --lab says in which lab a pod is: give the pod with --pod")
-    from lab.doctor import doctor as machine
-    from sidecar.envoy.find_binary import runnable_envoy
+    from sidelab.lab.doctor import doctor as machine
+    from sidelab.sidecar.envoy.find_binary import runnable_envoy
 
     findings = (*machine.examine(), machine.tool("envoy", runnable_envoy))
     works = machine.works(findings)
@@ -58,8 +58,8 @@ def doctor(given: Given) -> None:
 
 def _validate(given: Given) -> None:
     """Do what istio-iptables' --run-validation does; a failure ends with status 1."""
-    from evidence.validate import validate
-    from lab.client.lab import find
+    from sidelab.evidence.validate import validate
+    from sidelab.lab.client.lab import find
 
     with find(given.lab) as found:
         pod = found.pod(given.pod)
@@ -85,11 +85,11 @@ def up(given: Given) -> None:
     """Start a lab in the background and wait until every pod is ready."""
     from dataclasses import replace
 
-    from lab.client.lab import background
-    from lab.plan.blueprint import draw
-    from lab.standins.standin_images import STANDIN, chosen, programs
-    from sidecar.istio_images import IMAGES as MESH
-    from sidecar.pod_rules import warnings
+    from sidelab.lab.client.lab import background
+    from sidelab.lab.plan.blueprint import draw
+    from sidelab.lab.standins.standin_images import STANDIN, chosen, programs
+    from sidelab.sidecar.istio_images import IMAGES as MESH
+    from sidelab.sidecar.pod_rules import warnings
 
     if not 0 < given.timeout < float("inf"):
         raise InputError(f"up: --timeout {given.timeout:g}: give seconds, more than 0")
@@ -137,8 +137,8 @@ def _bytes_of(option: str, text: str | None) -> int | None:
 
 
 def _injected(paths: list[str], rules: str | None = None) -> "Manifest":
-    from lab.manifest import load
-    from sidecar.inject import inject, warnings
+    from sidelab.lab.manifest import load
+    from sidelab.sidecar.inject import inject, warnings
 
     manifest = inject(load(paths), rules)
     for warning in warnings(manifest):
@@ -167,8 +167,8 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 def list_(given: Given) -> None:
     """List your labs that are running."""
-    from lab.client.lab import Lab
-    from lab.client.lab_names import running
+    from sidelab.lab.client.lab import Lab
+    from sidelab.lab.client.lab_names import running
 
     rows = []
     for name in running():
@@ -188,7 +188,7 @@ def list_(given: Given) -> None:
 
 def status(given: Given) -> None:
     """Show a lab's pods, their addresses and their containers."""
-    from lab.client.lab import find
+    from sidelab.lab.client.lab import find
 
     with find(_which(given), choose="`sidelab status {}`") as found:
         _print_status(found, as_json=given.json)
@@ -235,8 +235,8 @@ def _print_services(services: list[dict[str, Any]]) -> None:
 
 def logs(given: Given) -> None:
     """Print what a container has written; at a terminal, and for a CI system to read, escaped."""
-    from lab.client.lab import find
-    from lab.client.logs import Output, copy
+    from sidelab.lab.client.lab import find
+    from sidelab.lab.client.logs import Output, copy
 
     if given.tail is not None and given.tail < -1:
         raise InputError(f"logs: --tail {given.tail}: give how many lines; -1 is all of them")
@@ -254,7 +254,7 @@ def _is_looked_at() -> bool:
 
 def exec_(given: Given) -> None:
     """Run a program of this machine inside a pod, as the container's user; its exit status is ours."""
-    from lab.client.lab import find
+    from sidelab.lab.client.lab import find
 
     if not given.command:
         raise InputError(
@@ -267,7 +267,7 @@ def exec_(given: Given) -> None:
     with find(given.lab) as found:
         pod = found.pod(given.pod)
         if terminal:
-            from lab.client.attach import attach
+            from sidelab.lab.client.attach import attach
 
             leave_as(attach(found, pod, given.command, given.container))
         leave_as(found.execute(pod, given.command, (0, 1, 2), given.container))
@@ -275,8 +275,8 @@ def exec_(given: Given) -> None:
 
 def shell(given: Given) -> None:
     """Open a shell inside a pod, at this terminal."""
-    from lab.client.attach import attach
-    from lab.client.lab import find
+    from sidelab.lab.client.attach import attach
+    from sidelab.lab.client.lab import find
 
     if not sys.stdin.isatty():
         raise InputError("standard input is no terminal: use `sidelab exec POD -- sh` for a script")
@@ -286,8 +286,8 @@ def shell(given: Given) -> None:
 
 def apply(given: Given) -> None:
     """Change a running lab: Services, labels, and the annotations that a running pod follows; the rest is refused."""
-    from lab.client.lab import find
-    from sidecar.inject import LIVE
+    from sidelab.lab.client.lab import find
+    from sidelab.sidecar.inject import LIVE
 
     manifest = _injected(given.manifests, given.rules)
     with find(given.lab) as found:
@@ -301,8 +301,8 @@ def apply(given: Given) -> None:
 
 def down(given: Given) -> None:
     """End a lab; returns when its last process is gone."""
-    from lab.client.ending import end
-    from lab.client.lab_names import running
+    from sidelab.lab.client.ending import end
+    from sidelab.lab.client.lab_names import running
 
     which = _which(given)
     if given.all and which is not None:
@@ -322,7 +322,7 @@ def down(given: Given) -> None:
 
 def inject(given: Given) -> None:
     """Print a manifest as the sidecar injector makes it: each pod and Deployment that asks for one has a sidecar."""
-    from lab.manifest import encode
+    from sidelab.lab.manifest import encode
 
     sys.stdout.write(encode(_injected(given.manifests)))
 

@@ -14,8 +14,8 @@ import os
 import sys
 from typing import Any, Final, TextIO
 
-from lab.base.text.escaping_stream import Shown
-from lab.errors import InputError
+from sidelab.lab.base.text.escaping_stream import Shown
+from sidelab.lab.errors import InputError
 
 _PLAIN: Final = {
     "µ": "u",

@@ -4,15 +4,15 @@ import os
 import sys
 from typing import Any
 
-from cli.command import JSON, LAB, POD, Argument, Given, Verb, print_json, reader_may_leave
+from sidelab.cli.command import JSON, LAB, POD, Argument, Given, Verb, print_json, reader_may_leave
 
 
 def rules_show(given: Given) -> None:
     """Show a pod's rules as the kernel has them and counts them, in the form of `iptables -t nat -L -v`."""
-    from evidence import origins
-    from lab.client.lab import find
-    from sidecar import live_rules
-    from sidecar.interception.text import listing
+    from sidelab.evidence import origins
+    from sidelab.lab.client.lab import find
+    from sidelab.sidecar import live_rules
+    from sidelab.sidecar.interception.text import listing
 
     family: Any = 6 if given.ipv6 else 4
     with find(given.lab) as found:
@@ -30,8 +30,8 @@ def rules_show(given: Given) -> None:
 
 def rules_check(given: Given) -> None:
     """Hold a pod's rules, routes and addresses against what it asks for; 1 and the difference where they are others."""
-    from lab.client.lab import find
-    from sidecar import live_rules
+    from sidelab.lab.client.lab import find
+    from sidelab.sidecar import live_rules
 
     with find(given.lab) as found:
         drift = live_rules.check(found, found.pod(given.pod))
@@ -45,8 +45,8 @@ def rules_check(given: Given) -> None:
 
 def rules_reconcile(given: Given) -> None:
     """Put a pod's rules right where they are not what it asks for; foreign rules in tables shared with others stay."""
-    from lab.client.lab import find
-    from sidecar import live_rules
+    from sidelab.lab.client.lab import find
+    from sidelab.sidecar import live_rules
 
     with find(given.lab) as found:
         changed = live_rules.reconcile(found, found.pod(given.pod))
@@ -56,8 +56,8 @@ def rules_reconcile(given: Given) -> None:
 
 def rules_clean(given: Given) -> None:
     """Take all interception rules out of a pod, with the routes and addresses that go with them."""
-    from lab.client.lab import find
-    from sidecar import live_rules
+    from sidelab.lab.client.lab import find
+    from sidelab.sidecar import live_rules
 
     with find(given.lab) as found:
         live_rules.clean(found, found.pod(given.pod))
@@ -68,10 +68,10 @@ def rules_conntrack(given: Given) -> None:
     import socket
     from dataclasses import asdict
 
-    from evidence.origins import purpose
-    from lab.client.lab import find
-    from lab.netlink import conntrack
-    from lab.netlink.nftables import NETLINK_NETFILTER
+    from sidelab.evidence.origins import purpose
+    from sidelab.lab.client.lab import find
+    from sidelab.lab.netlink import conntrack
+    from sidelab.lab.netlink.nftables import NETLINK_NETFILTER
 
     with find(given.lab) as found:
         pod = found.pod(given.pod)
@@ -91,7 +91,7 @@ def rules_conntrack(given: Given) -> None:
 
 def rules_render(given: Given) -> None:
     """Print the rules that istio-iptables' flags stand for; looks at nothing on this machine."""
-    from sidecar.interception import Options, build, render
+    from sidelab.sidecar.interception import Options, build, render
 
     options = Options.from_args(given.flags, os.environ)
     for warning in options.warnings:

@@ -6,10 +6,10 @@ that the rules and the sidecar use.
 
 from collections.abc import Collection, Mapping, Sequence
 
-from lab.net.node_addresses import NODE_IPV4, NODE_IPV6
-from lab.netlink.conntrack import Entry
-from sidecar.interception.model.counted import TableRows
-from sidecar.interception.model.model import Family, Key
+from sidelab.lab.net.node_addresses import NODE_IPV4, NODE_IPV6
+from sidelab.lab.netlink.conntrack import Entry
+from sidelab.sidecar.interception.model.counted import TableRows
+from sidelab.sidecar.interception.model.model import Family, Key
 
 _NODE = {NODE_IPV4, NODE_IPV6}
 _SIDECAR_SOURCE = {"127.0.0.6", "::6"}  # where the sidecar's connections to its own application come from

@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from lab.client.lab import Key, Lab
-from lab.client.run_inside import in_pod
-from lab.netlink import conntrack
-from lab.netlink.conntrack import Entry
-from lab.netlink.nftables import NETLINK_NETFILTER
-from sidecar import pod_rules
-from sidecar.interception import Options
-from sidecar.interception.model.model import Family
-from sidecar.proxy.io.destination import original_destination
+from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.client.run_inside import in_pod
+from sidelab.lab.netlink import conntrack
+from sidelab.lab.netlink.conntrack import Entry
+from sidelab.lab.netlink.nftables import NETLINK_NETFILTER
+from sidelab.sidecar import pod_rules
+from sidelab.sidecar.interception import Options
+from sidelab.sidecar.interception.model.model import Family
+from sidelab.sidecar.proxy.io.destination import original_destination
 
 _FAMILIES: dict[Family, socket.AddressFamily] = {4: socket.AF_INET, 6: socket.AF_INET6}
 _LOOPBACK: dict[Family, str] = {4: "127.0.0.1", 6: "::1"}

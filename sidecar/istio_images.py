@@ -4,20 +4,20 @@ from functools import partial
 
 from msgspec import structs
 
-from lab.errors import InputError
-from lab.manifest import Container, Pod
-from lab.plan.registry import Hook, Program, Registry, Standin
-from sidecar import inject, pod_rules
-from sidecar.agent.probes.probers import VARIABLE
-from sidecar.config import contract
-from sidecar.config.agent_settings import ENVIRONMENT, Settings
-from sidecar.config.intent import Intent, Ports
-from sidecar.envoy.find_binary import find_envoy, require_runnable
-from sidecar.interception import Options, Ruleset
-from sidecar.interception.apply import tools
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Container, Pod
+from sidelab.lab.plan.registry import Hook, Program, Registry, Standin
+from sidelab.sidecar import inject, pod_rules
+from sidelab.sidecar.agent.probes.probers import VARIABLE
+from sidelab.sidecar.config import contract
+from sidelab.sidecar.config.agent_settings import ENVIRONMENT, Settings
+from sidelab.sidecar.config.intent import Intent, Ports
+from sidelab.sidecar.envoy.find_binary import find_envoy, require_runnable
+from sidelab.sidecar.interception import Options, Ruleset
+from sidelab.sidecar.interception.apply import tools
 
-_INIT_PRELOAD = ("sidecar.interception.apply.init_standin", "lab.netlink.local_routes")
-_PROGRAMS = (("pilot-agent", "sidecar.agent.pilot_agent:main"),)
+_INIT_PRELOAD = ("sidelab.sidecar.interception.apply.init_standin", "sidelab.lab.netlink.local_routes")
+_PROGRAMS = (("pilot-agent", "sidelab.sidecar.agent.pilot_agent:main"),)
 _DNS_CAPTURE = "ISTIO_META_DNS_CAPTURE"
 
 
@@ -42,7 +42,9 @@ def _init(pod: Pod, container: Container) -> Program:
     elif not rules.options.dry_run:  # which prints, and so wants a log
         return Hook(partial(apply_rules, rules.ruleset, rules.options))
     return Standin(
-        "sidecar.interception.apply.init_standin:main", args=(rules.way, *rules.arguments), preload=_INIT_PRELOAD
+        "sidelab.sidecar.interception.apply.init_standin:main",
+        args=(rules.way, *rules.arguments),
+        preload=_INIT_PRELOAD,
     )
 
 
@@ -51,7 +53,7 @@ def apply_rules(ruleset: Ruleset, options: Options) -> None:
 
     Raises `MachineError` for what the kernel lacks, `PodError` for what it refuses.
     """
-    from sidecar.interception.apply import ways  # noqa: PLC0415  # only the supervisor speaks to the kernel
+    from sidelab.sidecar.interception.apply import ways  # noqa: PLC0415  # only the supervisor speaks to the kernel
 
     ways.apply(ruleset, "nft", options)
 
@@ -116,7 +118,7 @@ def _proxy(pod: Pod, container: Container) -> Program:
     settings = structs.replace(settings, dns=captures)
     env = ((ENVIRONMENT, settings.to_json()),)
     return Standin(
-        "sidecar.agent.main:main",
+        "sidelab.sidecar.agent.main:main",
         env=env,
         preload=_preload(settings, container),
         files=True,
@@ -133,11 +135,11 @@ def _preload(settings: Settings, container: Container) -> tuple[str, ...]:
     probers = next((each.value for each in container.env if each.name == VARIABLE), "")
     proxy = contract.ENTRIES.get(settings.proxy[0], "").partition(":")[0]
     asked = {
-        "sidecar.agent.main": True,
-        "sidecar.agent.pilot_agent": True,
+        "sidelab.sidecar.agent.main": True,
+        "sidelab.sidecar.agent.pilot_agent": True,
         proxy: proxy,
-        "sidecar.agent.dns.resolver": settings.dns,
-        "lab.net.grpc_health": '"grpc"' in probers,
+        "sidelab.sidecar.agent.dns.resolver": settings.dns,
+        "sidelab.lab.net.grpc_health": '"grpc"' in probers,
         "urllib.parse": '"httpGet"' in probers,
         "ssl": '"httpGet"' in probers,  # any of them may be redirected to HTTPS
     }

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from functools import partial
 from tempfile import TemporaryFile
 
-from lab.client.lab import Key, Lab
-from lab.errors import InputError
-from lab.netlink import nftables
-from sidecar.interception.apply import ways
-from sidecar.interception.apply.tools import Done
-from sidecar.interception.apply.ways import Reach
-from sidecar.interception.drift.differences import Drift
-from sidecar.interception.model.counted import TableRows
-from sidecar.interception.model.model import Family
-from sidecar.pod_rules import PodRules, of_pod
+from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.errors import InputError
+from sidelab.lab.netlink import nftables
+from sidelab.sidecar.interception.apply import ways
+from sidelab.sidecar.interception.apply.tools import Done
+from sidelab.sidecar.interception.apply.ways import Reach
+from sidelab.sidecar.interception.drift.differences import Drift
+from sidelab.sidecar.interception.model.counted import TableRows
+from sidelab.sidecar.interception.model.model import Family
+from sidelab.sidecar.pod_rules import PodRules, of_pod
 
 
 def tables(lab: Lab, key: Key, family: Family) -> tuple[TableRows, ...]:

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from lab.cluster.etc_files import name_servers
-from lab.errors import InputError
-from lab.manifest import Container, Pod
-from sidecar import inject
-from sidecar.interception import Options, Ruleset, build
-from sidecar.interception.options.options import WAYS, Way
+from sidelab.lab.cluster.etc_files import name_servers
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Container, Pod
+from sidelab.sidecar import inject
+from sidelab.sidecar.interception import Options, Ruleset, build
+from sidelab.sidecar.interception.options.options import WAYS, Way
 
 
 @dataclass(frozen=True)

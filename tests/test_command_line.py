@@ -5,9 +5,9 @@ import shlex
 
 import pytest
 
-from cli.command import Verb
-from lab.errors import InputError
-from sidelab import VERBS, parse
+from sidelab.cli.command import Verb
+from sidelab.cli.main import VERBS, parse
+from sidelab.lab.errors import InputError
 
 _LS = ["ls", "-l", "-c"]
 

@@ -17,7 +17,7 @@ print("imported", flush=True)
 """
 PROGRAM = """
 import sys
-from bench.base.interruption import Interrupted, raised
+from sidelab.bench.base.interruption import Interrupted, raised
 sys.path.insert(0, {directory!r})
 with raised():
     try:
@@ -32,7 +32,7 @@ with raised():
 
 DROPPED = """
 import os, signal, time
-from bench.base.interruption import Interrupted, raised
+from sidelab.bench.base.interruption import Interrupted, raised
 
 def signalled():
     os.kill(os.getpid(), signal.{number})
@@ -76,8 +76,12 @@ def test_no_import_is_interrupted(tmp_path: Path, number: str):
 def test_ctrl_c_before_the_command_line_is_read_ends_it_without_a_word(tmp_path: Path):
     """While its own modules are imported there is nothing yet to be ended in good order."""
     (tmp_path / "argparse.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
-    # The first that `sidelab.py` imports after it has seen to the signal.
-    command = [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import sidelab"]
+    # The first that the command line imports after `sidelab.py` has seen to the signal.
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import sidelab; sidelab.main()",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (-signal.SIGINT, "") == (done.returncode, done.stderr)
 

@@ -48,7 +48,7 @@ def named(tree: ast.AST, *, for_types: bool = True) -> set[str]:
             names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("light", "import_module")):
             names |= {each.value for each in node.args if isinstance(each, ast.Constant)}
-    return names
+    return {name.removeprefix("sidelab.") for name in names}
 
 
 TREES = {name: ast.parse(path.read_text()) for name, path in modules().items()}
@@ -72,6 +72,20 @@ def reach(*starts: str) -> set[str]:
             package = name.rpartition(".")[0]
             todo += (NEEDED[name] | {package}) & NEEDED.keys()
     return seen
+
+
+def test_everything_is_imported_as_one_package():
+    """The rooms are `sidelab.lab` and so on; by its short name a checkout would have every module a second time."""
+    python = [path for folder in (*ROOMS[:-1], "tests") for path in (ROOT / folder).rglob("*.py")]
+    wrong = [
+        f"{path.relative_to(ROOT)}: {each.module if isinstance(each, ast.ImportFrom) else each.names[0].name}"
+        for path in python
+        for each in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(each, ast.ImportFrom) and within(str(each.module), ROOMS[:-1]))
+        or (isinstance(each, ast.Import) and any(within(alias.name, ROOMS[:-1]) for alias in each.names))
+    ]
+    assert python
+    assert [] == wrong
 
 
 def test_every_room_imports_only_what_stands_before_it():

@@ -12,8 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bench.arms import pods_of_arms
-from lab.manifest import examples
+from sidelab.bench.arms import pods_of_arms
+from sidelab.lab.manifest import examples
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -125,7 +125,8 @@ def test_every_dependency_of_a_dependency_is_pinned():
 
 def test_the_wheel_ships_what_the_program_reads():
     """Every file below the packages that is no Python is one of the plans, and pyproject.toml ships each package."""
-    assert {"sidelab.py", "cli", "lab", "sidecar", "evidence", "bench"} == set(WHEEL["only-include"])
+    assert {"cli", "lab", "sidecar", "evidence", "bench"} == set(WHEEL["only-include"])
+    assert {room: f"sidelab/{room}" for room in WHEEL["only-include"]} == WHEEL["sources"]
     assert {"sidelab": "sidelab:main"} == PROJECT["scripts"]
     data = {
         path.relative_to(ROOT).as_posix()
@@ -139,15 +140,18 @@ def test_the_wheel_ships_what_the_program_reads():
 
 def test_the_wheel_ships_the_examples():
     """The directory of the examples is shipped as a whole, to where an installed sidelab looks for it."""
-    assert {examples.directory().name: examples.SHIPPED} == WHEEL["force-include"]
+    assert {
+        "sidelab.py": "sidelab/__init__.py",
+        examples.directory().name: f"sidelab/{examples.SHIPPED}",
+    } == WHEEL["force-include"]
     assert ROOT / "examples" == pods_of_arms.default_manifest().parent
 
 
 def test_help_needs_nothing_heavy():
     """The command line answers `--help` without importing what only a verb needs."""
-    program = "import sys, sidelab; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    program = "import sys, sidelab.cli.main; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert set() == {"pandas", "numpy", "scipy", "matplotlib", "pyroute2", "sidecar"} & set(ran.stdout.split())
+    assert set() == {"pandas", "numpy", "scipy", "matplotlib", "pyroute2", "sidelab.sidecar"} & set(ran.stdout.split())
 
 
 @pytest.mark.parametrize(

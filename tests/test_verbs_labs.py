@@ -2,9 +2,9 @@
 
 import pytest
 
-from lab.client import ending, lab_names
-from lab.errors import InputError, PodError, SidelabError
-from sidelab import parse
+from sidelab.cli.main import parse
+from sidelab.lab.client import ending, lab_names
+from sidelab.lab.errors import InputError, PodError, SidelabError
 
 
 class _Labs:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.errors import MachineError
-from sidecar.envoy import find_envoy
+from sidelab.lab.errors import MachineError
+from sidelab.sidecar.envoy import find_envoy
 
 PATIENCE_S = 60.0
 """How long to wait for what comes at once, on a machine that may stand still for seconds while it serves others."""

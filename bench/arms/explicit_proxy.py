@@ -8,15 +8,15 @@ import gc
 import signal
 import socket
 
-from lab.errors import InputError
-from lab.manifest import Container, Pod, SecurityContext
-from lab.plan.registry import Context, Program, Registry, Standin
-from sidecar.config.intent import InboundPort, Intent
-from sidecar.inject import PROXY_NAME, PROXY_UID
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.io.sockets import Sockets
-from sidecar.proxy.proxy import Proxy
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Container, Pod, SecurityContext
+from sidelab.lab.plan.registry import Context, Program, Registry, Standin
+from sidelab.sidecar.config.intent import InboundPort, Intent
+from sidelab.sidecar.inject import PROXY_NAME, PROXY_UID
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.sockets import Sockets
+from sidelab.sidecar.proxy.proxy import Proxy
 
 IMAGE = "sidelab/explicit-proxy"
 
@@ -59,7 +59,9 @@ def main(context: Context) -> None:
 
 
 def _program(_pod: Pod, container: Container) -> Program:
-    return Standin("bench.arms.explicit_proxy:main", args=container.args, preload=("bench.arms.explicit_proxy",))
+    return Standin(
+        "sidelab.bench.arms.explicit_proxy:main", args=container.args, preload=("sidelab.bench.arms.explicit_proxy",)
+    )
 
 
 IMAGES = Registry(((IMAGE, _program),))

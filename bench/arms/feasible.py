@@ -7,19 +7,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bench.arms import explicit_proxy
-from bench.arms.pods_of_arms import awaited
-from bench.plan.arm import Arm
-from bench.plan.plan import Plan
-from lab.errors import InputError, MachineError
-from lab.manifest import Container, Manifest, Pod
-from lab.plan.registry import Program, Registry, Standin
-from lab.standins import real_nginx, standin_images
-from sidecar import pod_rules
-from sidecar.config import contract
-from sidecar.envoy.find_binary import envoy_version, find_envoy, require_runnable
-from sidecar.interception.apply import tools
-from sidecar.istio_images import IMAGES as MESH
+from sidelab.bench.arms import explicit_proxy
+from sidelab.bench.arms.pods_of_arms import awaited
+from sidelab.bench.plan.arm import Arm
+from sidelab.bench.plan.plan import Plan
+from sidelab.lab.errors import InputError, MachineError
+from sidelab.lab.manifest import Container, Manifest, Pod
+from sidelab.lab.plan.registry import Program, Registry, Standin
+from sidelab.lab.standins import real_nginx, standin_images
+from sidelab.sidecar import pod_rules
+from sidelab.sidecar.config import contract
+from sidelab.sidecar.envoy.find_binary import envoy_version, find_envoy, require_runnable
+from sidelab.sidecar.interception.apply import tools
+from sidelab.sidecar.istio_images import IMAGES as MESH
 
 
 def registry(plan: Plan, choice: str) -> Registry:

@@ -7,8 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from lab.plan import machine_view, program_access
-from sidecar.config.contract import UID
+from sidelab.lab.plan import machine_view, program_access
+from sidelab.sidecar.config.contract import UID
 
 _UNUSED = shutil.ignore_patterns(
     *("site-packages", "test", "config-*", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "*.opt-*.pyc")

@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
-from bench.arms import explicit_proxy
-from bench.plan.arm import Arm
-from bench.plan.plan import Plan
-from lab.errors import InputError
-from lab.manifest import Container, EnvVar, Manifest, Pod, PodSpec, Port, Probe, TCPSocket
-from lab.manifest.examples import example
-from lab.standins.nginx_answers import DELAY
-from sidecar import inject, pod_rules
-from sidecar.config import injected_names
-from sidecar.config.intent import Ports
+from sidelab.bench.arms import explicit_proxy
+from sidelab.bench.plan.arm import Arm
+from sidelab.bench.plan.plan import Plan
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Container, EnvVar, Manifest, Pod, PodSpec, Port, Probe, TCPSocket
+from sidelab.lab.manifest.examples import example
+from sidelab.lab.standins.nginx_answers import DELAY
+from sidelab.sidecar import inject, pod_rules
+from sidelab.sidecar.config import injected_names
+from sidelab.sidecar.config.intent import Ports
 
 _FIRST_UNUSED_PORT = 20_000
 _FIRST_UNUSED_ADDRESS = IPv4Address("198.18.0.0")  # RFC 2544: a range for benchmarks, routed nowhere

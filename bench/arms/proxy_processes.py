@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.client.lab import Key, Lab
-from sidecar import inject
+from sidelab.lab.client.lab import Key, Lab
+from sidelab.sidecar import inject
 
 _PRIVATE = ("Private_Clean:", "Private_Dirty:", "Swap:")
 

@@ -18,22 +18,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.arms import interpreter
-from bench.plan.arm import REVISION
-from bench.plan.plan import Plan
-from lab.errors import InputError, MachineError
+from sidelab.bench.arms import interpreter
+from sidelab.bench.plan.arm import REVISION
+from sidelab.bench.plan.plan import Plan
+from sidelab.lab.errors import InputError, MachineError
 
 _WHERE = Path("/var/tmp")  # in a pod /tmp is the pod's own, and this is the machine's
 _PACKAGES = ("lab", "sidecar")
 _ENTRY = "sidecar/proxy/main.py"
+_PACKAGE = "sidelab"
 _LAUNCHER = """\
 #!/bin/sh
 {python} '{main}' "$@"
 """
 _MAIN = """\
 import sys
-sys.path[:0] = [{here!r}]
-from sidecar.proxy.main import run
+sys.path[:0] = {places!r}
+from {package}sidecar.proxy.main import run
 run(["sidelab-proxy", *sys.argv[1:]])
 """
 _REMOVE = """\
@@ -94,9 +95,10 @@ def _program(whole: Path, number: int, commit: str, checkout: Path, python: str)
     word = f"{REVISION}{commit[:12]}"
     archive = _git(checkout, word, "archive", "--format=zip", commit, *_PACKAGES)
     with zipfile.ZipFile(io.BytesIO(archive)) as packed:
-        packed.extractall(directory)
-    entry = directory / _ENTRY
-    if not entry.exists() or "\ndef run(argv" not in entry.read_text(encoding="utf-8"):
+        packed.extractall(directory / _PACKAGE)
+    entry = directory / _PACKAGE / _ENTRY
+    text = entry.read_text(encoding="utf-8") if entry.exists() else ""
+    if "\ndef run(argv" not in text:
         raise InputError(f"{word} has no proxy that follows docs/proxy-contract.md; name a later revision")
     found = find_spec("msgspec")
     if found is None or found.origin is None:
@@ -105,7 +107,10 @@ def _program(whole: Path, number: int, commit: str, checkout: Path, python: str)
     # Compiled beforehand: a pod's user may not write here, and would compile at every start.
     compileall.compile_dir(directory, quiet=1)
     main = directory / "main.py"
-    main.write_text(_MAIN.format(here=str(directory)), encoding="utf-8")
+    # Earlier revisions import their packages as `lab` and `sidecar`.
+    package = f"{_PACKAGE}." if f"from {_PACKAGE}." in text else ""
+    places = [str(directory), str(directory / _PACKAGE)]
+    main.write_text(_MAIN.format(places=places, package=package), encoding="utf-8")
     launcher.parent.mkdir(exist_ok=True)
     launcher.write_text(_LAUNCHER.format(python=python, main=main), encoding="utf-8")
     for path in (launcher.parent, launcher, directory.parent, directory, *directory.rglob("*")):

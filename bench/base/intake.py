@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
-from lab.base.text import escapes
-from lab.base.text.textfile import decoded
-from lab.errors import InputError
+from sidelab.lab.base.text import escapes
+from sidelab.lab.base.text.textfile import decoded
+from sidelab.lab.errors import InputError
 
 MAX_JSON_BYTES: Final = 4 << 20
 MAX_TOML_BYTES: Final = 1 << 20

@@ -21,11 +21,11 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Protocol
 
-from bench.clients.client_process import begin, run
-from bench.clients.polling_client import PollingSocket
-from bench.clients.stamps import Stamps
-from lab.base import framing, syscalls
-from lab.errors import PodError
+from sidelab.bench.clients.client_process import begin, run
+from sidelab.bench.clients.polling_client import PollingSocket
+from sidelab.bench.clients.stamps import Stamps
+from sidelab.lab.base import framing, syscalls
+from sidelab.lab.errors import PodError
 
 Target = tuple[str, int, str]
 """The server's address and port, and the path that is asked for."""
@@ -152,7 +152,7 @@ def serve(link: socket.socket) -> None:
     targets = [(host, port, path) for host, port, path in order["targets"]]
     client: Client
     if order["client"] == "curl":
-        from bench.clients.curl import Curl  # noqa: PLC0415  # libcurl only where it was asked for
+        from sidelab.bench.clients.curl import Curl  # noqa: PLC0415  # libcurl only where it was asked for
 
         client = Curl(targets)
     else:

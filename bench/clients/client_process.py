@@ -13,12 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.base import framing, syscalls
-from lab.base.exhausted import forking
-from lab.errors import PodError
+from sidelab.lab.base import framing, syscalls
+from sidelab.lab.base.exhausted import forking
+from sidelab.lab.errors import PodError
 
 if TYPE_CHECKING:
-    from lab.client.lab import Key, Lab
+    from sidelab.lab.client.lab import Key, Lab
 
 _CHECKOUT = Path(__file__).parents[2]
 _END_S = 2.0

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pycurl
 
-from bench.clients.stamps import Stamps
-from lab.errors import PodError
+from sidelab.bench.clients.stamps import Stamps
+from sidelab.lab.errors import PodError
 
 _TIMEOUT_S = 5
 

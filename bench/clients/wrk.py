@@ -7,7 +7,7 @@ of a system at its limit, and a slow answer delays the requests behind it (coord
 import re
 from typing import NamedTuple
 
-from lab.errors import PodError
+from sidelab.lab.errors import PodError
 
 _DISTRIBUTION = re.compile(r"^\s+(50|90|99)%\s+([0-9.]+)(us|ms|s|m)$", re.MULTILINE)
 _REQUESTS = re.compile(r"^\s*(\d+) requests in ", re.MULTILINE)

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.base.caveats import Caveat
-from bench.judge import decomposition, ratios
-from bench.judge.answer import Answer, answer
-from bench.judge.statistics import measured
-from bench.judge.summary import caveats as sample_caveats
-from bench.judge.summary import summarise
-from bench.record.reader import Run, read_run
-from lab.errors import InputError
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge import decomposition, ratios
+from sidelab.bench.judge.answer import Answer, answer
+from sidelab.bench.judge.statistics import measured
+from sidelab.bench.judge.summary import caveats as sample_caveats
+from sidelab.bench.judge.summary import summarise
+from sidelab.bench.record.reader import Run, read_run
+from sidelab.lab.errors import InputError
 
 PAGE = "report.html"
 

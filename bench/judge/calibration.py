@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.judge import statistics
-from bench.judge.statistics import Floats
-from bench.judge.verdict import GATED
+from sidelab.bench.judge import statistics
+from sidelab.bench.judge.statistics import Floats
+from sidelab.bench.judge.verdict import GATED
 
 ALPHA: Final = 0.01
 PHASE: Final = "total"

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.base.samples import PHASES
-from bench.judge.statistics import Floats, estimate, rebuild_medians
-from bench.judge.verdict import GATED
-from bench.plan import plan as plans
-from bench.plan.plan import Plan
+from sidelab.bench.base.samples import PHASES
+from sidelab.bench.judge.statistics import Floats, estimate, rebuild_medians
+from sidelab.bench.judge.verdict import GATED
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.plan import Plan
 
 CSV = "decomposition.csv"
 

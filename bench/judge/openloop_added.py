@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bench.judge import statistics
+from sidelab.bench.judge import statistics
 
 
 def added_us(rates: pd.DataFrame, arm: str, reference: str, column: str) -> statistics.Estimate:

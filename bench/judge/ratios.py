@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.base.samples import PHASES
-from bench.judge.statistics import Floats, estimate, rebuild_medians
-from bench.plan.plan import Plan, Ratio
+from sidelab.bench.base.samples import PHASES
+from sidelab.bench.judge.statistics import Floats, estimate, rebuild_medians
+from sidelab.bench.plan.plan import Plan, Ratio
 
 MET, MISSED, OPEN, NO_TARGET = "met", "missed", "open", ""
 

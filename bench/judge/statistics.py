@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
-from bench.base.samples import PHASES, WARMUP_ROUND, column, has_tail
+from sidelab.bench.base.samples import PHASES, WARMUP_ROUND, column, has_tail
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.base.caveats import Caveat
-from bench.base.samples import PHASES, column
-from bench.judge import statistics
-from bench.judge.verdict import GATED, Verdict, judge, judge_twin, margin_us
-from bench.plan.plan import Plan
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.base.samples import PHASES, column
+from sidelab.bench.judge import statistics
+from sidelab.bench.judge.verdict import GATED, Verdict, judge, judge_twin, margin_us
+from sidelab.bench.plan.plan import Plan
 
 
 class Row(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bench.judge.statistics import Estimate, Floats
+from sidelab.bench.judge.statistics import Estimate, Floats
 
 ALPHA: Final = 0.05
 

@@ -11,10 +11,10 @@ measurement.
 import numpy as np
 import pandas as pd
 
-from bench.base.samples import COLUMNS, PHASES, Sample, column
-from bench.judge.statistics import estimate, rebuild_medians
-from bench.judge.verdict import GATED
-from bench.plan.plan import Plan, Stop
+from sidelab.bench.base.samples import COLUMNS, PHASES, Sample, column
+from sidelab.bench.judge.statistics import estimate, rebuild_medians
+from sidelab.bench.judge.verdict import GATED
+from sidelab.bench.plan.plan import Plan, Stop
 
 MORE_REBUILDS = 4
 

@@ -12,14 +12,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from bench.arms import pods_of_arms, proxy_processes
-from bench.arms.pods_of_arms import ArmPods, Target
-from bench.base.samples import LoadSample
-from bench.clients import wrk
-from bench.plan.arm import Arm
-from bench.plan.plan import Plan
-from lab.client.lab import Key, Lab
-from lab.errors import PodError
+from sidelab.bench.arms import pods_of_arms, proxy_processes
+from sidelab.bench.arms.pods_of_arms import ArmPods, Target
+from sidelab.bench.base.samples import LoadSample
+from sidelab.bench.clients import wrk
+from sidelab.bench.plan.arm import Arm
+from sidelab.bench.plan.plan import Plan
+from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.errors import PodError
 
 _TIMEOUT_S = 10.0
 

@@ -9,20 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from bench.arms.pods_of_arms import ArmPods
-from bench.plan.arm import Arm
-from bench.plan.plan import Plan
-from lab.client.lab import Key, Lab
-from lab.errors import PodError
-from lab.net.ask import ask
-from lab.net.http_answer import AnswerError
-from lab.netlink import conntrack
-from lab.netlink.nftables import NETLINK_NETFILTER
-from sidecar import live_rules
-from sidecar.config.intent import Ports
-from sidecar.interception import Key as MatchKey
-from sidecar.interception import Verb
-from sidecar.interception.model.counted import Row
+from sidelab.bench.arms.pods_of_arms import ArmPods
+from sidelab.bench.plan.arm import Arm
+from sidelab.bench.plan.plan import Plan
+from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.errors import PodError
+from sidelab.lab.net.ask import ask
+from sidelab.lab.net.http_answer import AnswerError
+from sidelab.lab.netlink import conntrack
+from sidelab.lab.netlink.nftables import NETLINK_NETFILTER
+from sidelab.sidecar import live_rules
+from sidelab.sidecar.config.intent import Ports
+from sidelab.sidecar.interception import Key as MatchKey
+from sidelab.sidecar.interception import Verb
+from sidelab.sidecar.interception.model.counted import Row
 
 _PORTS = Ports()
 _TIMEOUT_S = 5.0

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from bench.plan.plan import Plan
-from lab.base.text.escaping_stream import styled
+from sidelab.bench.plan.plan import Plan
+from sidelab.lab.base.text.escaping_stream import styled
 
 _LINE_EVERY_S: Final = 10.0
 

@@ -13,24 +13,24 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple, TypeVar
 
-from bench.arms import pods_of_arms, revisions
-from bench.base.interruption import Interrupted
-from bench.base.samples import RoundSample, Sample
-from bench.clients import client_process
-from bench.clients.stamps import Stamps
-from bench.measure import awake, loads
-from bench.measure.path_proof import Opened, Prover
-from bench.measure.progress import Progress
-from bench.measure.setup import Setup, facts, prepare, require_question
-from bench.openloop import measure as openloop
-from bench.plan import request_order
-from bench.plan.arm import Arm
-from bench.plan.plan import Plan
-from bench.plan.request_order import Slot
-from bench.record import cpu_activity, environment
-from bench.record.records import RunWriter
-from lab.client.lab import Lab, foreground
-from lab.errors import InputError
+from sidelab.bench.arms import pods_of_arms, revisions
+from sidelab.bench.base.interruption import Interrupted
+from sidelab.bench.base.samples import RoundSample, Sample
+from sidelab.bench.clients import client_process
+from sidelab.bench.clients.stamps import Stamps
+from sidelab.bench.measure import awake, loads
+from sidelab.bench.measure.path_proof import Opened, Prover
+from sidelab.bench.measure.progress import Progress
+from sidelab.bench.measure.setup import Setup, facts, prepare, require_question
+from sidelab.bench.openloop import measure as openloop
+from sidelab.bench.plan import request_order
+from sidelab.bench.plan.arm import Arm
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.plan.request_order import Slot
+from sidelab.bench.record import cpu_activity, environment
+from sidelab.bench.record.records import RunWriter
+from sidelab.lab.client.lab import Lab, foreground
+from sidelab.lab.errors import InputError
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -105,7 +105,7 @@ def run(
 
 def _measure(setup: Setup, writer: RunWriter, progress: Progress, budget_s: float | None) -> None:
     """Measure and record rebuild after rebuild, until the last or until the stop rule has enough."""
-    from bench.measure.enough import StopRule  # noqa: PLC0415  # pandas: a machine without namespaces should hear of it first
+    from sidelab.bench.measure.enough import StopRule  # noqa: PLC0415  # pandas: a machine without namespaces should hear of it first
 
     rule = StopRule(setup.plan, budget_s)
     begun_s, longest_s = monotonic(), 0.0
@@ -218,7 +218,7 @@ def measuring_client(setup: Setup, lab: Lab) -> Iterator[MeasuringClient]:
         "targets": [targets[name] for name in names],
     }
     with client_process.started(
-        "bench.clients.client", lab, [setup.pods[name].client for name in names], order
+        "sidelab.bench.clients.client", lab, [setup.pods[name].client for name in names], order
     ) as link:
         yield MeasuringClient(link, names)
 

@@ -14,18 +14,18 @@ from typing import Any
 
 import msgspec
 
-from bench.arms import feasible, pods_of_arms
-from bench.arms.pods_of_arms import ArmPods
-from bench.base.caveats import Caveat
-from bench.measure import awake
-from bench.plan.plan import Plan
-from bench.record import environment
-from lab.base import identity
-from lab.client.lab import foreground
-from lab.errors import InputError, MachineError
-from lab.manifest import Manifest, load
-from lab.plan import needs
-from lab.plan.blueprint import Blueprint, draw
+from sidelab.bench.arms import feasible, pods_of_arms
+from sidelab.bench.arms.pods_of_arms import ArmPods
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.measure import awake
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.record import environment
+from sidelab.lab.base import identity
+from sidelab.lab.client.lab import foreground
+from sidelab.lab.errors import InputError, MachineError
+from sidelab.lab.manifest import Manifest, load
+from sidelab.lab.plan import needs
+from sidelab.lab.plan.blueprint import Blueprint, draw
 
 CLIENTS = ("own", "curl", "polling")
 

@@ -1,6 +1,6 @@
 """What comes back on a connection, as far as a load generator needs it: where an answer ends, and its status; pure."""
 
-from lab.errors import PodError
+from sidelab.lab.errors import PodError
 
 _HEAD_BYTES = 16 * 1024
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import NamedTuple
 
-from bench.openloop.answers import Answer
-from lab.errors import PodError
+from sidelab.bench.openloop.answers import Answer
+from sidelab.lab.errors import PodError
 
 _TIMEOUT_NS = 5_000_000_000
 _AWAKE_NS = 200_000

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Self
 
-from bench.base.samples import has_tail
+from sidelab.bench.base.samples import has_tail
 
 _HALF_BITS = 10
 _HALF = 1 << _HALF_BITS

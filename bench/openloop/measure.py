@@ -7,14 +7,14 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from bench.arms import pods_of_arms, proxy_processes
-from bench.arms.pods_of_arms import ArmPods
-from bench.base.samples import RateSample
-from bench.clients import client_process
-from bench.openloop.histogram import Histogram
-from bench.plan.arm import Arm
-from bench.plan.plan import Plan, Rate
-from lab.client.lab import Lab
+from sidelab.bench.arms import pods_of_arms, proxy_processes
+from sidelab.bench.arms.pods_of_arms import ArmPods
+from sidelab.bench.base.samples import RateSample
+from sidelab.bench.clients import client_process
+from sidelab.bench.openloop.histogram import Histogram
+from sidelab.bench.plan.arm import Arm
+from sidelab.bench.plan.plan import Plan, Rate
+from sidelab.lab.client.lab import Lab
 
 
 def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, seed: int, cpu: int) -> list[RateSample]:
@@ -32,7 +32,7 @@ def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, see
     random.Random(f"{seed}/{rebuild}/rates").shuffle(names)
     found = []
     with client_process.started(
-        "bench.openloop.process", lab, [pods[name].client for name in numbers], {"cpu": cpu}
+        "sidelab.bench.openloop.process", lab, [pods[name].client for name in numbers], {"cpu": cpu}
     ) as link:
         for rate in sorted(plan.rates, key=lambda each: each.rate_per_s):
             for name in names:

@@ -8,13 +8,13 @@ import socket
 from time import monotonic
 from typing import Any
 
-from bench.clients.client_process import begin, run
-from bench.openloop.answers import Answer
-from bench.openloop.due_times import starts_ns
-from bench.openloop.generator import Generator
-from bench.openloop.histogram import Histogram
-from lab.base import framing, syscalls
-from lab.errors import PodError
+from sidelab.bench.clients.client_process import begin, run
+from sidelab.bench.openloop.answers import Answer
+from sidelab.bench.openloop.due_times import starts_ns
+from sidelab.bench.openloop.generator import Generator
+from sidelab.bench.openloop.histogram import Histogram
+from sidelab.lab.base import framing, syscalls
+from sidelab.lab.errors import PodError
 
 _TIMEOUT_S = 5.0
 

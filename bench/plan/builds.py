@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from bench.plan.arm import PROXIES, REVISION, Arm
-from bench.plan.plan import Plan, as_dict, from_dict
-from lab.errors import InputError
+from sidelab.bench.plan.arm import PROXIES, REVISION, Arm
+from sidelab.bench.plan.plan import Plan, as_dict, from_dict
+from sidelab.lab.errors import InputError
 
 HEAD, BASE = "head", "base"
 

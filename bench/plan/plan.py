@@ -12,9 +12,9 @@ from typing import Any, Literal, cast, get_args, get_origin
 
 import msgspec
 
-from bench.base import intake
-from bench.plan.arm import Arm, check_name, check_path
-from lab.errors import InputError
+from sidelab.bench.base import intake
+from sidelab.bench.plan.arm import Arm, check_name, check_path
+from sidelab.lab.errors import InputError
 
 Connection = Literal["new", "keep-alive"]
 

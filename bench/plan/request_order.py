@@ -4,8 +4,8 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bench.base.samples import WARMUP_ROUND
-from bench.plan.plan import Connection, Plan
+from sidelab.bench.base.samples import WARMUP_ROUND
+from sidelab.bench.plan.plan import Connection, Plan
 
 
 class Slot(NamedTuple):

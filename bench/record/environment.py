@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.base.caveats import Caveat
+from sidelab.bench.base.caveats import Caveat
 
 PACKAGES = (
     "sidelab",

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bench.base.caveats import Caveat
+from sidelab.bench.base.caveats import Caveat
 
 _LATE_US = 200.0
 _LATE_RATIO = 0.5

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from bench.base import intake
-from bench.base.caveats import Caveat
-from bench.base.samples import (
+from sidelab.bench.base import intake
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.base.samples import (
     COLUMNS,
     LOAD_COLUMNS,
     PHASES,
@@ -22,11 +22,11 @@ from bench.base.samples import (
     RoundSample,
     column,
 )
-from bench.plan.plan import MAX_REQUESTS, Plan, from_dict
-from bench.record import openloop_caveats, round_caveats, schema
-from bench.record.records import COMPLETE, INTERRUPTED, LOADS, RATES, ROUNDS, RUN_JSON, RUNNING, SAMPLES
-from lab.base.text import escapes
-from lab.errors import InputError
+from sidelab.bench.plan.plan import MAX_REQUESTS, Plan, from_dict
+from sidelab.bench.record import openloop_caveats, round_caveats, schema
+from sidelab.bench.record.records import COMPLETE, INTERRUPTED, LOADS, RATES, ROUNDS, RUN_JSON, RUNNING, SAMPLES
+from sidelab.lab.base.text import escapes
+from sidelab.lab.errors import InputError
 
 _ROW_BYTES = 160  # a row of samples, at most: the head, an arm's name, and times of days
 _MAX_LINES_BYTES = 16 << 20

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from bench.base.interruption import held
-from bench.base.samples import (
+from sidelab.bench.base.interruption import held
+from sidelab.bench.base.samples import (
     HEADER,
     LOAD_COLUMNS,
     RATE_COLUMNS,
@@ -30,8 +30,8 @@ from bench.base.samples import (
     Sample,
     encode,
 )
-from bench.plan.plan import Plan, as_dict
-from lab.errors import InputError
+from sidelab.bench.plan.plan import Plan, as_dict
+from sidelab.lab.errors import InputError
 
 RUN_JSON: Final = "run.json"
 SAMPLES: Final = "samples.csv.gz"

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bench.base.caveats import Caveat
+from sidelab.bench.base.caveats import Caveat
 
 _STOLEN_RATIO = 0.02
 _PREEMPTED_PER_S = 250.0

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from bench.base.caveats import Caveat
-from bench.plan.plan import Plan
-from bench.record.records import COMPLETE, INTERRUPTED, RUNNING, SCHEMA
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.record.records import COMPLETE, INTERRUPTED, RUNNING, SCHEMA
 
 MAX_CAVEATS: Final = 200
 _MOST_SAID: Final = 10

@@ -6,12 +6,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from bench.judge.summary import summarise
-from bench.record.reader import Run, read_run
-from bench.record.records import RUN_JSON, writing
-from bench.report import figures
-from bench.report.figures.history_figure import Past
-from lab.errors import InputError
+from sidelab.bench.judge.summary import summarise
+from sidelab.bench.record.reader import Run, read_run
+from sidelab.bench.record.records import RUN_JSON, writing
+from sidelab.bench.report import figures
+from sidelab.bench.report.figures.history_figure import Past
+from sidelab.lab.errors import InputError
 
 _MEANS: Final = ("cpu_model", "kernel", "hypervisor", "clock_source", "governor", "smt", "python")
 

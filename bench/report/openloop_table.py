@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from bench.judge import published
-from bench.judge.openloop_added import added_us
-from bench.plan.plan import Plan
-from bench.report.terminal_tables import titled
+from sidelab.bench.judge import published
+from sidelab.bench.judge.openloop_added import added_us
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.report.terminal_tables import titled
 
 _KIB_PER_MB = 1e6 / 1024
 

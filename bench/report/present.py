@@ -10,12 +10,12 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.judge.analysis import Analysis
-from bench.judge.decomposition import Term, laid_out
-from bench.judge.ratios import Row as Ratio
-from bench.judge.summary import Row, microseconds, rows
-from bench.report.openloop_table import table as openrates
-from bench.report.terminal_tables import console, titled
+from sidelab.bench.judge.analysis import Analysis
+from sidelab.bench.judge.decomposition import Term, laid_out
+from sidelab.bench.judge.ratios import Row as Ratio
+from sidelab.bench.judge.summary import Row, microseconds, rows
+from sidelab.bench.report.openloop_table import table as openrates
+from sidelab.bench.report.terminal_tables import console, titled
 
 SCHEMA: Final = 1
 

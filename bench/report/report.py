@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.judge import decomposition
-from bench.judge.analysis import Analysis, analyse
-from bench.record.records import write_whole, writing
-from bench.report import figures, page
-from bench.report.page import Content
+from sidelab.bench.judge import decomposition
+from sidelab.bench.judge.analysis import Analysis, analyse
+from sidelab.bench.record.records import write_whole, writing
+from sidelab.bench.report import figures, page
+from sidelab.bench.report.page import Content
 
 SUMMARY_CSV = "summary.csv"
 RATIOS_CSV = "ratios.csv"

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab.base.text import escapes
-from lab.base.text.escaping_stream import styled
+from sidelab.lab.base.text import escapes
+from sidelab.lab.base.text.escaping_stream import styled
 
 
 class _Console(Console):

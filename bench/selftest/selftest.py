@@ -19,22 +19,22 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from bench.base.samples import COLUMNS, PHASES, Sample, column
-from bench.judge import calibration, statistics
-from bench.judge.calibration import Check, Outcome, Row
-from bench.measure import awake, loads
-from bench.measure.progress import Progress
-from bench.measure.run import CHECKOUT, built, measure_build, measure_requests
-from bench.measure.setup import prepare
-from bench.plan.plan import Plan, from_dict
-from bench.record import environment
-from bench.record.environment import Environment
-from bench.record.records import new_directory, write_whole, writing
-from bench.report.figures import calibration_figure as picture
-from bench.report.figures import style
-from bench.report.figures.figure_files import save
-from bench.report.terminal_tables import console, titled
-from lab.errors import InputError, PodError
+from sidelab.bench.base.samples import COLUMNS, PHASES, Sample, column
+from sidelab.bench.judge import calibration, statistics
+from sidelab.bench.judge.calibration import Check, Outcome, Row
+from sidelab.bench.measure import awake, loads
+from sidelab.bench.measure.progress import Progress
+from sidelab.bench.measure.run import CHECKOUT, built, measure_build, measure_requests
+from sidelab.bench.measure.setup import prepare
+from sidelab.bench.plan.plan import Plan, from_dict
+from sidelab.bench.record import environment
+from sidelab.bench.record.environment import Environment
+from sidelab.bench.record.records import new_directory, write_whole, writing
+from sidelab.bench.report.figures import calibration_figure as picture
+from sidelab.bench.report.figures import style
+from sidelab.bench.report.figures.figure_files import save
+from sidelab.bench.report.terminal_tables import console, titled
+from sidelab.lab.errors import InputError, PodError
 
 DELAYS_US = (5.0, 20.0, 50.0)
 

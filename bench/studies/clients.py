@@ -1,6 +1,6 @@
 """Whether the measuring client agrees with wrk and with libcurl, on the same two pods.
 
-    python -m bench.studies.clients [REBUILDS]
+    python -m sidelab.bench.studies.clients [REBUILDS]
 
 keep-alive: the median of our requests beside wrk's p50 (one connection, the same pods, the same core, in turns);
 new connection: our total beside libcurl's, request by request in random order within one process; once as libcurl
@@ -18,12 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.clients.client import Client, Sockets
-from bench.clients.curl import Curl
-from bench.measure.setup import prepare
-from bench.plan.plan import from_dict
-from lab.base import syscalls
-from lab.client.lab import Namespaces, foreground
+from sidelab.bench.clients.client import Client, Sockets
+from sidelab.bench.clients.curl import Curl
+from sidelab.bench.measure.setup import prepare
+from sidelab.bench.plan.plan import from_dict
+from sidelab.lab.base import syscalls
+from sidelab.lab.client.lab import Namespaces, foreground
 
 _REQUESTS = 400
 _WRK_SECONDS = 1

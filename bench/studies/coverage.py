@@ -17,9 +17,9 @@ import numpy as np
 from scipy.signal import lfilter
 from scipy.stats import binomtest
 
-from bench.judge import statistics
-from bench.judge.statistics import Estimate, Floats
-from bench.judge.verdict import ALPHA, Outcome, outcomes
+from sidelab.bench.judge import statistics
+from sidelab.bench.judge.statistics import Estimate, Floats
+from sidelab.bench.judge.verdict import ALPHA, Outcome, outcomes
 
 RUNS = 2000
 REBUILDS = (5, 10, 20)

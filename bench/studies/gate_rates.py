@@ -1,6 +1,6 @@
 """How often the gate between two builds is right: about a build that is slower, and about one that is the same.
 
-    python -m bench.studies.gate_rates [RUNS] [--delay-us N]
+    python -m sidelab.bench.studies.gate_rates [RUNS] [--delay-us N]
 
 RUNS (20) times each, by the command line: `sidelab bench --head git:SLOW --base git:HEAD`, then `sidelab gate` with a
 budget of one limit, "head is no slower than base"; and the same with a copy of HEAD. SLOW is a commit made for
@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from bench.measure.run import CHECKOUT
+from sidelab.bench.measure.run import CHECKOUT
 
 _RED: Final = 1
 _SAID: Final = {0: "green", _RED: "red", 4: "open"}
@@ -26,7 +26,7 @@ _PATCHED: Final = "sidecar/proxy/main.py"
 _LATE: Final = """
 
 from time import perf_counter_ns
-from sidecar.proxy.exchange.exchange import Exchange
+from sidelab.sidecar.proxy.exchange.exchange import Exchange
 
 _send = Exchange._send
 
@@ -51,7 +51,7 @@ _COMMITTER: Final = {name.replace("AUTHOR", "COMMITTER"): value for name, value 
 
 def main() -> None:
     """Run both halves and print a line for each run and each half; exit 1 if a target is missed."""
-    asked = argparse.ArgumentParser(prog="bench.studies.gate_rates")
+    asked = argparse.ArgumentParser(prog="sidelab.bench.studies.gate_rates")
     asked.add_argument("runs", nargs="?", type=int, default=20)
     asked.add_argument("--delay-us", type=float, default=30.0)
     given = asked.parse_args()

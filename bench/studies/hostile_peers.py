@@ -1,6 +1,6 @@
 """What a hostile peer costs the bundled proxy, in memory, and another client of it, in time.
 
-    python -m bench.studies.hostile_peers [REPETITIONS] [ATTACK …]
+    python -m sidelab.bench.studies.hostile_peers [REPETITIONS] [ATTACK …]
 
 Each attack runs from a pod of its own, or from the application behind the proxy, against a lab that was just made. A
 bystander in a third pod asks over one connection all the while, and is answered by an application of its own in the
@@ -24,12 +24,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measure.setup import Setup, prepare
-from bench.plan.plan import from_dict
-from bench.studies import hostile
-from lab.base import syscalls
-from lab.client.lab import Lab, foreground
-from lab.net.ask import ask
+from sidelab.bench.measure.setup import Setup, prepare
+from sidelab.bench.plan.plan import from_dict
+from sidelab.bench.studies import hostile
+from sidelab.lab.base import syscalls
+from sidelab.lab.client.lab import Lab, foreground
+from sidelab.lab.net.ask import ask
 
 _TARGET_BYTES = 8_000_000
 _TARGET_RATIO = 2.0

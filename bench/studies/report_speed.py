@@ -19,11 +19,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from bench.base.samples import Sample
-from bench.plan import plan as plans
-from bench.plan.plan import Plan
-from bench.plan.request_order import rounds
-from bench.record.records import RunWriter
+from sidelab.bench.base.samples import Sample
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.plan.request_order import rounds
+from sidelab.bench.record.records import RunWriter
 
 TARGET_S, TARGET_MIB = 10.0, 1000
 _TIMES = 3
@@ -62,7 +62,10 @@ def record(results: Path, requests: int) -> Path:
 
 def measure(directory: Path) -> tuple[float, float]:
     """Report in a fresh process, and return its seconds and its peak of resident memory in MiB."""
-    program = "import sys; from pathlib import Path; from bench.report.report import report; report(Path(sys.argv[1]))"
+    program = (
+        "import sys; from pathlib import Path; from sidelab.bench.report.report import report; "
+        "report(Path(sys.argv[1]))"
+    )
     started = time.monotonic()
     process = subprocess.Popen([sys.executable, "-c", program, str(directory)])
     _, status, used = os.wait4(process.pid, 0)

@@ -24,9 +24,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lab.netlink import nftables
-from sidecar.interception import Options, build, render
-from sidecar.interception.apply import kernel as rules
+from sidelab.lab.netlink import nftables
+from sidelab.sidecar.interception import Options, build, render
+from sidelab.sidecar.interception.apply import kernel as rules
 
 CLONE_NEWNET = 0x40000000
 # What the tutorial's istio-init is given.

@@ -1,6 +1,6 @@
 """How often the instrument is wrong: alarms where nothing differs, intervals beside the truth, delays not seen.
 
-    python -m bench.studies.selftest_rates [RUNS] [--only quiet|burner|delay-20|delay-20-awake|delay-5]
+    python -m sidelab.bench.studies.selftest_rates [RUNS] [--only quiet|burner|delay-20|delay-20-awake|delay-5]
 
 Two times RUNS (200) short runs of two identical arms, quiet and with a process that burns CPU on the servers' core on
 and off; then half as many with an injected 20 µs, and again with the CPUs kept awake (`bench.measure.awake`; left out
@@ -22,12 +22,12 @@ from typing import Any, Final
 import pandas as pd
 from scipy.stats import binomtest
 
-from bench.judge.summary import rows, summarise, twin_alarm
-from bench.judge.verdict import Verdict
-from bench.measure import awake
-from bench.measure.setup import prepare
-from bench.plan.plan import Plan, from_dict
-from bench.selftest.selftest import measure
+from sidelab.bench.judge.summary import rows, summarise, twin_alarm
+from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.measure import awake
+from sidelab.bench.measure.setup import prepare
+from sidelab.bench.plan.plan import Plan, from_dict
+from sidelab.bench.selftest.selftest import measure
 
 _NOMINAL: Final = 0.05
 _ALPHA: Final = 0.01
@@ -51,7 +51,7 @@ while os.getppid() == parent:
 
 def main() -> None:
     """Run the parts asked for and print a line for each judgement; exit 1 if one misses its target."""
-    asked = argparse.ArgumentParser(prog="bench.studies.selftest_rates")
+    asked = argparse.ArgumentParser(prog="sidelab.bench.studies.selftest_rates")
     asked.add_argument("runs", nargs="?", type=int, default=200)
     asked.add_argument("--only", choices=_PARTS)
     given = asked.parse_args()

@@ -1,6 +1,6 @@
 """Why requests are interleaved: the same arm compared with itself, in blocks as usual, and as this project does it.
 
-    python -m bench.studies.sequential [REPETITIONS] [--figure STEM]
+    python -m sidelab.bench.studies.sequential [REPETITIONS] [--figure STEM]
 
 The true difference is 0, so whoever finds one is wrong. *Sequential*: block A, then at once block B, on the same pods
 of one lab build, judged by tests on single requests. (Restarts or minutes in between, as are usual, make it worse.)
@@ -21,18 +21,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.stats import binomtest, mannwhitneyu, norm, ttest_ind
 
-from bench.base.samples import COLUMNS, PHASES, Sample, column
-from bench.judge import statistics
-from bench.judge.statistics import Floats
-from bench.judge.summary import microseconds
-from bench.measure.run import CHECKOUT, built, measure_build, measuring_client
-from bench.measure.setup import Setup, prepare
-from bench.plan.plan import from_dict
-from bench.plan.request_order import Slot
-from bench.record import environment
-from bench.report.figures import scales, style
-from bench.report.figures.figure_files import save
-from bench.report.figures.sheet import FILE, Foot, Sheet, across
+from sidelab.bench.base.samples import COLUMNS, PHASES, Sample, column
+from sidelab.bench.judge import statistics
+from sidelab.bench.judge.statistics import Floats
+from sidelab.bench.judge.summary import microseconds
+from sidelab.bench.measure.run import CHECKOUT, built, measure_build, measuring_client
+from sidelab.bench.measure.setup import Setup, prepare
+from sidelab.bench.plan.plan import from_dict
+from sidelab.bench.plan.request_order import Slot
+from sidelab.bench.record import environment
+from sidelab.bench.report.figures import scales, style
+from sidelab.bench.report.figures.figure_files import save
+from sidelab.bench.report.figures.sheet import FILE, Foot, Sheet, across
 
 REBUILDS = 10
 REQUESTS = 50
@@ -104,7 +104,7 @@ def interleaved(setup: Setup, repetition: int) -> Found:
 
 def main() -> None:
     """Measure in turns, print the alarms, draw; exit 1 if the interleaved design alarms more than 5 % explains."""
-    asked = argparse.ArgumentParser(prog="bench.studies.sequential")
+    asked = argparse.ArgumentParser(prog="sidelab.bench.studies.sequential")
     asked.add_argument("repetitions", nargs="?", type=int, default=60)
     asked.add_argument("--figure", type=Path, metavar="STEM")
     given = asked.parse_args()

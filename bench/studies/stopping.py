@@ -1,6 +1,6 @@
 """Whether the interval covers what it claims when a run stops as soon as its intervals are narrow.
 
-    python -m bench.studies.stopping
+    python -m sidelab.bench.studies.stopping
 
 Simulates runs whose rebuild medians are normal, with spreads that need from few to many rebuilds, under the stop rule
 and under two that are less careful. Exit 1 if the rule's own coverage falls below 93 %.
@@ -8,9 +8,9 @@ and under two that are less careful. Exit 1 if the rule's own coverage falls bel
 
 import numpy as np
 
-from bench.judge.statistics import CONFIDENCE, estimate
-from bench.measure.enough import MORE_REBUILDS
-from bench.plan.plan import Stop
+from sidelab.bench.judge.statistics import CONFIDENCE, estimate
+from sidelab.bench.measure.enough import MORE_REBUILDS
+from sidelab.bench.plan.plan import Stop
 
 _RUNS = 20_000
 _MOST = 60

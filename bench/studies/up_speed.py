@@ -1,6 +1,6 @@
 """How long labs take to come up and to end: one meshed pod, many of them, many plain pods; beside mininet's hosts.
 
-    python -m bench.studies.up_speed [REPETITIONS]
+    python -m sidelab.bench.studies.up_speed [REPETITIONS]
 
 Every time is that of a whole command, Python's start included, until it returns; `sidelab up` returns when all pods are
 ready, `sidelab down` when the last process is gone. mininet (Debian package, Linux bridge) takes turns with us. Run it
@@ -15,8 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.manifest import Container, Manifest, Metadata, Pod, PodSpec, Port, encode
-from sidecar.inject import INJECT
+from sidelab.lab.manifest import Container, Manifest, Metadata, Pod, PodSpec, Port, encode
+from sidelab.sidecar.inject import INJECT
 
 _TARGETS_S = {"1 meshed": 0.3, "100 meshed": 1.2}
 _DOWN_TARGET_S = 0.3

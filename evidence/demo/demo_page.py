@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from textwrap import wrap
 
-from evidence.demo.observe import Observed, RuleMet
-from lab.netlink.conntrack import Direction, Entry
+from sidelab.evidence.demo.observe import Observed, RuleMet
+from sidelab.lab.netlink.conntrack import Direction, Entry
 
 WIDTH = 80
 _INDENT = "   "

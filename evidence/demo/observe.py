@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evidence import origins
-from lab.client.lab import Key, Lab
-from lab.errors import PodError
-from lab.netlink import conntrack
-from lab.netlink.conntrack import Entry
-from lab.netlink.nftables import NETLINK_NETFILTER
-from sidecar import live_rules
-from sidecar.inject import PROXY_NAME
-from sidecar.interception.model.counted import TableRows
-from sidecar.interception.text import listing
+from sidelab.evidence import origins
+from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.errors import PodError
+from sidelab.lab.netlink import conntrack
+from sidelab.lab.netlink.conntrack import Entry
+from sidelab.lab.netlink.nftables import NETLINK_NETFILTER
+from sidelab.sidecar import live_rules
+from sidelab.sidecar.inject import PROXY_NAME
+from sidelab.sidecar.interception.model.counted import TableRows
+from sidelab.sidecar.interception.text import listing
 
 PORT = 80
 _TIMEOUT_S = 5.0

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lab.errors import MachineError, SidelabError
+from sidelab.lab.errors import MachineError, SidelabError
 
 _CURES = {
     errno.EMFILE: (

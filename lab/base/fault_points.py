@@ -8,7 +8,7 @@ kernel spares pid 1 from its own SIGKILL). Without the variable a step costs a d
 import os
 import signal
 
-from lab.base import syscalls
+from sidelab.lab.base import syscalls
 
 FAULT = "SIDELAB_FAULT"
 HELD = "sidelab-held"

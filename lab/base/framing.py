@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from lab.errors import PodError
+from sidelab.lab.errors import PodError
 
 _LENGTH = struct.Struct("=I")
 _DESCRIPTOR = struct.Struct("@i")

@@ -10,8 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.base import privileges
-from lab.errors import MachineError
+from sidelab.lab.base import privileges
+from sidelab.lab.errors import MachineError
 
 IDS_NEEDED = privileges.IDS_NEEDED  # 1…65535 inside, so that any uid of a manifest up to nobody's exists
 

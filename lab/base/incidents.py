@@ -6,8 +6,8 @@ While a lab starts, nothing is survived: whoever starts it reads the error, and 
 import sys
 import traceback
 
-from lab.base.exhausted import as_refusal
-from lab.errors import SidelabError
+from sidelab.lab.base.exhausted import as_refusal
+from sidelab.lab.errors import SidelabError
 
 _MOST = 20
 _TEXT_CHARACTERS = 400

@@ -3,7 +3,7 @@
 import os
 import struct
 
-from lab.base import syscalls
+from sidelab.lab.base import syscalls
 
 _EVENT = struct.Struct("=iIII")  # watch, mask, cookie, length of the name
 _READ_BYTES = 1 << 16

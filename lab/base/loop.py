@@ -11,7 +11,7 @@ import selectors
 from collections.abc import Callable
 from typing import Protocol
 
-from lab.base.timers import Timer, Timers
+from sidelab.lab.base.timers import Timer, Timers
 
 
 class HasFileno(Protocol):

@@ -5,7 +5,7 @@ Sources: Linux's include/uapi/linux/mount.h, fs/fsopen.c and fs/namespace.c; fso
 
 import os
 
-from lab.base.syscalls import call
+from sidelab.lab.base.syscalls import call
 
 # The same on every architecture: they are younger than the common table.
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT, _SYS_FSPICK = range(428, 434)

@@ -8,8 +8,8 @@ them, because the user namespace of its labs grants all of them. Sources: capabi
 import errno
 from collections.abc import Collection
 
-from lab.base.syscalls import CAPABILITIES, CLONE_NEWUSER
-from lab.errors import MachineError, NotPermittedError
+from sidelab.lab.base.syscalls import CAPABILITIES, CLONE_NEWUSER
+from sidelab.lab.errors import MachineError, NotPermittedError
 
 NOT_PERMITTED = frozenset({errno.EPERM, errno.EACCES})
 FORBIDDEN = (

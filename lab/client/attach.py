@@ -15,7 +15,7 @@ import tty
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from lab.client.lab import Key, Lab
+from sidelab.lab.client.lab import Key, Lab
 
 
 def attach(lab: Lab, pod: Key, argv: Sequence[str], container: str | None) -> int:

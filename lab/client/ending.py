@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.client.lab import Lab, NotAnsweringError, OverloadedError, find
-from lab.client.lab_names import inodes, running
-from lab.errors import InputError, PodError
+from sidelab.lab.client.lab import Lab, NotAnsweringError, OverloadedError, find
+from sidelab.lab.client.lab_names import inodes, running
+from sidelab.lab.errors import InputError, PodError
 
 _LOOK_AGAIN_S = 0.02
 _STARTING_TIMEOUT_S = 10.0

@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lab import errors
-from lab.base import framing
-from lab.client import lab_names, meeting
-from lab.errors import InputError, PodError
-from lab.runtime import logfile
-from lab.sandbox import sandbox
+from sidelab.lab import errors
+from sidelab.lab.base import framing
+from sidelab.lab.client import lab_names, meeting
+from sidelab.lab.errors import InputError, PodError
+from sidelab.lab.runtime import logfile
+from sidelab.lab.sandbox import sandbox
 
 if TYPE_CHECKING:
-    from lab.manifest import Manifest
-    from lab.plan.blueprint import Blueprint
+    from sidelab.lab.manifest import Manifest
+    from sidelab.lab.plan.blueprint import Blueprint
 
 Key = tuple[str, str]
 Progress = Callable[[int, int], None]
@@ -141,7 +141,7 @@ class Lab:
 
     def manifest(self, pod: Key) -> "Manifest":
         """Return what the pod was built from, injected as it is, as a manifest of this one pod."""
-        from lab.manifest import decode  # noqa: PLC0415  # few need it, and all would wait for it
+        from sidelab.lab.manifest import decode  # noqa: PLC0415  # few need it, and all would wait for it
 
         return decode([("the lab's own manifest", self._ask("manifest", pod=pod)[0]["manifest"])])
 
@@ -201,7 +201,7 @@ class Lab:
         """
         import msgspec  # noqa: PLC0415  # few need it, and all would wait for it
 
-        from lab.manifest import ServiceAccount  # noqa: PLC0415  # the same
+        from sidelab.lab.manifest import ServiceAccount  # noqa: PLC0415  # the same
 
         whole = manifest.expanded()
         foreign = next((each for each in whole.others if not isinstance(each, ServiceAccount)), None)
@@ -318,7 +318,7 @@ def background(
                 box.tell(b"detach")
                 box.release()
         except BaseException:  # until a moment ago it would have ended with us
-            from lab.client.ending import stop  # noqa: PLC0415  # it imports this module
+            from sidelab.lab.client.ending import stop  # noqa: PLC0415  # it imports this module
 
             stop(lab)
             raise
@@ -371,7 +371,7 @@ def _started(
     background: bool,
     options: Options = Options(),
 ) -> Iterator[sandbox.Sandbox]:
-    from lab.plan import needs  # noqa: PLC0415  # who only looks at a lab starts none
+    from sidelab.lab.plan import needs  # noqa: PLC0415  # who only looks at a lab starts none
 
     view = needs.require(blueprint, exposed)
     needs.refuse_missing_capabilities(blueprint)
@@ -381,7 +381,7 @@ def _started(
     listener = lab_names.claim(name)
 
     def supervise(inside: sandbox.Inside) -> None:
-        from lab.runtime.supervisor import Order, run  # noqa: PLC0415  # only the supervisor needs it
+        from sidelab.lab.runtime.supervisor import Order, run  # noqa: PLC0415  # only the supervisor needs it
 
         order = Order(name, blueprint, view, timeout_s, background, cpus, kept, options.host_ids)
         run(inside, listener, order)

@@ -14,9 +14,9 @@ import socket
 from time import sleep
 from typing import NamedTuple
 
-from lab.client import meeting
-from lab.errors import InputError
-from lab.netlink import unix_sockets
+from sidelab.lab.client import meeting
+from sidelab.lab.errors import InputError
+from sidelab.lab.netlink import unix_sockets
 
 _PREFIX = "sidelab"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?")

@@ -8,8 +8,8 @@ import select
 from collections.abc import Iterator
 from typing import Protocol
 
-from lab.client.lab import Key, Lab
-from lab.runtime.logfile import first_byte
+from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.runtime.logfile import first_byte
 
 _BLOCK_BYTES = 1 << 16
 _LOOK_AGAIN_S = 0.1  # a file has no event that crosses into another mount namespace

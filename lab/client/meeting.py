@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab.base.syscalls import CLONE_NEWNET, own_namespace, setns
-from lab.errors import MachineError
+from sidelab.lab.base.syscalls import CLONE_NEWNET, own_namespace, setns
+from sidelab.lab.errors import MachineError
 
 # A file that each network namespace has for itself. To see its inode takes no privilege, unlike that of ns/net.
 _HOME, _HERE = Path("/proc/1/net/dev"), Path("/proc/thread-self/net/dev")

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lab import errors
-from lab.base import identity, syscalls
-from lab.base.exhausted import fork
-from lab.client.lab import Key, Lab
-from lab.errors import PodError
+from sidelab.lab import errors
+from sidelab.lab.base import identity, syscalls
+from sidelab.lab.base.exhausted import fork
+from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.errors import PodError
 
 
 def in_pod(lab: Lab, pod: Key, uid: int, gid: int, work: Callable[[], Any]) -> Any:

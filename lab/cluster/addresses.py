@@ -1,6 +1,6 @@
 """Service addresses: virtual ones, which no link has; the node translates them. Pure."""
 
-from lab.errors import InputError
+from sidelab.lab.errors import InputError
 
 SERVICE_CIDR_IPV4 = "10.96.0.0/16"
 SERVICE_CIDR_IPV6 = "fd00:10:96::/112"

@@ -7,13 +7,13 @@ of the selector's; a named target port is looked up in each pod's containers, so
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from lab.cluster.addresses import DNS_IPV4, DNS_IPV6, Addresses
-from lab.cluster.state import Endpoint, Port, Service, State
-from lab.errors import InputError
-from lab.manifest import Pod, ServicePort, title
-from lab.manifest import Service as Wanted
-from lab.manifest.kinds import FAMILIES
-from lab.plan.topology import PodAddress
+from sidelab.lab.cluster.addresses import DNS_IPV4, DNS_IPV6, Addresses
+from sidelab.lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Pod, ServicePort, title
+from sidelab.lab.manifest import Service as Wanted
+from sidelab.lab.manifest.kinds import FAMILIES
+from sidelab.lab.plan.topology import PodAddress
 
 Key = tuple[str, str]
 

@@ -6,8 +6,8 @@ kubectl's meaning: an object that is not mentioned stays as it is, unless prunin
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from lab.errors import InputError
-from lab.manifest import Manifest, Object, Pod, Service, plain, title
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Manifest, Object, Pod, Service, plain, title
 
 Key = tuple[str, str]
 Outcome = Literal["created", "configured", "unchanged", "pruned"]

@@ -2,9 +2,9 @@
 
 import re
 
-from lab.cluster.addresses import DNS_IPV4, DOMAIN
-from lab.manifest import Pod
-from lab.plan.topology import PodAddress
+from sidelab.lab.cluster.addresses import DNS_IPV4, DOMAIN
+from sidelab.lab.manifest import Pod
+from sidelab.lab.plan.topology import PodAddress
 
 _HOSTS = """\
 127.0.0.1	localhost

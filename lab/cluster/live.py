@@ -7,22 +7,22 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from lab.base.fault_points import reached
-from lab.base.incidents import FAILURES, Incidents
-from lab.base.loop import Loop
-from lab.cluster.catalog import Catalog, member, translated
-from lab.cluster.dns.nameserver import NameServer
-from lab.cluster.publish import STATE_FILE, Written, discard, put, write_podinfo, write_state
-from lab.cluster.state import Service, State
-from lab.manifest import Service as Wanted
-from lab.plan.blueprint import PodPlan
+from sidelab.lab.base.fault_points import reached
+from sidelab.lab.base.incidents import FAILURES, Incidents
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.cluster.catalog import Catalog, member, translated
+from sidelab.lab.cluster.dns.nameserver import NameServer
+from sidelab.lab.cluster.publish import STATE_FILE, Written, discard, put, write_podinfo, write_state
+from sidelab.lab.cluster.state import Service, State
+from sidelab.lab.manifest import Service as Wanted
+from sidelab.lab.plan.blueprint import PodPlan
 
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
-    from lab.base.timers import Timer
-    from lab.cluster.change import Change
+    from sidelab.lab.base.timers import Timer
+    from sidelab.lab.cluster.change import Change
 
 Key = tuple[str, str]
 
@@ -153,8 +153,8 @@ class Cluster:
         """Make the node's rules those of `state`; a node that has never translated anything gets none."""
         if not self._rules and not translated(state):
             return
-        from lab.cluster import service_rules  # noqa: PLC0415  # the same
-        from lab.netlink import nftables  # noqa: PLC0415  # a lab without Services needs neither, and would wait for them
+        from sidelab.lab.cluster import service_rules  # noqa: PLC0415  # the same
+        from sidelab.lab.netlink import nftables  # noqa: PLC0415  # a lab without Services needs neither, and would wait for them
 
         batch = service_rules.batch(state)
         if batch != self._rules:

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from lab.cluster.podinfo import PODINFO, PodInfo
-from lab.cluster.state import STATE, State
-from lab.plan.blueprint import PodPlan
-from lab.sandbox.sandbox import RUN
+from sidelab.lab.cluster.podinfo import PODINFO, PodInfo
+from sidelab.lab.cluster.state import STATE, State
+from sidelab.lab.plan.blueprint import PodPlan
+from sidelab.lab.sandbox.sandbox import RUN
 
 CLUSTER_DIRECTORY = Path(RUN, "cluster")
 STATE_FILE = CLUSTER_DIRECTORY / Path(STATE).name

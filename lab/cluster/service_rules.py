@@ -17,11 +17,11 @@ from functools import lru_cache
 from itertools import count
 from typing import NamedTuple
 
-from lab.cluster.catalog import translated
-from lab.cluster.state import Endpoint, Service, State
-from lab.netlink.nftables import named_batch as nft
-from lab.netlink.nftables.named_batch import QUARTERS, Part
-from lab.netlink.nftables.objects import IPV4, IPV6, Base, Chain, Code, Hook, MetaKey, Table
+from sidelab.lab.cluster.catalog import translated
+from sidelab.lab.cluster.state import Endpoint, Service, State
+from sidelab.lab.netlink.nftables import named_batch as nft
+from sidelab.lab.netlink.nftables.named_batch import QUARTERS, Part
+from sidelab.lab.netlink.nftables.objects import IPV4, IPV6, Base, Chain, Code, Hook, MetaKey, Table
 
 _MASQUERADE_MARK = 0x4000
 _PROTOCOLS = {"TCP": socket.IPPROTO_TCP, "UDP": socket.IPPROTO_UDP}

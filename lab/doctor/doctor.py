@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from lab.base import identity
-from lab.doctor.finding import Finding
-from lab.errors import MachineError, SidelabError
-from lab.sandbox import sandbox
+from sidelab.lab.base import identity
+from sidelab.lab.doctor.finding import Finding
+from sidelab.lab.errors import MachineError, SidelabError
+from sidelab.lab.sandbox import sandbox
 
 OLDEST_KERNEL = (5, 12)  # mount_setattr(2), MOUNT_ATTR_RDONLY over a whole tree
 MANY_PODS = 1000  # what limits are judged by
@@ -161,7 +161,7 @@ def _tried() -> list[Finding]:
     tools = {name: path for name in ("iptables", "iptables-legacy", "nft") if (path := _find(name))}
 
     def inside(supervisor: sandbox.Inside) -> None:
-        from lab.doctor import trials  # noqa: PLC0415  # rtnetlink's message classes take a while, and only labs need them
+        from sidelab.lab.doctor import trials  # noqa: PLC0415  # rtnetlink's message classes take a while, and only labs need them
 
         findings = [finding.to_json() for finding in trials.run(tools)]
         supervisor.channel.send(json.dumps([findings]).encode())

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from lab.base.privileges import FORBIDDEN, NOT_PERMITTED
-from lab.doctor.finding import Finding
-from lab.errors import NotPermittedError, PodError, SidelabError
-from lab.netlink import conntrack, nftables, route
-from lab.netlink.nftables import Chain, Operation, Rule, Table
-from lab.netlink.nftables.attributes import TEXT, attribute
-from lab.netlink.nftables.messages import ACK, CREATE, HEADER, REQUEST, messages
-from lab.netlink.nftables.objects import (
+from sidelab.lab.base.privileges import FORBIDDEN, NOT_PERMITTED
+from sidelab.lab.doctor.finding import Finding
+from sidelab.lab.errors import NotPermittedError, PodError, SidelabError
+from sidelab.lab.netlink import conntrack, nftables, route
+from sidelab.lab.netlink.nftables import Chain, Operation, Rule, Table
+from sidelab.lab.netlink.nftables.attributes import TEXT, attribute
+from sidelab.lab.netlink.nftables.messages import ACK, CREATE, HEADER, REQUEST, messages
+from sidelab.lab.netlink.nftables.objects import (
     IPV4,
     Compare,
     Counter,
@@ -33,11 +33,11 @@ from lab.netlink.nftables.objects import (
     Redirect,
     Tproxy,
 )
-from lab.plan.topology import PodAddress
-from lab.runtime.network import Network
-from lab.sandbox.overlay import Shown
-from lab.sandbox.sandbox import RUN, make_mounts
-from lab.sandbox.user_namespaces import AllSpaces
+from sidelab.lab.plan.topology import PodAddress
+from sidelab.lab.runtime.network import Network
+from sidelab.lab.sandbox.overlay import Shown
+from sidelab.lab.sandbox.sandbox import RUN, make_mounts
+from sidelab.lab.sandbox.user_namespaces import AllSpaces
 
 _POD = PodAddress(("doctor", "pod"), 0, "10.244.0.2", "fd00:10:244::2", "02:00:0a:f4:00:02", "v0-doctor", 1000)
 _PORT = Immediate((15001).to_bytes(2, "big"))

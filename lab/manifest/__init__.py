@@ -5,11 +5,11 @@ the way in (`classify`, `decode`) and the way out (`encode`). Nothing here knows
 sidecars; other packages register kinds of their own.
 """
 
-from lab.manifest.checks import FieldError
-from lab.manifest.fields import Inert, Rejected, Rows
-from lab.manifest.kinds import Metadata, Namespace, Object, Part, Service, ServicePort, ServiceSpec
-from lab.manifest.manifest import MAX_PODS, Manifest, title
-from lab.manifest.pod import (
+from sidelab.lab.manifest.checks import FieldError
+from sidelab.lab.manifest.fields import Inert, Rejected, Rows
+from sidelab.lab.manifest.kinds import Metadata, Namespace, Object, Part, Service, ServicePort, ServiceSpec
+from sidelab.lab.manifest.manifest import MAX_PODS, Manifest, title
+from sidelab.lab.manifest.pod import (
     FIELD_PATHS,
     Capabilities,
     Container,
@@ -22,9 +22,9 @@ from lab.manifest.pod import (
     Port,
     SecurityContext,
 )
-from lab.manifest.pod_dns import DNSConfig, DNSOption, HostAlias
-from lab.manifest.probe import GRPC, Exec, Handler, HTTPGet, HTTPHeader, Lifecycle, Probe, Sleep, TCPSocket
-from lab.manifest.workload import (
+from sidelab.lab.manifest.pod_dns import DNSConfig, DNSOption, HostAlias
+from sidelab.lab.manifest.probe import GRPC, Exec, Handler, HTTPGet, HTTPHeader, Lifecycle, Probe, Sleep, TCPSocket
+from sidelab.lab.manifest.workload import (
     Deployment,
     DeploymentSpec,
     LabelSelector,
@@ -32,8 +32,8 @@ from lab.manifest.workload import (
     ServiceAccount,
     TemplateMetadata,
 )
-from lab.manifest.yaml.decode import MAX_BYTES, Kinds, decode, load
-from lab.manifest.yaml.encode import encode, plain
+from sidelab.lab.manifest.yaml.decode import MAX_BYTES, Kinds, decode, load
+from sidelab.lab.manifest.yaml.encode import encode, plain
 
 __all__ = [
     "FIELD_PATHS",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lab.errors import InputError
+from sidelab.lab.errors import InputError
 
 SHIPPED = "lab/example_files"
 """Where the wheel has its copy; pyproject.toml puts it there."""

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import field
 
-from lab.manifest import checks, fields
-from lab.manifest.checks import FieldError
+from sidelab.lab.manifest import checks, fields
+from sidelab.lab.manifest.checks import FieldError
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 _TRANSLATED = ("TCP", "UDP")

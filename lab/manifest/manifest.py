@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 
-from lab.errors import InputError
-from lab.manifest.kinds import Namespace, Object, Service
-from lab.manifest.pod import Pod
-from lab.manifest.workload import Deployment
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest.kinds import Namespace, Object, Service
+from sidelab.lab.manifest.pod import Pod
+from sidelab.lab.manifest.workload import Deployment
 
 MAX_PODS = 65_000  # what a lab's network has room for; more would only take memory before they are refused
 

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from lab.manifest import checks, fields
-from lab.manifest.checks import FieldError
-from lab.manifest.kinds import PROTOCOLS, Object, Part
-from lab.manifest.pod_dns import DNS_POLICIES, DNSConfig, HostAlias
-from lab.manifest.probe import Handler, Lifecycle, Probe
+from sidelab.lab.manifest import checks, fields
+from sidelab.lab.manifest.checks import FieldError
+from sidelab.lab.manifest.kinds import PROTOCOLS, Object, Part
+from sidelab.lab.manifest.pod_dns import DNS_POLICIES, DNSConfig, HostAlias
+from sidelab.lab.manifest.probe import Handler, Lifecycle, Probe
 
 # What a variable can take from its pod. The others of the downward API need a cluster to have a value.
 FIELD_PATHS = ("metadata.name", "metadata.namespace", "spec.serviceAccountName", "status.podIP")

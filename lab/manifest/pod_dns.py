@@ -3,9 +3,9 @@
 Types mirror the Kubernetes API (core/v1), in snake_case.
 """
 
-from lab.manifest import checks
-from lab.manifest.checks import FieldError
-from lab.manifest.kinds import Part
+from sidelab.lab.manifest import checks
+from sidelab.lab.manifest.checks import FieldError
+from sidelab.lab.manifest.kinds import Part
 
 DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 

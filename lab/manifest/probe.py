@@ -6,9 +6,9 @@ Types mirror the Kubernetes API (core/v1), in snake_case. How they are carried o
 import re
 from typing import ClassVar
 
-from lab.manifest import checks, fields
-from lab.manifest.checks import FieldError
-from lab.manifest.kinds import Part
+from sidelab.lab.manifest import checks, fields
+from sidelab.lab.manifest.checks import FieldError
+from sidelab.lab.manifest.kinds import Part
 
 _HEADER_NAME = re.compile(r"[-A-Za-z0-9]+")
 

@@ -6,10 +6,10 @@ Types mirror the Kubernetes API (apps/v1, core/v1), in snake_case.
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-from lab.manifest import checks, fields
-from lab.manifest.checks import FieldError
-from lab.manifest.kinds import Metadata, Object, Part
-from lab.manifest.pod import Pod, PodSpec
+from sidelab.lab.manifest import checks, fields
+from sidelab.lab.manifest.checks import FieldError
+from sidelab.lab.manifest.kinds import Metadata, Object, Part
+from sidelab.lab.manifest.pod import Pod, PodSpec
 
 
 class TemplateMetadata(Part, frozen=True, kw_only=True):

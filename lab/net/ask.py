@@ -3,7 +3,7 @@
 import socket
 import time
 
-from lab.net.http_answer import Answer
+from sidelab.lab.net.http_answer import Answer
 
 BODY_BYTES = 16 << 20
 """Longer than any page of a proxy's; what is longer is cut there."""

@@ -6,8 +6,8 @@ pkg/probe/http (`DoHTTPProbe`, `RedirectChecker`, `newProbeRequest`); Go's net/h
 
 from collections.abc import Iterable, Sequence
 
-from lab.net.http_answer import Answer, AnswerError
-from lab.net.url import Url, is_relative, redirected
+from sidelab.lab.net.http_answer import Answer, AnswerError
+from sidelab.lab.net.url import Url, is_relative, redirected
 
 BODY_BYTES = 10 << 10
 """So much of a body has to arrive (the kubelet's and pilot-agent's `maxRespBodyLength`)."""

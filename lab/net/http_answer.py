@@ -1,7 +1,7 @@
 """An HTTP/1 answer out of bytes that arrive in any pieces: its head, and the beginning of its body; pure."""
 
-from lab.net.http_body import Body, body_of
-from lab.net.http_head import AnswerError, Head, HeadReader
+from sidelab.lab.net.http_body import Body, body_of
+from sidelab.lab.net.http_head import AnswerError, Head, HeadReader
 
 __all__ = ["Answer", "AnswerError"]
 

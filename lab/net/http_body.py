@@ -6,7 +6,7 @@ is not data is bounded.
 
 from typing import Protocol
 
-from lab.net.http_head import AnswerError, Fields, Head, Lines
+from sidelab.lab.net.http_head import AnswerError, Fields, Head, Lines
 
 _DIGITS = b"0123456789abcdefABCDEF"
 _SIZE_DIGITS = 16

@@ -7,7 +7,7 @@ needed: most paths are plain. Sources: Go's net/url (`Parse`, `EscapedPath`), ku
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from lab.net.http_head import AnswerError
+from sidelab.lab.net.http_head import AnswerError
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lab.errors import MachineError, NotPermittedError, PodError, SidelabError
-from lab.netlink.nftables.attributes import INSIDE, U32, U64, Attribute, Description, Kind, number, read
-from lab.netlink.nftables.messages import GENERIC, HEADER, REQUEST, messages
+from sidelab.lab.errors import MachineError, NotPermittedError, PodError, SidelabError
+from sidelab.lab.netlink.nftables.attributes import INSIDE, U32, U64, Attribute, Description, Kind, number, read
+from sidelab.lab.netlink.nftables.messages import GENERIC, HEADER, REQUEST, messages
 
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 47: "gre", 58: "icmpv6", 132: "sctp", 136: "udplite"}
 TCP_STATES = (

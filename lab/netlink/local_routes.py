@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 from typing import Literal, NamedTuple
 
-from lab.netlink import route
-from lab.netlink.nftables.attributes import contents
-from lab.netlink.route import Message
+from sidelab.lab.netlink import route
+from sidelab.lab.netlink.nftables.attributes import contents
+from sidelab.lab.netlink.route import Message
 
 _LO = 1
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lab.base.privileges import FORBIDDEN, NOT_PERMITTED
-from lab.errors import MachineError, NotPermittedError, PodError
-from lab.netlink.pyroute2_messages import light
+from sidelab.lab.base.privileges import FORBIDDEN, NOT_PERMITTED
+from sidelab.lab.errors import MachineError, NotPermittedError, PodError
+from sidelab.lab.netlink.pyroute2_messages import light
 
 fibmsg = light("pyroute2.netlink.rtnl.fibmsg").fibmsg
 ifaddrmsg = light("pyroute2.netlink.rtnl.ifaddrmsg").ifaddrmsg

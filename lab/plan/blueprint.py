@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lab.base.syscalls import CAPABILITIES
-from lab.errors import InputError
-from lab.manifest import GRPC, Container, Exec, Handler, HTTPGet, Manifest, Pod, Probe, Sleep, TCPSocket
-from lab.plan.registry import Command, Hook, Registry, Standin
-from lab.plan.topology import PodAddress, plan
+from sidelab.lab.base.syscalls import CAPABILITIES
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import GRPC, Container, Exec, Handler, HTTPGet, Manifest, Pod, Probe, Sleep, TCPSocket
+from sidelab.lab.plan.registry import Command, Hook, Registry, Standin
+from sidelab.lab.plan.topology import PodAddress, plan
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HOST_NAME_LENGTH = 63  # RFC 1123

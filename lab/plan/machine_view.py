@@ -24,6 +24,10 @@ IN_PLACE = tuple(map(Path, ("/etc", "/opt", "/usr/local", "/nix", "/gnu")))
 LABS = tuple(map(Path, ("/dev", "/proc", "/sys")))
 """What the lab mounts itself."""
 
+_PACKAGE = Path(__file__).parents[2]
+# Installed, what it imports from elsewhere lies beside the package; in a checkout nothing of that does.
+_HOME = _PACKAGE if (_PACKAGE / "sidelab.py").exists() else _PACKAGE.parent
+
 _NEEDED = (Path("/var/lib/ca-certificates"),)  # openSUSE's /etc/ssl leads there
 _STANDARD = tuple(
     Path("/", each) for each in ("boot", "home", "lost+found", "media", "mnt", "root", "snap", "srv", "var")
@@ -123,7 +127,7 @@ def is_closed(path: Path) -> bool:
 
 def program_itself() -> tuple[Path, ...]:
     """Return what this program consists of: its files, and the Python that runs it with its environment."""
-    return Path(__file__).parents[2], Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable)
+    return _HOME, Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable)
 
 
 def pods_own(path: Path, exposed: Collection[Path] = ()) -> Path | None:

@@ -9,13 +9,23 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lab.base import identity, privileges
-from lab.errors import InputError
-from lab.manifest import Exec
-from lab.plan.blueprint import Blueprint, ContainerPlan, Process
-from lab.plan.machine_view import LABS, OWN, View, around, holds_everything, machine, pods_own, program_itself, walk
-from lab.plan.program_access import Found, User, look
-from lab.plan.registry import Command, Standin
+from sidelab.lab.base import identity, privileges
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Exec
+from sidelab.lab.plan.blueprint import Blueprint, ContainerPlan, Process
+from sidelab.lab.plan.machine_view import (
+    LABS,
+    OWN,
+    View,
+    around,
+    holds_everything,
+    machine,
+    pods_own,
+    program_itself,
+    walk,
+)
+from sidelab.lab.plan.program_access import Found, User, look
+from sidelab.lab.plan.registry import Command, Standin
 
 
 class _Wanted(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from lab.plan.machine_view import around, is_packaged, pods_own, walk
+from sidelab.lab.plan.machine_view import around, is_packaged, pods_own, walk
 
 _HEAD_BYTES = 256  # how much of a file the kernel looks at (BINPRM_BUF_SIZE)
 _MOST_INTERPRETERS = 4  # scripts whose interpreters are scripts (fs/exec.c, exec_binprm)

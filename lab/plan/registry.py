@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Protocol
 
-from lab.errors import InputError
+from sidelab.lab.errors import InputError
 
 if TYPE_CHECKING:
-    from lab.manifest import Container, Pod
+    from sidelab.lab.manifest import Container, Pod
 
 
 class Context(Protocol):

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lab.errors import InputError
-from lab.manifest import MAX_PODS, Manifest
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import MAX_PODS, Manifest
 
 POD_CIDR_IPV4 = "10.244.0.0/16"
 POD_CIDR_IPV6 = "fd00:10:244::/64"

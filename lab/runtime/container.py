@@ -10,19 +10,19 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lab.base.exhausted import cannot_fork
-from lab.base.incidents import FAILURES, reason_of
-from lab.errors import PodError
-from lab.plan.blueprint import Check, ContainerPlan, ProbePlan, Process
-from lab.plan.registry import Standin
-from lab.runtime.pod_services import Host, Owner, is_stranger
-from lab.runtime.probes import Attempt, Finish, Outcome, Prober, begin
-from lab.sandbox.apart import is_deaf
+from sidelab.lab.base.exhausted import cannot_fork
+from sidelab.lab.base.incidents import FAILURES, reason_of
+from sidelab.lab.errors import PodError
+from sidelab.lab.plan.blueprint import Check, ContainerPlan, ProbePlan, Process
+from sidelab.lab.plan.registry import Standin
+from sidelab.lab.runtime.pod_services import Host, Owner, is_stranger
+from sidelab.lab.runtime.probes import Attempt, Finish, Outcome, Prober, begin
+from sidelab.lab.sandbox.apart import is_deaf
 
 if TYPE_CHECKING:
-    from lab.base.timers import Timer
-    from lab.runtime.logfile import LogFile
-    from lab.runtime.spawner import Handle
+    from sidelab.lab.base.timers import Timer
+    from sidelab.lab.runtime.logfile import LogFile
+    from sidelab.lab.runtime.spawner import Handle
 
 START_DEADLINE_S = 10.0  # for a stand-in to say that it serves
 _BACKOFF_S, _BACKOFF_MAX_S, _BACKOFF_RESET_S = 10.0, 300.0, 600.0  # the kubelet's CrashLoopBackOff

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from lab import errors
-from lab.base import framing
-from lab.base.exhausted import as_refusal, cannot_fork
-from lab.base.incidents import reason_of
-from lab.errors import InputError, PodError, SidelabError
-from lab.manifest import Manifest, Namespace, Pod, Service, ServiceAccount, encode
-from lab.plan.blueprint import Process
-from lab.runtime.live_pod import LiveContainer, LivePod
-from lab.runtime.status import status
+from sidelab.lab import errors
+from sidelab.lab.base import framing
+from sidelab.lab.base.exhausted import as_refusal, cannot_fork
+from sidelab.lab.base.incidents import reason_of
+from sidelab.lab.errors import InputError, PodError, SidelabError
+from sidelab.lab.manifest import Manifest, Namespace, Pod, Service, ServiceAccount, encode
+from sidelab.lab.plan.blueprint import Process
+from sidelab.lab.runtime.live_pod import LiveContainer, LivePod
+from sidelab.lab.runtime.status import status
 
 if TYPE_CHECKING:
-    from lab.runtime.spawner import Handle
-    from lab.runtime.supervisor import Supervisor
+    from sidelab.lab.runtime.spawner import Handle
+    from sidelab.lab.runtime.supervisor import Supervisor
 
 _HANGUP_GRACE_S = 1.0
 _DEFAULT = "kubectl.kubernetes.io/default-container"  # which container is meant where none is named, as kubectl has it
@@ -309,7 +309,7 @@ class _Connection:
 
     def _apply(self, request: _Apply) -> list[tuple[str, str]]:
         """Change the lab as far as it can be changed alive, all of what is asked or, if any of it can't be, nothing."""
-        from lab.cluster.change import compare  # noqa: PLC0415  # few labs are changed, and all would wait for it
+        from sidelab.lab.cluster.change import compare  # noqa: PLC0415  # few labs are changed, and all would wait for it
 
         wanted = Manifest(request.pods, (), request.services, request.namespaces, request.service_accounts)
         supervisor = self._supervisor

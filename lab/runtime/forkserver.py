@@ -24,10 +24,10 @@ import traceback
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, NoReturn
 
-from lab.base import syscalls
-from lab.base.fault_points import reached
-from lab.errors import SidelabError
-from lab.sandbox import apart, call_filter
+from sidelab.lab.base import syscalls
+from sidelab.lab.base.fault_points import reached
+from sidelab.lab.errors import SidelabError
+from sidelab.lab.sandbox import apart, call_filter
 
 REQUEST_BYTES = 1 << 17
 DESCRIPTORS = 9

@@ -6,14 +6,14 @@ The kubelet's part, in the small. Events of the fork servers, of probes and of t
 import time
 from collections.abc import Callable
 
-from lab.base.exhausted import as_refusal
-from lab.base.fault_points import reached
-from lab.base.incidents import FAILURES
-from lab.errors import PodError, SidelabError, kind
-from lab.plan.blueprint import PodPlan
-from lab.plan.registry import Hook
-from lab.runtime.container import LiveContainer
-from lab.runtime.pod_services import Host
+from sidelab.lab.base.exhausted import as_refusal
+from sidelab.lab.base.fault_points import reached
+from sidelab.lab.base.incidents import FAILURES
+from sidelab.lab.errors import PodError, SidelabError, kind
+from sidelab.lab.plan.blueprint import PodPlan
+from sidelab.lab.plan.registry import Hook
+from sidelab.lab.runtime.container import LiveContainer
+from sidelab.lab.runtime.pod_services import Host
 
 __all__ = ["Host", "LiveContainer", "LivePod"]
 

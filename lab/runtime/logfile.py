@@ -15,8 +15,8 @@ meanwhile.
 import contextlib
 import os
 
-from lab.base import syscalls
-from lab.errors import InputError
+from sidelab.lab.base import syscalls
+from sidelab.lab.errors import InputError
 
 DEFAULT_BYTES = 10 << 20
 """The kubelet's containerLogMaxSize."""

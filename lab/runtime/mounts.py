@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab.base.syscalls import (
+from sidelab.lab.base.syscalls import (
     CLONE_NEWNS,
     MS_BIND,
     MS_NODEV,
@@ -23,14 +23,14 @@ from lab.base.syscalls import (
     setns,
     unshare,
 )
-from lab.cluster import etc_files
-from lab.cluster.podinfo import PODINFO
-from lab.cluster.publish import CLUSTER_DIRECTORY
-from lab.cluster.state import STATE
-from lab.plan.blueprint import PodPlan
-from lab.plan.machine_view import OWN, Cover, View, named
-from lab.sandbox.overlay import Shown, make_place, take_root
-from lab.sandbox.sandbox import RUN
+from sidelab.lab.cluster import etc_files
+from sidelab.lab.cluster.podinfo import PODINFO
+from sidelab.lab.cluster.publish import CLUSTER_DIRECTORY
+from sidelab.lab.cluster.state import STATE
+from sidelab.lab.plan.blueprint import PodPlan
+from sidelab.lab.plan.machine_view import OWN, Cover, View, named
+from sidelab.lab.sandbox.overlay import Shown, make_place, take_root
+from sidelab.lab.sandbox.sandbox import RUN
 
 _TMP_SIZE = "64m"
 _PROGRAMS = f"{RUN}/programs"

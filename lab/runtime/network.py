@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab.base.fault_points import reached
-from lab.base.syscalls import CLONE_NEWNET, own_namespace, setns
-from lab.cluster.addresses import DNS_IPV4, DNS_IPV6
-from lab.net.node_addresses import GATEWAY_IPV4, GATEWAY_IPV6, GATEWAY_MAC, NODE_IPV4, NODE_IPV6
-from lab.netlink import route
-from lab.plan.topology import PodAddress
-from lab.sandbox.namespace_maker import PodSpaces
-from lab.sandbox.user_namespaces import AllSpaces
+from sidelab.lab.base.fault_points import reached
+from sidelab.lab.base.syscalls import CLONE_NEWNET, own_namespace, setns
+from sidelab.lab.cluster.addresses import DNS_IPV4, DNS_IPV6
+from sidelab.lab.net.node_addresses import GATEWAY_IPV4, GATEWAY_IPV6, GATEWAY_MAC, NODE_IPV4, NODE_IPV6
+from sidelab.lab.netlink import route
+from sidelab.lab.plan.topology import PodAddress
+from sidelab.lab.sandbox.namespace_maker import PodSpaces
+from sidelab.lab.sandbox.user_namespaces import AllSpaces
 
 _LO, _ETH0 = 1, 2
 

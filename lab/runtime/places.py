@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lab.base.framing import hung_up
-from lab.plan.blueprint import PodPlan
-from lab.runtime.mounts import PodMounts
-from lab.runtime.spawner import Place
-from lab.sandbox.user_namespaces import AllSpaces
+from sidelab.lab.base.framing import hung_up
+from sidelab.lab.plan.blueprint import PodPlan
+from sidelab.lab.runtime.mounts import PodMounts
+from sidelab.lab.runtime.spawner import Place
+from sidelab.lab.sandbox.user_namespaces import AllSpaces
 
 if TYPE_CHECKING:
     import socket
 
-    from lab.runtime.network import Network
+    from sidelab.lab.runtime.network import Network
 
 Key = tuple[str, str]
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lab.base.incidents import Incidents
-from lab.base.loop import Loop
-from lab.plan.blueprint import PodPlan, Process
-from lab.plan.machine_view import Cover, why_absent
-from lab.plan.registry import Command, Standin
-from lab.runtime.logfile import Logs
-from lab.runtime.spawner import Handle, Place, Spawner
+from sidelab.lab.base.incidents import Incidents
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.plan.blueprint import PodPlan, Process
+from sidelab.lab.plan.machine_view import Cover, why_absent
+from sidelab.lab.plan.registry import Command, Standin
+from sidelab.lab.runtime.logfile import Logs
+from sidelab.lab.runtime.spawner import Handle, Place, Spawner
 
 if TYPE_CHECKING:
-    from lab.runtime.container import LiveContainer
+    from sidelab.lab.runtime.container import LiveContainer
 
 
 def sees_files(program: Command | Standin) -> bool:

@@ -16,17 +16,19 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from lab.base.exhausted import fork_linked
-from lab.base.fault_points import FAULT
-from lab.base.loop import Loop
-from lab.base.syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
-from lab.errors import MachineError, PodError
-from lab.plan.blueprint import Process
-from lab.plan.registry import Command, Standin
-from lab.runtime.forkserver import REQUEST_BYTES
-from lab.runtime.logfile import tail
+from sidelab.lab.base.exhausted import fork_linked
+from sidelab.lab.base.fault_points import FAULT
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.base.syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
+from sidelab.lab.errors import MachineError, PodError
+from sidelab.lab.plan.blueprint import Process
+from sidelab.lab.plan.registry import Command, Standin
+from sidelab.lab.runtime.forkserver import REQUEST_BYTES
+from sidelab.lab.runtime.logfile import tail
 
-_START = "import sys; sys.path[:] = {path!r}; from lab.runtime.forkserver import serve; serve({fd}, {preload!r})"
+_START = (
+    "import sys; sys.path[:] = {path!r}; from sidelab.lab.runtime.forkserver import serve; serve({fd}, {preload!r})"
+)
 
 _PATH = [str(Path(each).absolute()) for each in sys.path]  # now, for the supervisor will leave this directory
 _LOG_TAIL = 2000

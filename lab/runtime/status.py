@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lab.cluster.state import Service
-from lab.runtime.live_pod import LiveContainer, LivePod
+from sidelab.lab.cluster.state import Service
+from sidelab.lab.runtime.live_pod import LiveContainer, LivePod
 
 if TYPE_CHECKING:
-    from lab.runtime.supervisor import Supervisor
+    from sidelab.lab.runtime.supervisor import Supervisor
 
 
 def status(supervisor: "Supervisor") -> dict[str, Any]:

@@ -9,30 +9,30 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lab import errors
-from lab.base.exhausted import as_refusal
-from lab.base.fault_points import reached
-from lab.base.incidents import Incidents, reason_of
-from lab.base.loop import Loop
-from lab.cluster.live import Cluster
-from lab.errors import MachineError, PodError
-from lab.manifest import Manifest
-from lab.plan.blueprint import Blueprint, Process
-from lab.plan.machine_view import View
-from lab.runtime import control
-from lab.runtime.live_pod import LivePod
-from lab.runtime.logfile import LogFile, Logs, Shelf
-from lab.runtime.mounts import PodMounts
-from lab.runtime.places import Places
-from lab.runtime.pod_services import Host, is_stranger, sees_files
-from lab.runtime.spawner import Spawner
-from lab.sandbox.overlay import Shown
-from lab.sandbox.sandbox import REPORT_BYTES, Inside, make_mounts
-from lab.sandbox.user_namespaces import AllSpaces, reach_out
+from sidelab.lab import errors
+from sidelab.lab.base.exhausted import as_refusal
+from sidelab.lab.base.fault_points import reached
+from sidelab.lab.base.incidents import Incidents, reason_of
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.cluster.live import Cluster
+from sidelab.lab.errors import MachineError, PodError
+from sidelab.lab.manifest import Manifest
+from sidelab.lab.plan.blueprint import Blueprint, Process
+from sidelab.lab.plan.machine_view import View
+from sidelab.lab.runtime import control
+from sidelab.lab.runtime.live_pod import LivePod
+from sidelab.lab.runtime.logfile import LogFile, Logs, Shelf
+from sidelab.lab.runtime.mounts import PodMounts
+from sidelab.lab.runtime.places import Places
+from sidelab.lab.runtime.pod_services import Host, is_stranger, sees_files
+from sidelab.lab.runtime.spawner import Spawner
+from sidelab.lab.sandbox.overlay import Shown
+from sidelab.lab.sandbox.sandbox import REPORT_BYTES, Inside, make_mounts
+from sidelab.lab.sandbox.user_namespaces import AllSpaces, reach_out
 
 if TYPE_CHECKING:
-    from lab.cluster.change import Change
-    from lab.runtime.network import Network
+    from sidelab.lab.cluster.change import Change
+    from sidelab.lab.runtime.network import Network
 
 _PROGRESS_EVERY_S = 0.25
 _OTHER_FILES = 64
@@ -179,7 +179,7 @@ class Supervisor:
 
     def _build_network(self) -> "Network":
         # pyroute2 takes 0.14 s to import; meanwhile the fork servers, already started, import what they need.
-        from lab.runtime.network import Network  # noqa: PLC0415
+        from sidelab.lab.runtime.network import Network  # noqa: PLC0415
 
         network = Network(self.spaces)
         network.build([plan.address for plan in self.order.blueprint.pods])

@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import NoReturn
 
-from lab.base import syscalls
+from sidelab.lab.base import syscalls
 
 # As container runtimes have it (the OCI runtime specification's readonlyPaths and maskedPaths): switches that hold for
 # the whole machine, and what tells about it.

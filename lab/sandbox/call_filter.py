@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 
-from lab.base.syscalls import _check, _libc  # the same library, and the same way to fail
+from sidelab.lab.base.syscalls import _check, _libc  # the same library, and the same way to fail
 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from lab.base import privileges, syscalls
-from lab.base.exhausted import fork_linked
-from lab.base.fault_points import reached
-from lab.base.framing import hung_up, receive_with_descriptors
-from lab.errors import MachineError, PodError
-from lab.sandbox import pod_ids
-from lab.sandbox.sandbox import close_all_but, die_with
+from sidelab.lab.base import privileges, syscalls
+from sidelab.lab.base.exhausted import fork_linked
+from sidelab.lab.base.fault_points import reached
+from sidelab.lab.base.framing import hung_up, receive_with_descriptors
+from sidelab.lab.errors import MachineError, PodError
+from sidelab.lab.sandbox import pod_ids
+from sidelab.lab.sandbox.sandbox import close_all_but, die_with
 
 MOST_AT_ONCE = 100
 """How many network namespaces one request may ask for: each comes as two descriptors, and SCM_MAX_FD is 253."""

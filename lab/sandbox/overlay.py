@@ -16,10 +16,10 @@ import threading
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from lab.base import mount_calls, syscalls
-from lab.base.exhausted import cannot_fork
-from lab.errors import MachineError
-from lab.plan.machine_view import Cover, View
+from sidelab.lab.base import mount_calls, syscalls
+from sidelab.lab.base.exhausted import cannot_fork
+from sidelab.lab.errors import MachineError
+from sidelab.lab.plan.machine_view import Cover, View
 
 _NOBODY = 65534
 _ROOT_SIZE = "64k"

@@ -23,12 +23,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from lab import errors
-from lab.base import identity, privileges, syscalls
-from lab.base.exhausted import as_refusal, fork, forking
-from lab.base.fault_points import reached
-from lab.base.framing import hung_up, receive_with_descriptors
-from lab.errors import MachineError, PodError
+from sidelab.lab import errors
+from sidelab.lab.base import identity, privileges, syscalls
+from sidelab.lab.base.exhausted import as_refusal, fork, forking
+from sidelab.lab.base.fault_points import reached
+from sidelab.lab.base.framing import hung_up, receive_with_descriptors
+from sidelab.lab.errors import MachineError, PodError
 
 _NAMESPACES = (
     syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET

@@ -7,8 +7,8 @@ there. No other capability reaches out of a pod's network, processes and mounts.
 
 from collections.abc import Collection, Iterable
 
-from lab.plan.blueprint import PodPlan, Process
-from lab.sandbox.namespace_maker import PodSpaces
+from sidelab.lab.plan.blueprint import PodPlan, Process
+from sidelab.lab.sandbox.namespace_maker import PodSpaces
 
 Key = tuple[str, str]
 _REACHES_OUT = "SYS_ADMIN"

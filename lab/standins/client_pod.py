@@ -4,7 +4,7 @@ import signal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lab.plan.registry import Context
+    from sidelab.lab.plan.registry import Context
 
 
 def main(context: "Context") -> None:

@@ -11,11 +11,11 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lab.errors import PodError
-from lab.standins.nginx_answers import DELAY, Connection
+from sidelab.lab.errors import PodError
+from sidelab.lab.standins.nginx_answers import DELAY, Connection
 
 if TYPE_CHECKING:
-    from lab.plan.registry import Context
+    from sidelab.lab.plan.registry import Context
 
 Connect = Callable[["Server", socket.socket, tuple[str, int]], Connection]
 """Makes the connection of an accepted socket and its peer's address."""
@@ -48,7 +48,7 @@ def _connections(context: "Context") -> Connect:
     text = context.env.get(DELAY)
     if not text:
         return Connection
-    from lab.standins.spin import Spinning, spin_ns  # noqa: PLC0415  # a thousand pods do without it
+    from sidelab.lab.standins.spin import Spinning, spin_ns  # noqa: PLC0415  # a thousand pods do without it
 
     late_ns = spin_ns(text)
     return lambda server, accepted, address: Spinning(server, accepted, address, late_ns)

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from lab.errors import MachineError
-from lab.plan.registry import Command
+from sidelab.lab.errors import MachineError
+from sidelab.lab.plan.registry import Command
 
 ROOT = "/usr/share/nginx/html"
 """Where both Debian's package and the image from Docker Hub have their welcome page."""

@@ -8,8 +8,8 @@ so that these two differ by 20 µs and nothing else: the code alone took half a 
 import socket
 from time import perf_counter_ns
 
-from lab.errors import PodError
-from lab.standins.nginx_answers import DELAY, Connection, Server
+from sidelab.lab.errors import PodError
+from sidelab.lab.standins.nginx_answers import DELAY, Connection, Server
 
 MOST_US = 100_000.0
 

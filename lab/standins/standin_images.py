@@ -3,18 +3,18 @@
 Each is a stand-in unless the real program is asked for.
 """
 
-from lab.errors import InputError
-from lab.manifest import Container, Pod
-from lab.plan.registry import Program, Registry, Standin
-from lab.standins import real_nginx
-from lab.standins.nginx_answers import DELAY
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Container, Pod
+from sidelab.lab.plan.registry import Program, Registry, Standin
+from sidelab.lab.standins import real_nginx
+from sidelab.lab.standins.nginx_answers import DELAY
 
 STANDIN, REAL = CHOICES = ("standin", "real")
 
-_PRELOAD = ("lab.standins.client_pod", "lab.standins.nginx")
-_CLIENT = Standin("lab.standins.client_pod:main", preload=_PRELOAD)
-_NGINX = Standin("lab.standins.nginx:main", preload=_PRELOAD)
-_LATE_NGINX = Standin("lab.standins.nginx:main", preload=(*_PRELOAD, "lab.standins.spin"))
+_PRELOAD = ("sidelab.lab.standins.client_pod", "sidelab.lab.standins.nginx")
+_CLIENT = Standin("sidelab.lab.standins.client_pod:main", preload=_PRELOAD)
+_NGINX = Standin("sidelab.lab.standins.nginx:main", preload=_PRELOAD)
+_LATE_NGINX = Standin("sidelab.lab.standins.nginx:main", preload=(*_PRELOAD, "sidelab.lab.standins.spin"))
 _HAS_REAL = ("nginx",)
 """The images for which this machine may have the real program."""
 

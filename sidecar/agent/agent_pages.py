@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Protocol
 
-from lab.net.http_answer import Answer
-from sidecar.agent.http import merged_metrics
-from sidecar.agent.http.fetch import fetch
-from sidecar.agent.http.server import Reply, Request
-from sidecar.agent.probes.probers import Prober
-from sidecar.config.contract import READY_PATH
-from sidecar.proxy.io.proxy_loop import Loop
+from sidelab.lab.net.http_answer import Answer
+from sidelab.sidecar.agent.http import merged_metrics
+from sidelab.sidecar.agent.http.fetch import fetch
+from sidelab.sidecar.agent.http.server import Reply, Request
+from sidelab.sidecar.agent.probes.probers import Prober
+from sidelab.sidecar.config.contract import READY_PATH
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
 
 _PROBE_PREFIXES = ("/app-health/", "/app-lifecycle/")
 _READY_S, _SCRAPE_S = 1.0, 5.0

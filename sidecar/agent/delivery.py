@@ -10,13 +10,13 @@ from typing import TypeVar
 
 import msgspec
 
-from lab.cluster.podinfo import PODINFO, PodInfo
-from lab.cluster.state import STATE, State
-from lab.errors import PodError
-from sidecar.config import compute
-from sidecar.config.agent_settings import Settings
-from sidecar.config.contract import HOME, INTENT
-from sidecar.config.intent import Intent
+from sidelab.lab.cluster.podinfo import PODINFO, PodInfo
+from sidelab.lab.cluster.state import STATE, State
+from sidelab.lab.errors import PodError
+from sidelab.sidecar.config import compute
+from sidelab.sidecar.config.agent_settings import Settings
+from sidelab.sidecar.config.contract import HOME, INTENT
+from sidelab.sidecar.config.intent import Intent
 
 _Value = TypeVar("_Value")
 

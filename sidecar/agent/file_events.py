@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Protocol
 
-from lab.base import syscalls
-from lab.base.inotify import Watch
-from sidecar.proxy.io.proxy_loop import READ, Loop
+from sidelab.lab.base import syscalls
+from sidelab.lab.base.inotify import Watch
+from sidelab.sidecar.proxy.io.proxy_loop import READ, Loop
 
 _LIMITS = (errno.EMFILE, errno.ENOSPC)
 

@@ -12,24 +12,24 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.errors import SidelabError
-from lab.net.http_answer import Answer
-from lab.plan.registry import Context
-from sidecar.agent import file_events
-from sidecar.agent.agent_pages import Pages
-from sidecar.agent.delivery import Delivery, Paths
-from sidecar.agent.http import merged_metrics
-from sidecar.agent.http.fetch import fetch
-from sidecar.agent.http.server import Server
-from sidecar.agent.probes import probers
-from sidecar.agent.probes.probes import Probes
-from sidecar.agent.proxy_child import Child
-from sidecar.config.agent_settings import Settings
-from sidecar.config.contract import READY_PATH
-from sidecar.proxy.io.proxy_loop import Loop
+from sidelab.lab.errors import SidelabError
+from sidelab.lab.net.http_answer import Answer
+from sidelab.lab.plan.registry import Context
+from sidelab.sidecar.agent import file_events
+from sidelab.sidecar.agent.agent_pages import Pages
+from sidelab.sidecar.agent.delivery import Delivery, Paths
+from sidelab.sidecar.agent.http import merged_metrics
+from sidelab.sidecar.agent.http.fetch import fetch
+from sidelab.sidecar.agent.http.server import Server
+from sidelab.sidecar.agent.probes import probers
+from sidelab.sidecar.agent.probes.probes import Probes
+from sidelab.sidecar.agent.proxy_child import Child
+from sidelab.sidecar.config.agent_settings import Settings
+from sidelab.sidecar.config.contract import READY_PATH
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
 
 if TYPE_CHECKING:
-    from sidecar.agent.dns.resolver import Resolver
+    from sidelab.sidecar.agent.dns.resolver import Resolver
 
 _NICE = 10
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.002, 0.1
@@ -112,7 +112,7 @@ class Agent:
         self._end()
 
     def _resolve(self, namespace: str) -> "Resolver":
-        from sidecar.agent.dns import resolver  # noqa: PLC0415  # few pods capture DNS
+        from sidelab.sidecar.agent.dns import resolver  # noqa: PLC0415  # few pods capture DNS
 
         names = resolver.Resolver(self._loop, self._delivery.intent.ports.dns, namespace)
         names.learn(self._delivery.state)

@@ -8,12 +8,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from lab.errors import InputError, PodError
-from lab.net import ask as net
-from lab.net.http_answer import Answer, AnswerError
-from lab.plan.registry import Context
-from sidecar.config.contract import READY_PATH
-from sidecar.config.intent import Ports
+from sidelab.lab.errors import InputError, PodError
+from sidelab.lab.net import ask as net
+from sidelab.lab.net.http_answer import Answer, AnswerError
+from sidelab.lab.plan.registry import Context
+from sidelab.sidecar.config.contract import READY_PATH
+from sidelab.sidecar.config.intent import Ports
 
 _FIRST_LOOK_S = 0.005
 _REQUEST_S = 30.0

@@ -11,11 +11,11 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from lab.base import syscalls
-from lab.base.exhausted import fork
-from lab.errors import PodError
-from lab.runtime.forkserver import end_with
-from sidecar.config.contract import ENTRIES, full_command
+from sidelab.lab.base import syscalls
+from sidelab.lab.base.exhausted import fork
+from sidelab.lab.errors import PodError
+from sidelab.lab.runtime.forkserver import end_with
+from sidelab.sidecar.config.contract import ENTRIES, full_command
 
 _FIRST_DESCRIPTOR, _DESCRIPTORS = 3, 1 << 20
 

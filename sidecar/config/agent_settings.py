@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from lab.errors import InputError
-from sidecar.config.contract import BUNDLED
-from sidecar.config.intent import Intent
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.config.contract import BUNDLED
+from sidelab.sidecar.config.intent import Intent
 
 ENVIRONMENT = "SIDELAB_AGENT"
 """The environment variable that holds `Settings` as JSON."""

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lab.errors import InputError
-from sidecar.config import compute, contract, injected_names, proxyconfig
-from sidecar.config.proxyconfig import ProxyConfig
-from sidecar.interception.options import values
-from sidecar.interception.options.options import PROFILES, QUIRKS, WAYS
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.config import compute, contract, injected_names, proxyconfig
+from sidelab.sidecar.config.proxyconfig import ProxyConfig
+from sidelab.sidecar.interception.options import values
+from sidelab.sidecar.interception.options.options import PROFILES, QUIRKS, WAYS
 
 Reader = Callable[[str, str], Any]
 

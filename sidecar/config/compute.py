@@ -12,13 +12,13 @@ from typing import Literal, TypeVar
 
 from msgspec import structs
 
-from lab.cluster.podinfo import PodInfo
-from lab.cluster.state import Endpoint as ClusterEndpoint
-from lab.cluster.state import Port as ClusterPort
-from lab.cluster.state import Service as ClusterService
-from lab.cluster.state import State
-from lab.errors import InputError
-from sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
+from sidelab.lab.cluster.podinfo import PodInfo
+from sidelab.lab.cluster.state import Endpoint as ClusterEndpoint
+from sidelab.lab.cluster.state import Port as ClusterPort
+from sidelab.lab.cluster.state import Service as ClusterService
+from sidelab.lab.cluster.state import State
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
 
 DOMAIN = "cluster.local"
 

@@ -1,7 +1,7 @@
 """The contract between the agent and a proxy: how any program becomes a sidecar. docs/proxy-contract.md is its text.
 
 What both ends share is here: where the intent's file is, which annotations choose a proxy, the command line that
-follows from them. `python -m sidecar.config.contract` prints the intent's JSON schema. It knows no proxy.
+follows from them. `python -m sidelab.sidecar.config.contract` prints the intent's JSON schema. It knows no proxy.
 """
 
 import itertools
@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from lab.errors import InputError
-from sidecar.config.intent import Intent
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.config.intent import Intent
 
 HOME = "/run/istio"
 """The proxy's working directory: the agent makes it, and both may write there."""
@@ -34,7 +34,7 @@ ENVOY_BINARY = "sidelab.io/envoy"
 BUNDLED, ENVOY = "sidelab-proxy", "sidelab-envoy"
 """The first words of the command lines of those that come with sidelab; the agent forks them from itself."""
 
-ENTRIES: Mapping[str, str] = {BUNDLED: "sidecar.proxy.main:run", ENVOY: "sidecar.envoy.main:run"}
+ENTRIES: Mapping[str, str] = {BUNDLED: "sidelab.sidecar.proxy.main:run", ENVOY: "sidelab.sidecar.envoy.main:run"}
 """What is forked is `module:function`, called with the command line; it returns when the proxy has ended."""
 
 _CHOICES = {"bundled": (BUNDLED,), "envoy": (ENVOY,)}

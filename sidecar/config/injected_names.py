@@ -4,7 +4,7 @@ Sources: istio.io/docs/reference/config/annotations and …/labels; the injectio
 manifests/charts/istio-control/istio-discovery/files.
 """
 
-from sidecar.config import compute, contract
+from sidelab.sidecar.config import compute, contract
 
 INJECT = "sidecar.istio.io/inject"  # a label; as an annotation it is deprecated
 STATUS = "sidecar.istio.io/status"

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from lab.errors import InputError
+from sidelab.lab.errors import InputError
 
 Protocol = Literal["auto", "tcp", "http"]
 """What travels on a port: `auto` finds out from the first bytes; ports of HTTP/2 and gRPC are `tcp`."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from lab.errors import InputError
-from lab.manifest import EnvVar, FieldError
-from lab.manifest.yaml.yaml_text import read_documents
-from sidecar.config.injected_names import CONFIG
-from sidecar.interception.options import values
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import EnvVar, FieldError
+from sidelab.lab.manifest.yaml.yaml_text import read_documents
+from sidelab.sidecar.config.injected_names import CONFIG
+from sidelab.sidecar.interception.options import values
 
 HOLD, _METADATA, _CONCURRENCY = "holdApplicationUntilProxyStarts", "proxyMetadata", "concurrency"
 _MODE, _STATUS_PORT = "interceptionMode", "statusPort"

@@ -6,8 +6,8 @@ Listener, cluster and statistics names are Istio's, so that the same counters ca
 `find_binary`, `config_files` and what `main` imports touch anything but values.
 """
 
-from sidecar.envoy.command_line import command
-from sidecar.envoy.configuration.bootstrap import bootstrap
-from sidecar.envoy.find_binary import envoy_version, find_envoy
+from sidelab.sidecar.envoy.command_line import command
+from sidelab.sidecar.envoy.configuration.bootstrap import bootstrap
+from sidelab.sidecar.envoy.find_binary import envoy_version, find_envoy
 
 __all__ = ["bootstrap", "command", "envoy_version", "find_envoy"]

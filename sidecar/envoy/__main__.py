@@ -1,9 +1,9 @@
-"""`python -m sidecar.envoy`: see `main`."""
+"""`python -m sidelab.sidecar.envoy`: see `main`."""
 
 import sys
 
-from lab.errors import SidelabError
-from sidecar.envoy.main import run
+from sidelab.lab.errors import SidelabError
+from sidelab.sidecar.envoy.main import run
 
 try:
     run(sys.argv)

@@ -3,8 +3,8 @@
 import re
 import socket
 
-from lab.net import ask as net
-from lab.net.http_answer import AnswerError
+from sidelab.lab.net import ask as net
+from sidelab.lab.net.http_answer import AnswerError
 
 _TIMEOUT_S = 1.0
 _ACTIVE = re.compile(r"^listener\.(?!admin).+_(\d+)\.downstream_cx_active: (\d+)$", re.MULTILINE)

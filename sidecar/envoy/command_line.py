@@ -2,8 +2,8 @@
 
 import json
 
-from sidecar.config.intent import Intent
-from sidecar.envoy.configuration.bootstrap import bootstrap
+from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.envoy.configuration.bootstrap import bootstrap
 
 DRAIN_S = 45
 """How long connections of a listener that was replaced may go on; Istio's."""

@@ -4,8 +4,8 @@ import os
 import signal
 from collections.abc import Sequence
 
-from lab.base import syscalls
-from lab.base.exhausted import fork
+from sidelab.lab.base import syscalls
+from sidelab.lab.base.exhausted import fork
 
 _CHUNK = 1 << 16
 _LAST_WORDS_BYTES = 1 << 14

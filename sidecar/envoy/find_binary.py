@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from lab.errors import InputError, MachineError
-from lab.plan.program_access import User, look
-from sidecar.config.contract import UID
+from sidelab.lab.errors import InputError, MachineError
+from sidelab.lab.plan.program_access import User, look
+from sidelab.sidecar.config.contract import UID
 
 BINARY = "SIDELAB_ENVOY"
 """The environment variable that names the binary to use where nothing else was chosen."""

@@ -1,6 +1,6 @@
 """Envoy by the contract that every proxy of a sidecar follows (see `sidecar.config.contract`): files, child, signals.
 
-    python -m sidecar.envoy --intent /run/istio/intent.json [--envoy PATH|VERSION] [--print lds]
+    python -m sidelab.sidecar.envoy --intent /run/istio/intent.json [--envoy PATH|VERSION] [--print lds]
 
 The configuration goes into the working directory. SIGHUP reads the intent again and replaces what changed: Envoy
 keeps every connection whose listener stayed the same, and ends others with a response. SIGTERM drains: no longer
@@ -21,13 +21,13 @@ from pathlib import Path
 
 import msgspec
 
-from lab.errors import InputError, PodError
-from sidecar.config.intent import Intent
-from sidecar.envoy import ask_admin
-from sidecar.envoy.command_line import command
-from sidecar.envoy.configuration import config_files
-from sidecar.envoy.envoy_child import Child
-from sidecar.envoy.find_binary import find_envoy
+from sidelab.lab.errors import InputError, PodError
+from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.envoy import ask_admin
+from sidelab.sidecar.envoy.command_line import command
+from sidelab.sidecar.envoy.configuration import config_files
+from sidelab.sidecar.envoy.envoy_child import Child
+from sidelab.sidecar.envoy.find_binary import find_envoy
 
 _LOOK_AGAIN_S = 0.1
 _END_S = 2.0
@@ -40,7 +40,7 @@ def run(argv: Sequence[str]) -> None:
     Raises `SystemExit` with its exit status where it is not 0, `InputError` for an intent or a binary that is none,
     `MachineError` for a version that is not here, `PodError` for a port that is taken.
     """
-    parser = ArgumentParser(prog="python -m sidecar.envoy", description="Run Envoy as a sidecar's proxy.")
+    parser = ArgumentParser(prog="python -m sidelab.sidecar.envoy", description="Run Envoy as a sidecar's proxy.")
     parser.add_argument("--intent", type=Path, required=True, metavar="FILE", help="what it must do, as JSON")
     parser.add_argument("--envoy", default="", metavar="BINARY", help="an absolute path, or a version such as 1.35.0")
     parser.add_argument(

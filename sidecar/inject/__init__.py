@@ -5,9 +5,9 @@ and `inject_pod` puts it together, out of `containers`, `rewrite_probes` and `me
 in `sidecar.config`, and `advice` warns of what has no effect. docs/injection.md shows it all.
 """
 
-from sidecar.config.annotations import Choices
-from sidecar.config.annotations import read as choices
-from sidecar.config.injected_names import (
+from sidelab.sidecar.config.annotations import Choices
+from sidelab.sidecar.config.annotations import read as choices
+from sidelab.sidecar.config.injected_names import (
     IMAGE,
     INIT_NAME,
     INJECT,
@@ -22,9 +22,9 @@ from sidecar.config.injected_names import (
     RULES,
     STATUS,
 )
-from sidecar.inject.advice import warnings
-from sidecar.inject.inject_pod import inject_deployment, inject_pod
-from sidecar.inject.whole_manifest import inject
+from sidelab.sidecar.inject.advice import warnings
+from sidelab.sidecar.inject.inject_pod import inject_deployment, inject_pod
+from sidelab.sidecar.inject.whole_manifest import inject
 
 __all__ = [
     "IMAGE",

@@ -5,9 +5,9 @@ Sources: istio.io/docs/reference/config/analysis (IST0107, IST0108, IST0144); â€
 
 from collections.abc import Iterator, Mapping
 
-from lab.manifest import Deployment, Manifest
-from sidecar.config import annotations, injected_names, proxyconfig
-from sidecar.inject.whole_manifest import Candidate, Selection, candidates
+from sidelab.lab.manifest import Deployment, Manifest
+from sidelab.sidecar.config import annotations, injected_names, proxyconfig
+from sidelab.sidecar.inject.whole_manifest import Candidate, Selection, candidates
 
 _WITHOUT_EFFECT = frozenset(
     f"sidecar.istio.io/{name}"

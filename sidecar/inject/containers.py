@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from lab.manifest import (
+from sidelab.lab.manifest import (
     Capabilities,
     Container,
     EnvSource,
@@ -25,8 +25,8 @@ from lab.manifest import (
     Probe,
     SecurityContext,
 )
-from sidecar.config import injected_names
-from sidecar.config.annotations import Choices, port_list
+from sidelab.sidecar.config import injected_names
+from sidelab.sidecar.config.annotations import Choices, port_list
 
 _TEXT_ARGUMENTS = (
     ("-i", injected_names.INCLUDE_RANGES, "*"),

@@ -5,12 +5,12 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from lab.errors import InputError
-from lab.manifest import Container, Deployment, FieldError, Metadata, Pod, PodSpec, TemplateMetadata
-from sidecar.config import annotations
-from sidecar.config.annotations import Choices
-from sidecar.inject import containers, metadata, rewrite_probes
-from sidecar.inject.containers import Owner
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Container, Deployment, FieldError, Metadata, Pod, PodSpec, TemplateMetadata
+from sidelab.sidecar.config import annotations
+from sidelab.sidecar.config.annotations import Choices
+from sidelab.sidecar.inject import containers, metadata, rewrite_probes
+from sidelab.sidecar.inject.containers import Owner
 
 Meta = TypeVar("Meta", Metadata, TemplateMetadata)
 

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from lab.manifest import Metadata, PodSpec, TemplateMetadata
-from sidecar.config import injected_names
-from sidecar.config.annotations import Choices
-from sidecar.inject.containers import Owner
+from sidelab.lab.manifest import Metadata, PodSpec, TemplateMetadata
+from sidelab.sidecar.config import injected_names
+from sidelab.sidecar.config.annotations import Choices
+from sidelab.sidecar.inject.containers import Owner
 
 PROMETHEUS_VARIABLE = "ISTIO_PROMETHEUS_ANNOTATIONS"
 _PROMETHEUS = {"scrape": "prometheus.io/scrape", "path": "prometheus.io/path", "port": "prometheus.io/port"}

@@ -11,9 +11,9 @@ from typing import Any
 
 from msgspec import structs
 
-from lab.manifest import GRPC, Container, Exec, Handler, HTTPGet, Probe, Sleep, TCPSocket
-from sidecar.config import injected_names
-from sidecar.config.annotations import port_list
+from sidelab.lab.manifest import GRPC, Container, Exec, Handler, HTTPGet, Probe, Sleep, TCPSocket
+from sidelab.sidecar.config import injected_names
+from sidelab.sidecar.config.annotations import port_list
 
 VARIABLE = "ISTIO_KUBE_APP_PROBERS"
 

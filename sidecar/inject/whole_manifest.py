@@ -6,11 +6,11 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from lab.errors import InputError
-from lab.manifest import Container, Deployment, Manifest, Metadata, Pod, PodSpec, TemplateMetadata
-from sidecar.config import annotations, injected_names
-from sidecar.inject.inject_pod import inject_deployment, inject_pod
-from sidecar.interception.options.options import WAYS
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Container, Deployment, Manifest, Metadata, Pod, PodSpec, TemplateMetadata
+from sidelab.sidecar.config import annotations, injected_names
+from sidelab.sidecar.inject.inject_pod import inject_deployment, inject_pod
+from sidelab.sidecar.interception.options.options import WAYS
 
 Meta = TypeVar("Meta", Metadata, TemplateMetadata)
 

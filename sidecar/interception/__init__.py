@@ -3,10 +3,21 @@
 Importing this package is light: nothing here talks netlink.
 """
 
-from sidecar.interception.build.build import build
-from sidecar.interception.model.model import Backend, Chain, Key, Match, PolicyRoute, Rule, Ruleset, Table, Target, Verb
-from sidecar.interception.options.options import Options
-from sidecar.interception.text.render import FORMS, render
+from sidelab.sidecar.interception.build.build import build
+from sidelab.sidecar.interception.model.model import (
+    Backend,
+    Chain,
+    Key,
+    Match,
+    PolicyRoute,
+    Rule,
+    Ruleset,
+    Table,
+    Target,
+    Verb,
+)
+from sidelab.sidecar.interception.options.options import Options
+from sidelab.sidecar.interception.text.render import FORMS, render
 
 __all__ = [
     "FORMS",

@@ -2,15 +2,15 @@
 
 from typing import Protocol
 
-from sidecar.proxy.exchange.gateway import Gateway
-from sidecar.proxy.http.detect import Detection
-from sidecar.proxy.io.deadlines import Deadlines
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.io.stream import Stream
-from sidecar.proxy.io.stream_interface import Receiver, Wire
-from sidecar.proxy.routing.routes import Plan
-from sidecar.proxy.tcp import ByteService
-from sidecar.proxy.upstreams.cluster import Cluster
+from sidelab.sidecar.proxy.exchange.gateway import Gateway
+from sidelab.sidecar.proxy.http.detect import Detection
+from sidelab.sidecar.proxy.io.deadlines import Deadlines
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.stream_interface import Receiver, Wire
+from sidelab.sidecar.proxy.routing.routes import Plan
+from sidelab.sidecar.proxy.tcp import ByteService
+from sidelab.sidecar.proxy.upstreams.cluster import Cluster
 
 
 class Plans(Protocol):

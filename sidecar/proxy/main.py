@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.errors import InputError
-from sidecar.config.contract import intent_path
-from sidecar.config.intent import Intent
-from sidecar.proxy.io.destination import original_destination
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.io.sockets import Sockets
-from sidecar.proxy.proxy import Proxy
-from sidecar.proxy.routing.routes import check
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.config.contract import intent_path
+from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.proxy.io.destination import original_destination
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.sockets import Sockets
+from sidelab.sidecar.proxy.proxy import Proxy
+from sidelab.sidecar.proxy.routing.routes import check
 
 
 def run(argv: Sequence[str]) -> None:

@@ -6,34 +6,34 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from lab.errors import InputError
-from sidecar.config.intent import Intent
-from sidecar.proxy.admin.admin_connection import HEAD_S, AdminConnection
-from sidecar.proxy.admin.admin_pages import Pages
-from sidecar.proxy.admin.commands import Command
-from sidecar.proxy.admin.pace import Pace
-from sidecar.proxy.admin.proxy_status import ClusterStatus, ListenerStatus
-from sidecar.proxy.admin.proxy_view import cluster_status
-from sidecar.proxy.direction import Direction
-from sidecar.proxy.exchange.gateway import Gateway
-from sidecar.proxy.io.deadlines import Deadlines
-from sidecar.proxy.io.destination import Destination, FindDestination
-from sidecar.proxy.io.listener import Bounds, Listener, admission
-from sidecar.proxy.io.logwriter import LogWriter
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.io.share import Shares
-from sidecar.proxy.io.sockets import Sockets
-from sidecar.proxy.io.stream import Stream
-from sidecar.proxy.routing.routes import Inbound, Outbound, check
-from sidecar.proxy.stats.accesslog import access_log
-from sidecar.proxy.stats.outcome import BLACK_HOLE, Observer
-from sidecar.proxy.stats.prometheus import Family
-from sidecar.proxy.stats.proxy_counters import ListenerCounters, Registry, TcpCounters
-from sidecar.proxy.stats.stats import Stat
-from sidecar.proxy.stats.telemetry import Telemetry
-from sidecar.proxy.tcp import ByteService
-from sidecar.proxy.upstreams.cluster import Cluster
-from sidecar.proxy.upstreams.clusters import SWEEPS, Clusters
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.proxy.admin.admin_connection import HEAD_S, AdminConnection
+from sidelab.sidecar.proxy.admin.admin_pages import Pages
+from sidelab.sidecar.proxy.admin.commands import Command
+from sidelab.sidecar.proxy.admin.pace import Pace
+from sidelab.sidecar.proxy.admin.proxy_status import ClusterStatus, ListenerStatus
+from sidelab.sidecar.proxy.admin.proxy_view import cluster_status
+from sidelab.sidecar.proxy.direction import Direction
+from sidelab.sidecar.proxy.exchange.gateway import Gateway
+from sidelab.sidecar.proxy.io.deadlines import Deadlines
+from sidelab.sidecar.proxy.io.destination import Destination, FindDestination
+from sidelab.sidecar.proxy.io.listener import Bounds, Listener, admission
+from sidelab.sidecar.proxy.io.logwriter import LogWriter
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.share import Shares
+from sidelab.sidecar.proxy.io.sockets import Sockets
+from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.routing.routes import Inbound, Outbound, check
+from sidelab.sidecar.proxy.stats.accesslog import access_log
+from sidelab.sidecar.proxy.stats.outcome import BLACK_HOLE, Observer
+from sidelab.sidecar.proxy.stats.prometheus import Family
+from sidelab.sidecar.proxy.stats.proxy_counters import ListenerCounters, Registry, TcpCounters
+from sidelab.sidecar.proxy.stats.stats import Stat
+from sidelab.sidecar.proxy.stats.telemetry import Telemetry
+from sidelab.sidecar.proxy.tcp import ByteService
+from sidelab.sidecar.proxy.upstreams.cluster import Cluster
+from sidelab.sidecar.proxy.upstreams.clusters import SWEEPS, Clusters
 
 _FIXED = ("ports", "ipv6", "mode", "concurrency")
 """What cannot change while a proxy runs: it is in its listening sockets."""

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sidecar.proxy.exchange.account import address_text
-from sidecar.proxy.exchange.local_replies import connect_error
-from sidecar.proxy.exchange.pump import Pump
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.io.stream_interface import Receiver, Wire
-from sidecar.proxy.stats.outcome import (
+from sidelab.sidecar.proxy.exchange.account import address_text
+from sidelab.sidecar.proxy.exchange.local_replies import connect_error
+from sidelab.sidecar.proxy.exchange.pump import Pump
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.stream_interface import Receiver, Wire
+from sidelab.sidecar.proxy.stats.outcome import (
     ATTEMPTS_EXHAUSTED,
     BLACK_HOLE,
     CONNECTION_ENDED,
@@ -19,11 +19,11 @@ from sidecar.proxy.stats.outcome import (
     Observer,
     Outcome,
 )
-from sidecar.proxy.stats.proxy_counters import TcpCounters
-from sidecar.proxy.upstreams.cluster import Cluster
+from sidelab.sidecar.proxy.stats.proxy_counters import TcpCounters
+from sidelab.sidecar.proxy.upstreams.cluster import Cluster
 
 if TYPE_CHECKING:
-    from sidecar.proxy.upstreams.host import Host
+    from sidelab.sidecar.proxy.upstreams.host import Host
 
 
 class ByteService:

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import simulate
 
-from bench.base.caveats import Caveat
-from bench.base.samples import RATE_COLUMNS
-from bench.judge.decomposition import Term, decompose
-from bench.judge.summary import summarise
-from bench.plan import plan as plans
-from bench.plan.plan import Plan
-from bench.record.reader import Run
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.base.samples import RATE_COLUMNS
+from sidelab.bench.judge.decomposition import Term, decompose
+from sidelab.bench.judge.summary import summarise
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.record.reader import Run
 
 ENVIRONMENT = {
     "cpu_model": "AMD EPYC",

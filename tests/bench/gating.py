@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.base.caveats import Caveat
-from bench.base.samples import COLUMNS, LOAD_COLUMNS
-from bench.plan import plan as plans
-from bench.plan.plan import Plan
-from bench.record.reader import Run
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.base.samples import COLUMNS, LOAD_COLUMNS
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.record.reader import Run
 
 SIDECAR = {"server": "injected", "proxy": "bundled", "protocol": "http"}
 PLAN = plans.from_dict(

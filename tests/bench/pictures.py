@@ -8,13 +8,22 @@ import drawn
 import numpy as np
 import pandas as pd
 
-from bench.base.caveats import Caveat
-from bench.judge.ratios import MET, MISSED, NO_TARGET, OPEN
-from bench.judge.ratios import Row as Ratio
-from bench.judge.summary import summarise
-from bench.record.reader import Run, read_run
-from bench.report.figures import ecdf, history_figure, overhead, phases, rates, ratios_figure, scaling, waterfall
-from bench.report.figures.sheet import Medium
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge.ratios import MET, MISSED, NO_TARGET, OPEN
+from sidelab.bench.judge.ratios import Row as Ratio
+from sidelab.bench.judge.summary import summarise
+from sidelab.bench.record.reader import Run, read_run
+from sidelab.bench.report.figures import (
+    ecdf,
+    history_figure,
+    overhead,
+    phases,
+    rates,
+    ratios_figure,
+    scaling,
+    waterfall,
+)
+from sidelab.bench.report.figures.sheet import Medium
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 TWO = [{"name": name, "server": "injected", "proxy": "bundled", "protocol": name} for name in ("tcp", "http")]

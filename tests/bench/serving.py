@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lab.standins import nginx
+from sidelab.lab.standins import nginx
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from bench.base.samples import COLUMNS, WARMUP_ROUND, Sample
-from bench.plan.plan import Plan
-from bench.plan.request_order import rounds
+from sidelab.bench.base.samples import COLUMNS, WARMUP_ROUND, Sample
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.plan.request_order import rounds
 
 # Median µs of connect, starttransfer, total on a new connection; and of total on a kept-alive one.
 TRUTH_US = {

@@ -7,13 +7,13 @@ import drawn
 import pandas as pd
 import pytest
 
-from bench.base.samples import PHASES
-from bench.judge.answer import Answer, answer
-from bench.judge.decomposition import Term
-from bench.judge.ratios import Row as Ratio
-from bench.judge.summary import Row
-from bench.plan import plan as plans
-from bench.plan.plan import Plan
+from sidelab.bench.base.samples import PHASES
+from sidelab.bench.judge.answer import Answer, answer
+from sidelab.bench.judge.decomposition import Term
+from sidelab.bench.judge.ratios import Row as Ratio
+from sidelab.bench.judge.summary import Row
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.plan import Plan
 
 NAN = float("nan")
 NONE = (NAN, NAN, NAN)

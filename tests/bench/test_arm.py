@@ -3,7 +3,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.plan.arm import Arm
+from sidelab.bench.plan.arm import Arm
 
 TCP: dict[str, Any] = {"server": "injected", "proxy": "bundled", "protocol": "tcp"}
 

@@ -2,12 +2,12 @@ from typing import Any
 
 import pytest
 
-from bench.arms import pods_of_arms
-from bench.arms.pods_of_arms import Target
-from bench.plan import plan as plans
-from lab.errors import InputError
-from lab.manifest import Manifest, Pod, load
-from sidecar import pod_rules
+from sidelab.bench.arms import pods_of_arms
+from sidelab.bench.arms.pods_of_arms import Target
+from sidelab.bench.plan import plan as plans
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Manifest, Pod, load
+from sidelab.sidecar import pod_rules
 
 BASE = load([pods_of_arms.default_manifest()])
 TCP: dict[str, Any] = {"server": "injected", "proxy": "bundled", "protocol": "tcp"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure import awake
+from sidelab.bench.measure import awake
 
 
 def machine(directory: Path, monkeypatch: pytest.MonkeyPatch, driver: str) -> Path:

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from tools import tool
 
-from bench.arms import revisions
-from bench.plan import builds
-from bench.plan import plan as plans
-from lab.errors import InputError
+from sidelab.bench.arms import revisions
+from sidelab.bench.plan import builds
+from sidelab.bench.plan import plan as plans
+from sidelab.lab.errors import InputError
 
 PLAN = plans.load("compare")
 

@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.arms import pods_of_arms
-from bench.judge import calibration
-from bench.judge.calibration import Check, Outcome, Row
-from bench.judge.verdict import GATED
-from bench.plan import plan as plans
-from bench.selftest import selftest
-from lab.errors import InputError
-from lab.manifest import load
+from sidelab.bench.arms import pods_of_arms
+from sidelab.bench.judge import calibration
+from sidelab.bench.judge.calibration import Check, Outcome, Row
+from sidelab.bench.judge.verdict import GATED
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.selftest import selftest
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import load
 
 DELAYS = {"spin-5": 5.0, "spin-20": 20.0, "spin-50": 50.0}
 

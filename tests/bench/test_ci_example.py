@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-import sidelab
-from bench.judge.gate import budget
-from lab.errors import InputError
+from sidelab.bench.judge.gate import budget
+from sidelab.cli.main import VERBS, parse
+from sidelab.lab.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / "examples/ci/interception-gate.yml"
@@ -43,7 +43,7 @@ def test_the_command_line_understands_the_example():
     (script,) = [step["run"] for step in steps() if "sidelab gate" in step.get("run", "")]
     command = re.search(r"sidelab (gate .*?) \|\|", script.replace("\\\n", ""))
     assert command is not None
-    given = sidelab.parse(command[1].replace('"', "").split())
+    given = parse(command[1].replace('"', "").split())
     assert Path("head/budget.toml") == given.budget
 
 
@@ -61,7 +61,7 @@ def test_the_page_names_every_key_and_option():
     """docs/ci.md has a row for each key of a limit and each option of the verb."""
     page = PAGE.read_text()
     assert [] == [key for key in budget.Limit.__struct_fields__ if f"| `{key}` |" not in page]
-    (verb,) = [each for each in sidelab.VERBS if each.name == "gate"]
+    (verb,) = [each for each in VERBS if each.name == "gate"]
     options = [name for argument in verb.arguments for name in argument.names if name.startswith("--")]
     assert [] == [name for name in options if f"`{name}" not in page and f" {name} " not in page]
 
@@ -69,4 +69,4 @@ def test_the_page_names_every_key_and_option():
 def test_unknown_words_are_refused():
     """`sidelab gate` does not guess at an option."""
     with pytest.raises(InputError, match="--limit"):
-        sidelab.parse(["gate", "results/x", "--limit", "y"])
+        parse(["gate", "results/x", "--limit", "y"])

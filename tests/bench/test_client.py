@@ -8,10 +8,10 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from bench.clients import client
-from bench.clients.client import Sockets
-from bench.clients.polling_client import PollingSocket
-from lab.errors import PodError
+from sidelab.bench.clients import client
+from sidelab.bench.clients.client import Sockets
+from sidelab.bench.clients.polling_client import PollingSocket
+from sidelab.lab.errors import PodError
 
 
 def answering(answer: bytes) -> tuple[str, int]:

@@ -1,8 +1,8 @@
 import pytest
 import simulate
 
-from bench.judge.decomposition import Term, decompose
-from bench.plan import plan as plans
+from sidelab.bench.judge.decomposition import Term, decompose
+from sidelab.bench.plan import plan as plans
 
 TERMS = [
     {"name": "conntrack", "arm": "rules-only"},

@@ -3,8 +3,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench.record import environment
-from bench.record.environment import Environment
+from sidelab.bench.record import environment
+from sidelab.bench.record.environment import Environment
 
 FILES = {
     "proc/cpuinfo": "processor\t: 0\nmodel name\t: Example CPU\nflags\t\t: fpu tsc hypervisor sse\n",

@@ -10,15 +10,15 @@ import simulate
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import sidelab
-from bench.base.caveats import Caveat
-from bench.judge import summary
-from bench.judge.gate.gate import Result, Row
-from bench.judge.verdict import Outcome
-from bench.plan import plan as plans
-from bench.record.records import RUN_JSON, SAMPLES, RunWriter
-from bench.report.exports import Files, action_benchmark, github_annotations, junit, markdown, terminal, write
-from lab.errors import InputError
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge import summary
+from sidelab.bench.judge.gate.gate import Result, Row
+from sidelab.bench.judge.verdict import Outcome
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.record.records import RUN_JSON, SAMPLES, RunWriter
+from sidelab.bench.report.exports import Files, action_benchmark, github_annotations, junit, markdown, terminal, write
+from sidelab.cli.main import main
+from sidelab.lab.errors import InputError
 
 NAN = float("nan")
 
@@ -205,7 +205,7 @@ def gate(monkeypatch: pytest.MonkeyPatch, *arguments: object):
     """Run the verb `gate`, and return its exit status."""
     monkeypatch.setattr("sys.argv", ["sidelab", "gate", *map(str, arguments)])
     with pytest.raises(SystemExit) as left:
-        sidelab.main()
+        main()
     return left.value.code
 
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.transforms import Bbox
 
-from bench.base.caveats import Caveat
-from bench.judge import decomposition
-from bench.plan import plan as plans
-from bench.report import figures
-from bench.report.figures import (
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge import decomposition
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.report import figures
+from sidelab.bench.report.figures import (
     history_figure,
     openloop_estimates,
     overhead,
@@ -27,9 +27,9 @@ from bench.report.figures import (
     style,
     waterfall,
 )
-from bench.report.figures.figure_files import adaptive, save
-from bench.report.figures.sheet import FILE, NARROW, WIDE
-from bench.report.figures.text_width import fitted, width_in, wrapped
+from sidelab.bench.report.figures.figure_files import adaptive, save
+from sidelab.bench.report.figures.sheet import FILE, NARROW, WIDE
+from sidelab.bench.report.figures.text_width import fitted, width_in, wrapped
 
 pytestmark = pytest.mark.slow
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.judge import statistics
-from bench.judge.gate import budget
-from bench.judge.gate.gate import Result, against_base, against_budget, judge
-from bench.judge.statistics import Estimate
-from bench.judge.verdict import ALPHA, GATED, Outcome, outcomes
-from bench.plan import plan as plans
-from bench.report.exports import terminal
-from lab.errors import InputError
+from sidelab.bench.judge import statistics
+from sidelab.bench.judge.gate import budget
+from sidelab.bench.judge.gate.gate import Result, against_base, against_budget, judge
+from sidelab.bench.judge.statistics import Estimate
+from sidelab.bench.judge.verdict import ALPHA, GATED, Outcome, outcomes
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.report.exports import terminal
+from sidelab.lab.errors import InputError
 
 pytestmark = pytest.mark.slow
 
@@ -32,18 +32,18 @@ def held(run: Any, *limits: dict[str, Any]):
 
 def test_gate_needs_neither_lab_nor_sidecar():
     """Of lab they need its errors and how a user's text is read, of sidecar nothing: they work on any machine."""
-    exports = "bench.report.exports.terminal, bench.report.exports.github_annotations"
-    program = f"import sys, bench.judge.gate.gate, {exports}; print(*sorted(sys.modules))"
+    exports = "sidelab.bench.report.exports.terminal, sidelab.bench.report.exports.github_annotations"
+    program = f"import sys, sidelab.bench.judge.gate.gate, {exports}; print(*sorted(sys.modules))"
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True)
-    loaded = [name for name in ran.stdout.split() if name.split(".")[0] in ("lab", "sidecar", "pyroute2")]
+    loaded = [name for name in ran.stdout.split() if name.startswith(("sidelab.lab", "sidelab.sidecar", "pyroute2"))]
     assert [
-        "lab",
-        "lab.base",
-        "lab.base.text",
-        "lab.base.text.escapes",
-        "lab.base.text.textfile",
-        "lab.errors",
+        "sidelab.lab",
+        "sidelab.lab.base",
+        "sidelab.lab.base.text",
+        "sidelab.lab.base.text.escapes",
+        "sidelab.lab.base.text.textfile",
+        "sidelab.lab.errors",
     ] == loaded
 
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.base.samples import PHASES
-from bench.judge.gate import budget
-from bench.judge.gate.budget import Cell, Limit
-from bench.judge.verdict import GATED
-from lab.errors import InputError
+from sidelab.bench.base.samples import PHASES
+from sidelab.bench.judge.gate import budget
+from sidelab.bench.judge.gate.budget import Cell, Limit
+from sidelab.bench.judge.verdict import GATED
+from sidelab.lab.errors import InputError
 
 DOCUMENTED = """
 [[limits]]

@@ -1,7 +1,7 @@
 import pandas as pd
 
-from bench.base.samples import LOAD_COLUMNS, ROUND_COLUMNS, LoadSample, RoundSample
-from bench.record import cpu_activity, round_caveats
+from sidelab.bench.base.samples import LOAD_COLUMNS, ROUND_COLUMNS, LoadSample, RoundSample
+from sidelab.bench.record import cpu_activity, round_caveats
 
 QUIET = RoundSample(1, 1, 1.0, 0.0, 5000, 3, 200)
 

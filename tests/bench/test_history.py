@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 import simulate
 
-from bench.plan import plan as plans
-from bench.plan.plan import Plan
-from bench.record.records import RunWriter
-from bench.report.history import history
-from lab.errors import InputError
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.record.records import RunWriter
+from sidelab.bench.report.history import history
+from sidelab.lab.errors import InputError
 
 pytestmark = pytest.mark.slow
 

@@ -15,18 +15,18 @@ import simulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.base import intake
-from bench.base.samples import COLUMNS, HEADER, RATE_COLUMNS, ROUND_COLUMNS
-from bench.judge import analysis
-from bench.plan import plan as plans
-from bench.record.reader import read_run
-from bench.record.records import LOADS, RATES, ROUNDS, RUN_JSON, SAMPLES, RunWriter, write_whole
-from bench.report.history import history
-from bench.report.page import about
-from bench.report.page.html import element
-from bench.report.present import document, present
-from lab.base.text import escapes
-from lab.errors import InputError
+from sidelab.bench.base import intake
+from sidelab.bench.base.samples import COLUMNS, HEADER, RATE_COLUMNS, ROUND_COLUMNS
+from sidelab.bench.judge import analysis
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.record.reader import read_run
+from sidelab.bench.record.records import LOADS, RATES, ROUNDS, RUN_JSON, SAMPLES, RunWriter, write_whole
+from sidelab.bench.report.history import history
+from sidelab.bench.report.page import about
+from sidelab.bench.report.page.html import element
+from sidelab.bench.report.present import document, present
+from sidelab.lab.base.text import escapes
+from sidelab.lab.errors import InputError
 
 PLAN = plans.from_dict(
     plans.as_dict(plans.load("smoke")) | {"rebuilds": 2, "requests_per_round": 4, "rounds": 1, "warmup_requests": 1},

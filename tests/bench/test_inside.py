@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from bench.clients import client_process
-from lab.base import framing
-from lab.errors import PodError
+from sidelab.bench.clients import client_process
+from sidelab.lab.base import framing
+from sidelab.lab.errors import PodError
 
 
 def test_a_failure_is_told_in_the_processs_own_words(monkeypatch: pytest.MonkeyPatch) -> None:

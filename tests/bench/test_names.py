@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import simulate
 
-from bench.base.samples import LoadSample, RateSample
-from bench.judge import analysis
-from bench.judge.gate import budget, gate
-from bench.plan import plan as plans
-from bench.record.reader import read_loads, read_rates
-from bench.record.records import RunWriter
-from bench.report.exports import junit, markdown, terminal
-from bench.report.present import document
-from bench.report.report import report
+from sidelab.bench.base.samples import LoadSample, RateSample
+from sidelab.bench.judge import analysis
+from sidelab.bench.judge.gate import budget, gate
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.record.reader import read_loads, read_rates
+from sidelab.bench.record.records import RunWriter
+from sidelab.bench.report.exports import junit, markdown, terminal
+from sidelab.bench.report.present import document
+from sidelab.bench.report.report import report
 
 pytestmark = pytest.mark.slow
 

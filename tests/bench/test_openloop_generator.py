@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import standin
 
-from bench.openloop.answers import Answer
-from bench.openloop.generator import Generator
-from bench.openloop.process import load
-from lab.errors import PodError
+from sidelab.bench.openloop.answers import Answer
+from sidelab.bench.openloop.generator import Generator
+from sidelab.bench.openloop.process import load
+from sidelab.lab.errors import PodError
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -5,7 +5,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.openloop.histogram import Histogram, bucket, middle
+from sidelab.bench.openloop.histogram import Histogram, bucket, middle
 
 VALUES = st.lists(st.integers(0, 10**13), min_size=1, max_size=300)
 

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from bench.base.samples import RATE_COLUMNS, RateSample
-from bench.openloop.histogram import Histogram
-from bench.openloop.measure import sample
-from bench.plan import plan as plans
-from bench.plan.plan import Rate
-from bench.record import openloop_caveats
-from bench.record.reader import read_rates
-from bench.report.openloop_table import table
-from lab.errors import InputError
+from sidelab.bench.base.samples import RATE_COLUMNS, RateSample
+from sidelab.bench.openloop.histogram import Histogram
+from sidelab.bench.openloop.measure import sample
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.plan import Rate
+from sidelab.bench.record import openloop_caveats
+from sidelab.bench.record.reader import read_rates
+from sidelab.bench.report.openloop_table import table
+from sidelab.lab.errors import InputError
 
 SAID = {
     "latency": Histogram.of([100_000] * 1000).pairs(),

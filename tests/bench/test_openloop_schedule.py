@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from bench.openloop.due_times import Kind, starts_ns
+from sidelab.bench.openloop.due_times import Kind, starts_ns
 
 
 def test_uniform_gaps_are_equal_and_keep_the_rate() -> None:

@@ -13,9 +13,9 @@ import pytest
 import simulate
 from tools import needs
 
-from bench.plan import plan as plans
-from bench.record.records import RunWriter
-from cli import output
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.record.records import RunWriter
+from sidelab.cli import output
 
 ROOT = Path(__file__).parents[2]
 PLAN = plans.from_dict(

@@ -11,11 +11,11 @@ import drawn
 import pytest
 from tools import missing, path_of
 
-from bench.base.caveats import Caveat
-from bench.judge.answer import answer
-from bench.report import figures, page
-from bench.report.page import Content
-from bench.report.page.html import Markup, element, table
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge.answer import answer
+from sidelab.bench.report import figures, page
+from sidelab.bench.report.page import Content
+from sidelab.bench.report.page.html import Markup, element, table
 
 pytestmark = pytest.mark.slow
 

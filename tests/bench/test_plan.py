@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan import plan as plans
-from bench.plan.arm import Arm
-from bench.plan.plan import Placement, Plan
-from lab.errors import InputError
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.arm import Arm
+from sidelab.bench.plan.plan import Placement, Plan
+from sidelab.lab.errors import InputError
 
 MINIMAL = """
 name = "mine"

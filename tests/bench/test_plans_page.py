@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench.plan import plan as plans
-from bench.plan.arm import Arm
-from bench.plan.plan import Load, Placement, Plan, Rate, Ratio, Stop, Term
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.arm import Arm
+from sidelab.bench.plan.plan import Load, Placement, Plan, Rate, Ratio, Stop, Term
 
 PAGE = (Path(__file__).parents[2] / "docs" / "plans.md").read_text(encoding="utf-8")
 

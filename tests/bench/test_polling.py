@@ -4,8 +4,8 @@ import socket
 
 from serving import standin
 
-from bench.clients.client import Sockets
-from bench.clients.polling_client import PollingSocket
+from sidelab.bench.clients.client import Sockets
+from sidelab.bench.clients.polling_client import PollingSocket
 
 
 def test_it_gets_the_same_answers() -> None:

@@ -2,7 +2,7 @@
 
 import os
 
-from bench.arms import proxy_processes
+from sidelab.bench.arms import proxy_processes
 
 
 def test_cpu_time_is_read_behind_any_name() -> None:

@@ -2,13 +2,13 @@ from typing import Any
 
 import pytest
 
-from bench.arms import feasible, pods_of_arms
-from bench.plan import plan as plans
-from bench.plan.plan import Plan
-from lab.errors import InputError
-from lab.manifest import load
-from lab.plan.registry import Command, Standin
-from lab.standins import real_nginx
+from sidelab.bench.arms import feasible, pods_of_arms
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.plan import Plan
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import load
+from sidelab.lab.plan.registry import Command, Standin
+from sidelab.lab.standins import real_nginx
 
 BASE = load([pods_of_arms.default_manifest()])
 

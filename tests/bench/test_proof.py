@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from bench.measure.path_proof import Evidence, Opened, PodEvidence, Tracked, _accepts, check
-from bench.plan.arm import Arm
-from lab.errors import PodError
-from lab.net.ask import ask
+from sidelab.bench.measure.path_proof import Evidence, Opened, PodEvidence, Tracked, _accepts, check
+from sidelab.bench.plan.arm import Arm
+from sidelab.lab.errors import PodError
+from sidelab.lab.net.ask import ask
 
 N = 7
 NOTHING = PodEvidence(tracked=Tracked(0, 0, 0))

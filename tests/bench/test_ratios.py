@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.base.samples import LOAD_COLUMNS
-from bench.judge import ratios
-from bench.judge.ratios import MET, MISSED, NO_TARGET, OPEN
-from bench.plan.plan import Plan, Ratio, from_dict
-from lab.errors import InputError
+from sidelab.bench.base.samples import LOAD_COLUMNS
+from sidelab.bench.judge import ratios
+from sidelab.bench.judge.ratios import MET, MISSED, NO_TARGET, OPEN
+from sidelab.bench.plan.plan import Plan, Ratio, from_dict
+from sidelab.lab.errors import InputError
 
 PLAN = {
     "name": "compared",

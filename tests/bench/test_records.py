@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 import simulate
 
-from bench.base.samples import COLUMNS, HEADER, LoadSample, RoundSample, Sample, encode
-from bench.plan import plan as plans
-from bench.record.reader import read_loads, read_rounds, read_run, read_samples
-from bench.record.records import RUN_JSON, SAMPLES, RunWriter
-from lab.errors import InputError
+from sidelab.bench.base.samples import COLUMNS, HEADER, LoadSample, RoundSample, Sample, encode
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.record.reader import read_loads, read_rounds, read_run, read_samples
+from sidelab.bench.record.records import RUN_JSON, SAMPLES, RunWriter
+from sidelab.lab.errors import InputError
 
 NOON = datetime(2024, 2, 29, 12, 0, 0, tzinfo=UTC)
 PLAN = plans.from_dict(
@@ -107,7 +107,7 @@ def test_kill_loses_no_whole_round(tmp_path: Path):
     program = f"""
 import os, signal, simulate
 from pathlib import Path
-from bench.record.records import RunWriter
+from sidelab.bench.record.records import RunWriter
 from test_records import LOAD, MEANWHILE, NOON, PLAN, ROUNDS
 with RunWriter(Path({str(tmp_path)!r}), PLAN, 1, NOON) as writer:
     for rows in ROUNDS[:2]:

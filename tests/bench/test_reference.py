@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.arms import pods_of_arms
-from bench.measure.setup import client_digest
-from bench.plan import plan as plans
-from lab.manifest import load
+from sidelab.bench.arms import pods_of_arms
+from sidelab.bench.measure.setup import client_digest
+from sidelab.bench.plan import plan as plans
+from sidelab.lab.manifest import load
 
 FACTS = Path(__file__).parents[2] / "results" / "reference" / "run.json"
 

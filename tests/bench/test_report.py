@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 import simulate
 
-from bench.base.samples import Sample
-from bench.judge.summary import SUMMARY_COLUMNS
-from bench.plan import plan as plans
-from bench.plan.plan import Plan
-from bench.record import environment
-from bench.record.records import RATES, SAMPLES, RunWriter
-from bench.report.report import report
-from lab.errors import InputError
+from sidelab.bench.base.samples import Sample
+from sidelab.bench.judge.summary import SUMMARY_COLUMNS
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.record import environment
+from sidelab.bench.record.records import RATES, SAMPLES, RunWriter
+from sidelab.bench.report.report import report
+from sidelab.lab.errors import InputError
 
 pytestmark = pytest.mark.slow
 
@@ -51,17 +51,17 @@ def digests(paths: Iterable[Path]):
 
 def test_needs_neither_lab_nor_sidecar():
     """Reporting needs of lab its errors and how text is read and shown, nothing of sidecar, and no pyplot."""
-    program = "import sys, bench.report.report; print(*sorted(sys.modules))"
+    program = "import sys, sidelab.bench.report.report; print(*sorted(sys.modules))"
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True)
-    loaded = [name for name in ran.stdout.split() if name.split(".")[0] in ("lab", "sidecar", "pyroute2")]
+    loaded = [name for name in ran.stdout.split() if name.startswith(("sidelab.lab", "sidelab.sidecar", "pyroute2"))]
     assert [
-        "lab",
-        "lab.base",
-        "lab.base.text",
-        "lab.base.text.escapes",
-        "lab.base.text.textfile",
-        "lab.errors",
+        "sidelab.lab",
+        "sidelab.lab.base",
+        "sidelab.lab.base.text",
+        "sidelab.lab.base.text.escapes",
+        "sidelab.lab.base.text.textfile",
+        "sidelab.lab.errors",
     ] == loaded
     assert "matplotlib.pyplot" not in ran.stdout.split()
 

@@ -3,8 +3,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan import plan as plans
-from bench.plan.request_order import order, rounds
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.request_order import order, rounds
 
 PLAN = plans.load("smoke")
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from bench.measure import awake
-from bench.measure.setup import prepare, require_question
-from bench.plan import plan as plans
-from lab.errors import InputError, MachineError
+from sidelab.bench.measure import awake
+from sidelab.bench.measure.setup import prepare, require_question
+from sidelab.bench.plan import plan as plans
+from sidelab.lab.errors import InputError, MachineError
 
 TWINS = [{"name": "direct"}, {"name": "direct-twin"}]
 RATIO = {"of": "requests-per-s", "arm": "direct-twin", "against": "direct", "connections": 4}

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from bench.base.samples import COLUMNS
-from bench.judge import statistics
-from bench.studies import coverage
+from sidelab.bench.base.samples import COLUMNS
+from sidelab.bench.judge import statistics
+from sidelab.bench.studies import coverage
 
 RUNS = 2_000
 

@@ -2,12 +2,12 @@ from typing import TYPE_CHECKING
 
 import simulate
 
-from bench.measure.enough import MORE_REBUILDS, StopRule
-from bench.plan import plan as plans
-from bench.plan.plan import Plan
+from sidelab.bench.measure.enough import MORE_REBUILDS, StopRule
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.plan import Plan
 
 if TYPE_CHECKING:
-    from bench.base.samples import Sample
+    from sidelab.bench.base.samples import Sample
 
 
 def plan(**stop: float) -> Plan:

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import simulate
 
-from bench.judge import summary as summaries
-from bench.judge.verdict import Verdict
-from bench.plan import plan as plans
+from sidelab.bench.judge import summary as summaries
+from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.plan import plan as plans
 
 PLAN = plans.from_dict(plans.as_dict(plans.load("smoke")) | {"requests_per_round": 60}, "here")
 SAMPLES = simulate.frame(simulate.samples(PLAN, 11))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.judge.verdict import GATED, Verdict, judge, judge_twin, margin_us
+from sidelab.bench.judge.verdict import GATED, Verdict, judge, judge_twin, margin_us
 
 NAN = math.nan
 

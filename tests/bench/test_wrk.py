@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.clients import wrk
-from lab.errors import PodError
+from sidelab.bench.clients import wrk
+from sidelab.lab.errors import PodError
 
 OUTPUT = """\
 Running 1s test @ http://10.244.0.2:80/

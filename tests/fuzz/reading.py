@@ -11,17 +11,17 @@ from typing import Any
 import dnslib
 import msgspec
 
-from bench.record.reader import read_run
-from lab.base import framing
-from lab.cluster.dns import replies
-from lab.cluster.dns.zone import Zone
-from lab.cluster.state import Endpoint, Port, Service, State
-from lab.errors import InputError
-from lab.manifest import decode
-from lab.net import dns
-from lab.runtime import control
-from sidecar.agent.dns.nametable import table
-from sidecar.agent.dns.resolver import local_answer
+from sidelab.bench.record.reader import read_run
+from sidelab.lab.base import framing
+from sidelab.lab.cluster.dns import replies
+from sidelab.lab.cluster.dns.zone import Zone
+from sidelab.lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import decode
+from sidelab.lab.net import dns
+from sidelab.lab.runtime import control
+from sidelab.sidecar.agent.dns.nametable import table
+from sidelab.sidecar.agent.dns.resolver import local_answer
 
 _ROOT = Path(__file__).parents[2]
 _STATE = State(

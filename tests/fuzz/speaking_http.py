@@ -5,11 +5,11 @@ import re
 from mutating import pieces
 from proxy_rig import MemoryGateway, MemoryWire, Notes
 
-from lab.net.http_answer import Answer, AnswerError
-from sidecar.agent.http.server import Exchange, Reply, Request
-from sidecar.proxy.http.detect import Detection
-from sidecar.proxy.io.deadlines import Deadlines
-from sidecar.proxy.io.proxy_loop import Loop
+from sidelab.lab.net.http_answer import Answer, AnswerError
+from sidelab.sidecar.agent.http.server import Exchange, Reply, Request
+from sidelab.sidecar.proxy.http.detect import Detection
+from sidelab.sidecar.proxy.io.deadlines import Deadlines
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: nginx\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from tools import PATIENCE_S
 
-from lab.base.fault_points import HELD
-from lab.client.lab_names import running
+from sidelab.lab.base.fault_points import HELD
+from sidelab.lab.client.lab_names import running
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = str(ROOT / "examples" / "nginx-injected.yaml")

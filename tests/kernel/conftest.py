@@ -12,9 +12,9 @@ import pytest
 from command_line import ROOT, CommandLine, nothing_left
 from tools import tool
 
-from lab.base import identity, syscalls
-from lab.client.lab_names import claimed
-from lab.errors import MachineError
+from sidelab.lab.base import identity, syscalls
+from sidelab.lab.client.lab_names import claimed
+from sidelab.lab.errors import MachineError
 
 _PR_SET_CHILD_SUBREAPER = 36
 _numbers = itertools.count(1)

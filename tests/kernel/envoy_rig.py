@@ -18,16 +18,16 @@ from typing import Any
 from netns_helper import CLONE_NEWNET, IFA_F_NODAD, raise_link
 from tools import PATIENCE_S
 
-from lab.base import syscalls
-from lab.plan.machine_view import plan
-from lab.runtime.forkserver import end_with
-from lab.runtime.mounts import reveal
-from lab.sandbox.overlay import Shown
-from sidecar.config.intent import Intent
-from sidecar.envoy import find_envoy
-from sidecar.envoy.main import run
-from sidecar.interception import Options, build
-from sidecar.interception.apply import ways
+from sidelab.lab.base import syscalls
+from sidelab.lab.plan.machine_view import plan
+from sidelab.lab.runtime.forkserver import end_with
+from sidelab.lab.runtime.mounts import reveal
+from sidelab.lab.sandbox.overlay import Shown
+from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.envoy import find_envoy
+from sidelab.sidecar.envoy.main import run
+from sidelab.sidecar.interception import Options, build
+from sidelab.sidecar.interception.apply import ways
 
 POD, CLIENT = "10.9.0.1", "10.9.0.77"
 POD6, CLIENT6 = "fd00:9::1", "fd00:9::77"

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def main() -> None:
     """Open what is closed, and become the command."""
     sys.path.insert(0, str(ROOT))
-    from lab.base.syscalls import CLONE_NEWNS, MS_BIND, MS_PRIVATE, MS_REC, mount, unshare  # noqa: PLC0415  # found just now
+    from sidelab.lab.base.syscalls import CLONE_NEWNS, MS_BIND, MS_PRIVATE, MS_REC, mount, unshare  # noqa: PLC0415  # found just now
 
     os.umask(0o022)
     unshare(CLONE_NEWNS)

@@ -6,8 +6,8 @@ import subprocess
 from test_rules_kernel import CORNERS, ruleset_of
 from tools import path_of, tool
 
-from sidecar.interception import Options, build
-from sidecar.interception.options.options import Way
+from sidelab.sidecar.interception import Options, build
+from sidelab.sidecar.interception.options.options import Way
 
 TOOLS: list[Way] = ["iptables", "iptables-legacy"]
 EVERYTHING = ruleset_of(CORNERS["everything"].split(), {})

@@ -9,7 +9,7 @@ import pytest
 from command_line import CommandLine, await_true
 from tools import needs
 
-from lab.client.lab import Lab
+from sidelab.lab.client.lab import Lab
 
 pytestmark = [pytest.mark.kernel, needs("curl")]
 

@@ -11,14 +11,14 @@ import pytest
 from command_line import ROOT, nothing_left
 from tools import needs, tool
 
-from bench.arms import revisions
-from bench.base.samples import Sample
-from bench.judge import decomposition
-from bench.measure import run
-from bench.measure.setup import _without, prepare
-from bench.plan import builds, plan
-from bench.plan.plan import Plan, from_dict
-from lab.errors import MachineError
+from sidelab.bench.arms import revisions
+from sidelab.bench.base.samples import Sample
+from sidelab.bench.judge import decomposition
+from sidelab.bench.measure import run
+from sidelab.bench.measure.setup import _without, prepare
+from sidelab.bench.plan import builds, plan
+from sidelab.bench.plan.plan import Plan, from_dict
+from sidelab.lab.errors import MachineError
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("_subreaper", "_able")]
 
@@ -146,8 +146,8 @@ def test_two_revisions_are_two_arms(checkout: Path) -> None:
 def test_a_killed_run_leaves_no_revision(checkout: Path) -> None:
     """A process that is killed with -9 takes the revisions that it has extracted with it."""
     program = f"""
-from bench.arms import revisions
-from bench.plan import builds, plan
+from sidelab.bench.arms import revisions
+from sidelab.bench.plan import builds, plan
 from pathlib import Path
 with revisions.extracted(builds.compare(plan.load("compare"), "git:HEAD", "bundled"), Path({str(checkout)!r})) as found:
     print(found["git:HEAD"].program, flush=True)

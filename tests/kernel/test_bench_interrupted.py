@@ -14,8 +14,8 @@ import pytest
 from command_line import ROOT, await_true, nothing_left
 from tools import PATIENCE_S
 
-from bench.record.reader import read_run
-from lab.base.fault_points import FAULT
+from sidelab.bench.record.reader import read_run
+from sidelab.lab.base.fault_points import FAULT
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("_subreaper", "_able")]
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure.run import built
-from bench.measure.setup import prepare
-from bench.openloop.measure import measure
-from bench.plan.plan import from_dict
+from sidelab.bench.measure.run import built
+from sidelab.bench.measure.setup import prepare
+from sidelab.bench.openloop.measure import measure
+from sidelab.bench.plan.plan import from_dict
 
 pytestmark = pytest.mark.kernel
 

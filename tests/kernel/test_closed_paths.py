@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from command_line import ROOT, CommandLine
 
-from lab.cluster.podinfo import PODINFO
-from lab.errors import MachineError
-from sidecar.envoy import find_envoy
+from sidelab.lab.cluster.podinfo import PODINFO
+from sidelab.lab.errors import MachineError
+from sidelab.sidecar.envoy import find_envoy
 
 pytestmark = pytest.mark.kernel
 

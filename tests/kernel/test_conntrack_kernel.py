@@ -12,10 +12,10 @@ from command_line import CommandLine
 from netns_helper import add_pod_link, in_namespace, owner
 from tools import tool
 
-from lab.netlink import conntrack, nftables
-from lab.netlink.conntrack import Entry
-from sidecar.interception import Options, build
-from sidecar.interception.apply import kernel as rules
+from sidelab.lab.netlink import conntrack, nftables
+from sidelab.lab.netlink.conntrack import Entry
+from sidelab.sidecar.interception import Options, build
+from sidelab.sidecar.interception.apply import kernel as rules
 
 pytestmark = pytest.mark.kernel
 

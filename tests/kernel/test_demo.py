@@ -7,7 +7,7 @@ import signal
 import pytest
 from command_line import CommandLine, await_true, descendants
 
-from evidence.demo.demo_page import WIDTH
+from sidelab.evidence.demo.demo_page import WIDTH
 
 pytestmark = pytest.mark.kernel
 

@@ -15,7 +15,7 @@ from envoy_rig import ARGUMENTS, CLIENT, CLIENT6, POD, POD6, Sidecar, ask, conne
 from netns_helper import in_namespace
 from tools import envoy
 
-from sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort
+from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort
 
 pytestmark = pytest.mark.kernel
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import EXAMPLE, CommandLine, await_true, descendants, held
 
-from lab.base.fault_points import STEPS
+from sidelab.lab.base.fault_points import STEPS
 
 pytestmark = pytest.mark.kernel
 

@@ -22,9 +22,9 @@ from escapes.canaries import Canaries
 from escapes.prison import COLLECTS, FOREIGN_PORT, prison, program, variants, victim, written
 from tools import tool
 
-from lab.base import identity
-from lab.base.syscalls import CAPABILITIES
-from lab.client.meeting import sockets_listed
+from sidelab.lab.base import identity
+from sidelab.lab.base.syscalls import CAPABILITIES
+from sidelab.lab.client.meeting import sockets_listed
 
 pytestmark = pytest.mark.kernel
 

@@ -15,9 +15,9 @@ import pytest
 from command_line import CommandLine, await_true, descendants
 from tools import missing, tool
 
-from lab.base import framing
-from lab.client import lab_names
-from lab.client.lab import Lab
+from sidelab.lab.base import framing
+from sidelab.lab.client import lab_names
+from sidelab.lab.client.lab import Lab
 
 pytestmark = pytest.mark.kernel
 

@@ -18,8 +18,8 @@ import pytest
 from command_line import EXAMPLE, ROOT, CommandLine, await_true, descendants, running_with
 from tools import PATIENCE_S, needs
 
-from lab.client.lab import Lab
-from lab.client.lab_names import running
+from sidelab.lab.client.lab import Lab
+from sidelab.lab.client.lab_names import running
 
 pytestmark = pytest.mark.kernel
 

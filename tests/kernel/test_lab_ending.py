@@ -9,10 +9,10 @@ from contextlib import ExitStack
 import pytest
 from command_line import CommandLine, await_true, descendants, held
 
-from lab.client import ending
-from lab.client import lab as lab_module
-from lab.client.lab import Lab
-from lab.client.lab_names import addresses, running
+from sidelab.lab.client import ending
+from sidelab.lab.client import lab as lab_module
+from sidelab.lab.client.lab import Lab
+from sidelab.lab.client.lab_names import addresses, running
 
 pytestmark = pytest.mark.kernel
 

@@ -11,10 +11,10 @@ import pytest
 from command_line import CommandLine, await_true, descendants
 from tools import tool
 
-from lab.client.lab import Lab
-from lab.client.lab_names import addresses
-from lab.client.logs import Reader
-from lab.sandbox.sandbox import RUN
+from sidelab.lab.client.lab import Lab
+from sidelab.lab.client.lab_names import addresses
+from sidelab.lab.client.logs import Reader
+from sidelab.lab.sandbox.sandbox import RUN
 
 pytestmark = pytest.mark.kernel
 

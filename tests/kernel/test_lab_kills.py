@@ -162,11 +162,11 @@ def test_a_killed_container_stays_dead_where_the_policy_says_so(sidelab: Command
 
 _FOREGROUND = """
 import os, sys
-from lab.errors import PodError
-from lab.plan.blueprint import draw
-from lab.standins.standin_images import IMAGES
-from lab.client.lab import foreground
-from lab.manifest import load
+from sidelab.lab.errors import PodError
+from sidelab.lab.plan.blueprint import draw
+from sidelab.lab.standins.standin_images import IMAGES
+from sidelab.lab.client.lab import foreground
+from sidelab.lab.manifest import load
 with foreground(draw(load([{manifest!r}]), IMAGES), {name!r}) as lab:
     print(lab.pid, flush=True)
     sys.stdin.readline()

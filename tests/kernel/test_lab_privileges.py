@@ -8,8 +8,8 @@ import pytest
 from command_line import EXAMPLE, ROOT, CommandLine
 from tools import needs
 
-from lab.base.privileges import NEEDED
-from lab.base.syscalls import CAPABILITIES
+from sidelab.lab.base.privileges import NEEDED
+from sidelab.lab.base.syscalls import CAPABILITIES
 
 pytestmark = [
     pytest.mark.kernel,

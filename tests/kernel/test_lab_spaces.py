@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import EXAMPLE, CommandLine, await_true, descendants
 
-from lab.client.lab import Lab
+from sidelab.lab.client.lab import Lab
 
 pytestmark = pytest.mark.kernel
 

@@ -6,16 +6,16 @@ from command_line import nothing_left
 from msgspec import structs
 from rules_held import require
 
-from bench.arms import pods_of_arms
-from bench.measure import path_proof
-from bench.plan import plan
-from lab.client.lab import Key, Lab, foreground
-from lab.errors import PodError
-from lab.manifest import load
-from lab.plan.blueprint import draw
-from lab.standins.standin_images import IMAGES as PLAIN
-from sidecar.interception.options.options import WAYS, Way
-from sidecar.istio_images import IMAGES as MESH
+from sidelab.bench.arms import pods_of_arms
+from sidelab.bench.measure import path_proof
+from sidelab.bench.plan import plan
+from sidelab.lab.client.lab import Key, Lab, foreground
+from sidelab.lab.errors import PodError
+from sidelab.lab.manifest import load
+from sidelab.lab.plan.blueprint import draw
+from sidelab.lab.standins.standin_images import IMAGES as PLAIN
+from sidelab.sidecar.interception.options.options import WAYS, Way
+from sidelab.sidecar.istio_images import IMAGES as MESH
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("_subreaper", "_able")]
 

@@ -6,12 +6,12 @@ from netns_helper import in_namespace
 from rules_held import EVERYTHING, TOOLS, TUTORIAL, changed, everything_held, flags, iptables, require
 from tools import tool
 
-from lab.errors import PodError
-from lab.netlink import local_routes, route
-from sidecar.interception.apply import ways
-from sidecar.interception.apply.tools import Done, run_here
-from sidecar.interception.apply.ways import Reach
-from sidecar.interception.options.options import WAYS, Way
+from sidelab.lab.errors import PodError
+from sidelab.lab.netlink import local_routes, route
+from sidelab.sidecar.interception.apply import ways
+from sidelab.sidecar.interception.apply.tools import Done, run_here
+from sidelab.sidecar.interception.apply.ways import Reach
+from sidelab.sidecar.interception.options.options import WAYS, Way
 
 FOREIGN = "-p tcp -m tcp --dport 77 -j ACCEPT"
 

@@ -7,13 +7,13 @@ from netns_helper import in_namespace
 from rules_held import EVERYTHING, changed, everything_held, iptables, require
 from tools import tool
 
-from lab.errors import MachineError, PodError
-from lab.netlink import route
-from sidecar.interception import Options, build
-from sidecar.interception.apply import ways
-from sidecar.interception.apply.tools import Done, run_here
-from sidecar.interception.apply.ways import HERE, Reach
-from sidecar.interception.options.options import WAYS, Way
+from sidelab.lab.errors import MachineError, PodError
+from sidelab.lab.netlink import route
+from sidelab.sidecar.interception import Options, build
+from sidelab.sidecar.interception.apply import ways
+from sidelab.sidecar.interception.apply.tools import Done, run_here
+from sidelab.sidecar.interception.apply.ways import HERE, Reach
+from sidelab.sidecar.interception.options.options import WAYS, Way
 
 # Few rules, but of both families, in two tables, and with all that goes beside rules.
 SMALL = build(Options.from_args("-m TPROXY -b * -i * --enable-ipv6".split()))

@@ -7,15 +7,15 @@ import pytest
 from netns_helper import add_pod_link, in_namespace, original_destination, owner
 from tools import tool
 
-from lab.errors import InputError, MachineError, PodError
-from lab.netlink import nftables
-from lab.netlink.nftables import Operation
-from lab.netlink.nftables.objects import Counter
-from sidecar.interception import Options, Ruleset, build, render
-from sidecar.interception.apply import kernel as rules
-from sidecar.interception.expressions.lower import lower
-from sidecar.interception.model.counted import TableRows, from_ruleset
-from sidecar.interception.text.listing import listing
+from sidelab.lab.errors import InputError, MachineError, PodError
+from sidelab.lab.netlink import nftables
+from sidelab.lab.netlink.nftables import Operation
+from sidelab.lab.netlink.nftables.objects import Counter
+from sidelab.sidecar.interception import Options, Ruleset, build, render
+from sidelab.sidecar.interception.apply import kernel as rules
+from sidelab.sidecar.interception.expressions.lower import lower
+from sidelab.sidecar.interception.model.counted import TableRows, from_ruleset
+from sidelab.sidecar.interception.text.listing import listing
 
 pytestmark = pytest.mark.kernel
 

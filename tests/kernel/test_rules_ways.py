@@ -7,12 +7,12 @@ from rules_held import EVERYTHING, TOOLS, TUTORIAL, changed, everything_held, fl
 from test_rules_kernel import POD, SETS, ruleset_of
 from tools import tool
 
-from lab.errors import InputError, MachineError
-from lab.netlink import local_routes, route
-from sidecar.interception import Options, build
-from sidecar.interception.apply import ways
-from sidecar.interception.options.options import WAYS, Way
-from sidecar.interception.text.listing import listing
+from sidelab.lab.errors import InputError, MachineError
+from sidelab.lab.netlink import local_routes, route
+from sidelab.sidecar.interception import Options, build
+from sidelab.sidecar.interception.apply import ways
+from sidelab.sidecar.interception.options.options import WAYS, Way
+from sidelab.sidecar.interception.text.listing import listing
 
 pytestmark = pytest.mark.kernel
 
@@ -93,7 +93,7 @@ def test_cleanup_only_dry_run_and_skip_apply_nothing(way: Way) -> None:
 @pytest.mark.parametrize("way", TOOLS)
 def test_a_missing_tool_is_named_with_its_package(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a tool is not installed the machine is blamed, with the package to install and the way without tools."""
-    monkeypatch.setattr("sidecar.interception.apply.tools._PATH", "/nowhere")
+    monkeypatch.setattr("sidelab.sidecar.interception.apply.tools._PATH", "/nowhere")
 
     with pytest.raises(MachineError, match=r"apt-get install iptables.*'nft'"):
         ways.apply(TUTORIAL, way)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import ROOT, nothing_left
 
-from bench.measure import awake
+from sidelab.bench.measure import awake
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("_subreaper", "_able")]
 

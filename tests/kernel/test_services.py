@@ -13,10 +13,10 @@ import pytest
 from command_line import CommandLine, await_true, descendants
 from tools import needs
 
-from lab.base import identity
-from lab.client.lab import Lab
-from lab.netlink import nftables
-from lab.netlink.nftables.objects import IPV4, IPV6
+from sidelab.lab.base import identity
+from sidelab.lab.client.lab import Lab
+from sidelab.lab.netlink import nftables
+from sidelab.lab.netlink.nftables.objects import IPV4, IPV6
 
 pytestmark = [pytest.mark.kernel, needs("curl")]
 
@@ -241,7 +241,11 @@ def test_the_name_server_has_no_rights(shared: CommandLine):
 
 def _name_servers(line: CommandLine) -> list[int]:
     inside = descendants(line.state()["pid"])
-    return [pid for pid in inside if b"lab.cluster.dns.nameserver_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [
+        pid
+        for pid in inside
+        if b"sidelab.lab.cluster.dns.nameserver_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
 
 
 def test_a_killed_name_server_is_started_by_the_next_question(shared: CommandLine):

@@ -11,12 +11,12 @@ import pytest
 from netns_helper import CLONE_NEWNET, in_namespace, raise_link
 from rules_held import require
 
-from lab.base import syscalls
-from sidecar.config.intent import Intent, Protocol
-from sidecar.interception import Options, build
-from sidecar.interception.apply import ways
-from sidecar.interception.options.options import WAYS, Way
-from sidecar.proxy.main import run
+from sidelab.lab.base import syscalls
+from sidelab.sidecar.config.intent import Intent, Protocol
+from sidelab.sidecar.interception import Options, build
+from sidelab.sidecar.interception.apply import ways
+from sidelab.sidecar.interception.options.options import WAYS, Way
+from sidelab.sidecar.proxy.main import run
 
 pytestmark = pytest.mark.kernel
 

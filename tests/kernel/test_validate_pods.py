@@ -7,11 +7,11 @@ import pytest
 from command_line import EXAMPLE, CommandLine
 from netns_helper import add_pod_link, in_namespace, owner
 
-from evidence import validate
-from evidence.validate import Attempt, Check, Expected
-from lab.netlink import conntrack, nftables
-from sidecar.interception import Options, build
-from sidecar.interception.apply import kernel as rules
+from sidelab.evidence import validate
+from sidelab.evidence.validate import Attempt, Check, Expected
+from sidelab.lab.netlink import conntrack, nftables
+from sidelab.sidecar.interception import Options, build
+from sidelab.sidecar.interception.apply import kernel as rules
 
 pytestmark = pytest.mark.kernel
 

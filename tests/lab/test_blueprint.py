@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.base.incidents import Incidents
-from lab.base.loop import Loop
-from lab.errors import InputError
-from lab.manifest import load
-from lab.plan.blueprint import Blueprint, PodPlan, Process, draw
-from lab.plan.registry import Command, Hook, Registry, Standin, image_name
-from lab.runtime.logfile import Logs, Shelf
-from lab.runtime.pod_services import Host
-from lab.runtime.spawner import Place, Spawner
-from lab.standins.standin_images import IMAGES
+from sidelab.lab.base.incidents import Incidents
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import load
+from sidelab.lab.plan.blueprint import Blueprint, PodPlan, Process, draw
+from sidelab.lab.plan.registry import Command, Hook, Registry, Standin, image_name
+from sidelab.lab.runtime.logfile import Logs, Shelf
+from sidelab.lab.runtime.pod_services import Host
+from sidelab.lab.runtime.spawner import Place, Spawner
+from sidelab.lab.standins.standin_images import IMAGES
 
 Draw = Callable[..., Blueprint]
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.cluster.catalog import CLUSTER_DNS
-from lab.cluster.dns.replies import TTL_S, answer
-from lab.cluster.dns.zone import Zone
-from lab.cluster.state import Endpoint, Port, Service, State
-from lab.net.dns import EDNS_BYTES, UDP_BYTES
+from sidelab.lab.cluster.catalog import CLUSTER_DNS
+from sidelab.lab.cluster.dns.replies import TTL_S, answer
+from sidelab.lab.cluster.dns.zone import Zone
+from sidelab.lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.net.dns import EDNS_BYTES, UDP_BYTES
 
 
 def crowd(pods: int) -> Service:

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.cluster.addresses import DNS_IPV4, Addresses
-from lab.cluster.catalog import Catalog, Member
-from lab.cluster.state import Endpoint, Service
-from lab.errors import InputError
-from lab.manifest import Metadata, ServicePort, ServiceSpec
-from lab.manifest import Service as Wanted
+from sidelab.lab.cluster.addresses import DNS_IPV4, Addresses
+from sidelab.lab.cluster.catalog import Catalog, Member
+from sidelab.lab.cluster.state import Endpoint, Service
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Metadata, ServicePort, ServiceSpec
+from sidelab.lab.manifest import Service as Wanted
 
 
 def pod(number: int, ports: Mapping[tuple[str, str], int] | None = None, namespace: str = "default", **labels: str):

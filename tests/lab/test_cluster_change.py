@@ -1,8 +1,8 @@
 import pytest
 
-from lab.cluster.change import compare
-from lab.errors import InputError
-from lab.manifest import Manifest, decode
+from sidelab.lab.cluster.change import compare
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Manifest, decode
 
 LIVE = ("example.org/live",)
 

@@ -1,8 +1,8 @@
 import pytest
 
-from lab.cluster import etc_files
-from lab.manifest import Pod, decode
-from lab.plan.topology import PodAddress
+from sidelab.lab.cluster import etc_files
+from sidelab.lab.manifest import Pod, decode
+from sidelab.lab.plan.topology import PodAddress
 
 ADDRESS = PodAddress(("shop", "web"), 0, "10.244.0.2", "fd00:10:244::2", "", "", 0)
 

@@ -4,18 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lab.base.incidents import Incidents
-from lab.base.loop import Loop
-from lab.cluster import live
-from lab.cluster.change import compare
-from lab.errors import PodError
-from lab.manifest import decode
-from lab.netlink import nftables
-from lab.plan.blueprint import Blueprint, draw
-from lab.plan.registry import Registry, Standin
+from sidelab.lab.base.incidents import Incidents
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.cluster import live
+from sidelab.lab.cluster.change import compare
+from sidelab.lab.errors import PodError
+from sidelab.lab.manifest import decode
+from sidelab.lab.netlink import nftables
+from sidelab.lab.plan.blueprint import Blueprint, draw
+from sidelab.lab.plan.registry import Registry, Standin
 
 if TYPE_CHECKING:
-    from lab.cluster.state import State
+    from sidelab.lab.cluster.state import State
 
 TEXT = """
 apiVersion: v1

@@ -1,9 +1,9 @@
-from lab.cluster import service_rules
-from lab.cluster.catalog import CLUSTER_DNS, translated
-from lab.cluster.state import Endpoint, Port, Service, State
-from lab.netlink.nftables import messages
-from lab.netlink.nftables.attributes import contents, name
-from lab.netlink.nftables.objects import IPV4, IPV6
+from sidelab.lab.cluster import service_rules
+from sidelab.lab.cluster.catalog import CLUSTER_DNS, translated
+from sidelab.lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.netlink.nftables import messages
+from sidelab.lab.netlink.nftables.attributes import contents, name
+from sidelab.lab.netlink.nftables.objects import IPV4, IPV6
 
 HTTP = (Port(name="http", port=80, protocol="TCP"),)
 

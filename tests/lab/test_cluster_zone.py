@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.cluster.catalog import CLUSTER_DNS
-from lab.cluster.dns.zone import NOERROR, NXDOMAIN, ORIGINS, REFUSED, Found, Zone
-from lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.cluster.catalog import CLUSTER_DNS
+from sidelab.lab.cluster.dns.zone import NOERROR, NXDOMAIN, ORIGINS, REFUSED, Found, Zone
+from sidelab.lab.cluster.state import Endpoint, Port, Service, State
 
 BOTH = ("IPv4", "IPv6")
 WEB = Endpoint(pod=("shop", "web"), ipv4="10.244.0.2", ipv6="fd00:10:244::2", ready=True, targets=(8080, 5353))

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.errors import PodError
-from lab.netlink.conntrack import TCP_STATES, Direction, Entry, Statistics, decode
-from lab.netlink.nftables.attributes import NESTED, attribute
-from lab.netlink.nftables.messages import GENERIC
+from sidelab.lab.errors import PodError
+from sidelab.lab.netlink.conntrack import TCP_STATES, Direction, Entry, Statistics, decode
+from sidelab.lab.netlink.nftables.attributes import NESTED, attribute
+from sidelab.lab.netlink.nftables.messages import GENERIC
 
 REDIRECTED = Entry(
     family=4,

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from lab.base.identity import Readings
-from lab.doctor import doctor
-from lab.doctor.doctor import Finding
-from lab.errors import MachineError
+from sidelab.lab.base.identity import Readings
+from sidelab.lab.doctor import doctor
+from sidelab.lab.doctor.doctor import Finding
+from sidelab.lab.errors import MachineError
 
 ROOT = Readings(0, 0, "root", (1 << 41) - 1, None, None, None, None, "96365\n", None, None)
 RANGE = "somebody:100000:65536\n"

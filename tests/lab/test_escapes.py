@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lab.base.text import escapes
-from lab.base.text.escaping_stream import LogText, Shown, styled, write_command
+from sidelab.lab.base.text import escapes
+from sidelab.lab.base.text.escaping_stream import LogText, Shown, styled, write_command
 
 # Every code point, lone surrogates too, and more often those that matter.
 _SIGNS = st.one_of(st.characters(), st.characters(categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Zs"]))

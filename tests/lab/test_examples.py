@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.errors import InputError
-from lab.manifest import examples
-from lab.manifest.examples import example
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import examples
+from sidelab.lab.manifest.examples import example
 
 ROOT = Path(__file__).parents[2]
 

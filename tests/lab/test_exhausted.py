@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import errors
-from lab.base import exhausted
-from lab.base.exhausted import as_refusal
-from lab.base.incidents import Incidents
-from lab.errors import InputError, MachineError
+from sidelab.lab import errors
+from sidelab.lab.base import exhausted
+from sidelab.lab.base.exhausted import as_refusal
+from sidelab.lab.base.incidents import Incidents
+from sidelab.lab.errors import InputError, MachineError
 
 TEXTS = st.dictionaries(st.sampled_from(["error", "bug", "exit_status"]), st.text() | st.integers(0, 99), min_size=1)
 

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from lab.base.identity import IdRange, Readings, Root, Subordinate, decide
-from lab.base.privileges import NEEDED
-from lab.base.syscalls import CAPABILITIES
-from lab.errors import MachineError
+from sidelab.lab.base.identity import IdRange, Readings, Root, Subordinate, decide
+from sidelab.lab.base.privileges import NEEDED
+from sidelab.lab.base.syscalls import CAPABILITIES
+from sidelab.lab.errors import MachineError
 
 USER = Readings(
     uid=1000,

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from tools import needs
 
-from lab.errors import InputError
-from lab.manifest import Manifest, decode
-from lab.plan.registry import Command, Standin
-from lab.standins import standin_images
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Manifest, decode
+from sidelab.lab.plan.registry import Command, Standin
+from sidelab.lab.standins import standin_images
 
 POD = """
 apiVersion: v1

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.base.inotify import Watch
+from sidelab.lab.base.inotify import Watch
 
 
 @pytest.fixture

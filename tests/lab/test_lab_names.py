@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lab.client import lab_names, meeting
-from lab.errors import InputError
-from lab.netlink import unix_sockets
+from sidelab.lab.client import lab_names, meeting
+from sidelab.lab.errors import InputError
+from sidelab.lab.netlink import unix_sockets
 
 NAME = f"names-{os.getpid()}"
 OTHER = 65534

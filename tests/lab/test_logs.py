@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.client.logs import Reader
-from lab.errors import InputError
-from lab.runtime import logfile
-from lab.runtime.logfile import LogFile, Logs, Shelf, bound_bytes
+from sidelab.lab.client.logs import Reader
+from sidelab.lab.errors import InputError
+from sidelab.lab.runtime import logfile
+from sidelab.lab.runtime.logfile import LogFile, Logs, Shelf, bound_bytes
 
 BOUND = 1 << 16
 LINE = 64

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from lab.base.loop import Loop, Timer
+from sidelab.lab.base.loop import Loop, Timer
 
 
 def test_timers_run_in_the_order_of_their_times():

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import fields as struct_fields
 from msgspec.structs import replace
 
-from lab.errors import InputError
-from lab.manifest import (
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import (
     GRPC,
     Container,
     Deployment,
@@ -40,7 +40,7 @@ from lab.manifest import (
     encode,
     load,
 )
-from lab.manifest.fields import OBJECT, Inert, Rejected
+from sidelab.lab.manifest.fields import OBJECT, Inert, Rejected
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

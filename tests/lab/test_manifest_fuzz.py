@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from lab.base.text.escapes import uncommanding, visible
-from lab.errors import InputError
-from lab.manifest import (
+from sidelab.lab.base.text.escapes import uncommanding, visible
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import (
     GRPC,
     Capabilities,
     Container,
@@ -43,7 +43,7 @@ from lab.manifest import (
     decode,
     encode,
 )
-from lab.manifest.yaml.yaml_text import read_documents, write_documents
+from sidelab.lab.manifest.yaml.yaml_text import read_documents, write_documents
 
 pytestmark = pytest.mark.slow
 

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from lab.errors import InputError
-from lab.manifest import MAX_BYTES, decode, load
-from lab.manifest.yaml.yaml_text import write_documents
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import MAX_BYTES, decode, load
+from sidelab.lab.manifest.yaml.yaml_text import write_documents
 
 WHERE = "web.yaml: document 1 (line 2): Pod default/web: "
 

@@ -1,7 +1,7 @@
 import pytest
 
-from lab.errors import InputError
-from lab.manifest import decode
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import decode
 
 
 def message(kind: str, spec: str) -> str:

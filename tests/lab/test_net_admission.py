@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.net.admission import Admission
+from sidelab.lab.net.admission import Admission
 
 OF_ONE, ALL = 3, 5
 NODE = "10.244.0.1"

@@ -7,9 +7,9 @@ from go_answers import BODY, GO_ANSWERS, HEAD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.net.get import Get
-from lab.net.http_answer import Answer, AnswerError
-from lab.net.url import Url
+from sidelab.lab.net.get import Get
+from sidelab.lab.net.http_answer import Answer, AnswerError
+from sidelab.lab.net.url import Url
 
 LIMIT = 40
 URL = Url("http", "127.0.0.1", 80, "/")

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.net.get import Get, kubelet_fields
-from lab.net.http_answer import AnswerError
-from lab.net.url import Url, redirected, target_of
+from sidelab.lab.net.get import Get, kubelet_fields
+from sidelab.lab.net.http_answer import AnswerError
+from sidelab.lab.net.url import Url, redirected, target_of
 
 BASE = Url("http", "127.0.0.1", 8080, "/a/b?q=1")
 # From Go's own `url.Parse` and `Request.write`, by the kubelet's `formatURL`: the manifest's path, what is asked for.

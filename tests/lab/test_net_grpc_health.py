@@ -7,7 +7,7 @@ from h2.events import RequestReceived
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.net.grpc_health import Call, _varint, integers
+from sidelab.lab.net.grpc_health import Call, _varint, integers
 
 
 def answered(message: bytes, code: str = "0", *, status: str = "200") -> str:

@@ -5,13 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroute2.netlink.nfnetlink.nftsocket import nft_rule_msg
 
-from lab.errors import MachineError, PodError
-from lab.netlink.nftables import Chain, Operation, Rule, RuleHandle, Table, encode, messages
-from lab.netlink.nftables.attributes import attribute, attributes, contents, text
-from lab.netlink.nftables.expressions import DATA, NAME, decode
-from lab.netlink.nftables.expressions import encode as encode_expression
-from lab.netlink.nftables.forms import SetReference
-from lab.netlink.nftables.objects import (
+from sidelab.lab.errors import MachineError, PodError
+from sidelab.lab.netlink.nftables import Chain, Operation, Rule, RuleHandle, Table, encode, messages
+from sidelab.lab.netlink.nftables.attributes import attribute, attributes, contents, text
+from sidelab.lab.netlink.nftables.expressions import DATA, NAME, decode
+from sidelab.lab.netlink.nftables.expressions import encode as encode_expression
+from sidelab.lab.netlink.nftables.forms import SetReference
+from sidelab.lab.netlink.nftables.objects import (
     IPV4,
     IPV6,
     Base,
@@ -33,7 +33,7 @@ from lab.netlink.nftables.objects import (
     Unknown,
     Verdict,
 )
-from lab.netlink.nftables.talk import Refusal, explain
+from sidelab.lab.netlink.nftables.talk import Refusal, explain
 
 TABLE = Table("tt")
 TCP = (Meta(MetaKey.L4PROTO), Compare(b"\6"))

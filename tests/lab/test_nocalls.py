@@ -6,15 +6,15 @@ import sys
 
 import pytest
 
-from lab.sandbox.call_filter import _CALLS, program
+from sidelab.lab.sandbox.call_filter import _CALLS, program
 
 _ALLOW = 0x7FFF0000
 
 # Without privileges: no_new_privs, the filter, then the calls, and one that is none of them (getpid).
 _FILTERED = """
 import ctypes, os, sys
-from lab.base import syscalls
-from lab.sandbox import call_filter
+from sidelab.lab.base import syscalls
+from sidelab.lab.sandbox import call_filter
 syscalls._prctl(38, 1)
 call_filter.forbid()
 libc = ctypes.CDLL(None, use_errno=True)

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from lab.base import syscalls
-from lab.base.privileges import refused_mount, refused_namespaces
-from lab.errors import MachineError, NotPermittedError
+from sidelab.lab.base import syscalls
+from sidelab.lab.base.privileges import refused_mount, refused_namespaces
+from sidelab.lab.errors import MachineError, NotPermittedError
 
 
 def _error(number: int, call: str) -> OSError:

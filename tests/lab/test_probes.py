@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from lab.base.loop import Loop
-from lab.base.timers import Timer, Timers
-from lab.manifest import Exec, Probe
-from lab.plan.blueprint import Check, ProbePlan
-from lab.runtime.probes import FIRST_RETRY_S, Outcome, Prober
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.base.timers import Timer, Timers
+from sidelab.lab.manifest import Exec, Probe
+from sidelab.lab.plan.blueprint import Check, ProbePlan
+from sidelab.lab.runtime.probes import FIRST_RETRY_S, Outcome, Prober
 
 
 class ManualLoop(Loop):

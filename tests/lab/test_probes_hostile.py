@@ -11,12 +11,12 @@ from itertools import count
 
 import pytest
 
-import lab.runtime.probes.grpc  # noqa: F401  # before a turn is timed that would import it
-from lab.base.incidents import Incidents
-from lab.base.loop import Loop
-from lab.manifest import GRPC, Exec, HTTPGet, Probe, TCPSocket
-from lab.plan.blueprint import Check, ProbePlan
-from lab.runtime.probes import Outcome, Prober
+import sidelab.lab.runtime.probes.grpc  # noqa: F401  # before a turn is timed that would import it
+from sidelab.lab.base.incidents import Incidents
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.manifest import GRPC, Exec, HTTPGet, Probe, TCPSocket
+from sidelab.lab.plan.blueprint import Check, ProbePlan
+from sidelab.lab.runtime.probes import Outcome, Prober
 
 HOST = "127.0.0.1"
 TURN_CPU_S = 0.25  # of the supervisor's, however much has arrived; a turn of all others takes a thousandth of it

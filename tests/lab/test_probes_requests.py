@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tools import PATIENCE_S
 
-from lab.base.loop import Loop
-from lab.manifest import GRPC, HTTPGet, HTTPHeader, Sleep, TCPSocket
-from lab.plan.blueprint import Check
-from lab.runtime.probes import Outcome, begin
-from lab.runtime.probes.grpc import Check as GrpcCheck
-from lab.runtime.probes.http_get import Get
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.manifest import GRPC, HTTPGet, HTTPHeader, Sleep, TCPSocket
+from sidelab.lab.plan.blueprint import Check
+from sidelab.lab.runtime.probes import Outcome, begin
+from sidelab.lab.runtime.probes.grpc import Check as GrpcCheck
+from sidelab.lab.runtime.probes.http_get import Get
 
 DATA = Path(__file__).parents[1] / "data"
 CERTIFICATE = str(DATA / "self-signed.pem")
@@ -293,8 +293,8 @@ def test_whatever_arrives_finishes_once_or_waits(parts: list[bytes], is_grpc: bo
     """Nothing that a container says gets out as an exception: it would end the lab."""
     outcomes: list[Outcome] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lab.runtime.probes.http_get.Stream", _Heard)
-        patch.setattr("lab.runtime.probes.grpc.Stream", _Heard)
+        patch.setattr("sidelab.lab.runtime.probes.http_get.Stream", _Heard)
+        patch.setattr("sidelab.lab.runtime.probes.grpc.Stream", _Heard)
         loop, address = Loop(), (HOST, 80)
         asked: Get | GrpcCheck = (
             GrpcCheck(loop, GRPC(port=80), address, outcomes.append)

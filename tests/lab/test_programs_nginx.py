@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tools import PATIENCE_S
 
-from lab.errors import PodError
-from lab.standins import nginx
-from lab.standins.nginx_answers import LARGEST_BYTES
+from sidelab.lab.errors import PodError
+from sidelab.lab.standins import nginx
+from sidelab.lab.standins.nginx_answers import LARGEST_BYTES
 
 LARGE_BYTES = 1_000_003
 

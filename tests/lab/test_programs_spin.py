@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from tools import PATIENCE_S
 
-from lab.errors import PodError
-from lab.standins import nginx, spin
-from lab.standins.nginx_answers import Connection
+from sidelab.lab.errors import PodError
+from sidelab.lab.standins import nginx, spin
+from sidelab.lab.standins.nginx_answers import Connection
 
 
 def test_a_delayed_answer_is_the_same_answer_later() -> None:

@@ -29,7 +29,9 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-@pytest.mark.parametrize(("module", "port"), [("lab.standins.client_pod", False), ("lab.standins.nginx", True)])
+@pytest.mark.parametrize(
+    ("module", "port"), [("sidelab.lab.standins.client_pod", False), ("sidelab.lab.standins.nginx", True)]
+)
 def test_ready_then_terminated(module: str, port: bool) -> None:
     """A stand-in says ready by itself, and returns on SIGTERM."""
     with _start(module, *([str(_free_port())] if port else [])) as process:
@@ -42,7 +44,7 @@ def test_ready_then_terminated(module: str, port: bool) -> None:
 def test_nginx_imports_next_to_nothing() -> None:
     """A thousand pods fork from it: no event loop, no parser library, no manifest."""
     heavy = {"asyncio", "ssl", "http", "email", "logging", "pyroute2", "msgspec", "yaml"}
-    program = "import sys, lab.standins.nginx, lab.standins.client_pod; print(*sys.modules)"
+    program = "import sys, sidelab.lab.standins.nginx, sidelab.lab.standins.client_pod; print(*sys.modules)"
     argv = [sys.executable, "-c", program]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
     assert set() == heavy & set(done.stdout.split())

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lab.sandbox.sandbox import Sandbox
+from sidelab.lab.sandbox.sandbox import Sandbox
 
 
 class _ArrivedError(Exception):

@@ -2,9 +2,9 @@ import codecs
 
 import pytest
 
-from lab.base.text.textfile import decoded
-from lab.errors import InputError
-from lab.manifest import decode
+from sidelab.lab.base.text.textfile import decoded
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import decode
 
 TEXT = "a: é\r\n"
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: %s}\nspec: {containers: [{name: c, image: nginx}]}\n"

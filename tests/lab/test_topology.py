@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from lab.errors import InputError
-from lab.manifest import Container, Manifest, Metadata, Pod, PodSpec
-from lab.net.node_addresses import GATEWAY_MAC, NODE_IPV4, NODE_IPV6
-from lab.plan.topology import MAX_PODS, POD_CIDR_IPV4, POD_CIDR_IPV6, PodAddress, plan
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Container, Manifest, Metadata, Pod, PodSpec
+from sidelab.lab.net.node_addresses import GATEWAY_MAC, NODE_IPV4, NODE_IPV6
+from sidelab.lab.plan.topology import MAX_PODS, POD_CIDR_IPV4, POD_CIDR_IPV6, PodAddress, plan
 
 POD = Pod(metadata=Metadata(name="a"), spec=PodSpec(containers=(Container(name="a", image="nginx"),)))
 

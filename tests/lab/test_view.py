@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.errors import InputError
-from lab.manifest import Manifest
-from lab.plan import machine_view, needs
-from lab.plan.blueprint import draw
-from lab.plan.machine_view import Cover, View, around, plan, walk
-from lab.plan.program_access import User, look
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Manifest
+from sidelab.lab.plan import machine_view, needs
+from sidelab.lab.plan.blueprint import draw
+from sidelab.lab.plan.machine_view import Cover, View, around, plan, walk
+from sidelab.lab.plan.program_access import User, look
 
 OTHER = User(1337)
 

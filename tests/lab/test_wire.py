@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.base import framing
+from sidelab.lab.base import framing
 
 OBJECTS = st.dictionaries(
     st.text(max_size=10),

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tools import PATIENCE_S
 
-from sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
 
 Value = TypeVar("Value")
 

@@ -2,8 +2,8 @@
 
 from textwrap import dedent
 
-from lab.manifest import Container, Deployment, Manifest, Pod, decode
-from sidecar.inject import inject
+from sidelab.lab.manifest import Container, Deployment, Manifest, Pod, decode
+from sidelab.sidecar.inject import inject
 
 PLAIN = "{name: nginx, image: nginx, ports: [{containerPort: 80}]}"
 

@@ -10,22 +10,22 @@ from typing import Any
 
 from tools import PATIENCE_S
 
-from sidecar.config.intent import Intent, Protocol
-from sidecar.proxy.exchange.gateway import Gateway
-from sidecar.proxy.http.message import Limits
-from sidecar.proxy.io.deadlines import Deadlines
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.io.listener import listen
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.io.share import Share
-from sidecar.proxy.io.sockets import Sockets
-from sidecar.proxy.io.stream_interface import Receiver
-from sidecar.proxy.proxy import Proxy
-from sidecar.proxy.routing.routes import Route
-from sidecar.proxy.stats.outcome import Outcome, RequestKey
-from sidecar.proxy.stats.proxy_counters import ClusterCounters, HttpCounters
-from sidecar.proxy.upstreams.cluster import Cluster, OriginalDestinations, Settings
-from sidecar.proxy.upstreams.host import Host
+from sidelab.sidecar.config.intent import Intent, Protocol
+from sidelab.sidecar.proxy.exchange.gateway import Gateway
+from sidelab.sidecar.proxy.http.message import Limits
+from sidelab.sidecar.proxy.io.deadlines import Deadlines
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.listener import listen
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.share import Share
+from sidelab.sidecar.proxy.io.sockets import Sockets
+from sidelab.sidecar.proxy.io.stream_interface import Receiver
+from sidelab.sidecar.proxy.proxy import Proxy
+from sidelab.sidecar.proxy.routing.routes import Route
+from sidelab.sidecar.proxy.stats.outcome import Outcome, RequestKey
+from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters, HttpCounters
+from sidelab.sidecar.proxy.upstreams.cluster import Cluster, OriginalDestinations, Settings
+from sidelab.sidecar.proxy.upstreams.host import Host
 
 DESTINATION = ("10.0.0.1", 80)
 

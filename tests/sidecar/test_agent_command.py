@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from agent_rig import answering, ok
 
-from lab.errors import PodError
-from sidecar.agent.pilot_agent import main
+from sidelab.lab.errors import PodError
+from sidelab.sidecar.agent.pilot_agent import main
 
 
 def run(*words: str) -> None:

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from lab.cluster.podinfo import PodInfo
-from lab.cluster.state import Service, State
-from lab.errors import InputError, PodError
-from sidecar.agent import file_events
-from sidecar.agent.delivery import Delivery, Paths
-from sidecar.config.agent_settings import ENVIRONMENT, Settings
-from sidecar.config.intent import Intent
-from sidecar.proxy.io.proxy_loop import Loop
+from sidelab.lab.cluster.podinfo import PodInfo
+from sidelab.lab.cluster.state import Service, State
+from sidelab.lab.errors import InputError, PodError
+from sidelab.sidecar.agent import file_events
+from sidelab.sidecar.agent.delivery import Delivery, Paths
+from sidelab.sidecar.config.agent_settings import ENVIRONMENT, Settings
+from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
 
 SERVICE = Service(namespace="default", name="web", ipv4="10.96.0.11", ipv6="", ports=(), endpoints=())
 

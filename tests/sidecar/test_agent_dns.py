@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tools import PATIENCE_S
 
-from lab.cluster.dns.replies import answer
-from lab.cluster.dns.zone import Zone
-from lab.cluster.state import Endpoint, Service, State
-from lab.net import dns
-from sidecar.agent.dns import forward
-from sidecar.agent.dns.nametable import Addresses, table
-from sidecar.agent.dns.resolver import Resolver, local_answer, upstreams
-from sidecar.proxy.io.proxy_loop import Loop
+from sidelab.lab.cluster.dns.replies import answer
+from sidelab.lab.cluster.dns.zone import Zone
+from sidelab.lab.cluster.state import Endpoint, Service, State
+from sidelab.lab.net import dns
+from sidelab.sidecar.agent.dns import forward
+from sidelab.sidecar.agent.dns.nametable import Addresses, table
+from sidelab.sidecar.agent.dns.resolver import Resolver, local_answer, upstreams
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
 
 MEMBER = Endpoint(
     pod=("default", "db-0"), ipv4="10.244.0.3", ipv6="fd00:10:244::3", ready=True, targets=(), hostname="db-0"

@@ -18,19 +18,19 @@ import pytest
 from agent_rig import ask
 from tools import PATIENCE_S
 
-from lab.cluster.podinfo import PodInfo
-from lab.cluster.state import State
-from sidecar.config.agent_settings import ENVIRONMENT, Settings
-from sidecar.config.contract import BUNDLED
-from sidecar.config.intent import Intent, Ports
+from sidelab.lab.cluster.podinfo import PodInfo
+from sidelab.lab.cluster.state import State
+from sidelab.sidecar.config.agent_settings import ENVIRONMENT, Settings
+from sidelab.sidecar.config.contract import BUNDLED
+from sidelab.sidecar.config.intent import Intent, Ports
 
 ROOT = Path(__file__).parents[2]
 RUN = """
 import os, sys
 from types import SimpleNamespace
-from sidecar.agent.delivery import Paths
-from sidecar.agent.main import Agent
-from lab.runtime.forkserver import end_with
+from sidelab.sidecar.agent.delivery import Paths
+from sidelab.sidecar.agent.main import Agent
+from sidelab.lab.runtime.forkserver import end_with
 home = sys.argv[1]
 paths = Paths(home=home, intent=home + "/intent.json", state=home + "/c/state.json", podinfo=home + "/p/pod.json")
 def run():

@@ -9,11 +9,11 @@ import pytest
 from agent_rig import answering, ask, meanwhile, ok, until
 from tools import PATIENCE_S
 
-from sidecar.agent.agent_pages import Pages
-from sidecar.agent.http import merged_metrics
-from sidecar.agent.http.server import Reply, Request, Server
-from sidecar.agent.probes.probers import Prober, TCPSocket
-from sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.agent.agent_pages import Pages
+from sidelab.sidecar.agent.http import merged_metrics
+from sidelab.sidecar.agent.http.server import Reply, Request, Server
+from sidelab.sidecar.agent.probes.probers import Prober, TCPSocket
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
 
 PROBER = Prober(tcp_socket=TCPSocket(port=1), timeout_seconds=3)
 READYZ = "/app-health/web/readyz"

@@ -15,13 +15,13 @@ from h2.connection import H2Connection
 from h2.events import DataReceived
 from tools import PATIENCE_S
 
-from lab.errors import InputError
-from lab.net.get import BODY_BYTES
-from lab.net.node_addresses import NODE_IPV4, NODE_IPV6
-from sidecar.agent.http.server import Reply, Request
-from sidecar.agent.probes import probers
-from sidecar.agent.probes.probers import GRPC, HTTPGet, Prober, TCPSocket
-from sidecar.agent.probes.probes import MOST_AT_ONCE, MOST_OF_OTHERS, Probes, ask
+from sidelab.lab.errors import InputError
+from sidelab.lab.net.get import BODY_BYTES
+from sidelab.lab.net.node_addresses import NODE_IPV4, NODE_IPV6
+from sidelab.sidecar.agent.http.server import Reply, Request
+from sidelab.sidecar.agent.probes import probers
+from sidelab.sidecar.agent.probes.probers import GRPC, HTTPGet, Prober, TCPSocket
+from sidelab.sidecar.agent.probes.probes import MOST_AT_ONCE, MOST_OF_OTHERS, Probes, ask
 
 LOCAL = "127.0.0.1"
 CERTIFICATE = Path(__file__).parents[1] / "data" / "self-signed.pem"

@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lab.errors import InputError
-from sidecar.config import contract
-from sidecar.config.contract import BUNDLED, ENVOY, command, full_command, intent_path
-from sidecar.config.intent import Intent
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.config import contract
+from sidelab.sidecar.config.contract import BUNDLED, ENVOY, command, full_command, intent_path
+from sidelab.sidecar.config.intent import Intent
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "proxy-contract.md").read_text()
@@ -38,9 +38,9 @@ def test_the_page_says_where_things_are():
 
 
 def test_the_schema_is_printed():
-    """`python -m sidecar.config.contract` prints a JSON schema with every field of an intent."""
+    """`python -m sidelab.sidecar.config.contract` prints a JSON schema with every field of an intent."""
     done = subprocess.run(
-        [sys.executable, "-m", "sidecar.config.contract"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "sidelab.sidecar.config.contract"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert set(Intent.__struct_fields__) == json.loads(done.stdout)["$defs"]["Intent"]["properties"].keys()
 

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tools import envoy
 
-from sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
-from sidecar.envoy import bootstrap, command
+from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
+from sidelab.sidecar.envoy import bootstrap, command
 
 Config = dict[str, Any]
 ENDPOINT = Endpoint(address="10.244.0.9", port=80, pod="web")

@@ -2,8 +2,8 @@ import json
 import os
 from pathlib import Path
 
-from sidecar.config.intent import Endpoint, InboundPort, Intent, Service, ServicePort
-from sidecar.envoy.configuration.config_files import BOOTSTRAP, dynamic, initial, publish
+from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Service, ServicePort
+from sidelab.sidecar.envoy.configuration.config_files import BOOTSTRAP, dynamic, initial, publish
 
 
 def services(*ports: int, endpoint: int = 80) -> tuple[Service, ...]:

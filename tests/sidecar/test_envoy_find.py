@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from tools import envoy
 
-from lab.errors import InputError, MachineError
-from lab.plan import machine_view
-from sidecar.envoy.find_binary import envoy_version, find_envoy, require_runnable
+from sidelab.lab.errors import InputError, MachineError
+from sidelab.lab.plan import machine_view
+from sidelab.sidecar.envoy.find_binary import envoy_version, find_envoy, require_runnable
 
 
 def program(path: Path, says: str = "") -> Path:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.intent import InboundPort, Intent, Ports
-from sidecar.envoy import ask_admin
+from sidelab.sidecar.config.intent import InboundPort, Intent, Ports
+from sidelab.sidecar.envoy import ask_admin
 
 ROOT = Path(__file__).parents[2]
 FIELDS = Ports().__struct_fields__
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, ports: Ports) -> Path:
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     """Start the program in `folder`."""
-    argv = (sys.executable, "-m", "sidecar.envoy", "--intent", "intent.json", *words)
+    argv = (sys.executable, "-m", "sidelab.sidecar.envoy", "--intent", "intent.json", *words)
     return subprocess.Popen(
         argv, cwd=folder, env={"PYTHONPATH": str(ROOT)}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -2,14 +2,14 @@
 
 import pytest
 
-from lab.errors import InputError
-from lab.manifest import decode
-from lab.plan.registry import Program, Standin
-from sidecar.config.agent_settings import Settings
-from sidecar.config.contract import BUNDLED
-from sidecar.config.intent import Intent, Ports
-from sidecar.inject import PROXY_NAME, inject
-from sidecar.istio_images import IMAGES
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import decode
+from sidelab.lab.plan.registry import Program, Standin
+from sidelab.sidecar.config.agent_settings import Settings
+from sidelab.sidecar.config.contract import BUNDLED
+from sidelab.sidecar.config.intent import Intent, Ports
+from sidelab.sidecar.inject import PROXY_NAME, inject
+from sidelab.sidecar.istio_images import IMAGES
 
 POD = """
 apiVersion: v1
@@ -38,21 +38,24 @@ def agent(annotations: str = "", probe: str = "") -> tuple[Settings, tuple[str, 
     """Return what the agent is told, and what is imported before it is forked."""
     found = program(annotations, probe)
     assert isinstance(found, Standin)
-    assert ("sidecar.agent.main:main", True) == (found.entry, found.files)
+    assert ("sidelab.sidecar.agent.main:main", True) == (found.entry, found.files)
     return Settings.of(dict(found.env)), found.preload
 
 
 def test_a_plain_pod_has_the_bundled_proxy_and_its_tcp_ports():
     """IPv6 is not captured, and nothing is imported that few pods need."""
     expected = Settings(proxy=(BUNDLED,), ports=(80, 9000), base=Intent(ipv6=False))
-    assert (expected, ("sidecar.agent.main", "sidecar.agent.pilot_agent", "sidecar.proxy.main")) == agent()
+    assert (
+        expected,
+        ("sidelab.sidecar.agent.main", "sidelab.sidecar.agent.pilot_agent", "sidelab.sidecar.proxy.main"),
+    ) == agent()
 
 
 def test_the_rules_decide_mode_and_dns():
     """Whatever annotation they come from."""
     settings, preload = agent('sidecar.istio.io/interceptionMode: TPROXY, proxy.istio.io/config: "{proxyMetadata: '
                               '{ISTIO_META_DNS_CAPTURE: \'true\'}}"')  # fmt: skip
-    assert ("tproxy", True, True) == (settings.base.mode, settings.dns, "sidecar.agent.dns.resolver" in preload)
+    assert ("tproxy", True, True) == (settings.base.mode, settings.dns, "sidelab.sidecar.agent.dns.resolver" in preload)
 
 
 def test_proxy_config_is_followed():
@@ -69,20 +72,23 @@ def test_proxy_config_is_followed():
 @pytest.mark.parametrize(
     ("probe", "modules"),
     [
-        ("livenessProbe: {grpc: {port: 80}}", {"lab.net.grpc_health"}),
+        ("livenessProbe: {grpc: {port: 80}}", {"sidelab.lab.net.grpc_health"}),
         ("livenessProbe: {httpGet: {port: 80, scheme: HTTPS}}", {"ssl"}),
         ("livenessProbe: {tcpSocket: {port: 80}}", set()),
     ],
 )
 def test_what_a_probe_needs_is_imported_before(probe: str, modules: set[str]):
     """HTTP/2 and TLS, for pods whose probes speak them."""
-    assert modules == {"lab.net.grpc_health", "ssl"} & set(agent(probe=probe)[1])
+    assert modules == {"sidelab.lab.net.grpc_health", "ssl"} & set(agent(probe=probe)[1])
 
 
 def test_another_program_is_not_imported():
     """It is a command line, with its own arguments."""
     settings, preload = agent("sidelab.io/proxy: /opt/p, sidelab.io/proxy-args: -v")
-    assert (("/opt/p", "-v"), ("sidecar.agent.main", "sidecar.agent.pilot_agent")) == (settings.proxy, preload)
+    assert (("/opt/p", "-v"), ("sidelab.sidecar.agent.main", "sidelab.sidecar.agent.pilot_agent")) == (
+        settings.proxy,
+        preload,
+    )
 
 
 def test_a_wrong_annotation_is_refused_before_anything_starts():

@@ -5,10 +5,10 @@ import json
 import pytest
 from injecting import PLAIN, deployment, injected, manifest, options, pod, proxy, variables
 
-from lab.errors import InputError
-from lab.manifest import Manifest
-from sidecar.inject import inject, inject_pod
-from sidecar.interception.options.options import Options
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Manifest
+from sidelab.sidecar.inject import inject, inject_pod
+from sidelab.sidecar.interception.options.options import Options
 
 OTHER = "{name: other, image: nginx}"
 

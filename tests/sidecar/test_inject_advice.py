@@ -4,8 +4,8 @@ import pytest
 from injecting import PLAIN, deployment, pod
 from msgspec.structs import replace
 
-from lab.manifest import Manifest
-from sidecar.inject import inject, warnings
+from sidelab.lab.manifest import Manifest
+from sidelab.sidecar.inject import inject, warnings
 
 
 def said(annotations: str = "", *containers: str, spec: str = "") -> list[str]:

@@ -5,10 +5,10 @@ import json
 import pytest
 from injecting import PLAIN, deployment, injected, options, proxy, variables
 
-from lab.errors import InputError
-from lab.manifest import Manifest
-from sidecar import inject
-from sidecar.interception.options.options import Options
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import Manifest
+from sidelab.sidecar import inject
+from sidelab.sidecar.interception.options.options import Options
 
 TRAFFIC = "traffic.sidecar.istio.io/"
 

@@ -6,11 +6,11 @@ from textwrap import dedent
 
 import pytest
 
-from lab.manifest import decode, encode, load
-from sidecar.config import injected_names
-from sidecar.config.annotations import KNOWN
-from sidecar.config.proxyconfig import HONOURED
-from sidecar.inject import inject, warnings
+from sidelab.lab.manifest import decode, encode, load
+from sidelab.sidecar.config import injected_names
+from sidelab.sidecar.config.annotations import KNOWN
+from sidelab.sidecar.config.proxyconfig import HONOURED
+from sidelab.sidecar.inject import inject, warnings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "injection.md").read_text()

@@ -5,8 +5,8 @@ import json
 import pytest
 from injecting import injected, proxy, variables
 
-from lab.manifest import HTTPGet, Pod
-from lab.plan.blueprint import _expanded
+from sidelab.lab.manifest import HTTPGet, Pod
+from sidelab.lab.plan.blueprint import _expanded
 
 REST = "name: app, image: nginx, ports: [{name: http, containerPort: 8080}]"
 

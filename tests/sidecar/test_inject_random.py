@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.errors import InputError
-from lab.manifest import (
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest import (
     GRPC,
     Container,
     Deployment,
@@ -36,9 +36,9 @@ from lab.manifest import (
     decode,
     encode,
 )
-from sidecar.config.annotations import KNOWN
-from sidecar.inject import INJECT, NAMESPACE_LABEL, PROXY_NAME, inject, warnings
-from sidecar.pod_rules import of_pod
+from sidelab.sidecar.config.annotations import KNOWN
+from sidelab.sidecar.inject import INJECT, NAMESPACE_LABEL, PROXY_NAME, inject, warnings
+from sidelab.sidecar.pod_rules import of_pod
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,7 @@
 import pytest
 
-from lab.errors import InputError
-from sidecar.config.intent import Intent, Ports, Service
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.config.intent import Intent, Ports, Service
 
 
 def test_survives_json() -> None:

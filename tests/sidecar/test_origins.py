@@ -2,11 +2,11 @@
 
 import pytest
 
-from evidence.origins import probes_sentence, purpose
-from lab.netlink.conntrack import Direction, Entry
-from sidecar.interception.build.build import build
-from sidecar.interception.model.counted import ChainRows, Row, TableRows, from_ruleset
-from sidecar.interception.options.options import Options
+from sidelab.evidence.origins import probes_sentence, purpose
+from sidelab.lab.netlink.conntrack import Direction, Entry
+from sidelab.sidecar.interception.build.build import build
+from sidelab.sidecar.interception.model.counted import ChainRows, Row, TableRows, from_ruleset
+from sidelab.sidecar.interception.options.options import Options
 
 POD, OTHER, NODE = "10.244.0.2", "10.244.0.3", "10.244.0.1"
 

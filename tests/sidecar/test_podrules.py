@@ -1,14 +1,14 @@
 import pytest
 
-from lab.errors import InputError, MachineError
-from lab.manifest import Manifest, Pod, decode
-from lab.plan.registry import Hook, Standin
-from sidecar import pod_rules
-from sidecar.inject import inject
-from sidecar.interception import Options, build
-from sidecar.interception.apply.tools import Done, Tools, find
-from sidecar.interception.options.options import WAYS
-from sidecar.istio_images import IMAGES
+from sidelab.lab.errors import InputError, MachineError
+from sidelab.lab.manifest import Manifest, Pod, decode
+from sidelab.lab.plan.registry import Hook, Standin
+from sidelab.sidecar import pod_rules
+from sidelab.sidecar.inject import inject
+from sidelab.sidecar.interception import Options, build
+from sidelab.sidecar.interception.apply.tools import Done, Tools, find
+from sidelab.sidecar.interception.options.options import WAYS
+from sidelab.sidecar.istio_images import IMAGES
 
 POD = """
 apiVersion: v1

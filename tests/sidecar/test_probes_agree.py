@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from lab.base.loop import Loop
-from lab.manifest import GRPC, HTTPGet
-from lab.plan.blueprint import Check
-from lab.runtime.probes import Outcome, begin
-from sidecar.agent.probes import probers
-from sidecar.agent.probes.probers import Prober
-from sidecar.agent.probes.probes import ask
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.manifest import GRPC, HTTPGet
+from sidelab.lab.plan.blueprint import Check
+from sidelab.lab.runtime.probes import Outcome, begin
+from sidelab.sidecar.agent.probes import probers
+from sidelab.sidecar.agent.probes.probers import Prober
+from sidelab.sidecar.agent.probes.probes import ask
 
 sys.path.append(str(Path(__file__).parents[1] / "lab"))
 from go_answers import BODY, GO_ANSWERS, HEAD

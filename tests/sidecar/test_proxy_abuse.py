@@ -11,9 +11,9 @@ import pytest
 from proxy_rig import Notes, Rig, read_all, read_until, rig
 from tools import PATIENCE_S
 
-from sidecar.config.intent import Protocol
-from sidecar.proxy.io import dial
-from sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.config.intent import Protocol
+from sidelab.sidecar.proxy.io import dial
+from sidelab.sidecar.proxy.io.destination import Destination
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: nginx\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: nginx\r\nContent-Length: 6\r\n\r\n"
@@ -240,7 +240,7 @@ def test_no_descriptor_for_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise failures.pop()
             return dial.dial(destination, source, transparent=transparent)
 
-        monkeypatch.setattr("sidecar.proxy.upstreams.cluster.dial", failing)
+        monkeypatch.setattr("sidelab.sidecar.proxy.upstreams.cluster.dial", failing)
         assert b"Too many open files" in proxy.ask(REQUEST)
         assert proxy.ask(REQUEST).endswith(b"hi")
         proxy.check_nothing_leaked()

@@ -12,10 +12,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.proxy.io.logwriter import FLUSH_BYTES, WAITING_BYTES, LogWriter
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.stats.accesslog import access_log, json_line, start_time, text_line
-from sidecar.proxy.stats.outcome import Outcome
+from sidelab.sidecar.proxy.io.logwriter import FLUSH_BYTES, WAITING_BYTES, LogWriter
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.stats.accesslog import access_log, json_line, start_time, text_line
+from sidelab.sidecar.proxy.stats.outcome import Outcome
 
 REQUEST = Outcome(
     direction="inbound",

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.config.intent import Intent, Workload
-from sidecar.proxy.admin.admin_pages import Pages
-from sidecar.proxy.admin.commands import Answer, answer
-from sidecar.proxy.admin.proxy_status import FAILED_ACTIVE_CHECK, ClusterStatus, HostStatus, ListenerStatus
-from sidecar.proxy.stats import memory
-from sidecar.proxy.stats.prometheus import Family, Sample
+from sidelab.sidecar.config.intent import Intent, Workload
+from sidelab.sidecar.proxy.admin.admin_pages import Pages
+from sidelab.sidecar.proxy.admin.commands import Answer, answer
+from sidelab.sidecar.proxy.admin.proxy_status import FAILED_ACTIVE_CHECK, ClusterStatus, HostStatus, ListenerStatus
+from sidelab.sidecar.proxy.stats import memory
+from sidelab.sidecar.proxy.stats.prometheus import Family, Sample
 
 NGINX = "outbound|80||nginx.default.svc.cluster.local"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.proxy.admin.filters import LONGEST, BadFilterError, Filter
+from sidelab.sidecar.proxy.admin.filters import LONGEST, BadFilterError, Filter
 
 NAMES = (
     "",

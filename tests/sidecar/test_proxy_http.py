@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import pytest
 from proxy_rig import MemoryGateway, OneRoute
 
-from sidecar.proxy.http.message import Limits
-from sidecar.proxy.upstreams.cluster import Settings
+from sidelab.sidecar.proxy.http.message import Limits
+from sidelab.sidecar.proxy.upstreams.cluster import Settings
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: nginx\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: nginx\r\nContent-Length: 6\r\n\r\n"
@@ -15,7 +15,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nserver: proxy\r\nx-envoy-upst
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryGateway]:
     """Yield a gateway in which no time passes."""
-    monkeypatch.setattr("sidecar.proxy.exchange.downstream.time.perf_counter", lambda: 1.0)
+    monkeypatch.setattr("sidelab.sidecar.proxy.exchange.downstream.time.perf_counter", lambda: 1.0)
     gateway = MemoryGateway()
     yield gateway
     gateway.close()

@@ -11,8 +11,8 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived, ResponseReceived, StreamEnded
 from proxy_rig import Rig, read_all, rig, server, serving
 
-from sidecar.config.intent import Endpoint, Intent, Protocol, Service, ServicePort
-from sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.config.intent import Endpoint, Intent, Protocol, Service, ServicePort
+from sidelab.sidecar.proxy.io.destination import Destination
 
 VIP = ("10.96.0.7", 80)
 HOST = "shop.default.svc.cluster.local"

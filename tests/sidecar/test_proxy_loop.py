@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sidecar.proxy.io.deadlines import Deadlines
-from sidecar.proxy.io.proxy_loop import READ, Loop
+from sidelab.sidecar.proxy.io.deadlines import Deadlines
+from sidelab.sidecar.proxy.io.proxy_loop import READ, Loop
 
 
 @pytest.fixture

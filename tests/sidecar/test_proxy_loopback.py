@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from proxy_rig import Rig, read_all, read_until, rig
 from tools import PATIENCE_S
 
-from sidecar.config.intent import Intent
-from sidecar.proxy.io.destination import original_destination
-from sidecar.proxy.io.listener import listen
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.io.sockets import Sockets
-from sidecar.proxy.proxy import Proxy
+from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.proxy.io.destination import original_destination
+from sidelab.sidecar.proxy.io.listener import listen
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.sockets import Sockets
+from sidelab.sidecar.proxy.proxy import Proxy
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: nginx\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"

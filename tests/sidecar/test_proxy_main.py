@@ -14,13 +14,13 @@ import msgspec
 import pytest
 from tools import PATIENCE_S
 
-from lab.errors import InputError, PodError
-from sidecar.config.intent import Intent, Ports
-from sidecar.proxy.main import run
+from sidelab.lab.errors import InputError, PodError
+from sidelab.sidecar.config.intent import Intent, Ports
+from sidelab.sidecar.proxy.main import run
 
 ROOT = Path(__file__).parents[2]
 _NO_ADDRESS = '{"host": "a.b.svc.cluster.local", "addresses": ["10.96.0.300"], "ports": [{"port": 1}]}'
-_RUN = "import sys; from sidecar.proxy.main import run; run(sys.argv)"
+_RUN = "import sys; from sidelab.sidecar.proxy.main import run; run(sys.argv)"
 
 
 def _free_ports() -> Ports:

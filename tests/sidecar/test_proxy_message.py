@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.proxy.http.message import Limits, RequestHead, ResponseHead, parse_request, parse_response
-from sidecar.proxy.http.message_body import CHUNKED, UNTIL_CLOSE, BadMessageError, ChunkedBody, forwarded
+from sidelab.sidecar.proxy.http.message import Limits, RequestHead, ResponseHead, parse_request, parse_response
+from sidelab.sidecar.proxy.http.message_body import CHUNKED, UNTIL_CLOSE, BadMessageError, ChunkedBody, forwarded
 
 LIMITS = Limits(head_bytes=2000, headers=20)
 

@@ -2,8 +2,8 @@
 
 import time
 
-from sidecar.proxy.admin.pace import SAVED_S, SHARE, Pace
-from sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.admin.pace import SAVED_S, SHARE, Pace
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
 
 
 def test_few_pages_are_made_at_once() -> None:

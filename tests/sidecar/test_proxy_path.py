@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.proxy.http.message import Limits, parse_request
-from sidecar.proxy.http.message_body import BadMessageError
-from sidecar.proxy.http.path import normal
+from sidelab.sidecar.proxy.http.message import Limits, parse_request
+from sidelab.sidecar.proxy.http.message_body import BadMessageError
+from sidelab.sidecar.proxy.http.path import normal
 
 PIECES = st.sampled_from(
     (

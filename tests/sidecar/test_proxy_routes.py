@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
-from sidecar.proxy.http.detect import begins_http, speaks_http
-from sidecar.proxy.routing.routes import Inbound, Outbound, Plan, Route
-from sidecar.proxy.upstreams.balance import least_request
+from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
+from sidelab.sidecar.proxy.http.detect import begins_http, speaks_http
+from sidelab.sidecar.proxy.routing.routes import Inbound, Outbound, Plan, Route
+from sidelab.sidecar.proxy.upstreams.balance import least_request
 
 VIP = "10.96.0.7"
 FAR = "192.0.2.1"

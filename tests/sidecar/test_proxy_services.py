@@ -11,13 +11,13 @@ import pytest
 from proxy_rig import Notes, Rig, read_all, read_until, rig, server, serving
 from tools import PATIENCE_S
 
-from lab.errors import InputError
-from sidecar.config.intent import Endpoint, InboundPort, Intent, Ports, Protocol, Service, ServicePort
-from sidecar.proxy.http.message import Limits
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.stats.proxy_counters import ClusterCounters
-from sidecar.proxy.upstreams.cluster import KEPT_HOSTS, OriginalDestinations, Settings
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Ports, Protocol, Service, ServicePort
+from sidelab.sidecar.proxy.http.message import Limits
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters
+from sidelab.sidecar.proxy.upstreams.cluster import KEPT_HOSTS, OriginalDestinations, Settings
 
 VIP = ("10.96.0.7", 8080)
 HOST = "shop.default.svc.cluster.local"

@@ -6,9 +6,9 @@ from contextlib import closing
 
 from proxy_rig import MemoryGateway, MemoryWire
 
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.io.share import BUDGET_BYTES, READ_BYTES, Share, Shares
-from sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.share import BUDGET_BYTES, READ_BYTES, Share, Shares
+from sidelab.sidecar.proxy.io.stream import Stream
 
 HALF = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 4000
 

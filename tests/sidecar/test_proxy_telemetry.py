@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.config.intent import Workload
-from sidecar.proxy.stats.buckets import DURATIONS_MS, SIZES_BYTES
-from sidecar.proxy.stats.outcome import Outcome
-from sidecar.proxy.stats.prometheus import Family, Sample, name_of, render
-from sidecar.proxy.stats.proxy_counters import Registry
-from sidecar.proxy.stats.stats import to_families, to_json, to_text
-from sidecar.proxy.stats.telemetry import Telemetry
+from sidelab.sidecar.config.intent import Workload
+from sidelab.sidecar.proxy.stats.buckets import DURATIONS_MS, SIZES_BYTES
+from sidelab.sidecar.proxy.stats.outcome import Outcome
+from sidelab.sidecar.proxy.stats.prometheus import Family, Sample, name_of, render
+from sidelab.sidecar.proxy.stats.proxy_counters import Registry
+from sidelab.sidecar.proxy.stats.stats import to_families, to_json, to_text
+from sidelab.sidecar.proxy.stats.telemetry import Telemetry
 
 INBOUND = ("inbound", "nginx.shop.svc.cluster.local", "", 200, "-")
 OUTBOUND = ("outbound", "nginx.shop.svc.cluster.local", "nginx-1", 503, "UF")

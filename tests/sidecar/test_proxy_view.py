@@ -1,12 +1,12 @@
 """Running clusters as `/clusters` shows them."""
 
-from sidecar.proxy.admin.proxy_status import ClusterStatus
-from sidecar.proxy.admin.proxy_view import cluster_status
-from sidecar.proxy.http.message import Limits
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.stats.proxy_counters import ClusterCounters
-from sidecar.proxy.upstreams.cluster import Cluster, Settings
-from sidecar.proxy.upstreams.host import Host
+from sidelab.sidecar.proxy.admin.proxy_status import ClusterStatus
+from sidelab.sidecar.proxy.admin.proxy_view import cluster_status
+from sidelab.sidecar.proxy.http.message import Limits
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters
+from sidelab.sidecar.proxy.upstreams.cluster import Cluster, Settings
+from sidelab.sidecar.proxy.upstreams.host import Host
 
 
 class _Cluster(Cluster):

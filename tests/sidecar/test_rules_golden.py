@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.interception import Options, build, render
+from sidelab.sidecar.interception import Options, build, render
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "istio-rules.json").read_text())
 CASES = [

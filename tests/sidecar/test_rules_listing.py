@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar.interception import Options, build, render
-from sidecar.interception.model.counted import TableRows, from_ruleset
-from sidecar.interception.text.listing import data, listing, short
+from sidelab.sidecar.interception import Options, build, render
+from sidelab.sidecar.interception.model.counted import TableRows, from_ruleset
+from sidelab.sidecar.interception.text.listing import data, listing, short
 
 TUTORIAL = "-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -b * -d 15090,15021,15020".split()
 CLASSIC = {

@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
-from lab.errors import InputError
-from sidecar.interception import Backend, Key, Match, Options, PolicyRoute, Rule, Target, Verb, build, render
-from sidecar.interception.model.model import place
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.interception import Backend, Key, Match, Options, PolicyRoute, Rule, Target, Verb, build, render
+from sidelab.sidecar.interception.model.model import place
 
 RETURN = Target(Verb.RETURN)
 DUAL_TPROXY = Options(interception_mode="TPROXY", inbound_ports="*", enable_ipv6=True)
@@ -30,7 +30,7 @@ def test_inserts_go_before_and_appends_behind() -> None:
 
 def test_equal_options_have_equal_digests_in_every_process() -> None:
     """The digest is stable: it does not depend on hash randomisation."""
-    code = "from sidecar.interception import Options, build; print(build(Options(inbound_ports='*')).digest)"
+    code = "from sidelab.sidecar.interception import Options, build; print(build(Options(inbound_ports='*')).digest)"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
     assert build(Options(inbound_ports="*")).digest == other
@@ -95,8 +95,8 @@ def test_an_unknown_form_is_refused() -> None:
 def test_importing_the_rules_is_light() -> None:
     """Neither options nor texts load pyroute2, which costs more than all of them."""
     code = (
-        "import sys; from sidecar.interception import Options, build, render;"
-        "from sidecar.interception.apply import kernel; render(build(Options()), 'table');"
+        "import sys; from sidelab.sidecar.interception import Options, build, render;"
+        "from sidelab.sidecar.interception.apply import kernel; render(build(Options()), 'table');"
         "print('pyroute2' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

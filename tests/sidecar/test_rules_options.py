@@ -1,7 +1,7 @@
 import pytest
 
-from lab.errors import InputError
-from sidecar.interception import Options
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.interception import Options
 
 TUTORIAL = "-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x  -b * -d 15090,15021,15020".split(" ")
 

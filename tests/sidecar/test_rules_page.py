@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.interception import Options, build, render
-from sidecar.interception.build.backends import DIFFERENCES
-from sidecar.interception.options.options import WAYS
-from sidelab import VERBS
+from sidelab.cli.main import VERBS
+from sidelab.sidecar.interception import Options, build, render
+from sidelab.sidecar.interception.build.backends import DIFFERENCES
+from sidelab.sidecar.interception.options.options import WAYS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| ")]

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.errors import InputError
-from lab.netlink import nftables
-from lab.netlink.nftables.objects import Verdict
-from sidecar.interception import FORMS, Backend, Options, Ruleset, build, render
-from sidecar.interception.expressions.lift import lift
-from sidecar.interception.expressions.lower import lower
-from sidecar.interception.model.counted import from_ruleset
-from sidecar.interception.text.nft import model_chain, model_table
+from sidelab.lab.errors import InputError
+from sidelab.lab.netlink import nftables
+from sidelab.lab.netlink.nftables.objects import Verdict
+from sidelab.sidecar.interception import FORMS, Backend, Options, Ruleset, build, render
+from sidelab.sidecar.interception.expressions.lift import lift
+from sidelab.sidecar.interception.expressions.lower import lower
+from sidelab.sidecar.interception.model.counted import from_ruleset
+from sidelab.sidecar.interception.text.nft import model_chain, model_table
 
 pytestmark = pytest.mark.slow
 

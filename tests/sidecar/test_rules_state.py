@@ -3,11 +3,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_rules_random import OPTIONS
 
-from sidecar.interception import Backend, Options, build
-from sidecar.interception.drift import differences, repair
-from sidecar.interception.drift.differences import Drift, Lines, Place, Step
-from sidecar.interception.model.counted import from_ruleset
-from sidecar.interception.text import iptables, saved
+from sidelab.sidecar.interception import Backend, Options, build
+from sidelab.sidecar.interception.drift import differences, repair
+from sidelab.sidecar.interception.drift.differences import Drift, Lines, Place, Step
+from sidelab.sidecar.interception.model.counted import from_ruleset
+from sidelab.sidecar.interception.text import iptables, saved
 
 TUTORIAL = build(Options.from_args("-m REDIRECT -i * -b * -d 15090,15021,15020".split()))
 WANTED = differences.expected(TUTORIAL, Backend.IPTABLES)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from evidence.validate import Attempt, Expected, entry_of, expected, judge
-from lab.netlink.conntrack import Direction, Entry
-from sidecar.interception import Options
+from sidelab.evidence.validate import Attempt, Expected, entry_of, expected, judge
+from sidelab.lab.netlink.conntrack import Direction, Entry
+from sidelab.sidecar.interception import Options
 
 WANTED = Expected(families=(4, 6))
 PROMISE = "a connection from 127.0.0.1 to 127.0.0.6:15002, by uid 1337 and gid 1337, arrives at the proxy's port 15006"

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.cluster.podinfo import PodInfo
-from lab.cluster.state import Endpoint, Port, Service, State
-from lab.errors import InputError
-from sidecar.config import compute
-from sidecar.config.intent import Endpoint as Serving
-from sidecar.config.intent import InboundPort, Intent, ServicePort, Workload
+from sidelab.lab.cluster.podinfo import PodInfo
+from sidelab.lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.config import compute
+from sidelab.sidecar.config.intent import Endpoint as Serving
+from sidelab.sidecar.config.intent import InboundPort, Intent, ServicePort, Workload
 
 POD = PodInfo(
     namespace="default",

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.judge.answer import openrates, overheads, pairs, parts, two_programs
-from bench.judge.answer.words import NOUNS, short
-from bench.judge.decomposition import Term, adds_up_to
-from bench.judge.ratios import Row as Ratio
-from bench.judge.summary import Row, rows, twin_alarm
-from bench.plan.plan import Plan
+from sidelab.bench.judge.answer import openrates, overheads, pairs, parts, two_programs
+from sidelab.bench.judge.answer.words import NOUNS, short
+from sidelab.bench.judge.decomposition import Term, adds_up_to
+from sidelab.bench.judge.ratios import Row as Ratio
+from sidelab.bench.judge.summary import Row, rows, twin_alarm
+from sidelab.bench.plan.plan import Plan
 
 
 class Answer(NamedTuple):

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from bench.judge.openloop_added import added_us
-from bench.plan.plan import Plan
+from sidelab.bench.judge.openloop_added import added_us
+from sidelab.bench.plan.plan import Plan
 
 
 def sentences(plan: Plan, rates: pd.DataFrame) -> list[str]:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from bench.judge.answer.words import NOUNS, Table, effect, of_arm, sentence, short, through
-from bench.plan.plan import Plan
+from sidelab.bench.judge.answer.words import NOUNS, Table, effect, of_arm, sentence, short, through
+from sidelab.bench.plan.plan import Plan
 
 _MOST = 6
 """Arms in one sentence; the tables have all of them."""

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from bench.judge.answer import overheads
-from bench.judge.answer.words import NOUNS, Difference, Table, effect, sentence
-from bench.judge.decomposition import Term
-from bench.judge.verdict import Verdict, judge, margin_us
-from bench.plan import plan as plans
-from bench.plan.plan import Plan
+from sidelab.bench.judge.answer import overheads
+from sidelab.bench.judge.answer.words import NOUNS, Difference, Table, effect, sentence
+from sidelab.bench.judge.decomposition import Term
+from sidelab.bench.judge.verdict import Verdict, judge, margin_us
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.plan.plan import Plan
 
 
 def sentences(plan: Plan, table: Table, terms: Sequence[Term]) -> list[str]:

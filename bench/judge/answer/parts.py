@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.judge.answer.pairs import difference
-from bench.judge.answer.words import NOUNS, Table, capital, effect, of_arm, sentence, short, through
-from bench.judge.decomposition import Term, adds_up_to
-from bench.judge.verdict import Verdict
-from bench.plan.plan import Plan
+from sidelab.bench.judge.answer.pairs import difference
+from sidelab.bench.judge.answer.words import NOUNS, Table, capital, effect, of_arm, sentence, short, through
+from sidelab.bench.judge.decomposition import Term, adds_up_to
+from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.plan.plan import Plan
 
 
 def sentences(plan: Plan, table: Table, terms: Sequence[Term]) -> list[str]:

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from bench.judge.answer.words import NOUNS, capital, short
-from bench.judge.ratios import Row
-from bench.plan.arm import Arm
-from bench.plan.plan import Plan, Ratio
+from sidelab.bench.judge.answer.words import NOUNS, capital, short
+from sidelab.bench.judge.ratios import Row
+from sidelab.bench.plan.arm import Arm
+from sidelab.bench.plan.plan import Plan, Ratio
 
 Compared = list[tuple[Ratio, Row]]
 

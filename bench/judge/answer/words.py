@@ -4,10 +4,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from bench.judge.summary import Row, microseconds
-from bench.judge.verdict import Verdict
-from bench.plan.arm import Arm
-from bench.plan.plan import Plan
+from sidelab.bench.judge.summary import Row, microseconds
+from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.plan.arm import Arm
+from sidelab.bench.plan.plan import Plan
 
 NOUNS: Final = {"new": "a new connection", "keep-alive": "a kept-alive connection"}
 

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple, get_args
 
 import msgspec
 
-from bench.base.intake import toml
-from bench.base.samples import PHASES
-from bench.judge.verdict import GATED
-from bench.plan.plan import Connection, Plan
-from lab.errors import InputError
+from sidelab.bench.base.intake import toml
+from sidelab.bench.base.samples import PHASES
+from sidelab.bench.judge.verdict import GATED
+from sidelab.bench.plan.plan import Connection, Plan
+from sidelab.lab.errors import InputError
 
 MAX_LIMITS = 1000
 

@@ -8,9 +8,9 @@ differ, at a price: a caveat.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench.base.caveats import Caveat
-from bench.plan.plan import Plan, as_dict
-from bench.record.reader import Run
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.plan.plan import Plan, as_dict
+from sidelab.bench.record.reader import Run
 
 _NO_IDENTITY = ("arms", "description", "seed")  # arms are compared one by one
 _MACHINE = ("cpu_model", "kernel", "hypervisor", "smt", "clock_source", "governor", "python")

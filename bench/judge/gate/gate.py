@@ -15,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.base.caveats import Caveat
-from bench.base.samples import PHASES, column
-from bench.judge import statistics, summary
-from bench.judge.gate import budget, comparable
-from bench.judge.gate.budget import Cell, Limit
-from bench.judge.gate.gate_inputs import Measured, count
-from bench.judge.statistics import Estimate, Floats
-from bench.judge.summary import microseconds
-from bench.judge.verdict import ALPHA, GATED, Outcome, outcomes
-from bench.record.reader import Run, read_run
-from lab.errors import InputError
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.base.samples import PHASES, column
+from sidelab.bench.judge import statistics, summary
+from sidelab.bench.judge.gate import budget, comparable
+from sidelab.bench.judge.gate.budget import Cell, Limit
+from sidelab.bench.judge.gate.gate_inputs import Measured, count
+from sidelab.bench.judge.statistics import Estimate, Floats
+from sidelab.bench.judge.summary import microseconds
+from sidelab.bench.judge.verdict import ALPHA, GATED, Outcome, outcomes
+from sidelab.bench.record.reader import Run, read_run
+from sidelab.lab.errors import InputError
 
 EXIT_STATUS = {Outcome.PASS: 0, Outcome.REGRESSION: 1, Outcome.INCONCLUSIVE: 4}
 

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.base.caveats import Caveat
-from bench.judge import statistics, summary
-from bench.judge.gate.budget import Cell
-from bench.judge.statistics import Floats
-from bench.judge.verdict import margin_us
-from bench.record.reader import Run, unfinished
-from lab.errors import InputError
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge import statistics, summary
+from sidelab.bench.judge.gate.budget import Cell
+from sidelab.bench.judge.statistics import Floats
+from sidelab.bench.judge.verdict import margin_us
+from sidelab.bench.record.reader import Run, unfinished
+from sidelab.lab.errors import InputError
 
 
 class Measured:

@@ -7,10 +7,10 @@ files.
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.judge.gate.gate import Result
-from bench.record.records import write_whole
-from bench.report.exports import action_benchmark, junit, markdown
-from lab.errors import InputError
+from sidelab.bench.judge.gate.gate import Result
+from sidelab.bench.record.records import write_whole
+from sidelab.bench.report.exports import action_benchmark, junit, markdown
+from sidelab.lab.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

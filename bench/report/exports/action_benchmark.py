@@ -7,8 +7,8 @@ by a ratio and knows nothing of intervals, so its alert does not take the gate's
 import json
 import math
 
-from bench.judge.gate.gate import Result
-from bench.judge.summary import microseconds
+from sidelab.bench.judge.gate.gate import Result
+from sidelab.bench.judge.summary import microseconds
 
 
 def render(result: Result) -> str:

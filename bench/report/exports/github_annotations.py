@@ -5,9 +5,9 @@ toolkit, packages/core/src/command.ts). GitHub shows ten annotations of a kind a
 the sentence comes first.
 """
 
-from bench.judge.gate.gate import Result, Row
-from bench.judge.verdict import Outcome
-from lab.base.text import escapes
+from sidelab.bench.judge.gate.gate import Result, Row
+from sidelab.bench.judge.verdict import Outcome
+from sidelab.lab.base.text import escapes
 
 _TITLE = "sidelab gate"
 _LEVEL = {Outcome.PASS: "notice", Outcome.REGRESSION: "error", Outcome.INCONCLUSIVE: "warning"}

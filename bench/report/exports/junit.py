@@ -8,9 +8,9 @@ green. A doubt is a skipped test case of its own.
 import re
 from xml.etree import ElementTree as ET
 
-from bench.judge.gate.gate import Result, Row
-from bench.judge.summary import microseconds
-from bench.judge.verdict import Outcome
+from sidelab.bench.judge.gate.gate import Result, Row
+from sidelab.bench.judge.summary import microseconds
+from sidelab.bench.judge.verdict import Outcome
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to write (section 2.2, production Char)."""

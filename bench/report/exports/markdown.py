@@ -2,10 +2,10 @@
 
 import re
 
-from bench.judge.gate.gate import Result, Row
-from bench.judge.summary import microseconds
-from bench.judge.verdict import Outcome
-from lab.base.text import escapes
+from sidelab.bench.judge.gate.gate import Result, Row
+from sidelab.bench.judge.summary import microseconds
+from sidelab.bench.judge.verdict import Outcome
+from sidelab.lab.base.text import escapes
 
 _MARKUP = re.compile(r"[\\`*_{}<>|\[\]#~&$]")
 _LINKED = re.compile(r"@|#|:(?=//)|www(?=\.)|GH(?=-)", re.IGNORECASE)

@@ -4,9 +4,9 @@ import json
 import math
 from typing import Any
 
-from bench.judge.gate.gate import Result, Row
-from bench.judge.summary import microseconds
-from lab.base.text import escapes
+from sidelab.bench.judge.gate.gate import Result, Row
+from sidelab.bench.judge.summary import microseconds
+from sidelab.lab.base.text import escapes
 
 SCHEMA = 1
 _HEADINGS = ("ARM", "AGAINST", "CONNECTION", "PHASE", "DIFFERENCE [95 %]", "LIMIT", "VISIBLE", "VERDICT")

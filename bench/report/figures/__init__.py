@@ -9,14 +9,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from bench.base.caveats import Caveat
-from bench.judge.decomposition import Term
-from bench.judge.ratios import Row
-from bench.record.reader import Run
-from bench.report.figures import ecdf, history_figure, overhead, phases, rates, ratios_figure, scaling, waterfall
-from bench.report.figures.figure_files import adaptive, save
-from bench.report.figures.sheet import FILE, NARROW, WIDE, Medium
-from bench.report.figures.style import drawing
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge.decomposition import Term
+from sidelab.bench.judge.ratios import Row
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures import (
+    ecdf,
+    history_figure,
+    overhead,
+    phases,
+    rates,
+    ratios_figure,
+    scaling,
+    waterfall,
+)
+from sidelab.bench.report.figures.figure_files import adaptive, save
+from sidelab.bench.report.figures.sheet import FILE, NARROW, WIDE, Medium
+from sidelab.bench.report.figures.style import drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

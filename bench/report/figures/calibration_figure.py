@@ -6,9 +6,9 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.judge.calibration import Row
-from bench.report.figures import scales, style
-from bench.report.figures.sheet import FILE, Foot, Sheet, across
+from sidelab.bench.judge.calibration import Row
+from sidelab.bench.report.figures import scales, style
+from sidelab.bench.report.figures.sheet import FILE, Foot, Sheet, across
 
 _LOOK: Final = {
     ("polling", "new"): (style.BLACK, "P"),

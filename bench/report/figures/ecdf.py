@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from bench.base.caveats import Caveat
-from bench.judge import statistics
-from bench.record.reader import Run
-from bench.report.figures import scales, style
-from bench.report.figures.foot import footer
-from bench.report.figures.once import once
-from bench.report.figures.sheet import Medium, across, arm_handles, headed
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge import statistics
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures import scales, style
+from sidelab.bench.report.figures.foot import footer
+from sidelab.bench.report.figures.once import once
+from sidelab.bench.report.figures.sheet import Medium, across, arm_handles, headed
 
 _POINTS: Final = 200
 _SHARES: Final = (0.0001, 0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 0.9999)

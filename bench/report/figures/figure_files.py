@@ -11,8 +11,8 @@ from typing import Final
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bench.record.records import write_whole
-from bench.report.figures import style
+from sidelab.bench.record.records import write_whole
+from sidelab.bench.report.figures import style
 
 _DPI: Final = 150
 _HEX: Final = re.compile("#[0-9a-f]{6}")

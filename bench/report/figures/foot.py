@@ -5,12 +5,12 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.base.caveats import Caveat
-from bench.judge import statistics
-from bench.plan.plan import Plan
-from bench.record.reader import Run
-from bench.report.figures.once import once
-from bench.report.figures.sheet import Foot
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge import statistics
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures.once import once
+from sidelab.bench.report.figures.sheet import Foot
 
 _NAMED: Final = 4
 _MOST_DOUBTS: Final = 2000  # characters: a figure is no list

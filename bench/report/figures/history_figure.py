@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.judge.summary import Row, rows
-from bench.judge.verdict import Verdict
-from bench.plan.plan import Plan
-from bench.record.reader import Run
-from bench.report.figures import scales, style
-from bench.report.figures.overhead import close_to_zero
-from bench.report.figures.sheet import Foot, Handle, Medium, Sheet, across, arm_handles, floor_handle
+from sidelab.bench.judge.summary import Row, rows
+from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures import scales, style
+from sidelab.bench.report.figures.overhead import close_to_zero
+from sidelab.bench.report.figures.sheet import Foot, Handle, Medium, Sheet, across, arm_handles, floor_handle
 
 _HEIGHT_IN: Final = 2.8
 _LEAST_US: Final = 10.0

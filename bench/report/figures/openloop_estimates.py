@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.judge import statistics
+from sidelab.bench.judge import statistics
 
 Estimate = tuple[float, float, float]
 """Mean and 95 % interval; NaN where unknown."""

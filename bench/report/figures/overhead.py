@@ -14,18 +14,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.base.caveats import Caveat
-from bench.judge import statistics
-from bench.judge.statistics import Floats
-from bench.judge.summary import Row, rows
-from bench.judge.verdict import Verdict
-from bench.plan.plan import Plan
-from bench.record.reader import Run
-from bench.report.figures import scales, style
-from bench.report.figures.foot import captured_client_note, footer
-from bench.report.figures.once import once
-from bench.report.figures.rows import Cell, Panel, arm_labels, interval, panels, whisker
-from bench.report.figures.sheet import Handle, Medium, Sheet, floor_handle, headed
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge import statistics
+from sidelab.bench.judge.statistics import Floats
+from sidelab.bench.judge.summary import Row, rows
+from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures import scales, style
+from sidelab.bench.report.figures.foot import captured_client_note, footer
+from sidelab.bench.report.figures.once import once
+from sidelab.bench.report.figures.rows import Cell, Panel, arm_labels, interval, panels, whisker
+from sidelab.bench.report.figures.sheet import Handle, Medium, Sheet, floor_handle, headed
 
 Key = tuple[str, str, str]
 

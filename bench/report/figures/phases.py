@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from bench.base.caveats import Caveat
-from bench.base.samples import PHASES
-from bench.judge.summary import microseconds, rows
-from bench.record.reader import Run
-from bench.report.figures import scales, style, text_width
-from bench.report.figures.foot import captured_client_note, footer
-from bench.report.figures.rows import Cell, Panel, arm_labels, panels
-from bench.report.figures.sheet import Handle, Medium, headed
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.base.samples import PHASES
+from sidelab.bench.judge.summary import microseconds, rows
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures import scales, style, text_width
+from sidelab.bench.report.figures.foot import captured_client_note, footer
+from sidelab.bench.report.figures.rows import Cell, Panel, arm_labels, panels
+from sidelab.bench.report.figures.sheet import Handle, Medium, headed
 
 _COLOURS: Final = {
     "namelookup": style.PURPLE,

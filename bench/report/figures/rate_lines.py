@@ -8,13 +8,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.base.caveats import Caveat
-from bench.record.openloop_caveats import KEPT_UP
-from bench.record.reader import Run
-from bench.report.figures import scales, style
-from bench.report.figures.foot import footer
-from bench.report.figures.openloop_estimates import Quantity, load, spread
-from bench.report.figures.sheet import Medium, across, arm_handles, headed
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.record.openloop_caveats import KEPT_UP
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures import scales, style
+from sidelab.bench.report.figures.foot import footer
+from sidelab.bench.report.figures.openloop_estimates import Quantity, load, spread
+from sidelab.bench.report.figures.sheet import Medium, across, arm_handles, headed
 
 _LINES: Final = (
     Quantity("p50_us", "half of the requests", "p50 in µs"),

@@ -10,15 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.base.caveats import Caveat
-from bench.judge.published import ISTIO, LABEL, RATE_PER_S, Published
-from bench.judge.summary import microseconds
-from bench.record.reader import Run
-from bench.report.figures import scales, style
-from bench.report.figures.foot import footer
-from bench.report.figures.openloop_estimates import Estimate, Quantity, added, load, spread
-from bench.report.figures.rows import Cell, Label, Panel, arm_labels, panels, whisker
-from bench.report.figures.sheet import Handle, Medium, headed
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge.published import ISTIO, LABEL, RATE_PER_S, Published
+from sidelab.bench.judge.summary import microseconds
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures import scales, style
+from sidelab.bench.report.figures.foot import footer
+from sidelab.bench.report.figures.openloop_estimates import Estimate, Quantity, added, load, spread
+from sidelab.bench.report.figures.rows import Cell, Label, Panel, arm_labels, panels, whisker
+from sidelab.bench.report.figures.sheet import Handle, Medium, headed
 
 _PERCENTILES: Final = ("p50", "p90", "p99", "p999")
 _WORDS: Final = {"p50": "p50", "p90": "p90", "p99": "p99", "p999": "p99.9"}

@@ -3,10 +3,10 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.base.caveats import Caveat
-from bench.record.reader import Run
-from bench.report.figures import rate_lines, rate_rows
-from bench.report.figures.sheet import Medium
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures import rate_lines, rate_rows
+from sidelab.bench.report.figures.sheet import Medium
 
 
 def figure(run: Run, rates: pd.DataFrame, caveats: tuple[Caveat, ...], medium: Medium) -> Figure:

@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.base.caveats import Caveat
-from bench.judge.ratios import MET, MISSED, NO_TARGET, OPEN, Row
-from bench.record.reader import Run
-from bench.report.figures import scales, style
-from bench.report.figures.foot import footer
-from bench.report.figures.rows import Cell, Label, Panel, panels, whisker
-from bench.report.figures.sheet import Handle, Medium, headed
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge.ratios import MET, MISSED, NO_TARGET, OPEN, Row
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures import scales, style
+from sidelab.bench.report.figures.foot import footer
+from sidelab.bench.report.figures.rows import Cell, Label, Panel, panels, whisker
+from sidelab.bench.report.figures.sheet import Handle, Medium, headed
 
 _LOOK: Final = {
     MET: (style.BLUE, "o", "target met"),

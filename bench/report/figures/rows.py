@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.transforms import ScaledTranslation
 
-from bench.judge.summary import microseconds
-from bench.plan.plan import Plan
-from bench.report.figures import style, text_width
-from bench.report.figures.sheet import EDGE_IN, Sheet
-from bench.report.figures.style import Look
+from sidelab.bench.judge.summary import microseconds
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.report.figures import style, text_width
+from sidelab.bench.report.figures.sheet import EDGE_IN, Sheet
+from sidelab.bench.report.figures.style import Look
 
 _NAME_SIZE: Final = 10
 _SAID_SIZE: Final = 8

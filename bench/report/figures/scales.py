@@ -8,7 +8,7 @@ from typing import Final, Literal
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from bench.report.figures.text_width import width_in
+from sidelab.bench.report.figures.text_width import width_in
 
 TICK_SIZE: Final = 9
 _GAP_IN: Final = 0.12

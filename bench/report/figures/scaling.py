@@ -11,17 +11,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from msgspec import structs
 
-from bench.base.caveats import Caveat
-from bench.judge.statistics import Floats
-from bench.judge.summary import Row, rows
-from bench.plan.arm import Arm
-from bench.plan.plan import Plan
-from bench.record.reader import Run
-from bench.report.figures import scales, style
-from bench.report.figures.foot import captured_client_note, footer
-from bench.report.figures.overhead import builds
-from bench.report.figures.sheet import Handle, Medium, across, floor_handle, headed
-from bench.report.figures.style import Look
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge.statistics import Floats
+from sidelab.bench.judge.summary import Row, rows
+from sidelab.bench.plan.arm import Arm
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures import scales, style
+from sidelab.bench.report.figures.foot import captured_client_note, footer
+from sidelab.bench.report.figures.overhead import builds
+from sidelab.bench.report.figures.sheet import Handle, Medium, across, floor_handle, headed
+from sidelab.bench.report.figures.style import Look
 
 _LEAST_US: Final = 10.0
 """A panel in which nothing happens is not blown up until its noise looks like a slope."""

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bench.plan.plan import Plan
-from bench.record.reader import Run
-from bench.report.figures import style, text_width
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures import style, text_width
 
 Handle = Line2D | Patch
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import matplotlib as mpl
 
-from bench.plan.plan import Connection, Plan
+from sidelab.bench.plan.plan import Connection, Plan
 
 Dash = Literal["-", "--", "-.", ":"]
 

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bench.base.caveats import Caveat
-from bench.judge.decomposition import Term, adds_up_to
-from bench.judge.summary import Row, rows
-from bench.record.reader import Run
-from bench.report.figures import scales, style
-from bench.report.figures.foot import captured_client_note, footer
-from bench.report.figures.rows import Cell, Label, Panel, interval, panels, whisker
-from bench.report.figures.sheet import Handle, Medium, headed
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge.decomposition import Term, adds_up_to
+from sidelab.bench.judge.summary import Row, rows
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures import scales, style
+from sidelab.bench.report.figures.foot import captured_client_note, footer
+from sidelab.bench.report.figures.rows import Cell, Label, Panel, interval, panels, whisker
+from sidelab.bench.report.figures.sheet import Handle, Medium, headed
 
 _TITLES: Final = {
     ("new", "connect"): "new: connect",

@@ -10,16 +10,16 @@ from typing import Final, NamedTuple
 
 import pandas as pd
 
-from bench.base.caveats import Caveat
-from bench.judge.answer import Answer
-from bench.judge.decomposition import Term
-from bench.judge.ratios import Row as Ratio
-from bench.record.reader import Run
-from bench.report.figures import Drawn
-from bench.report.figures.foot import closed_loop, identity
-from bench.report.page import about, page_tables, verdict_cards
-from bench.report.page.html import Markup, element, join, section
-from bench.report.page.pictures import pictures
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge.answer import Answer
+from sidelab.bench.judge.decomposition import Term
+from sidelab.bench.judge.ratios import Row as Ratio
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.figures import Drawn
+from sidelab.bench.report.figures.foot import closed_loop, identity
+from sidelab.bench.report.page import about, page_tables, verdict_cards
+from sidelab.bench.report.page.html import Markup, element, join, section
+from sidelab.bench.report.page.pictures import pictures
 
 _STYLE: Final = Path(__file__).with_name("style.css")
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import pandas as pd
 
-from bench.base.caveats import Caveat
-from bench.judge import statistics
-from bench.judge.summary import microseconds, rows
-from bench.judge.verdict import GATED
-from bench.plan import plan as plans
-from bench.record.reader import Run
-from bench.report.page.html import Markup, definitions, element
-from lab.errors import InputError
+from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge import statistics
+from sidelab.bench.judge.summary import microseconds, rows
+from sidelab.bench.judge.verdict import GATED
+from sidelab.bench.plan import plan as plans
+from sidelab.bench.record.reader import Run
+from sidelab.bench.report.page.html import Markup, definitions, element
+from sidelab.lab.errors import InputError
 
 _MACHINE: Final = {
     "cpu_model": "CPU",

@@ -5,9 +5,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from bench.judge.summary import Row
-from bench.report.figures.scales import clipped, number, round_up
-from bench.report.page.html import Markup, element, join
+from sidelab.bench.judge.summary import Row
+from sidelab.bench.report.figures.scales import clipped, number, round_up
+from sidelab.bench.report.page.html import Markup, element, join
 
 _TICKS: Final = 6
 _EDGE: Final = 0.96

@@ -6,15 +6,15 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from bench.base.samples import PHASES
-from bench.judge.decomposition import Term, laid_out
-from bench.judge.ratios import Row as Ratio
-from bench.judge.summary import Row, microseconds, rows
-from bench.judge.verdict import Verdict
-from bench.plan.plan import Plan
-from bench.report.figures.ratios_figure import quotient
-from bench.report.page.html import Markup, element, table
-from bench.report.page.verdict_cards import chip
+from sidelab.bench.base.samples import PHASES
+from sidelab.bench.judge.decomposition import Term, laid_out
+from sidelab.bench.judge.ratios import Row as Ratio
+from sidelab.bench.judge.summary import Row, microseconds, rows
+from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.report.figures.ratios_figure import quotient
+from sidelab.bench.report.page.html import Markup, element, table
+from sidelab.bench.report.page.verdict_cards import chip
 
 _CAPTION: Final = {
     "new": "A new connection per request, in µs",

@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from bench.report.figures import Drawn
-from bench.report.page.html import Markup, element, join
+from sidelab.bench.report.figures import Drawn
+from sidelab.bench.report.page.html import Markup, element, join
 
 
 class Words(NamedTuple):

@@ -5,11 +5,11 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from bench.judge.summary import Row, microseconds, rows
-from bench.judge.verdict import Verdict
-from bench.plan.plan import Plan
-from bench.report.page import bars
-from bench.report.page.html import Markup, element, join
+from sidelab.bench.judge.summary import Row, microseconds, rows
+from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.plan.plan import Plan
+from sidelab.bench.report.page import bars
+from sidelab.bench.report.page.html import Markup, element, join
 
 TITLE: Final = {"new": "new connection", "keep-alive": "kept-alive"}
 

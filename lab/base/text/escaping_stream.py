@@ -10,7 +10,7 @@ import io
 import re
 from typing import Any, Final, TextIO
 
-from lab.base.text import escapes
+from sidelab.lab.base.text import escapes
 
 _COLOUR: Final = re.compile(r"(\x1b\[[0-9;:]{0,40}m)")  # SGR (ECMA-48 8.3.117)
 _NO_COLOUR: Final = "\x1b[0m"

@@ -7,7 +7,7 @@ lines may end with CR LF, which YAML and TOML take as they are.
 
 import codecs
 
-from lab.errors import InputError
+from sidelab.lab.errors import InputError
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 

@@ -10,16 +10,16 @@ import socket
 import sys
 from pathlib import Path
 
-from lab.base.exhausted import forking
-from lab.base.fault_points import reached
-from lab.base.incidents import FAILURES, Incidents
-from lab.base.loop import Loop
-from lab.cluster.addresses import DNS_IPV4, DNS_IPV6
+from sidelab.lab.base.exhausted import forking
+from sidelab.lab.base.fault_points import reached
+from sidelab.lab.base.incidents import FAILURES, Incidents
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.cluster.addresses import DNS_IPV4, DNS_IPV6
 
 PORT = 53
 
 _START = (
-    "import sys; sys.path[:] = {path!r}; from lab.cluster.dns.nameserver_process import serve; "
+    "import sys; sys.path[:] = {path!r}; from sidelab.lab.cluster.dns.nameserver_process import serve; "
     "serve({fds!r}, {directory!r}, {file!r})"
 )
 _PATH = [str(Path(each).absolute()) for each in sys.path]  # now, for the supervisor will leave this directory

@@ -11,13 +11,13 @@ from functools import partial
 
 import msgspec
 
-from lab.base import syscalls
-from lab.base.loop import Loop
-from lab.cluster.dns.replies import answer
-from lab.cluster.dns.zone import Zone
-from lab.cluster.state import State
-from lab.net.admission import Admission
-from lab.net.dns import MESSAGE_BYTES, Messages, framed
+from sidelab.lab.base import syscalls
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.cluster.dns.replies import answer
+from sidelab.lab.cluster.dns.zone import Zone
+from sidelab.lab.cluster.state import State
+from sidelab.lab.net.admission import Admission
+from sidelab.lab.net.dns import MESSAGE_BYTES, Messages, framed
 
 _NOBODY = 65534
 _AT_ONCE = 64

@@ -5,8 +5,8 @@ Sources: RFC 1035, RFC 2308 (what a negative answer says). How messages are read
 
 import dnslib
 
-from lab.cluster.dns.zone import HOST_MASTER, NAME_SERVER, NOERROR, NXDOMAIN, REFUSED, Name, Record, Zone
-from lab.net import dns
+from sidelab.lab.cluster.dns.zone import HOST_MASTER, NAME_SERVER, NOERROR, NXDOMAIN, REFUSED, Name, Record, Zone
+from sidelab.lab.net import dns
 
 TTL_S = 5
 """As CoreDNS' kubernetes plugin says unless it is told otherwise."""

@@ -8,8 +8,8 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from lab.cluster.addresses import DNS_IPV4, DNS_IPV6, DOMAIN
-from lab.cluster.state import Endpoint, Service, State
+from sidelab.lab.cluster.addresses import DNS_IPV4, DNS_IPV6, DOMAIN
+from sidelab.lab.cluster.state import Endpoint, Service, State
 
 Name = tuple[bytes, ...]
 """Labels in lower case, without the root's."""

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, get_args, get_origin
 
 from msgspec.structs import fields as struct_fields
 
-from lab.manifest.checks import FieldError, shown
-from lab.manifest.fields import Inert, Rejected, Rows
-from lab.manifest.kinds import Part
+from sidelab.lab.manifest.checks import FieldError, shown
+from sidelab.lab.manifest.fields import Inert, Rejected, Rows
+from sidelab.lab.manifest.kinds import Part
 
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import msgspec
 
-from lab.base.text.textfile import decoded
-from lab.errors import InputError
-from lab.manifest.checks import FieldError, shown
-from lab.manifest.kinds import Namespace, Object, Service
-from lab.manifest.manifest import Manifest, title
-from lab.manifest.pod import Pod
-from lab.manifest.workload import Deployment, ServiceAccount
-from lab.manifest.yaml.classify import classify
-from lab.manifest.yaml.yaml_text import Document, read_documents
+from sidelab.lab.base.text.textfile import decoded
+from sidelab.lab.errors import InputError
+from sidelab.lab.manifest.checks import FieldError, shown
+from sidelab.lab.manifest.kinds import Namespace, Object, Service
+from sidelab.lab.manifest.manifest import Manifest, title
+from sidelab.lab.manifest.pod import Pod
+from sidelab.lab.manifest.workload import Deployment, ServiceAccount
+from sidelab.lab.manifest.yaml.classify import classify
+from sidelab.lab.manifest.yaml.yaml_text import Document, read_documents
 
 MAX_BYTES = 1_000_000
 

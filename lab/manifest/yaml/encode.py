@@ -7,9 +7,9 @@ from typing import Any
 from msgspec import NODEFAULT
 from msgspec.structs import fields as struct_fields
 
-from lab.manifest.kinds import Object, Part
-from lab.manifest.manifest import Manifest
-from lab.manifest.yaml.yaml_text import write_documents
+from sidelab.lab.manifest.kinds import Object, Part
+from sidelab.lab.manifest.manifest import Manifest
+from sidelab.lab.manifest.yaml.yaml_text import write_documents
 
 
 def encode(manifest: Manifest) -> str:

@@ -23,8 +23,8 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from lab.base.text import escapes
-from lab.errors import InputError
+from sidelab.lab.base.text import escapes
+from sidelab.lab.errors import InputError
 
 MAX_DEPTH = 64
 

@@ -4,10 +4,10 @@
 caller opened inside one.
 """
 
-from lab.netlink.nftables.dump import ChainState, TableState, dump, handles, uncounted
-from lab.netlink.nftables.objects import Chain, Expression, Operation, Rule, RuleHandle, Table, Transaction
-from lab.netlink.nftables.talk import NETLINK_NETFILTER, open_socket, prepared, send
-from lab.netlink.nftables.transaction import encode
+from sidelab.lab.netlink.nftables.dump import ChainState, TableState, dump, handles, uncounted
+from sidelab.lab.netlink.nftables.objects import Chain, Expression, Operation, Rule, RuleHandle, Table, Transaction
+from sidelab.lab.netlink.nftables.talk import NETLINK_NETFILTER, open_socket, prepared, send
+from sidelab.lab.netlink.nftables.transaction import encode
 
 __all__ = [
     "NETLINK_NETFILTER",

@@ -10,12 +10,12 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lab.errors import NotPermittedError, PodError
-from lab.netlink.nftables import messages
-from lab.netlink.nftables.attributes import contents, pack, read
-from lab.netlink.nftables.forms import SetReference
-from lab.netlink.nftables.messages import GENERIC, RuleSet
-from lab.netlink.nftables.objects import (
+from sidelab.lab.errors import NotPermittedError, PodError
+from sidelab.lab.netlink.nftables import messages
+from sidelab.lab.netlink.nftables.attributes import contents, pack, read
+from sidelab.lab.netlink.nftables.forms import SetReference
+from sidelab.lab.netlink.nftables.messages import GENERIC, RuleSet
+from sidelab.lab.netlink.nftables.objects import (
     INET,
     Chain,
     Code,

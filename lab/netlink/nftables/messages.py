@@ -7,8 +7,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from lab.netlink.nftables import expressions
-from lab.netlink.nftables.attributes import (
+from sidelab.lab.netlink.nftables import expressions
+from sidelab.lab.netlink.nftables.attributes import (
     BYTES,
     I32,
     INSIDE,
@@ -24,8 +24,8 @@ from lab.netlink.nftables.attributes import (
     pack,
     read,
 )
-from lab.netlink.nftables.forms import SetReference
-from lab.netlink.nftables.objects import Code, Expression, Hook, Table
+from sidelab.lab.netlink.nftables.forms import SetReference
+from sidelab.lab.netlink.nftables.objects import Code, Expression, Hook, Table
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 GENERIC = struct.Struct("!BBH")  # nfgenmsg: family, version, resource

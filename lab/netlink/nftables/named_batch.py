@@ -9,10 +9,10 @@ import struct
 from collections.abc import Iterable
 from functools import lru_cache
 
-from lab.netlink.nftables import messages
-from lab.netlink.nftables.attributes import LIST_ELEMENT, NESTED, TEXT, attribute, pack
-from lab.netlink.nftables.messages import ACK, APPEND, BATCH_BEGIN, BATCH_END, CREATE, GENERIC, HEADER, REQUEST
-from lab.netlink.nftables.objects import Base, Chain, Code, MetaKey, Table
+from sidelab.lab.netlink.nftables import messages
+from sidelab.lab.netlink.nftables.attributes import LIST_ELEMENT, NESTED, TEXT, attribute, pack
+from sidelab.lab.netlink.nftables.messages import ACK, APPEND, BATCH_BEGIN, BATCH_END, CREATE, GENERIC, HEADER, REQUEST
+from sidelab.lab.netlink.nftables.objects import Base, Chain, Code, MetaKey, Table
 
 # Registers: 1 to 4 are 16 bytes wide, 8 to 23 their quarters (NFT_REG_*, NFT_REG32_*).
 QUARTERS = 8

@@ -11,9 +11,9 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lab.errors import MachineError, NotPermittedError, PodError, SidelabError
-from lab.netlink.nftables import expressions, messages
-from lab.netlink.nftables.attributes import attributes, contents, name
+from sidelab.lab.errors import MachineError, NotPermittedError, PodError, SidelabError
+from sidelab.lab.netlink.nftables import expressions, messages
+from sidelab.lab.netlink.nftables.attributes import attributes, contents, name
 
 NETLINK_NETFILTER = 12
 _SOL_NETLINK = 270

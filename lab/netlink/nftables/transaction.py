@@ -6,11 +6,20 @@ Sources: netlink(7), Linux' nfnetlink.h, nf_tables.h.
 
 from functools import lru_cache
 
-from lab.netlink.nftables import messages
-from lab.netlink.nftables.attributes import pack
-from lab.netlink.nftables.forms import SetReference
-from lab.netlink.nftables.messages import ACK, APPEND, CREATE, GENERIC, HEADER, REQUEST
-from lab.netlink.nftables.objects import Chain, Expression, Lookup, Operation, Rule, RuleHandle, Table, Transaction
+from sidelab.lab.netlink.nftables import messages
+from sidelab.lab.netlink.nftables.attributes import pack
+from sidelab.lab.netlink.nftables.forms import SetReference
+from sidelab.lab.netlink.nftables.messages import ACK, APPEND, CREATE, GENERIC, HEADER, REQUEST
+from sidelab.lab.netlink.nftables.objects import (
+    Chain,
+    Expression,
+    Lookup,
+    Operation,
+    Rule,
+    RuleHandle,
+    Table,
+    Transaction,
+)
 
 _EDGE = GENERIC.pack(0, 0, messages.SUBSYSTEM)
 _BEGIN = HEADER.pack(20, messages.BATCH_BEGIN, REQUEST, 0, 0) + _EDGE

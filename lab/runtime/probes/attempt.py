@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from lab.base.loop import Loop
-from lab.manifest import GRPC, Exec, HTTPGet, Sleep
-from lab.plan.blueprint import Check
-from lab.runtime.probes.http_get import Get
-from lab.runtime.probes.probe_outcome import Finish, Outcome
-from lab.runtime.probes.probe_stream import Stream
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.manifest import GRPC, Exec, HTTPGet, Sleep
+from sidelab.lab.plan.blueprint import Check
+from sidelab.lab.runtime.probes.http_get import Get
+from sidelab.lab.runtime.probes.probe_outcome import Finish, Outcome
+from sidelab.lab.runtime.probes.probe_stream import Stream
 
 Execute = Callable[[tuple[str, ...], Callable[[int], None]], Callable[[], None]]
 """Runs a command in the container, calls back later with its status, and returns how to kill it."""
@@ -33,7 +33,7 @@ def begin(loop: Loop, check: Check, execute: Execute, finish: Finish, *, any_ans
         case HTTPGet():
             return Get(loop, handler, check.address, finish, any_answer=any_answer)
         case GRPC():
-            from lab.runtime.probes import grpc  # noqa: PLC0415  # see its docstring
+            from sidelab.lab.runtime.probes import grpc  # noqa: PLC0415  # see its docstring
 
             return grpc.Check(loop, handler, check.address, finish)
         case Sleep():

@@ -1,11 +1,11 @@
 """The kubelet's gRPC probe on the loop: one call of a health service. Imported when the first such probe is made."""
 
-from lab.base.loop import Loop
-from lab.manifest import GRPC
-from lab.net.grpc_health import Call
-from lab.net.url import netloc
-from lab.runtime.probes.probe_outcome import Finish, Outcome
-from lab.runtime.probes.probe_stream import Stream
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.manifest import GRPC
+from sidelab.lab.net.grpc_health import Call
+from sidelab.lab.net.url import netloc
+from sidelab.lab.runtime.probes.probe_outcome import Finish, Outcome
+from sidelab.lab.runtime.probes.probe_stream import Stream
 
 
 class Check:

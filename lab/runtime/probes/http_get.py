@@ -4,14 +4,14 @@ An answer counts when its body has come, or the first ten kilobytes of it: see d
 does with one whose body breaks off. Source: kubernetes pkg/probe/http, pkg/kubelet/lifecycle (`runHTTPHandler`).
 """
 
-from lab.base.loop import Loop
-from lab.manifest import HTTPGet
-from lab.net.get import Get as Exchange
-from lab.net.get import kubelet_fields
-from lab.net.http_answer import AnswerError
-from lab.net.url import Url, target_of
-from lab.runtime.probes.probe_outcome import Finish, Outcome
-from lab.runtime.probes.probe_stream import Stream
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.manifest import HTTPGet
+from sidelab.lab.net.get import Get as Exchange
+from sidelab.lab.net.get import kubelet_fields
+from sidelab.lab.net.http_answer import AnswerError
+from sidelab.lab.net.url import Url, target_of
+from sidelab.lab.runtime.probes.probe_outcome import Finish, Outcome
+from sidelab.lab.runtime.probes.probe_stream import Stream
 
 _NOT_TLS = "wrong version number"
 """OpenSSL's word for bytes that are no record of TLS, such as `HTTP/1.1 400 Bad Request`."""

@@ -6,7 +6,7 @@ import selectors
 import socket
 from typing import Protocol
 
-from lab.base.loop import HasFileno, Loop
+from sidelab.lab.base.loop import HasFileno, Loop
 
 _PART_BYTES = 1 << 14  # the longest record of TLS (RFC 8446, 5.1)
 _OUTBOX_BYTES = 1 << 18

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lab.base.incidents import FAILURES, reason_of
-from lab.base.loop import Loop
-from lab.plan.blueprint import ProbePlan
-from lab.runtime.probes.attempt import Attempt, Execute, begin
-from lab.runtime.probes.probe_outcome import Outcome
+from sidelab.lab.base.incidents import FAILURES, reason_of
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.plan.blueprint import ProbePlan
+from sidelab.lab.runtime.probes.attempt import Attempt, Execute, begin
+from sidelab.lab.runtime.probes.probe_outcome import Outcome
 
 if TYPE_CHECKING:
-    from lab.base.timers import Timer
+    from sidelab.lab.base.timers import Timer
 
 FIRST_RETRY_S = 0.01
 _NEVER_S = float("-inf")

@@ -7,9 +7,9 @@ import contextlib
 import socket
 from collections.abc import Callable
 
-from lab.net.dns import MESSAGE_BYTES, SERVFAIL, Messages, answers, framed, refused
-from sidecar.proxy.io.proxy_loop import READ, Loop
-from sidecar.proxy.io.stream import Stream
+from sidelab.lab.net.dns import MESSAGE_BYTES, SERVFAIL, Messages, answers, framed, refused
+from sidelab.sidecar.proxy.io.proxy_loop import READ, Loop
+from sidelab.sidecar.proxy.io.stream import Stream
 
 PORT = 53
 PATIENCE_S = 5.0

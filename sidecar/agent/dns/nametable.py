@@ -7,8 +7,8 @@ Source: istio/istio pkg/dns/client (`LookupTable`); istio.io/latest/docs/ops/con
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lab.cluster.state import Service, State
-from sidecar.config.compute import host_of
+from sidelab.lab.cluster.state import Service, State
+from sidelab.sidecar.config.compute import host_of
 
 
 class Addresses(NamedTuple):

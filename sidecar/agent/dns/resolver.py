@@ -12,16 +12,16 @@ from pathlib import Path
 
 import dnslib
 
-from lab.cluster.state import State
-from lab.errors import PodError
-from lab.net import dns
-from sidecar.agent.dns.forward import forward
-from sidecar.agent.dns.nametable import Addresses, table
-from sidecar.agent.http.connection import Guest
-from sidecar.proxy.io.listener import admission
-from sidecar.proxy.io.proxy_loop import READ, Loop
-from sidecar.proxy.io.share import Share
-from sidecar.proxy.io.stream import Stream
+from sidelab.lab.cluster.state import State
+from sidelab.lab.errors import PodError
+from sidelab.lab.net import dns
+from sidelab.sidecar.agent.dns.forward import forward
+from sidelab.sidecar.agent.dns.nametable import Addresses, table
+from sidelab.sidecar.agent.http.connection import Guest
+from sidelab.sidecar.proxy.io.listener import admission
+from sidelab.sidecar.proxy.io.proxy_loop import READ, Loop
+from sidelab.sidecar.proxy.io.share import Share
+from sidelab.sidecar.proxy.io.stream import Stream
 
 TTL_S = 30
 RESOLV_CONF = "/etc/resolv.conf"

@@ -1,7 +1,7 @@
 """A connection that somebody in the pod has made to the agent: it has a bounded time, and ends when its client does."""
 
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.stream import Stream
 
 
 class Guest:

@@ -5,10 +5,10 @@ import os
 import socket
 from collections.abc import Callable
 
-from lab.net.ask import request_of
-from lab.net.http_answer import Answer, AnswerError
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.io.stream import Stream
+from sidelab.lab.net.ask import request_of
+from sidelab.lab.net.http_answer import Answer, AnswerError
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.stream import Stream
 
 BODY_BYTES = 4 << 20
 """Longer than the metrics of a proxy or an application; what is longer is cut there."""

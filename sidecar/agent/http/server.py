@@ -12,13 +12,13 @@ from functools import partial
 from http import HTTPStatus
 from typing import NamedTuple
 
-from lab.errors import PodError
-from sidecar.agent.http.connection import Guest
-from sidecar.proxy.http.message import Limits, parse_request
-from sidecar.proxy.http.message_body import BadMessageError
-from sidecar.proxy.io.listener import admission, listen
-from sidecar.proxy.io.proxy_loop import READ, Loop
-from sidecar.proxy.io.stream import Stream
+from sidelab.lab.errors import PodError
+from sidelab.sidecar.agent.http.connection import Guest
+from sidelab.sidecar.proxy.http.message import Limits, parse_request
+from sidelab.sidecar.proxy.http.message_body import BadMessageError
+from sidelab.sidecar.proxy.io.listener import admission, listen
+from sidelab.sidecar.proxy.io.proxy_loop import READ, Loop
+from sidelab.sidecar.proxy.io.stream import Stream
 
 TEXT = "text/plain; charset=utf-8"
 

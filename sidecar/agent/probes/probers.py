@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from lab.errors import InputError
+from sidelab.lab.errors import InputError
 
 VARIABLE = "ISTIO_KUBE_APP_PROBERS"
 

@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 
-from lab.net.get import Field, Get, canonical, first
-from lab.net.http_answer import AnswerError
-from lab.net.node_addresses import ADDRESSES
-from lab.net.url import Url, netloc, target_of
-from sidecar.agent.http.server import TEXT, Reply, Request
-from sidecar.agent.probes.direct_dial import Line
-from sidecar.agent.probes.probers import GRPC, HTTPGet, Prober, TCPSocket
-from sidecar.config.intent import Ports
+from sidelab.lab.net.get import Field, Get, canonical, first
+from sidelab.lab.net.http_answer import AnswerError
+from sidelab.lab.net.node_addresses import ADDRESSES
+from sidelab.lab.net.url import Url, netloc, target_of
+from sidelab.sidecar.agent.http.server import TEXT, Reply, Request
+from sidelab.sidecar.agent.probes.direct_dial import Line
+from sidelab.sidecar.agent.probes.probers import GRPC, HTTPGet, Prober, TCPSocket
+from sidelab.sidecar.config.intent import Ports
 
 MOST_AT_ONCE = 32
 """How many may be under way; the kubelet has one for each probe, and gives up those that hang."""
@@ -87,7 +87,7 @@ def _failure(reason: str) -> Reply:
 
 
 def _call(called: GRPC, address: str, deadline_s: float, head: bytes) -> Reply:
-    from lab.net.grpc_health import Call  # noqa: PLC0415  # HTTP/2 takes long to import, and few pods need it
+    from sidelab.lab.net.grpc_health import Call  # noqa: PLC0415  # HTTP/2 takes long to import, and few pods need it
 
     agent = first(_fields(head), "User-Agent")
     agent = agent if agent and agent.isascii() else "sidelab-agent"

@@ -1,7 +1,7 @@
 """Access logs in Istio's two formats, written by Envoy to its standard output. Pure."""
 
-from sidecar.config.intent import Intent
-from sidecar.envoy.configuration.typed_parts import Config, extension
+from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.envoy.configuration.typed_parts import Config, extension
 
 _FIELDS = {
     "start_time": "%START_TIME%",

@@ -1,11 +1,18 @@
 """What Envoy starts with: who it is, its admin port, and where everything else is to be read. Pure."""
 
-from sidecar.config.intent import Intent
-from sidecar.envoy.configuration.envoy_clusters import clusters, own_clusters
-from sidecar.envoy.configuration.envoy_statistics import statistics
-from sidecar.envoy.configuration.outbound import service_listeners
-from sidecar.envoy.configuration.typed_parts import ADMIN, Config, discovery, everywhere, extension, socket_address
-from sidecar.envoy.configuration.virtual import virtual_inbound, virtual_outbound
+from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.envoy.configuration.envoy_clusters import clusters, own_clusters
+from sidelab.sidecar.envoy.configuration.envoy_statistics import statistics
+from sidelab.sidecar.envoy.configuration.outbound import service_listeners
+from sidelab.sidecar.envoy.configuration.typed_parts import (
+    ADMIN,
+    Config,
+    discovery,
+    everywhere,
+    extension,
+    socket_address,
+)
+from sidelab.sidecar.envoy.configuration.virtual import virtual_inbound, virtual_outbound
 
 _MOST_CONNECTIONS = 2**31 - 1
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 
-from sidecar.config.intent import Intent, Protocol
-from sidecar.envoy.configuration.access import access_log
-from sidecar.envoy.configuration.typed_parts import HTTP_FIRST_BYTES, Config, extension, seconds
+from sidelab.sidecar.config.intent import Intent, Protocol
+from sidelab.sidecar.envoy.configuration.access import access_log
+from sidelab.sidecar.envoy.configuration.typed_parts import HTTP_FIRST_BYTES, Config, extension, seconds
 
 
 def tcp(intent: Intent, cluster: str) -> Config:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from sidecar.config.intent import Intent
-from sidecar.envoy.configuration.bootstrap import bootstrap, listeners
-from sidecar.envoy.configuration.envoy_clusters import clusters
-from sidecar.envoy.configuration.typed_parts import Config, typed
+from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.envoy.configuration.bootstrap import bootstrap, listeners
+from sidelab.sidecar.envoy.configuration.envoy_clusters import clusters
+from sidelab.sidecar.envoy.configuration.typed_parts import Config, typed
 
 BOOTSTRAP = "bootstrap.json"
 _INTERFACES = Path("/proc/net/if_inet6")

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from sidecar.config.intent import Endpoint, Intent, Service, ServicePort
-from sidecar.envoy.configuration.typed_parts import (
+from sidelab.sidecar.config.intent import Endpoint, Intent, Service, ServicePort
+from sidelab.sidecar.envoy.configuration.typed_parts import (
     ADMIN,
     AGENT,
     BLACK_HOLE,

@@ -5,8 +5,8 @@ which keeps memory and the pages `/stats` and `/stats/prometheus` small: here th
 requests went, what became of them, and what is in flight.
 """
 
-from sidecar.config.intent import Intent
-from sidecar.envoy.configuration.typed_parts import Config
+from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.envoy.configuration.typed_parts import Config
 
 _ALWAYS = ("server.", "listener_manager.", "cluster_manager.")
 # Without the same again by worker.

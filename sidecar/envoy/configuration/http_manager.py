@@ -7,9 +7,9 @@ this proxy and the bundled one do the same work; those that come are passed on.
 
 from collections.abc import Sequence
 
-from sidecar.config.intent import Intent, Service
-from sidecar.envoy.configuration.access import access_log
-from sidecar.envoy.configuration.typed_parts import (
+from sidelab.sidecar.config.intent import Intent, Service
+from sidelab.sidecar.envoy.configuration.access import access_log
+from sidelab.sidecar.envoy.configuration.typed_parts import (
     BLACK_HOLE,
     PASSTHROUGH,
     Config,

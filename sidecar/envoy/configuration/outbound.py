@@ -7,12 +7,12 @@ at those of its endpoints.
 
 from collections.abc import Iterator
 
-from sidecar.config.intent import Intent, Service, ServicePort
-from sidecar.envoy.configuration.access import unrouted_log
-from sidecar.envoy.configuration.chains import by_protocol, chain, detection, inspectors, tcp, wanted
-from sidecar.envoy.configuration.envoy_clusters import service_ports
-from sidecar.envoy.configuration.http_manager import manager, policy_cluster, routes_of_port, routes_of_service
-from sidecar.envoy.configuration.typed_parts import Config, at, everywhere, outbound_cluster
+from sidelab.sidecar.config.intent import Intent, Service, ServicePort
+from sidelab.sidecar.envoy.configuration.access import unrouted_log
+from sidelab.sidecar.envoy.configuration.chains import by_protocol, chain, detection, inspectors, tcp, wanted
+from sidelab.sidecar.envoy.configuration.envoy_clusters import service_ports
+from sidelab.sidecar.envoy.configuration.http_manager import manager, policy_cluster, routes_of_port, routes_of_service
+from sidelab.sidecar.envoy.configuration.typed_parts import Config, at, everywhere, outbound_cluster
 
 
 def service_listeners(intent: Intent, *, ipv6: bool) -> list[Config]:

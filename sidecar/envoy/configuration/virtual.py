@@ -3,11 +3,16 @@
 Istio's inbound chains for mutual TLS are not among them: every connection is taken as clear text, or passed as it is.
 """
 
-from sidecar.config.intent import Intent, Protocol
-from sidecar.envoy.configuration.access import unrouted_log
-from sidecar.envoy.configuration.chains import by_protocol, chain, detection, inspectors, tcp, wanted
-from sidecar.envoy.configuration.http_manager import inbound_routes, manager, policy_cluster, unknown_destinations
-from sidecar.envoy.configuration.typed_parts import (
+from sidelab.sidecar.config.intent import Intent, Protocol
+from sidelab.sidecar.envoy.configuration.access import unrouted_log
+from sidelab.sidecar.envoy.configuration.chains import by_protocol, chain, detection, inspectors, tcp, wanted
+from sidelab.sidecar.envoy.configuration.http_manager import (
+    inbound_routes,
+    manager,
+    policy_cluster,
+    unknown_destinations,
+)
+from sidelab.sidecar.envoy.configuration.typed_parts import (
     BLACK_HOLE,
     INBOUND_PASSTHROUGH,
     Config,

@@ -1,9 +1,9 @@
 """istio-init as a stand-in, for the ways that run a tool: a process, so that the supervisor need not wait for one."""
 
-from lab.plan.registry import Context
-from sidecar.interception.apply import ways
-from sidecar.interception.build.build import build
-from sidecar.interception.options.options import WAYS, Options
+from sidelab.lab.plan.registry import Context
+from sidelab.sidecar.interception.apply import ways
+from sidelab.sidecar.interception.build.build import build
+from sidelab.sidecar.interception.options.options import WAYS, Options
 
 
 def main(context: Context) -> None:

@@ -9,16 +9,16 @@ import grp
 import socket
 from functools import lru_cache
 
-from lab.errors import InputError
-from lab.netlink import nftables
-from lab.netlink.nftables import Operation, TableState
-from sidecar.interception.drift import foreign_rules
-from sidecar.interception.drift.differences import expected
-from sidecar.interception.expressions.lift import lift
-from sidecar.interception.expressions.lower import lower
-from sidecar.interception.model.counted import ChainRows, TableRows, listed
-from sidecar.interception.model.model import TABLES, Backend, Key, Match, Ruleset
-from sidecar.interception.text import nft
+from sidelab.lab.errors import InputError
+from sidelab.lab.netlink import nftables
+from sidelab.lab.netlink.nftables import Operation, TableState
+from sidelab.sidecar.interception.drift import foreign_rules
+from sidelab.sidecar.interception.drift.differences import expected
+from sidelab.sidecar.interception.expressions.lift import lift
+from sidelab.sidecar.interception.expressions.lower import lower
+from sidelab.sidecar.interception.model.counted import ChainRows, TableRows, listed
+from sidelab.sidecar.interception.model.model import TABLES, Backend, Key, Match, Ruleset
+from sidelab.sidecar.interception.text import nft
 
 
 @lru_cache(maxsize=256)

@@ -7,14 +7,14 @@ undone where one of them fails.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from lab.errors import PodError, SidelabError
-from sidecar.interception.apply.tools import Name, Runner, Tools, families
-from sidecar.interception.drift import differences, repair
-from sidecar.interception.drift.differences import Lines, Step
-from sidecar.interception.model.counted import TableRows
-from sidecar.interception.model.model import Backend, Family, Ruleset
-from sidecar.interception.options.options import Options
-from sidecar.interception.text import saved
+from sidelab.lab.errors import PodError, SidelabError
+from sidelab.sidecar.interception.apply.tools import Name, Runner, Tools, families
+from sidelab.sidecar.interception.drift import differences, repair
+from sidelab.sidecar.interception.drift.differences import Lines, Step
+from sidelab.sidecar.interception.model.counted import TableRows
+from sidelab.sidecar.interception.model.model import Backend, Family, Ruleset
+from sidelab.sidecar.interception.options.options import Options
+from sidelab.sidecar.interception.text import saved
 
 
 class Restore:

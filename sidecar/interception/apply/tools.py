@@ -10,11 +10,11 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from lab.base.exhausted import forking
-from lab.errors import MachineError, PodError, SidelabError
-from sidecar.interception.build.rule_builder import RETURN, TCP
-from sidecar.interception.model.model import Backend, Family, Key, Rule, Ruleset, Verb
-from sidecar.interception.text import iptables
+from sidelab.lab.base.exhausted import forking
+from sidelab.lab.errors import MachineError, PodError, SidelabError
+from sidelab.sidecar.interception.build.rule_builder import RETURN, TCP
+from sidelab.sidecar.interception.model.model import Backend, Family, Key, Rule, Ruleset, Verb
+from sidelab.sidecar.interception.text import iptables
 
 Name = Literal["iptables", "iptables-legacy"]
 Purpose = Literal["save", "restore"]

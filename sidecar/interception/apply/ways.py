@@ -11,24 +11,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from lab.netlink import nftables
-from sidecar.interception.apply import kernel
-from sidecar.interception.apply.restore import Restore
-from sidecar.interception.apply.tools import Runner, families, run_here
-from sidecar.interception.drift import differences
-from sidecar.interception.drift.differences import Drift, Lines
-from sidecar.interception.model.counted import TableRows
-from sidecar.interception.model.model import Backend, Family, Ruleset
-from sidecar.interception.options.options import WAYS, Options
-from sidecar.interception.options.options import Way as WayName
-from sidecar.interception.text import iptables, nft
+from sidelab.lab.netlink import nftables
+from sidelab.sidecar.interception.apply import kernel
+from sidelab.sidecar.interception.apply.restore import Restore
+from sidelab.sidecar.interception.apply.tools import Runner, families, run_here
+from sidelab.sidecar.interception.drift import differences
+from sidelab.sidecar.interception.drift.differences import Drift, Lines
+from sidelab.sidecar.interception.model.counted import TableRows
+from sidelab.sidecar.interception.model.model import Backend, Family, Ruleset
+from sidelab.sidecar.interception.options.options import WAYS, Options
+from sidelab.sidecar.interception.options.options import Way as WayName
+from sidelab.sidecar.interception.text import iptables, nft
 
 if TYPE_CHECKING:
-    from lab.netlink.local_routes import Local
+    from sidelab.lab.netlink.local_routes import Local
 
 
 def _route_socket() -> socket.socket:
-    from lab.netlink import route  # noqa: PLC0415 - its encoders are slow to import, and few rules need routes
+    from sidelab.lab.netlink import route  # noqa: PLC0415 - its encoders are slow to import, and few rules need routes
 
     return route.open_socket()
 
@@ -111,7 +111,7 @@ def check(ruleset: Ruleset, way: WayName = WAYS[0], reach: Reach = HERE) -> Drif
     things = _things(ruleset)
     if not things:
         return differences.drift(wanted, held)
-    from lab.netlink import local_routes  # noqa: PLC0415 - as above
+    from sidelab.lab.netlink import local_routes  # noqa: PLC0415 - as above
 
     with reach.route() as link:
         there = [str(thing) for thing in local_routes.held(link) if thing in things]
@@ -166,7 +166,7 @@ def _things(ruleset: Ruleset) -> "tuple[Local, ...]":
     """Return the routes and addresses that go with `ruleset`."""
     if not (ruleset.routes or ruleset.loopback_addresses):
         return ()
-    from lab.netlink.local_routes import LocalRoute, LoopbackAddress, MarkRule  # noqa: PLC0415 - slow to import, rarely needed
+    from sidelab.lab.netlink.local_routes import LocalRoute, LoopbackAddress, MarkRule  # noqa: PLC0415 - slow to import, rarely needed
 
     rules = [MarkRule(each.family, each.mark, each.table) for each in ruleset.routes]
     routes = [LocalRoute(each.family, each.table) for each in ruleset.routes]
@@ -181,7 +181,7 @@ def _local(ruleset: Ruleset, reach: Reach) -> Iterator[None]:
     if not things:
         yield
         return
-    from lab.netlink import local_routes  # noqa: PLC0415 - as above
+    from sidelab.lab.netlink import local_routes  # noqa: PLC0415 - as above
 
     with reach.route() as link:
         there = local_routes.held(link)
@@ -197,7 +197,7 @@ def _local(ruleset: Ruleset, reach: Reach) -> Iterator[None]:
 def _remove_local(ruleset: Ruleset, reach: Reach) -> None:
     things = _things(ruleset)
     if things:
-        from lab.netlink import local_routes  # noqa: PLC0415 - as above
+        from sidelab.lab.netlink import local_routes  # noqa: PLC0415 - as above
 
         with reach.route() as link:
             local_routes.remove(link, things)

@@ -7,8 +7,8 @@ although the rules are equal (`DIFFERENCES`, for people). Source: istio.io's ist
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sidecar.interception.build.rule_builder import TCP, Program, jump
-from sidecar.interception.model.model import Backend, Family, Key, Match, Rule
+from sidelab.sidecar.interception.build.rule_builder import TCP, Program, jump
+from sidelab.sidecar.interception.model.model import Backend, Family, Key, Match, Rule
 
 INVALID = Match(Key.CT_STATE, ("INVALID",))
 

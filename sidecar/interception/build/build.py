@@ -6,8 +6,8 @@ differ the step calls `backends`.
 
 from functools import lru_cache
 
-from sidecar.interception.build import backends, classic, dns_capture, tproxy
-from sidecar.interception.build.rule_builder import (
+from sidelab.sidecar.interception.build import backends, classic, dns_capture, tproxy
+from sidelab.sidecar.interception.build.rule_builder import (
     DROP,
     INBOUND_SOURCE,
     LOOPBACK,
@@ -27,9 +27,9 @@ from sidecar.interception.build.rule_builder import (
     source,
     uid,
 )
-from sidecar.interception.model.model import Family, PolicyRoute, Ruleset
-from sidecar.interception.options.options import Options, loopback_included
-from sidecar.interception.options.values import EVERYTHING
+from sidelab.sidecar.interception.model.model import Family, PolicyRoute, Ruleset
+from sidelab.sidecar.interception.options.options import Options, loopback_included
+from sidelab.sidecar.interception.options.values import EVERYTHING
 
 PREROUTING = ("nat", "PREROUTING")
 OUTPUT = ("nat", "OUTPUT")

@@ -3,7 +3,7 @@
 What that release had not (`Options` refuses it) is not here: groups, DNS, TPROXY marks, interfaces.
 """
 
-from sidecar.interception.build.rule_builder import (
+from sidelab.sidecar.interception.build.rule_builder import (
     INBOUND_SOURCE,
     LOOPBACK,
     RETURN,
@@ -18,8 +18,8 @@ from sidecar.interception.build.rule_builder import (
     source,
     uid,
 )
-from sidecar.interception.options.options import Options
-from sidecar.interception.options.values import EVERYTHING
+from sidelab.sidecar.interception.options.options import Options
+from sidelab.sidecar.interception.options.values import EVERYTHING
 
 INBOUND = ("nat", "ISTIO_INBOUND")
 OUTBOUND = ("nat", "ISTIO_OUTPUT")

@@ -5,8 +5,8 @@ Zone 1 is agent ↔ resolver, zone 2 application ↔ agent: in one zone their tu
 
 from ipaddress import ip_interface
 
-from sidecar.interception.build import backends
-from sidecar.interception.build.rule_builder import (
+from sidelab.sidecar.interception.build import backends
+from sidelab.sidecar.interception.build.rule_builder import (
     TCP,
     UDP,
     Program,
@@ -19,8 +19,8 @@ from sidecar.interception.build.rule_builder import (
     sport,
     uid,
 )
-from sidecar.interception.model.model import Family, Match, Target, Verb
-from sidecar.interception.options.options import Options
+from sidelab.sidecar.interception.model.model import Family, Match, Target, Verb
+from sidelab.sidecar.interception.options.options import Options
 
 AGENT_PORT = 15053
 RESOLVER_ZONE = Target(Verb.ZONE, number=1)

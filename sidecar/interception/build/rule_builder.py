@@ -3,7 +3,7 @@
 Knows the model and which families are wanted; nothing of Istio's steps.
 """
 
-from sidecar.interception.model.model import Backend, Family, Key, Match, Rule, Target, Verb
+from sidelab.sidecar.interception.model.model import Backend, Family, Key, Match, Rule, Target, Verb
 
 RETURN = Target(Verb.RETURN)
 ACCEPT = Target(Verb.ACCEPT)

@@ -4,7 +4,7 @@ The proxy answers with the client's address, so marks tell whose packets are who
 proxy handles, 1338 what it sends to the pod's own address.
 """
 
-from sidecar.interception.build.rule_builder import (
+from sidelab.sidecar.interception.build.rule_builder import (
     ACCEPT,
     FROM_LO,
     INBOUND_SOURCE,
@@ -24,9 +24,9 @@ from sidecar.interception.build.rule_builder import (
     source,
     uid,
 )
-from sidecar.interception.model.model import Key, Match, Target, Verb
-from sidecar.interception.options.options import Options
-from sidecar.interception.options.values import EVERYTHING
+from sidelab.sidecar.interception.model.model import Key, Match, Target, Verb
+from sidelab.sidecar.interception.options.options import Options
+from sidelab.sidecar.interception.options.values import EVERYTHING
 
 OUTBOUND_MARK = 1338
 ESTABLISHED = Match(Key.CT_STATE, ("RELATED", "ESTABLISHED"))

@@ -11,10 +11,10 @@ from difflib import unified_diff
 from enum import Enum
 from typing import Any, NamedTuple
 
-from sidecar.interception.model.counted import Row, TableRows, from_ruleset
-from sidecar.interception.model.model import BUILT_IN, Backend, Family, Rule, Ruleset
-from sidecar.interception.options.options import Options
-from sidecar.interception.text import iptables, saved
+from sidelab.sidecar.interception.model.counted import Row, TableRows, from_ruleset
+from sidelab.sidecar.interception.model.model import BUILT_IN, Backend, Family, Rule, Ruleset
+from sidelab.sidecar.interception.options.options import Options
+from sidelab.sidecar.interception.text import iptables, saved
 
 OURS = "ISTIO_"  # how our chains are called
 _FAMILIES: tuple[Family, ...] = (4, 6)

@@ -5,11 +5,11 @@ Istio itself flushes and deletes its tables with all that is in them.
 
 from collections.abc import Mapping
 
-from lab.netlink.nftables import ChainState, Operation, RuleHandle, Table, TableState
-from sidecar.interception.drift.differences import OURS, Lines, Place, is_ours
-from sidecar.interception.expressions.lift import lift
-from sidecar.interception.model.model import BUILT_IN
-from sidecar.interception.text import nft
+from sidelab.lab.netlink.nftables import ChainState, Operation, RuleHandle, Table, TableState
+from sidelab.sidecar.interception.drift.differences import OURS, Lines, Place, is_ours
+from sidelab.sidecar.interception.expressions.lift import lift
+from sidelab.sidecar.interception.model.model import BUILT_IN
+from sidelab.sidecar.interception.text import nft
 
 Handles = Mapping[tuple[Table, str], tuple[RuleHandle, ...]]
 

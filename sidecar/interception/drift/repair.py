@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from sidecar.interception.drift.differences import OURS, Lines, Place, is_ours
-from sidecar.interception.model.counted import ChainRows, TableRows
-from sidecar.interception.model.model import Family
+from sidelab.sidecar.interception.drift.differences import OURS, Lines, Place, is_ours
+from sidelab.sidecar.interception.model.counted import ChainRows, TableRows
+from sidelab.sidecar.interception.model.model import Family
 
 _HOOKS = ("INPUT", "FORWARD", "OUTPUT")
 _GUARDS = [(hook, protocol) for hook in _HOOKS for protocol in ("tcp", "udp")]

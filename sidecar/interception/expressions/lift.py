@@ -7,8 +7,8 @@ import struct
 from collections.abc import Iterable
 from ipaddress import ip_network
 
-from lab.netlink.nftables import objects as kernel
-from lab.netlink.nftables.objects import (
+from sidelab.lab.netlink.nftables import objects as kernel
+from sidelab.lab.netlink.nftables.objects import (
     Bitwise,
     Compare,
     Counter,
@@ -22,10 +22,10 @@ from lab.netlink.nftables.objects import (
     Tproxy,
     Verdict,
 )
-from sidecar.interception.expressions import lower
-from sidecar.interception.model.counted import Row
-from sidecar.interception.model.model import Family, Key, Match, Rule, Target, Verb
-from sidecar.interception.text import nft
+from sidelab.sidecar.interception.expressions import lower
+from sidelab.sidecar.interception.model.counted import Row
+from sidelab.sidecar.interception.model.model import Family, Key, Match, Rule, Target, Verb
+from sidelab.sidecar.interception.text import nft
 
 _PROTOCOLS = {number: name for name, number in lower.PROTOCOLS.items()}
 _VERSIONS: dict[int, Family] = {kernel.IPV4: 4, kernel.IPV6: 6}

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_interface
 
-from lab.errors import InputError
-from lab.netlink import nftables
-from lab.netlink.nftables import objects as kernel
-from lab.netlink.nftables.objects import Expression, Operation, Transaction
-from sidecar.interception.model.model import (
+from sidelab.lab.errors import InputError
+from sidelab.lab.netlink import nftables
+from sidelab.lab.netlink.nftables import objects as kernel
+from sidelab.lab.netlink.nftables.objects import Expression, Operation, Transaction
+from sidelab.sidecar.interception.model.model import (
     BUILT_IN,
     Backend,
     Chain,
@@ -26,7 +26,7 @@ from sidecar.interception.model.model import (
     Target,
     Verb,
 )
-from sidecar.interception.text import nft
+from sidelab.sidecar.interception.text import nft
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
 CT_STATES = {"INVALID": 1, "ESTABLISHED": 2, "RELATED": 4, "NEW": 8}

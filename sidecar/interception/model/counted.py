@@ -5,7 +5,7 @@ It comes from the kernel (`kernel.counters`) or, with zeros, from a ruleset.
 
 from dataclasses import dataclass
 
-from sidecar.interception.model.model import BUILT_IN, Backend, Family, Rule, Ruleset
+from sidelab.sidecar.interception.model.model import BUILT_IN, Backend, Family, Rule, Ruleset
 
 # Built-in chains by the hook that they are at; those that we have no rules for are there in iptables' own tables.
 _ORDER = {name: rank for rank, name in enumerate(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))}

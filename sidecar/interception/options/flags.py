@@ -6,8 +6,8 @@ A flag's variable is its name in upper case with `_` for `-`; an empty variable 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lab.errors import InputError
-from sidecar.interception.options import values
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.interception.options import values
 
 
 class Flag(NamedTuple):

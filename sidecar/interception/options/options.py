@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from ipaddress import IPv4Interface, ip_interface
 from typing import Literal, get_args
 
-from lab.errors import InputError
-from sidecar.interception.options.values import EVERYTHING, ID_LIMIT, Address, Cidr, Everything, Group, refuse
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.interception.options.values import EVERYTHING, ID_LIMIT, Address, Cidr, Everything, Group, refuse
 
 Mode = Literal["REDIRECT", "TPROXY"]
 Profile = Literal["istio", "classic"]
@@ -92,7 +92,7 @@ class Options:
 
         Only `env` is looked at, never the process's own environment. Raises `InputError`.
         """
-        from sidecar.interception.options.flags import read  # noqa: PLC0415 - flags names this class's fields, so it comes after
+        from sidelab.sidecar.interception.options.flags import read  # noqa: PLC0415 - flags names this class's fields, so it comes after
 
         return cls(**read(argv, env or {}))
 

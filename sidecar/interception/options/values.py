@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
 from typing import Literal, TypeVar
 
-from lab.errors import InputError
+from sidelab.lab.errors import InputError
 
 Cidr = IPv4Interface | IPv6Interface
 Address = IPv4Address | IPv6Address

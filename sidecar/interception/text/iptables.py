@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from sidecar.interception.model.model import BUILT_IN, Backend, Family, Key, Match, Rule, Ruleset, Target, Verb
+from sidelab.sidecar.interception.model.model import BUILT_IN, Backend, Family, Key, Match, Rule, Ruleset, Target, Verb
 
 _WORDS: dict[Key, tuple[str, str]] = {
     Key.IN_INTERFACE: ("", "-i"),

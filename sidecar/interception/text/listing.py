@@ -7,8 +7,8 @@ iptables(8), and its extensions' print functions for the words.
 from collections.abc import Sequence
 from typing import Any
 
-from sidecar.interception.model.counted import ChainRows, Row, TableRows
-from sidecar.interception.model.model import Family, Key, Match, Rule, Target, Verb
+from sidelab.sidecar.interception.model.counted import ChainRows, Row, TableRows
+from sidelab.sidecar.interception.model.model import Family, Key, Match, Rule, Target, Verb
 
 SERVICES = {
     22: "ssh",

@@ -5,7 +5,18 @@
 
 from operator import attrgetter
 
-from sidecar.interception.model.model import BUILT_IN, CHAINS, TABLES, Backend, Key, Match, Rule, Ruleset, Target, Verb
+from sidelab.sidecar.interception.model.model import (
+    BUILT_IN,
+    CHAINS,
+    TABLES,
+    Backend,
+    Key,
+    Match,
+    Rule,
+    Ruleset,
+    Target,
+    Verb,
+)
 
 # Base chains: type, hook and priority (DNAT's -100 also for output, as Istio has it).
 HOOKS = {

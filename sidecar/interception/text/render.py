@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from lab.errors import InputError
-from sidecar.interception.model.counted import from_ruleset
-from sidecar.interception.model.model import Ruleset
-from sidecar.interception.text import iptables, nft
-from sidecar.interception.text.listing import listing
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.interception.model.counted import from_ruleset
+from sidelab.sidecar.interception.model.model import Ruleset
+from sidelab.sidecar.interception.text import iptables, nft
+from sidelab.sidecar.interception.text.listing import listing
 
 FORMS: dict[str, Callable[[Ruleset], str]] = {
     "iptables": lambda ruleset: iptables.render(ruleset, 4),

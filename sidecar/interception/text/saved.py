@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Callable
 from ipaddress import ip_interface
 
-from sidecar.interception.model.counted import ChainRows, Row, TableRows, listed
-from sidecar.interception.model.model import BUILT_IN, Family, Key, Match, Rule, Target, Verb
+from sidelab.sidecar.interception.model.counted import ChainRows, Row, TableRows, listed
+from sidelab.sidecar.interception.model.model import BUILT_IN, Family, Key, Match, Rule, Target, Verb
 
 STATES = ("INVALID", "RELATED", "ESTABLISHED", "NEW")  # in the order in which Istio names them
 

@@ -6,12 +6,12 @@ It knows nothing of what they say, and nothing of the traffic.
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from sidecar.proxy.admin.commands import Answer, Command, answer
-from sidecar.proxy.admin.pace import Pace
-from sidecar.proxy.http.message import Limits, RequestHead, parse_request
-from sidecar.proxy.http.message_body import BadMessageError
-from sidecar.proxy.io.deadlines import Deadlines
-from sidecar.proxy.io.stream_interface import Wire
+from sidelab.sidecar.proxy.admin.commands import Answer, Command, answer
+from sidelab.sidecar.proxy.admin.pace import Pace
+from sidelab.sidecar.proxy.http.message import Limits, RequestHead, parse_request
+from sidelab.sidecar.proxy.http.message_body import BadMessageError
+from sidelab.sidecar.proxy.io.deadlines import Deadlines
+from sidelab.sidecar.proxy.io.stream_interface import Wire
 
 _LIMITS = Limits(head_bytes=16 * 1024, headers=100)
 

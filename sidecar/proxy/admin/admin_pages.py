@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from sidecar.config.intent import Intent
-from sidecar.proxy.admin.commands import JSON, Answer, Command, Query, choice, listing, pattern, switch
-from sidecar.proxy.admin.proxy_status import ClusterStatus, ListenerStatus
-from sidecar.proxy.admin.statuspages import cluster_json, cluster_lines, listener_json, listener_lines
-from sidecar.proxy.stats import memory, stats
-from sidecar.proxy.stats.prometheus import CONTENT_TYPE, Family, render
+from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.proxy.admin.commands import JSON, Answer, Command, Query, choice, listing, pattern, switch
+from sidelab.sidecar.proxy.admin.proxy_status import ClusterStatus, ListenerStatus
+from sidelab.sidecar.proxy.admin.statuspages import cluster_json, cluster_lines, listener_json, listener_lines
+from sidelab.sidecar.proxy.stats import memory, stats
+from sidelab.sidecar.proxy.stats.prometheus import CONTENT_TYPE, Family, render
 
 VERSION = "sidelab-proxy"
 

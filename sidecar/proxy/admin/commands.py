@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
-from sidecar.proxy.admin.filters import BadFilterError, Filter
+from sidelab.sidecar.proxy.admin.filters import BadFilterError, Filter
 
 _MOST_PARAMETERS = 16
 TEXT = "text/plain; charset=UTF-8"

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
 
 SHARE = 0.01
 SAVED_S = 0.02

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from sidecar.proxy.admin.proxy_status import ClusterStatus, HostStatus
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.upstreams.cluster import Cluster
-from sidecar.proxy.upstreams.host import Host
+from sidelab.sidecar.proxy.admin.proxy_status import ClusterStatus, HostStatus
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.upstreams.cluster import Cluster
+from sidelab.sidecar.proxy.upstreams.host import Host
 
 
 def cluster_status(cluster: Cluster) -> ClusterStatus:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sidecar.proxy.admin.proxy_status import HEALTHY, ClusterStatus, HostStatus, ListenerStatus, socket_address
+from sidelab.sidecar.proxy.admin.proxy_status import HEALTHY, ClusterStatus, HostStatus, ListenerStatus, socket_address
 
 _GAUGES = ("cx_active", "rq_active", "rq_pending_active")
 

@@ -7,16 +7,16 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from sidecar.proxy.http.message import RequestHead
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.stats.outcome import BLACK_HOLE, OK, Outcome, RequestKey
+from sidelab.sidecar.proxy.http.message import RequestHead
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.stats.outcome import BLACK_HOLE, OK, Outcome, RequestKey
 
 if TYPE_CHECKING:
-    from sidecar.proxy.exchange.gateway import Gateway
-    from sidecar.proxy.exchange.local_replies import Verdict
-    from sidecar.proxy.routing.routes import Route
-    from sidecar.proxy.upstreams.cluster import Cluster
-    from sidecar.proxy.upstreams.host import Host
+    from sidelab.sidecar.proxy.exchange.gateway import Gateway
+    from sidelab.sidecar.proxy.exchange.local_replies import Verdict
+    from sidelab.sidecar.proxy.routing.routes import Route
+    from sidelab.sidecar.proxy.upstreams.cluster import Cluster
+    from sidelab.sidecar.proxy.upstreams.host import Host
 
 _LOGGED = re.compile(rb"\n(user-agent|x-request-id|x-forwarded-for):[\t ]*+([^\r]*+)", re.IGNORECASE)
 

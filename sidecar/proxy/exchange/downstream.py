@@ -7,17 +7,17 @@ fields that concern one hop only. How a request is answered is in `exchange`.
 import time
 from typing import TYPE_CHECKING
 
-from sidecar.proxy.exchange import local_replies
-from sidecar.proxy.exchange.exchange import BODY, HEAD, NOTHING, RESPONSE, Exchange
-from sidecar.proxy.http.detect import HTTP2_PREFACE
-from sidecar.proxy.http.message import RequestHead, parse_request
-from sidecar.proxy.http.message_body import BadMessageError, ChunkedBody, body_of, forwarded
-from sidecar.proxy.io.share import SMALL_BYTES
-from sidecar.proxy.routing.routes import Route
+from sidelab.sidecar.proxy.exchange import local_replies
+from sidelab.sidecar.proxy.exchange.exchange import BODY, HEAD, NOTHING, RESPONSE, Exchange
+from sidelab.sidecar.proxy.http.detect import HTTP2_PREFACE
+from sidelab.sidecar.proxy.http.message import RequestHead, parse_request
+from sidelab.sidecar.proxy.http.message_body import BadMessageError, ChunkedBody, body_of, forwarded
+from sidelab.sidecar.proxy.io.share import SMALL_BYTES
+from sidelab.sidecar.proxy.routing.routes import Route
 
 if TYPE_CHECKING:
-    from sidecar.proxy.exchange.gateway import PassOn
-    from sidecar.proxy.upstreams.cluster import Cluster
+    from sidelab.sidecar.proxy.exchange.gateway import PassOn
+    from sidelab.sidecar.proxy.upstreams.cluster import Cluster
 
 
 _EMPTY_LINES = b"\r\n"

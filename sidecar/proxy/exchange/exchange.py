@@ -7,19 +7,19 @@ import enum
 import time
 from typing import TYPE_CHECKING
 
-from sidecar.proxy.exchange import local_replies
-from sidecar.proxy.exchange.account import Accounted, address_text
-from sidecar.proxy.exchange.local_replies import Verdict
-from sidecar.proxy.exchange.pump import Pump
-from sidecar.proxy.http.message import RequestHead, ResponseHead
-from sidecar.proxy.http.message_body import BadMessageError, Body
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.io.stream_interface import Wire
+from sidelab.sidecar.proxy.exchange import local_replies
+from sidelab.sidecar.proxy.exchange.account import Accounted, address_text
+from sidelab.sidecar.proxy.exchange.local_replies import Verdict
+from sidelab.sidecar.proxy.exchange.pump import Pump
+from sidelab.sidecar.proxy.http.message import RequestHead, ResponseHead
+from sidelab.sidecar.proxy.http.message_body import BadMessageError, Body
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.stream_interface import Wire
 
 if TYPE_CHECKING:
-    from sidecar.proxy.exchange.gateway import Gateway
-    from sidecar.proxy.upstreams.host import Host
-    from sidecar.proxy.upstreams.upstream import Upstream
+    from sidelab.sidecar.proxy.exchange.gateway import Gateway
+    from sidelab.sidecar.proxy.upstreams.host import Host
+    from sidelab.sidecar.proxy.upstreams.upstream import Upstream
 
 _REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """Idempotent methods (RFC 9110 §9.2.2): sent again if a reused connection turns out to be closed."""

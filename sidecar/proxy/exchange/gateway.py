@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from sidecar.proxy.exchange.downstream import Downstream
-from sidecar.proxy.io.deadlines import Deadlines
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.io.stream_interface import Receiver, Wire
-from sidecar.proxy.routing.routes import Route
-from sidecar.proxy.stats.outcome import Observer
-from sidecar.proxy.stats.proxy_counters import HttpCounters
-from sidecar.proxy.upstreams.cluster import Cluster, Settings
+from sidelab.sidecar.proxy.exchange.downstream import Downstream
+from sidelab.sidecar.proxy.io.deadlines import Deadlines
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.stream_interface import Receiver, Wire
+from sidelab.sidecar.proxy.routing.routes import Route
+from sidelab.sidecar.proxy.stats.outcome import Observer
+from sidelab.sidecar.proxy.stats.proxy_counters import HttpCounters
+from sidelab.sidecar.proxy.upstreams.cluster import Cluster, Settings
 
 if TYPE_CHECKING:
-    from sidecar.proxy.http.message import RequestHead
+    from sidelab.sidecar.proxy.http.message import RequestHead
 
 PassOn = Callable[[Wire, Destination, Destination], Receiver | None]
 """Called with a connection, where it was going, where it comes from; returns its next receiver, None: it is closed."""

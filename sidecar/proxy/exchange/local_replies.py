@@ -6,8 +6,8 @@ The words and flags are those of Envoy's "Response flags" and "Response code det
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from sidecar.proxy.http.message_body import BadMessageError
-from sidecar.proxy.stats import outcome
+from sidelab.sidecar.proxy.http.message_body import BadMessageError
+from sidelab.sidecar.proxy.stats import outcome
 
 _NO_RESPONSE = "upstream connect error or disconnect/reset before headers. reset reason: "
 

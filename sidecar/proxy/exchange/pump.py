@@ -5,7 +5,7 @@ Knows streams, nothing of what passes.
 
 from collections.abc import Callable
 
-from sidecar.proxy.io.stream_interface import Wire
+from sidelab.sidecar.proxy.io.stream_interface import Wire
 
 Over = Callable[["Pump", OSError | None], None]
 """Called when a pump has ended: with the error of the side that failed, or None where both sides said FIN."""

@@ -7,11 +7,11 @@ server's turn to speak first.
 import re
 from collections.abc import Callable
 
-from sidecar.proxy.http.header_fields import METHODS
-from sidecar.proxy.http.message_body import TOKEN
-from sidecar.proxy.io.deadlines import Deadlines
-from sidecar.proxy.io.share import SMALL_BYTES
-from sidecar.proxy.io.stream_interface import Receiver, Wire
+from sidelab.sidecar.proxy.http.header_fields import METHODS
+from sidelab.sidecar.proxy.http.message_body import TOKEN
+from sidelab.sidecar.proxy.io.deadlines import Deadlines
+from sidelab.sidecar.proxy.io.share import SMALL_BYTES
+from sidelab.sidecar.proxy.io.stream_interface import Receiver, Wire
 
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 """How a client that takes HTTP/2 for granted begins (RFC 9113 §3.4); six more bytes follow."""

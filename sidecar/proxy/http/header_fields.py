@@ -4,7 +4,7 @@ Pure. Sources: RFC 9110 §7.6.1 (Connection), RFC 9112 §6 (lengths). Anything t
 differently is refused, because the server behind us is the second reader.
 """
 
-from sidecar.proxy.http.message_body import CHUNKED, BadMessageError
+from sidelab.sidecar.proxy.http.message_body import CHUNKED, BadMessageError
 
 METHODS = {
     **dict.fromkeys(b"DELETE GET HEAD TRACE".split(), False),

@@ -7,8 +7,8 @@ reader has no choice. Source: Envoy's HTTP/1 parser (quiche/balsa), measured by 
 
 import re
 
-from sidecar.proxy.http.header_fields import METHODS
-from sidecar.proxy.http.message_body import BadMessageError
+from sidelab.sidecar.proxy.http.header_fields import METHODS
+from sidelab.sidecar.proxy.http.message_body import BadMessageError
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r*\n(?=[ \t])")

@@ -9,8 +9,8 @@ methods), RFC 9112 (framing), and `tests/sidecar/differential`, which compares w
 import re
 from ipaddress import IPv6Address
 
-from sidecar.proxy.http import lenient
-from sidecar.proxy.http.header_fields import (
+from sidelab.sidecar.proxy.http import lenient
+from sidelab.sidecar.proxy.http.header_fields import (
     AUTHORITY,
     METHODS,
     NEVER_NOMINATED,
@@ -21,8 +21,8 @@ from sidecar.proxy.http.header_fields import (
     keeps_trailers,
     without_nominated,
 )
-from sidecar.proxy.http.message_body import CHUNKED, CODEC_ERROR, FIELD, TEXT, UNTIL_CLOSE, BadMessageError
-from sidecar.proxy.http.path import normal
+from sidelab.sidecar.proxy.http.message_body import CHUNKED, CODEC_ERROR, FIELD, TEXT, UNTIL_CLOSE, BadMessageError
+from sidelab.sidecar.proxy.http.path import normal
 
 RESPONSE_HEAD_BYTES = 80 * 1024
 """How large a response's head may be; Envoy's."""

@@ -8,7 +8,7 @@ and the query is not looked at.
 
 import re
 
-from sidecar.proxy.http.message_body import BadMessageError
+from sidelab.sidecar.proxy.http.message_body import BadMessageError
 
 _PLAIN = b"!$&'()*+,-./0123456789:;=?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]_abcdefghijklmnopqrstuvwxyz~"
 """What may stand in a normal form; `%` may too, but is looked at."""

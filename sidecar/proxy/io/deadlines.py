@@ -6,7 +6,7 @@ Since all are equally long, the first to begin is the first to be late: one time
 import time
 from typing import Protocol
 
-from sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
 
 
 class Late(Protocol):

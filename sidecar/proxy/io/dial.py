@@ -4,8 +4,8 @@ import errno
 import os
 import socket
 
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.io.transparent import MARK, make_transparent
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.transparent import MARK, make_transparent
 
 IP_BIND_ADDRESS_NO_PORT = 24
 """linux/in.h; Python's socket module does not name it. The port is then chosen at connect, per destination."""

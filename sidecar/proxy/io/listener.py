@@ -10,14 +10,14 @@ import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lab.net.admission import Admission
-from lab.net.node_addresses import ADDRESSES
-from sidecar.proxy.io.destination import Destination, FindDestination
-from sidecar.proxy.io.proxy_loop import READ, Loop
-from sidecar.proxy.io.share import CONNECTION_BYTES, Shares
-from sidecar.proxy.io.stream import Stream
-from sidecar.proxy.io.transparent import make_transparent
-from sidecar.proxy.stats.proxy_counters import ListenerCounters, TcpCounters
+from sidelab.lab.net.admission import Admission
+from sidelab.lab.net.node_addresses import ADDRESSES
+from sidelab.sidecar.proxy.io.destination import Destination, FindDestination
+from sidelab.sidecar.proxy.io.proxy_loop import READ, Loop
+from sidelab.sidecar.proxy.io.share import CONNECTION_BYTES, Shares
+from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.transparent import make_transparent
+from sidelab.sidecar.proxy.stats.proxy_counters import ListenerCounters, TcpCounters
 
 BACKLOG = 4096
 """Bounded by net.core.somaxconn."""

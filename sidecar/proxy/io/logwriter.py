@@ -9,10 +9,10 @@ import select
 import stat
 from typing import TYPE_CHECKING
 
-from sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
 
 if TYPE_CHECKING:
-    from lab.base.timers import Timer
+    from sidelab.lab.base.timers import Timer
 
 FLUSH_S = 1.0
 FLUSH_BYTES = 64 * 1024

@@ -10,8 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from lab.base.timers import Timer, Timers
-from sidecar.proxy.io.alarm import Alarm
+from sidelab.lab.base.timers import Timer, Timers
+from sidelab.sidecar.proxy.io.alarm import Alarm
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT

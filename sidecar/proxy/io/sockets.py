@@ -4,9 +4,9 @@ import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from lab.errors import PodError
-from sidecar.config.intent import Intent
-from sidecar.proxy.io.listener import listen
+from sidelab.lab.errors import PodError
+from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.proxy.io.listener import listen
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.io.proxy_loop import FAILED, HUNG_UP, READ, WRITE, Loop
-from sidecar.proxy.io.share import Share
-from sidecar.proxy.io.stream_interface import Receiver
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.proxy_loop import FAILED, HUNG_UP, READ, WRITE, Loop
+from sidelab.sidecar.proxy.io.share import Share
+from sidelab.sidecar.proxy.io.stream_interface import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lab.base.timers import Timer
+    from sidelab.lab.base.timers import Timer
 
 _LINGER_S = 1.0
 _FLUSH_S = 30.0

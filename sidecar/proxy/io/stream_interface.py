@@ -5,8 +5,8 @@
 
 from typing import Protocol
 
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.io.share import Share
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.share import Share
 
 
 class Receiver(Protocol):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Generic, TypeVar
 
-from lab.errors import InputError
-from sidecar.config.intent import Intent, Protocol, ServicePort
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.routing.domains import Domains
+from sidelab.lab.errors import InputError
+from sidelab.sidecar.config.intent import Intent, Protocol, ServicePort
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.routing.domains import Domains
 
 PASSTHROUGH = "PassthroughCluster"
 INBOUND_PASSTHROUGH = "InboundPassthroughCluster"

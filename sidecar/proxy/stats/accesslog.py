@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 
-from sidecar.proxy.stats.outcome import Outcome
+from sidelab.sidecar.proxy.stats.outcome import Outcome
 
 _ABSENT = "-"
 _JSON = json.JSONEncoder(separators=(",", ":"))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sidecar.proxy.stats.buckets import cumulative
+from sidelab.sidecar.proxy.stats.buckets import cumulative
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from sidecar.proxy.stats.prometheus import Family, Sample, name_of
+from sidelab.sidecar.proxy.stats.prometheus import Family, Sample, name_of
 
 Stat = tuple[str, int]
 """A full name and its value."""

@@ -10,10 +10,10 @@ from http import HTTPStatus
 from operator import add, itemgetter
 from typing import TypeVar
 
-from sidecar.config.intent import Workload
-from sidecar.proxy.stats.buckets import DURATIONS_MS, SIZES_BYTES, new_counts
-from sidecar.proxy.stats.outcome import Outcome, RequestKey
-from sidecar.proxy.stats.prometheus import Family, Sample, histogram
+from sidelab.sidecar.config.intent import Workload
+from sidelab.sidecar.proxy.stats.buckets import DURATIONS_MS, SIZES_BYTES, new_counts
+from sidelab.sidecar.proxy.stats.outcome import Outcome, RequestKey
+from sidelab.sidecar.proxy.stats.prometheus import Family, Sample, histogram
 
 UNKNOWN = "unknown"
 """Istio's word for what a peer without mutual TLS does not tell."""

@@ -8,15 +8,15 @@ import random
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from sidecar.config.intent import Endpoint
-from sidecar.proxy.http.message import Limits
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.io.dial import dial
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.io.stream import Stream
-from sidecar.proxy.stats.proxy_counters import ClusterCounters
-from sidecar.proxy.upstreams.balance import least_request
-from sidecar.proxy.upstreams.host import Host
+from sidelab.sidecar.config.intent import Endpoint
+from sidelab.sidecar.proxy.http.message import Limits
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.dial import dial
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters
+from sidelab.sidecar.proxy.upstreams.balance import least_request
+from sidelab.sidecar.proxy.upstreams.host import Host
 
 KEPT_HOSTS = 256
 """How many original destinations are remembered without a connection to them: most are dialled again."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from sidecar.config.intent import Intent, Service, ServicePort
-from sidecar.proxy.http.message import Limits
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.routing.routes import INBOUND_PASSTHROUGH, PASSTHROUGH, inbound_name, outbound_name
-from sidecar.proxy.stats.outcome import BLACK_HOLE
-from sidecar.proxy.stats.proxy_counters import Registry
-from sidecar.proxy.upstreams.cluster import Balanced, Cluster, OriginalDestinations, Settings
+from sidelab.sidecar.config.intent import Intent, Service, ServicePort
+from sidelab.sidecar.proxy.http.message import Limits
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.routing.routes import INBOUND_PASSTHROUGH, PASSTHROUGH, inbound_name, outbound_name
+from sidelab.sidecar.proxy.stats.outcome import BLACK_HOLE
+from sidelab.sidecar.proxy.stats.proxy_counters import Registry
+from sidelab.sidecar.proxy.upstreams.cluster import Balanced, Cluster, OriginalDestinations, Settings
 
 SWEEPS = 4
 """How often in the time that a connection may be idle somebody looks: it is closed at most a quarter late."""

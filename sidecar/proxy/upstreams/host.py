@@ -5,13 +5,13 @@ Requests of all clients share the idle connections; the last used goes first, so
 
 from typing import TYPE_CHECKING
 
-from sidecar.proxy.io.destination import Destination
-from sidecar.proxy.io.stream_interface import Wire
-from sidecar.proxy.stats.outcome import OK, RequestKey
-from sidecar.proxy.upstreams.upstream import Upstream
+from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.stream_interface import Wire
+from sidelab.sidecar.proxy.stats.outcome import OK, RequestKey
+from sidelab.sidecar.proxy.upstreams.upstream import Upstream
 
 if TYPE_CHECKING:
-    from sidecar.proxy.upstreams.cluster import Cluster
+    from sidelab.sidecar.proxy.upstreams.cluster import Cluster
 
 _KEPT_KEYS = 64
 

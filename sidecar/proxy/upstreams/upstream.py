@@ -6,13 +6,13 @@ Knows how a response is framed; what becomes of it is the exchange's business.
 import errno
 from typing import TYPE_CHECKING, Protocol
 
-from sidecar.proxy.http.message import ResponseHead, parse_response
-from sidecar.proxy.http.message_body import BadMessageError, Body, ChunkedBody, EndlessBody, body_of, forwarded
-from sidecar.proxy.io.share import SMALL_BYTES
-from sidecar.proxy.io.stream_interface import Wire
+from sidelab.sidecar.proxy.http.message import ResponseHead, parse_response
+from sidelab.sidecar.proxy.http.message_body import BadMessageError, Body, ChunkedBody, EndlessBody, body_of, forwarded
+from sidelab.sidecar.proxy.io.share import SMALL_BYTES
+from sidelab.sidecar.proxy.io.stream_interface import Wire
 
 if TYPE_CHECKING:
-    from sidecar.proxy.upstreams.host import Host
+    from sidelab.sidecar.proxy.upstreams.host import Host
 
 SWITCHING_PROTOCOLS = 101
 _PASSED_ON = (100, 102, 103, 104)

@@ -15,11 +15,11 @@ from landing import land
 from oracle import DNS_PORT, LOST
 from stage import Listener, Stage
 
-from lab.errors import MachineError
-from sidecar.interception import build
-from sidecar.interception.apply import ways
-from sidecar.interception.apply.tools import require
-from sidecar.interception.options.options import Options, Way
+from sidelab.lab.errors import MachineError
+from sidelab.sidecar.interception import build
+from sidelab.sidecar.interception.apply import ways
+from sidelab.sidecar.interception.apply.tools import require
+from sidelab.sidecar.interception.options.options import Options, Way
 
 NETLINK_NETFILTER = 12
 DELETE_ALL_CONNECTIONS = 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE (nfnetlink_conntrack.h)

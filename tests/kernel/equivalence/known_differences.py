@@ -10,7 +10,7 @@ from typing import NamedTuple
 from grid import Probe
 from oracle import UNTOUCHED, predict
 
-from sidecar.interception.options.options import Options, Way
+from sidelab.sidecar.interception.options.options import Options, Way
 
 
 class Known(NamedTuple):

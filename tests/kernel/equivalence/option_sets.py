@@ -12,8 +12,8 @@ from typing import Any
 from grid import LOCALHOST, MACHINE, NEAR, POD, POD_NET1, STUB_RESOLVER, TCP_PORTS, WORLD
 from hypothesis import strategies as st
 
-from sidecar.interception.options.options import Options
-from sidecar.interception.options.values import Cidr
+from sidelab.sidecar.interception.options.options import Options
+from sidelab.sidecar.interception.options.values import Cidr
 
 ADDRESSES = [place[family] for place in (WORLD, NEAR, MACHINE, POD, POD_NET1, LOCALHOST) for family in (4, 6)]
 

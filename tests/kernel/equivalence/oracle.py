@@ -8,8 +8,8 @@ from ipaddress import ip_address
 
 from grid import LOCALHOST, NEAR, PROXY_SOURCE, WORLD, Probe
 
-from sidecar.interception.options.options import Options
-from sidecar.interception.options.values import Cidr
+from sidelab.sidecar.interception.options.options import Options
+from sidelab.sidecar.interception.options.values import Cidr
 
 UNTOUCHED = "untouched"
 DROPPED = "dropped"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 from grid import FAMILIES, MACHINE, NEAR, PLACES, POD, POD_NET1, PORTS, WORLD, Family, Place, Protocol
 from netns_helper import IFA_F_NODAD, raise_link
 
-from lab.base.syscalls import CLONE_NEWNET, setns, unshare
+from sidelab.lab.base.syscalls import CLONE_NEWNET, setns, unshare
 
 AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}

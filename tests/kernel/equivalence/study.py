@@ -15,7 +15,7 @@ from netns_helper import in_namespace
 from option_sets import RANDOM
 from stage import Stage
 
-from sidecar.interception.options.options import WAYS, Options, Way
+from sidelab.sidecar.interception.options.options import WAYS, Options, Way
 
 OPTION_SETS = 200
 TELL_EVERY = 20

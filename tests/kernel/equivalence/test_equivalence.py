@@ -10,8 +10,8 @@ from netns_helper import in_namespace
 from option_sets import VALUES, pairwise, selection
 from stage import Stage
 
-from sidecar.interception.build.backends import DIFFERENCES
-from sidecar.interception.options.options import WAYS, Way
+from sidelab.sidecar.interception.build.backends import DIFFERENCES
+from sidelab.sidecar.interception.options.options import WAYS, Way
 
 
 @pytest.mark.kernel
@@ -48,8 +48,8 @@ def test_the_oracle_reads_options_and_nothing_that_makes_rules() -> None:
     assert {
         "ipaddress",
         "grid",
-        "sidecar.interception.options.options",
-        "sidecar.interception.options.values",
+        "sidelab.sidecar.interception.options.options",
+        "sidelab.sidecar.interception.options.values",
     } == imported
 
 

@@ -16,9 +16,9 @@ import pytest
 from command_line import CommandLine, nothing_left
 from trial import ENVOY, KINDS, MANIFEST, carry_out
 
-from lab.base import syscalls
-from lab.errors import MachineError
-from sidecar.envoy import find_envoy
+from sidelab.lab.base import syscalls
+from sidelab.lab.errors import MachineError
+from sidelab.sidecar.envoy import find_envoy
 
 TRIALS = 200
 _PR_SET_CHILD_SUBREAPER = 36

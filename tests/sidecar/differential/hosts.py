@@ -18,14 +18,14 @@ import pytest
 from sides import free_ports, wait_until_ready
 from tools import PATIENCE_S
 
-from lab.base import syscalls
-from lab.errors import MachineError
-from sidecar.config.intent import Endpoint, Intent, Ports, Service, ServicePort, Workload
-from sidecar.envoy import bootstrap, command, find_envoy
-from sidecar.envoy.configuration.outbound import service_listeners
-from sidecar.proxy.http.message import Limits, parse_request
-from sidecar.proxy.http.message_body import BadMessageError
-from sidecar.proxy.routing.routes import Outbound
+from sidelab.lab.base import syscalls
+from sidelab.lab.errors import MachineError
+from sidelab.sidecar.config.intent import Endpoint, Intent, Ports, Service, ServicePort, Workload
+from sidelab.sidecar.envoy import bootstrap, command, find_envoy
+from sidelab.sidecar.envoy.configuration.outbound import service_listeners
+from sidelab.sidecar.proxy.http.message import Limits, parse_request
+from sidelab.sidecar.proxy.http.message_body import BadMessageError
+from sidelab.sidecar.proxy.routing.routes import Outbound
 
 _SERVED = (ServicePort(port=80, protocol="http", endpoints=(Endpoint(address="10.244.0.9", port=80),)),)
 SERVICES = tuple(

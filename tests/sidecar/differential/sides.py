@@ -22,15 +22,15 @@ from typing import Any
 import pytest
 from tools import PATIENCE_S
 
-from lab.base import syscalls
-from lab.errors import MachineError
-from sidecar.config.intent import Endpoint, InboundPort, Intent, Ports, Protocol
-from sidecar.envoy import bootstrap, command, find_envoy
-from sidecar.envoy.configuration.envoy_clusters import assignment
-from sidecar.proxy.io.listener import listen
-from sidecar.proxy.io.proxy_loop import Loop
-from sidecar.proxy.io.sockets import Sockets
-from sidecar.proxy.proxy import Proxy
+from sidelab.lab.base import syscalls
+from sidelab.lab.errors import MachineError
+from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Ports, Protocol
+from sidelab.sidecar.envoy import bootstrap, command, find_envoy
+from sidelab.sidecar.envoy.configuration.envoy_clusters import assignment
+from sidelab.sidecar.proxy.io.listener import listen
+from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.sockets import Sockets
+from sidelab.sidecar.proxy.proxy import Proxy
 
 LANES = 64
 _START_S = 20.0
