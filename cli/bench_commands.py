@@ -150,9 +150,8 @@ def _say(line: str, *, leading: bool = True) -> None:
 
 
 # Looked for here, because `bench.plan.plan` takes 30 ms to import and every verb's help would wait for it.
-_PLANS = ", ".join(
-    sorted(path.stem for path in (Path(__file__).parents[1] / "bench" / "plan" / "shipped").glob("*.toml"))
-)
+PLANS = sorted(path.stem for path in (Path(__file__).parents[1] / "bench" / "plan" / "shipped").glob("*.toml"))
+_NAMES = ", ".join(PLANS)
 
 VERBS = (
     Verb(
@@ -160,7 +159,7 @@ VERBS = (
         bench,
         "sidelab bench smoke",
         (
-            Argument("plan", nargs="?", metavar="PLAN", help=f"a TOML file, or one of {_PLANS} (default: overhead)"),
+            Argument("plan", nargs="?", metavar="PLAN", help=f"a TOML file, or one of {_NAMES} (default: overhead)"),
             Argument(
                 "--results", type=Path, default=Path("results"), metavar="DIR", help="where the run's directory is made"
             ),

@@ -115,7 +115,7 @@ def up(given: Given) -> None:
     with ExitStack() as progress:
         background(
             blueprint,
-            given.name,
+            given.lab,
             timeout_s=given.timeout,
             progress=progress.enter_context(_progress()),
             exposed=[Path(each).absolute() for each in given.expose],
@@ -329,7 +329,7 @@ def inject(given: Given) -> None:
 
 _UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 _MANIFESTS = Argument("manifests", nargs="+", metavar="MANIFEST", help="YAML files; - is standard input")
-_CONTAINER = Argument("--container", "-c", metavar="NAME", help="which container (default: the first)")
+_CONTAINER = Argument("--container", "-c", metavar="CONTAINER", help="which container (default: the first)")
 _RULES = Argument(
     "--rules",
     metavar="WAY",
@@ -354,7 +354,7 @@ VERBS = (
         "sidelab up examples/nginx-injected.yaml",
         (
             _MANIFESTS,
-            Argument("--name", "-n", default="lab", metavar="LAB", help="what to call the lab (default: lab)"),
+            Argument("--lab", "-l", "--name", "-n", default="lab", metavar="NAME", help="its name (default: lab)"),
             Argument(
                 "--timeout",
                 type=float,

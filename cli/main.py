@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from sidelab.bench.base import interruption
-from sidelab.cli import arguments, bench_commands, demo_command, lab_commands, output, rules_commands
+from sidelab.cli import arguments, bench_commands, completion, demo_command, lab_commands, output, rules_commands
 from sidelab.cli.command import Given, Verb
 from sidelab.lab.errors import InputError, SidelabError
 
-VERBS = (*demo_command.VERBS, *lab_commands.VERBS, *rules_commands.VERBS, *bench_commands.VERBS)
+VERBS = (*demo_command.VERBS, *lab_commands.VERBS, *rules_commands.VERBS, *bench_commands.VERBS, *completion.VERBS)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run the command line; the exit status says whose fault a failure is (see `lab.errors`)."""
     output.open_standard()
+    completion.answer(_parser)
     with interruption.raised():
         try:
             status = output.flushed(_run(sys.argv[1:] or ["--help"]))

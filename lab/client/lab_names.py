@@ -85,7 +85,7 @@ def claim(name: str) -> socket.socket:
             break
         sleep(_WITHDRAWN_S * os.urandom(1)[0] / 255)
     raise InputError(
-        f"a lab named {name!r} is already running: choose another --name, or end it with `sidelab down {name}`"
+        f"a lab named {name!r} is already running: choose another --lab, or end it with `sidelab down {name}`"
     )
 
 

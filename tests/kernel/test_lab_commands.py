@@ -45,7 +45,7 @@ def test_up_refuses_a_name_in_use(shared: CommandLine):
     done = shared.up(EXAMPLE)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"sidelab: a lab named '{shared.name}' is already running: choose another --name, or end it with "
+        f"sidelab: a lab named '{shared.name}' is already running: choose another --lab, or end it with "
         f"`sidelab down {shared.name}`\n"
     )
     assert shared.pod("web")["ready"]

@@ -45,7 +45,7 @@ def test_a_name_is_claimed_once():
     """The second claim is refused with the cure; and the name is free again once the first one's socket is closed."""
     with lab_names.claim(NAME):
         assert [NAME] == [each.lab for each in lab_names.claimed(os.getuid()) if each.lab == NAME]
-        with pytest.raises(InputError, match=f"{NAME}' is already running: choose another --name"):
+        with pytest.raises(InputError, match=f"{NAME}' is already running: choose another --lab"):
             lab_names.claim(NAME)
     lab_names.claim(NAME).close()
     assert NAME not in lab_names.running()
