@@ -100,10 +100,11 @@ def test_every_room_imports_only_what_stands_before_it():
 
 
 def test_reporting_knows_neither_labs_nor_sidecars():
-    """Nothing of lab is reached from there but its errors and how text is read and shown, and nothing of sidecar."""
+    """Nothing of lab is reached from there but errors, files and text, and nothing of sidecar."""
     assert {
         "lab",
         "lab.base",
+        "lab.base.replace_file",
         "lab.base.text",
         "lab.errors",
         "lab.base.text.escapes",

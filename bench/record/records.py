@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ from sidelab.bench.base.samples import (
     encode,
 )
 from sidelab.bench.plan.plan import Plan, as_dict
+from sidelab.lab.base.replace_file import replace_file
 from sidelab.lab.errors import InputError
 
 RUN_JSON: Final = "run.json"
@@ -152,31 +153,13 @@ class RunWriter:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Replace a file in one step: written beside it, flushed, renamed, and the rename flushed.
+    """Replace a file in one step; it is on the disk when this returns.
 
     Text becomes UTF-8, whatever the locale; what isn't text (a directory's name may be any bytes) a question mark.
     """
     data = content if isinstance(content, bytes) else content.encode("utf-8", errors="replace")
-    draft = path.with_name(f"{path.name}.new")
-    try:
-        with held():
-            draft.unlink(missing_ok=True)  # a dead writer's, or a link that would lead us elsewhere
-            with draft.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-    except BaseException as error:
-        if isinstance(error, OSError):
-            error.filename = str(path)
-        with suppress(OSError):
-            draft.unlink()
-        raise
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with held():
+        replace_file(path, data, durable=True)
 
 
 @contextmanager

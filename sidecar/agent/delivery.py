@@ -3,13 +3,13 @@
 It touches files and starts nothing; who is told of a new intent is not known here.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from sidelab.lab.base.replace_file import replace_file
 from sidelab.lab.cluster.podinfo import PODINFO, PodInfo
 from sidelab.lab.cluster.state import STATE, State
 from sidelab.lab.errors import PodError
@@ -69,13 +69,10 @@ class Delivery:
         return compute.intent(self.pod, self._settings.ports, self.state, self._settings.base)
 
     def _write(self) -> None:
-        """Rename a complete file into place, readable by whoever the proxy becomes."""
+        """Replace the file; any user may read it, whichever the proxy becomes."""
         path = self._paths.intent
         try:
-            fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-            with os.fdopen(fd, "w") as file:
-                file.write(self.intent.to_json())
-            Path(f"{path}.new").rename(path)
+            replace_file(Path(path), self.intent.to_json().encode(), mode=0o644)
         except OSError as error:
             raise PodError(f"{path}: {error.strerror}: let nothing else in the pod use {self._paths.home}") from error
         self.count += 1

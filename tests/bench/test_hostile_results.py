@@ -188,13 +188,13 @@ def test_what_is_drawn_goes_through_no_link(tmp_path: Path):
     """A file's draft is made anew, never followed."""
     victim = tmp_path / "victim"
     victim.write_text("mine")
-    (tmp_path / "report.html.new").symlink_to(victim)
+    (tmp_path / ".report.html.new").symlink_to(victim)
     (tmp_path / "report.html").symlink_to(victim)
     write_whole(tmp_path / "report.html", "page")
     assert ("mine", "page", False) == (
         victim.read_text(),
         (tmp_path / "report.html").read_text(),
-        (tmp_path / "report.html.new").exists(),
+        (tmp_path / ".report.html.new").exists(),
     )
 
 

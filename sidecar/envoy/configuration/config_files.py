@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from sidelab.lab.base.replace_file import replace_file
 from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.envoy.configuration.bootstrap import bootstrap, listeners
 from sidelab.sidecar.envoy.configuration.envoy_clusters import clusters
@@ -41,10 +42,7 @@ def publish(folder: Path, files: Mapping[str, str]) -> list[str]:
     for name, text in files.items():
         path = folder / name
         if not path.exists() or path.read_text() != text:
-            new = folder / f".{name}.new"
-            new.write_text(text)
-            new.chmod(_MODE)
-            new.replace(path)
+            replace_file(path, text.encode(), mode=_MODE)
             written.append(name)
     return written
 
