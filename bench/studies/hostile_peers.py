@@ -14,7 +14,6 @@ machine's scheduler. Ends with status 1 if a target is missed. As root.
 import functools
 import json
 import os
-import signal
 import socket
 import statistics
 import sys
@@ -28,6 +27,8 @@ from sidelab.bench.measure.setup import Setup, prepare
 from sidelab.bench.plan.plan import from_dict
 from sidelab.bench.studies import hostile
 from sidelab.lab.base import syscalls
+from sidelab.lab.base.processes import stop
+from sidelab.lab.base.processes.parent_death import die_with_parent
 from sidelab.lab.client.lab import Lab, foreground
 from sidelab.lab.net.ask import ask
 
@@ -111,9 +112,10 @@ def inside(namespace: int) -> Iterator[None]:
 @contextmanager
 def running(namespace: int, work: Callable[[], None], cpu: int, *, idle: bool = True) -> Iterator[None]:
     """Have a process of its own do `work` in a network namespace to the block's end; `idle`: in CPU time left over."""
+    parent = os.getpid()
     pid = os.fork()
     if not pid:
-        syscalls.die_with_parent(signal.SIGKILL)
+        die_with_parent(parent)
         os.sched_setaffinity(0, {cpu})
         if idle:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -125,8 +127,7 @@ def running(namespace: int, work: Callable[[], None], cpu: int, *, idle: bool = 
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        stop.kill(pid)
 
 
 def measured(setup: Setup, attack: hostile.Attack) -> Result:

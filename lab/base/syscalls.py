@@ -129,8 +129,11 @@ def _prctl(option: int, *arguments: int) -> None:
     _check(_libc.prctl(option, *padded), f"prctl({option})")
 
 
-def die_with_parent(signal: int) -> None:
-    """Have the kernel send `signal` when the parent ends; a change of uid or capabilities clears it."""
+def set_parent_death_signal(signal: int) -> None:
+    """Have the kernel send `signal` when the parent ends; a change of credentials clears it.
+
+    `lab.base.processes.parent_death` also notices a parent that has ended before.
+    """
     _prctl(_PR_SET_PDEATHSIG, signal)
 
 
@@ -154,7 +157,7 @@ def fork_sibling() -> int:
 
 
 def outlive_parent() -> None:
-    """Take `die_with_parent` back."""
+    """Take `set_parent_death_signal` back."""
     _prctl(_PR_SET_PDEATHSIG, 0)
 
 

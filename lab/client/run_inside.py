@@ -6,7 +6,6 @@ send them as the proxy's user. The child sees this process's files, not the pod'
 
 import json
 import os
-import signal
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, NoReturn
 from sidelab.lab import errors
 from sidelab.lab.base import identity, syscalls
 from sidelab.lab.base.exhausted import fork
+from sidelab.lab.base.processes.parent_death import die_with_parent
 from sidelab.lab.client.lab import Key, Lab
 from sidelab.lab.errors import PodError
 
@@ -27,12 +27,14 @@ def in_pod(lab: Lab, pod: Key, uid: int, gid: int, work: Callable[[], Any]) -> A
     """
     identity.require(("SYS_ADMIN", "SETUID", "SETGID"), "to send from inside a pod as its users")
     namespaces = lab.namespaces([pod])
+    parent = os.getpid()
 
     def visit() -> Any:
         if os.fstat(namespaces.user).st_ino != Path("/proc/self/ns/user").stat().st_ino:
             syscalls.setns(namespaces.user, syscalls.CLONE_NEWUSER)
         syscalls.setns(namespaces.network[0], syscalls.CLONE_NEWNET)
         syscalls.drop_to(uid, gid, ())
+        die_with_parent(parent)
         return work()
 
     try:
@@ -62,7 +64,6 @@ def _forked(work: Callable[[], Any]) -> Any:
 def _run(work: Callable[[], Any], pipe: int) -> NoReturn:
     """Run `work` in a forked child, which must never return into its parent's code."""
     try:
-        syscalls.die_with_parent(signal.SIGKILL)
         try:
             answer = {"result": work()}
         except BaseException as error:  # noqa: BLE001  # whatever it is, the parent raises it

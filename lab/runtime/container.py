@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sidelab.lab.base.exhausted import cannot_fork
 from sidelab.lab.base.incidents import FAILURES, reason_of
+from sidelab.lab.base.processes.stop import ask_then_kill
 from sidelab.lab.errors import PodError
 from sidelab.lab.plan.blueprint import Check, ContainerPlan, ProbePlan, Process
 from sidelab.lab.plan.registry import Standin
@@ -155,12 +156,11 @@ class LiveContainer:
             self._begin_hook(self.plan.pre_stop, hook_done)
 
     def _ask_to_end(self, deadline_s: float) -> None:
-        self.signal(signal.SIGTERM)
         if is_deaf(self.pid, signal.SIGTERM):
             self.signal(signal.SIGKILL)
             return
         rest_s = max(deadline_s - time.monotonic(), _LEAST_GRACE_S)
-        self._kill_timer = self._host.loop.after(rest_s, lambda: self.signal(signal.SIGKILL))
+        self._kill_timer = ask_then_kill(self.signal, self._host.loop.after, rest_s)
 
     def _late(self) -> None:
         self.reason = f"did not say that it serves within {START_DEADLINE_S:g} s"

@@ -11,7 +11,6 @@ import signal
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -20,6 +19,7 @@ from sidelab.lab import errors
 from sidelab.lab.base import framing
 from sidelab.lab.base.exhausted import as_refusal, cannot_fork
 from sidelab.lab.base.incidents import reason_of
+from sidelab.lab.base.processes.stop import ask_then_kill
 from sidelab.lab.errors import InputError, PodError, SidelabError
 from sidelab.lab.manifest import Manifest, Namespace, Pod, Service, ServiceAccount, encode
 from sidelab.lab.plan.blueprint import Process
@@ -245,8 +245,7 @@ class _Connection:
         self._outbox.close()
         self._link.close()
         for handle in self._running:
-            handle.signal(signal.SIGHUP)
-            self._supervisor.loop.after(_HANGUP_GRACE_S, partial(handle.signal, signal.SIGKILL))
+            ask_then_kill(handle.signal, self._supervisor.loop.after, _HANGUP_GRACE_S, first=signal.SIGHUP)
 
     def _carried_out(self, request: _Request, descriptors: list[int]) -> _Answer:
         match request:

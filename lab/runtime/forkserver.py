@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from sidelab.lab.base import syscalls
 from sidelab.lab.base.fault_points import reached
+from sidelab.lab.base.processes.parent_death import die_with_parent
 from sidelab.lab.errors import SidelabError
 from sidelab.lab.sandbox import apart, call_filter
 
@@ -200,11 +201,11 @@ def _run(request: dict[str, Any], descriptors: list[int], events: socket.socket,
     if request["terminal"]:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     _drop(request)
-    syscalls.die_with_parent(signal.SIGKILL)
-    if link is not None:
+    if link is None:
+        die_with_parent(parent)
+    else:
+        syscalls.set_parent_death_signal(signal.SIGKILL)
         apart.go_on(link)
-    elif os.getppid() != parent:
-        os._exit(1)
     reached("container-spawned")
     if request["argv"]:
         _execute(request, events)

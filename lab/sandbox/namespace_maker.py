@@ -17,9 +17,10 @@ from sidelab.lab.base import privileges, syscalls
 from sidelab.lab.base.exhausted import fork_linked
 from sidelab.lab.base.fault_points import reached
 from sidelab.lab.base.framing import hung_up, receive_with_descriptors
+from sidelab.lab.base.processes.parent_death import die_with_linked_parent
 from sidelab.lab.errors import MachineError, PodError
 from sidelab.lab.sandbox import pod_ids
-from sidelab.lab.sandbox.sandbox import close_all_but, die_with
+from sidelab.lab.sandbox.sandbox import close_all_but
 
 MOST_AT_ONCE = 100
 """How many network namespaces one request may ask for: each comes as two descriptors, and SCM_MAX_FD is 253."""
@@ -133,7 +134,7 @@ def _run(link: socket.socket, user: int | None, *, host_ids: bool) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         syscalls.name_process("sidelab-spaces")
-        die_with(link)
+        die_with_linked_parent(link)
         if user is not None:
             syscalls.setns(user, syscalls.CLONE_NEWUSER)
         elif not host_ids:
@@ -142,7 +143,7 @@ def _run(link: socket.socket, user: int | None, *, host_ids: bool) -> NoReturn:
         os.setresgid(0, 0, 0)
         os.setgroups([])
         os.setresuid(0, 0, 0)
-        die_with(link)  # again: the new credentials cleared it
+        die_with_linked_parent(link)  # again: the new credentials cleared it
         _serve(link)
     except OSError as error:
         link.send(f"refused {error.errno} {error.strerror or error}".encode())
@@ -227,7 +228,7 @@ def _wait_for_orphans(link: socket.socket) -> NoReturn:
         syscalls.set_dumpable(True)  # who is not may not write to its own memory either
         syscalls.set_command_line("pause")
         syscalls.set_dumpable(False)
-        syscalls.die_with_parent(signal.SIGKILL)
+        die_with_linked_parent(link)
         own = syscalls.own_namespace("pid")
         socket.send_fds(link, [b"made"], [own])
         close_all_but({0, 1, 2, link.fileno()})

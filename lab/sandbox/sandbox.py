@@ -27,7 +27,9 @@ from sidelab.lab import errors
 from sidelab.lab.base import identity, privileges, syscalls
 from sidelab.lab.base.exhausted import as_refusal, fork, forking
 from sidelab.lab.base.fault_points import reached
-from sidelab.lab.base.framing import hung_up, receive_with_descriptors
+from sidelab.lab.base.framing import receive_with_descriptors
+from sidelab.lab.base.processes import stop
+from sidelab.lab.base.processes.parent_death import die_with_linked_parent
 from sidelab.lab.errors import MachineError, PodError
 
 _NAMESPACES = (
@@ -71,8 +73,7 @@ class Sandbox:
 
     def kill(self) -> None:
         """End everything at once; returns when the supervisor, and with it every process inside, is gone."""
-        os.kill(self.keeper, signal.SIGKILL)
-        os.waitpid(self.keeper, 0)
+        stop.kill(self.keeper)
         if self.supervisor is not None:
             _await(self.supervisor)  # it dies with the keeper, but after it
         self._close()
@@ -223,13 +224,13 @@ def _keep(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     close_all_but({0, 1, 2, channel.fileno(), *keep})
-    die_with(channel)
+    die_with_linked_parent(channel)
     reached("keeper-forked")
     rootless = isinstance(who, identity.Subordinate)
     try:
         if rootless:
             _enter_user_namespace(channel)
-            die_with(channel)  # again: the new credentials cleared it
+            die_with_linked_parent(channel)  # again: the new credentials cleared it
         syscalls.unshare(_NAMESPACES)
     except OSError as error:
         raise _refusal(error, rootless) from error
@@ -264,7 +265,7 @@ def _refusal(error: OSError, rootless: bool) -> MachineError:
 
 
 def _supervise(main: Callable[[Inside], None], inside: Inside) -> None:
-    die_with(inside.keeper)
+    die_with_linked_parent(inside.keeper)
     itself = os.pidfd_open(os.getpid())
     socket.send_fds(inside.channel, [b"born"], [itself])
     os.close(itself)
@@ -277,16 +278,6 @@ def _wait_for(supervisor: int, link: socket.socket) -> None:
     if link.recv(16) != b"detach":
         status = os.waitpid(supervisor, 0)[1]
         raise SystemExit(os.waitstatus_to_exitcode(status) & 0xFF)
-
-
-def die_with(parent: socket.socket) -> None:
-    """Die when the parent dies, and now if it died before the kernel was told of this: its end of the socket says so.
-
-    A pid would not tell: a pid namespace's first process sees 0 as its parent. A change of credentials undoes it.
-    """
-    syscalls.die_with_parent(signal.SIGKILL)
-    if hung_up(parent):
-        raise SystemExit(1)
 
 
 def close_all_but(wanted: set[int]) -> None:

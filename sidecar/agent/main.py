@@ -177,8 +177,7 @@ class Agent:
         if self._ending:
             return
         self._ending = True
-        self._child.signal(signal.SIGTERM)
-        self._loop.call_later(self._delivery.intent.drain_s + _DRAIN_MARGIN_S, self._child.kill)
+        self._child.stop(self._loop.call_later, self._delivery.intent.drain_s + _DRAIN_MARGIN_S)
 
     def _reap(self) -> None:
         if self._child.reap():

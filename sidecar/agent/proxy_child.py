@@ -8,11 +8,12 @@ import contextlib
 import importlib
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from sidelab.lab.base import syscalls
 from sidelab.lab.base.exhausted import fork
+from sidelab.lab.base.processes.parent_death import die_with_parent
+from sidelab.lab.base.processes.stop import ask_then_kill
 from sidelab.lab.errors import PodError
 from sidelab.lab.runtime.forkserver import end_with
 from sidelab.sidecar.config.contract import ENTRIES, full_command
@@ -43,15 +44,18 @@ class Child:
             os.setpgid(self.pid, self.pid)
 
     def signal(self, number: int) -> None:
-        """Send a signal to the proxy, unless it has ended."""
-        if self.status is None:
+        """Send a signal to the proxy, SIGKILL also to what it has started; do nothing once it has ended."""
+        if self.status is not None:
+            return
+        if number == signal.SIGKILL:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+        else:
             os.kill(self.pid, number)
 
-    def kill(self) -> None:
-        """Send SIGKILL to the proxy and to what it has started."""
-        if self.status is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+    def stop(self, after: Callable[[float, Callable[[], None]], object], grace_s: float) -> None:
+        """Ask the proxy to end, and kill it in `grace_s` seconds; `after` is an event loop's."""
+        ask_then_kill(self.signal, after, grace_s)
 
     def reap(self) -> bool:
         """Take note of the end; returns whether there was one."""
@@ -65,9 +69,7 @@ class Child:
 
 def _become(argv: Sequence[str], home: str, env: Mapping[str, str], parent: int) -> None:
     os.setpgid(0, 0)
-    syscalls.die_with_parent(signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    die_with_parent(parent)
     # What knows no such signal may ignore it; an exec keeps that.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # The container's own connection to the fork server is among them; its owner, up the stack, is never used again.

@@ -4,8 +4,8 @@ import os
 import signal
 from collections.abc import Sequence
 
-from sidelab.lab.base import syscalls
 from sidelab.lab.base.exhausted import fork
+from sidelab.lab.base.processes.parent_death import die_with_parent
 
 _CHUNK = 1 << 16
 _LAST_WORDS_BYTES = 1 << 14
@@ -80,9 +80,8 @@ def _become(argv: Sequence[str], targets: dict[int, int], parent: int) -> None:
     try:
         for target, written in targets.items():
             os.dup2(written, target)
-        syscalls.die_with_parent(signal.SIGKILL)
-        if os.getppid() == parent:  # else it ended before it could be told of
-            os.execv(argv[0], tuple(argv))  # noqa: S606  # no shell is wanted
+        die_with_parent(parent)
+        os.execv(argv[0], tuple(argv))  # noqa: S606  # no shell is wanted
     except OSError as error:
         os.write(_STDERR, f"{argv[0]}: {error.strerror}\n".encode())
     finally:

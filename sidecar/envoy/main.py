@@ -21,6 +21,8 @@ from pathlib import Path
 
 import msgspec
 
+from sidelab.lab.base.processes.stop import ask_then_kill
+from sidelab.lab.base.timers import Timers
 from sidelab.lab.errors import InputError, PodError
 from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.envoy import ask_admin
@@ -89,7 +91,8 @@ class _Sidecar:
         self._envoy = envoy
         self._draining = False
         self._ends_s = float("inf")
-        self._killed_s = float("inf")
+        self._timers = Timers()
+        self._asked = False
 
     def live(self) -> int:
         """Start Envoy, serve signals until it ends, and return its status; raises `PodError` for a port taken."""
@@ -144,13 +147,11 @@ class _Sidecar:
         self._intent = intent
 
     def _end(self, child: Child) -> None:
-        """Stop Envoy once nothing is open or the time is over; then insist."""
-        now_s = time.monotonic()
-        if now_s >= self._killed_s:
-            child.kill(signal.SIGKILL)
-        elif self._killed_s == float("inf") and (now_s >= self._ends_s or self._idle()):
-            child.kill(signal.SIGTERM)
-            self._killed_s = now_s + _END_S
+        """Stop Envoy once nothing is open or the time is over."""
+        self._timers.expire()
+        if not self._asked and (time.monotonic() >= self._ends_s or self._idle()):
+            self._asked = True
+            ask_then_kill(child.kill, self._timers.after, _END_S)
 
     def _idle(self) -> bool:
         ports = self._intent.ports

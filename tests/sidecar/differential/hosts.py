@@ -119,7 +119,7 @@ def envoy(folder: Path) -> Iterator[Envoy]:
             command(base, str(folder / "envoy.json"), envoy=str(binary)),
             stdout=log,
             stderr=log,
-            preexec_fn=lambda: syscalls.die_with_parent(signal.SIGKILL),  # noqa: PLW1509  # one prctl, no lock is taken
+            preexec_fn=lambda: syscalls.set_parent_death_signal(signal.SIGKILL),  # noqa: PLW1509  # takes no lock
         )
         try:
             wait_until_ready(process, base.ports.admin, folder / "envoy.log")

@@ -90,7 +90,7 @@ def envoy(folder: Path, count: int = LANES, protocol: Protocol = "http", **field
             command(intent, str(config), envoy=str(binary)),
             stdout=log,
             stderr=log,
-            preexec_fn=lambda: syscalls.die_with_parent(signal.SIGKILL),  # noqa: PLW1509  # one prctl, no lock is taken
+            preexec_fn=lambda: syscalls.set_parent_death_signal(signal.SIGKILL),  # noqa: PLW1509  # takes no lock
         )
         try:
             wait_until_ready(process, intent.ports.admin, folder / "envoy.log")
