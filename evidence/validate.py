@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.client.lab import Lab
 from sidelab.lab.client.run_inside import in_pod
+from sidelab.lab.keys import PodKey
 from sidelab.lab.netlink import conntrack
 from sidelab.lab.netlink.conntrack import Entry
 from sidelab.lab.netlink.nftables import NETLINK_NETFILTER
@@ -68,7 +69,7 @@ class Check(NamedTuple):
     cure: str = ""
 
 
-def validate(lab: Lab, pod: Key) -> tuple[Check, ...]:
+def validate(lab: Lab, pod: PodKey) -> tuple[Check, ...]:
     """Return the outcome for each family that the pod's rules are for; takes up to the time-out (5 s) a family."""
     (built,) = lab.manifest(pod).pods
     rules = pod_rules.of_pod(built)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from functools import partial
 from tempfile import TemporaryFile
 
-from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.client.lab import Lab
 from sidelab.lab.errors import InputError
+from sidelab.lab.keys import PodKey
 from sidelab.lab.netlink import nftables
 from sidelab.sidecar.interception.apply import ways
 from sidelab.sidecar.interception.apply.tools import Done
@@ -21,20 +22,20 @@ from sidelab.sidecar.interception.model.model import Family
 from sidelab.sidecar.pod_rules import PodRules, of_pod
 
 
-def tables(lab: Lab, key: Key, family: Family) -> tuple[TableRows, ...]:
+def tables(lab: Lab, key: PodKey, family: Family) -> tuple[TableRows, ...]:
     """Return the pod's tables as the kernel holds and counts them, for `family` at the least; none without rules."""
     rules = _rules(lab, key)
     way = "nft" if rules is None else rules.way
     return ways.open_way(way, _reach(lab, key, rules)).read(family)
 
 
-def check(lab: Lab, key: Key) -> Drift:
+def check(lab: Lab, key: PodKey) -> Drift:
     """Return how the kernel's rules differ from those that the pod asks for."""
     rules = _required(lab, key)
     return ways.check(rules.ruleset, rules.way, _reach(lab, key, rules))
 
 
-def reconcile(lab: Lab, key: Key) -> bool:
+def reconcile(lab: Lab, key: PodKey) -> bool:
     """Put the pod's rules right, and tell whether anything was wrong; where nothing was, counters go on."""
     rules = _required(lab, key)
     reach = _reach(lab, key, rules)
@@ -44,25 +45,25 @@ def reconcile(lab: Lab, key: Key) -> bool:
     return wrong
 
 
-def clean(lab: Lab, key: Key) -> None:
+def clean(lab: Lab, key: PodKey) -> None:
     """Take all of the pod's rules away, routes and addresses included."""
     rules = _required(lab, key)
     ways.clean(rules.ruleset, rules.way, _reach(lab, key, rules))
 
 
-def _rules(lab: Lab, key: Key) -> PodRules | None:
+def _rules(lab: Lab, key: PodKey) -> PodRules | None:
     (pod,) = lab.manifest(key).pods
     return of_pod(pod)
 
 
-def _required(lab: Lab, key: Key) -> PodRules:
+def _required(lab: Lab, key: PodKey) -> PodRules:
     rules = _rules(lab, key)
     if rules is None:
         raise InputError(f"pod {'/'.join(key)} has no istio-init, so it asks for no rules: is it injected?")
     return rules
 
 
-def _reach(lab: Lab, key: Key, rules: PodRules | None) -> Reach:
+def _reach(lab: Lab, key: PodKey, rules: PodRules | None) -> Reach:
     def opened(protocol: int) -> socket.socket:
         return lab.open_socket(key, socket.AF_NETLINK, socket.SOCK_RAW, protocol)
 
@@ -73,7 +74,7 @@ def _reach(lab: Lab, key: Key, rules: PodRules | None) -> Reach:
     )
 
 
-def _run(lab: Lab, key: Key, container: str, argv: Sequence[str], text: str, env: dict[str, str]) -> Done:
+def _run(lab: Lab, key: PodKey, container: str, argv: Sequence[str], text: str, env: dict[str, str]) -> Done:
     """Run a tool in the pod as its istio-init, which has the capabilities for it."""
     with TemporaryFile() as given, TemporaryFile() as output, TemporaryFile() as problems:
         given.write(text.encode())

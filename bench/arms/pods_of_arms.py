@@ -16,6 +16,7 @@ from sidelab.bench.arms import explicit_proxy
 from sidelab.bench.plan.arm import Arm
 from sidelab.bench.plan.plan import Plan
 from sidelab.lab.errors import InputError
+from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import Container, EnvVar, Manifest, Pod, PodSpec, Port, Probe, TCPSocket
 from sidelab.lab.manifest.examples import example
 from sidelab.lab.standins.nginx_answers import DELAY
@@ -32,8 +33,8 @@ _STARTUP_S = 30
 class ArmPods:
     """The keys (namespace, name) of an arm's two pods, and the port that its client asks."""
 
-    client: tuple[str, str]
-    server: tuple[str, str]
+    client: PodKey
+    server: PodKey
     port: int
 
 

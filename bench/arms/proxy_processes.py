@@ -4,13 +4,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.client.lab import Lab
+from sidelab.lab.keys import PodKey
 from sidelab.sidecar import inject
 
 _PRIVATE = ("Private_Clean:", "Private_Dirty:", "Swap:")
 
 
-def of_proxy(lab: Lab, pod: Key) -> list[int]:
+def of_proxy(lab: Lab, pod: PodKey) -> list[int]:
     """Return the pids (as this process sees them) of what the sidecar's container runs below its first process.
 
     That first one is the agent; a container that is the proxy itself has none below, and is returned. A pod without

@@ -18,8 +18,9 @@ from sidelab.bench.base.samples import LoadSample
 from sidelab.bench.clients import wrk
 from sidelab.bench.plan.arm import Arm
 from sidelab.bench.plan.plan import Plan
-from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.client.lab import Lab
 from sidelab.lab.errors import PodError
+from sidelab.lab.keys import PodKey
 
 _TIMEOUT_S = 10.0
 
@@ -53,7 +54,7 @@ def opened(plan: Plan, arm: Arm) -> int:
     return sum(load.connections for load in plan.loads) + idle
 
 
-def _run(lab: Lab, pod: Key, argv: tuple[str, ...]) -> str:
+def _run(lab: Lab, pod: PodKey, argv: tuple[str, ...]) -> str:
     with TemporaryFile() as output, Path(os.devnull).open("rb") as nothing:
         status = lab.execute(pod, argv, (nothing.fileno(), output.fileno(), output.fileno()))
         output.seek(0)

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from sidelab.bench.arms.pods_of_arms import ArmPods
 from sidelab.bench.plan.arm import Arm
 from sidelab.bench.plan.plan import Plan
-from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.client.lab import Lab
 from sidelab.lab.errors import PodError
+from sidelab.lab.keys import PodKey
 from sidelab.lab.net.ask import ask
 from sidelab.lab.net.http_answer import AnswerError
 from sidelab.lab.netlink import conntrack
@@ -29,7 +30,7 @@ _TIMEOUT_S = 5.0
 
 _MANY = 1 << 62
 
-Addresses = Mapping[Key, str]
+Addresses = Mapping[PodKey, str]
 """The address of each pod in an arm's family."""
 
 
@@ -238,7 +239,7 @@ def _remembered(arm: Arm, tracked: Tracked, least: int) -> Iterator[_Claim]:
     yield _Claim(f"{what}, led to the proxy's port", tracked.into, *into)
 
 
-def _read_pod(lab: Lab, arm: Arm, pod: Key, port: int, *, proxied: bool) -> PodEvidence:
+def _read_pod(lab: Lab, arm: Arm, pod: PodKey, port: int, *, proxied: bool) -> PodEvidence:
     rows = [
         (chain.name, row)
         for table in live_rules.tables(lab, pod, arm.family)
@@ -275,7 +276,7 @@ def _excludes(row: Row, port: int) -> bool:
     )
 
 
-def _tracked(lab: Lab, pod: Key, ends: _Ends) -> Tracked:
+def _tracked(lab: Lab, pod: PodKey, ends: _Ends) -> Tracked:
     with lab.open_socket(pod, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
         entries = conntrack.dump(link)
     led = [
@@ -286,7 +287,7 @@ def _tracked(lab: Lab, pod: Key, ends: _Ends) -> Tracked:
     return Tracked(led.count(ends.port), led.count(_PORTS.inbound), led.count(_PORTS.outbound))
 
 
-def _stats(lab: Lab, pod: Key, *, required: bool) -> str:
+def _stats(lab: Lab, pod: PodKey, *, required: bool) -> str:
     """Return the page /stats of the pod's proxy, asked over a socket that lives in the pod; "" if none is required."""
     with lab.open_socket(pod, socket.AF_INET, socket.SOCK_STREAM) as link:
         link.settimeout(_TIMEOUT_S)

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sidelab.evidence import origins
-from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.client.lab import Lab
 from sidelab.lab.errors import PodError
+from sidelab.lab.keys import PodKey
 from sidelab.lab.netlink import conntrack
 from sidelab.lab.netlink.conntrack import Entry
 from sidelab.lab.netlink.nftables import NETLINK_NETFILTER
@@ -60,7 +61,7 @@ class Observed:
         }
 
 
-def observe(lab: Lab, server: Key, client: Key) -> Observed:
+def observe(lab: Lab, server: PodKey, client: PodKey) -> Observed:
     """Send a request from `client` to `server` over IPv4 and return what is known about it afterwards.
 
     If the kubelet's probes were counted meanwhile it is sent again, so that what is shown is the request's alone.
@@ -89,7 +90,7 @@ def observe(lab: Lab, server: Key, client: Key) -> Observed:
     )
 
 
-def _asked(lab: Lab, client: Key, address: str) -> tuple[int, int]:
+def _asked(lab: Lab, client: PodKey, address: str) -> tuple[int, int]:
     """Send a request from inside the client's network; return the local port and the answer's status."""
     with lab.open_socket(client, socket.AF_INET, socket.SOCK_STREAM) as link:
         link.settimeout(_TIMEOUT_S)
@@ -109,7 +110,7 @@ def _asked(lab: Lab, client: Key, address: str) -> tuple[int, int]:
     return local_port, int(words[1])
 
 
-def _logged(lab: Lab, server: Key, client: str) -> str:
+def _logged(lab: Lab, server: PodKey, client: str) -> str:
     """Return the line of the sidecar's access log about the connection from `client`."""
     log = lab.log(server, PROXY_NAME)
     deadline_s = time.monotonic() + _TIMEOUT_S
@@ -126,7 +127,7 @@ def _logged(lab: Lab, server: Key, client: str) -> str:
     raise PodError(f"the sidecar logged nothing about the connection from {client} within {_TIMEOUT_S:g} s")
 
 
-def _entries(lab: Lab, pod: Key) -> Sequence[Entry]:
+def _entries(lab: Lab, pod: PodKey) -> Sequence[Entry]:
     with lab.open_socket(pod, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
         return conntrack.dump(link)
 

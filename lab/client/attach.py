@@ -15,10 +15,11 @@ import tty
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.client.lab import Lab
+from sidelab.lab.keys import PodKey
 
 
-def attach(lab: Lab, pod: Key, argv: Sequence[str], container: str | None) -> int:
+def attach(lab: Lab, pod: PodKey, argv: Sequence[str], container: str | None) -> int:
     """Run `argv` in a pod at this process's terminal (standard input); return its exit status as `Lab.execute` does."""
     near, far = os.openpty()
     try:

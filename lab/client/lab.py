@@ -19,6 +19,7 @@ from sidelab.lab import errors
 from sidelab.lab.base import framing
 from sidelab.lab.client import lab_names, meeting
 from sidelab.lab.errors import InputError, PodError
+from sidelab.lab.keys import PodKey
 from sidelab.lab.runtime import logfile
 from sidelab.lab.sandbox import sandbox
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sidelab.lab.manifest import Manifest
     from sidelab.lab.plan.blueprint import Blueprint
 
-Key = tuple[str, str]
+Key = PodKey  # as `bench.clients.client_process` has it, whose text a run's digest of its client covers
 Progress = Callable[[int, int], None]
 
 _READY_TIMEOUT_S = 60.0
@@ -115,7 +116,7 @@ class Lab:
         """Return what `sidelab status --json` prints: name, pods with addresses, containers, caveats."""
         return self._ask("status")[0]
 
-    def pod(self, name: str) -> Key:
+    def pod(self, name: str) -> PodKey:
         """Return the key of the pod called `name` or `namespace/name`.
 
         Raises `InputError` when there is none, or several namespaces have one and `default` has not.
@@ -134,34 +135,34 @@ class Lab:
         problem = "several pods are called" if matches else "no pod is called"
         raise InputError(f"{problem} {name!r} in lab {self.name!r}: choose one of {shown}")
 
-    def addresses(self, pod: Key) -> tuple[str, ...]:
+    def addresses(self, pod: PodKey) -> tuple[str, ...]:
         """Return the pod's addresses, IPv4 before IPv6."""
         found = next(each for each in self.status()["pods"] if (each["namespace"], each["name"]) == pod)
         return found["ipv4"], found["ipv6"]
 
-    def manifest(self, pod: Key) -> "Manifest":
+    def manifest(self, pod: PodKey) -> "Manifest":
         """Return what the pod was built from, injected as it is, as a manifest of this one pod."""
         from sidelab.lab.manifest import decode  # noqa: PLC0415  # few need it, and all would wait for it
 
         return decode([("the lab's own manifest", self._ask("manifest", pod=pod)[0]["manifest"])])
 
-    def log(self, pod: Key, container: str | None = None) -> int:
+    def log(self, pod: PodKey, container: str | None = None) -> int:
         """Return a descriptor of the container's log, from its beginning; the caller's to close."""
         return self._ask("log", pod=pod, container=container)[1][0]
 
-    def open_socket(self, pod: Key | None, family: int, kind: int, protocol: int = 0) -> socket.socket:
+    def open_socket(self, pod: PodKey | None, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """Return a socket that was opened in the pod's network namespace (the node's for None) and stays in it."""
         handed = self._ask("socket", pod=pod, family=family, type=kind, protocol=protocol)[1]
         return socket.socket(fileno=handed[0])
 
-    def namespaces(self, pods: Sequence[Key]) -> Namespaces:
+    def namespaces(self, pods: Sequence[PodKey]) -> Namespaces:
         """Return descriptors to enter the pods' network namespaces with."""
         user, *network = self._ask("namespaces", pods=list(pods))[1]
         return Namespaces(user, tuple(network))
 
     def execute(
         self,
-        pod: Key,
+        pod: PodKey,
         argv: Sequence[str],
         standard: tuple[int, int, int],
         container: str | None = None,

@@ -8,7 +8,8 @@ import select
 from collections.abc import Iterator
 from typing import Protocol
 
-from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.client.lab import Lab
+from sidelab.lab.keys import PodKey
 from sidelab.lab.runtime.logfile import first_byte
 
 _BLOCK_BYTES = 1 << 16
@@ -25,7 +26,9 @@ class Output(Protocol):
         """Have them seen."""
 
 
-def copy(lab: Lab, pod: Key, container: str | None, output: Output, *, follow: bool, tail: int | None = None) -> None:
+def copy(
+    lab: Lab, pod: PodKey, container: str | None, output: Output, *, follow: bool, tail: int | None = None
+) -> None:
     """Copy a log from its beginning, or only its last `tail` lines; with `follow` until the lab ends."""
     log = lab.log(pod, container)
     pidfd = os.pidfd_open(lab.pid)

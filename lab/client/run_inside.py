@@ -15,11 +15,12 @@ from sidelab.lab import errors
 from sidelab.lab.base import identity, syscalls
 from sidelab.lab.base.exhausted import fork
 from sidelab.lab.base.processes.parent_death import die_with_parent
-from sidelab.lab.client.lab import Key, Lab
+from sidelab.lab.client.lab import Lab
 from sidelab.lab.errors import PodError
+from sidelab.lab.keys import PodKey
 
 
-def in_pod(lab: Lab, pod: Key, uid: int, gid: int, work: Callable[[], Any]) -> Any:
+def in_pod(lab: Lab, pod: PodKey, uid: int, gid: int, work: Callable[[], Any]) -> Any:
     """Return what `work` returns (JSON values) when it runs in the pod's network namespace as `uid` and `gid`.
 
     Called by a process of one thread. Raises what `work` raises, if that is a `SidelabError` (anything else is a bug,

@@ -1,6 +1,7 @@
 """Service addresses: virtual ones, which no link has; the node translates them. Pure."""
 
 from sidelab.lab.errors import InputError
+from sidelab.lab.keys import ServiceKey
 
 SERVICE_CIDR_IPV4 = "10.96.0.0/16"
 SERVICE_CIDR_IPV6 = "fd00:10:96::/112"
@@ -20,7 +21,7 @@ class Addresses:
     """Gives each Service its two addresses, in the order of asking, and none of them ever to another."""
 
     def __init__(self) -> None:
-        self._given: dict[tuple[str, str], tuple[str, str]] = {}
+        self._given: dict[ServiceKey, tuple[str, str]] = {}
         self._next = _FIRST
 
     def copied(self) -> "Addresses":
@@ -29,7 +30,7 @@ class Addresses:
         other.__dict__.update(self.__dict__, _given=dict(self._given))
         return other
 
-    def of(self, key: tuple[str, str]) -> tuple[str, str]:
+    def of(self, key: ServiceKey) -> tuple[str, str]:
         """Return the IPv4 and IPv6 address of the Service `key`: the same while it exists.
 
         Raises `InputError` when there are none left.
@@ -42,6 +43,6 @@ class Addresses:
             self._next += 1
         return self._given[key]
 
-    def forget(self, key: tuple[str, str]) -> None:
+    def forget(self, key: ServiceKey) -> None:
         """Hear that the Service `key` is gone; one of its name that comes later gets new addresses."""
         self._given.pop(key, None)

@@ -10,12 +10,11 @@ from typing import NamedTuple
 from sidelab.lab.cluster.addresses import DNS_IPV4, DNS_IPV6, Addresses
 from sidelab.lab.cluster.state import Endpoint, Port, Service, State
 from sidelab.lab.errors import InputError
+from sidelab.lab.keys import PodKey, ServiceKey
 from sidelab.lab.manifest import Pod, ServicePort, title
 from sidelab.lab.manifest import Service as Wanted
 from sidelab.lab.manifest.kinds import FAMILIES
 from sidelab.lab.plan.topology import PodAddress
-
-Key = tuple[str, str]
 
 CLUSTER_DNS = Service(
     namespace="kube-system",
@@ -40,7 +39,7 @@ def translated(state: State) -> tuple[Service, ...]:
 class Member(NamedTuple):
     """A pod as Services see it; `ports` are its named ports by name and protocol."""
 
-    key: Key
+    key: PodKey
     ipv4: str
     ipv6: str
     labels: Mapping[str, str]
@@ -68,11 +67,11 @@ class Catalog:
     def __init__(
         self, services: Iterable[Wanted], members: Iterable[Member], addresses: Addresses | None = None
     ) -> None:
-        self.services: dict[Key, Wanted] = {}
+        self.services: dict[ServiceKey, Wanted] = {}
         self._addresses = addresses or Addresses()
         self._members = {each.key: each for each in members}
-        self._selected: dict[Key, tuple[Member, ...]] = {}
-        self._by_label: dict[tuple[str, str, str], list[Key]] | None = None
+        self._selected: dict[ServiceKey, tuple[Member, ...]] = {}
+        self._by_label: dict[tuple[str, str, str], list[PodKey]] | None = None
         for service in services:
             self.put(service)
 
@@ -92,7 +91,7 @@ class Catalog:
         if not service.spec.headless:
             self._addresses.of(service.key)
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: ServiceKey) -> None:
         """Remove a Service; its addresses are not given to another."""
         del self.services[key]
         self._selected.pop(key, None)
@@ -104,12 +103,12 @@ class Catalog:
         self._selected.clear()
         self._by_label = None
 
-    def state(self, ready: Collection[Key], generation: int = 0) -> State:
+    def state(self, ready: Collection[PodKey], generation: int = 0) -> State:
         """Return the state to publish when the pods in `ready` are ready."""
         services = tuple(self._service(service, ready) for service in self.services.values())
         return State(generation=generation, services=(CLUSTER_DNS, *services))
 
-    def _service(self, service: Wanted, ready: Collection[Key]) -> Service:
+    def _service(self, service: Wanted, ready: Collection[PodKey]) -> Service:
         spec = service.spec
         ipv4, ipv6 = ("", "") if spec.headless else self._addresses.of(service.key)
         families = spec.families
@@ -149,7 +148,7 @@ class Catalog:
         candidates = min((index.get((service.namespace, *label), []) for label in wanted), key=len, default=[])
         return (self._members[key] for key in candidates if wanted <= self._members[key].labels.items())
 
-    def _index(self) -> dict[tuple[str, str, str], list[Key]]:
+    def _index(self) -> dict[tuple[str, str, str], list[PodKey]]:
         if self._by_label is None:
             self._by_label = {}
             for each in self._members.values():

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from sidelab.lab.errors import InputError
+from sidelab.lab.keys import ServiceKey
 from sidelab.lab.manifest import Manifest, Object, Pod, Service, plain, title
 
-Key = tuple[str, str]
 Outcome = Literal["created", "configured", "unchanged", "pruned"]
 
 
@@ -20,7 +20,7 @@ class Change(NamedTuple):
     """
 
     services: tuple[Service, ...]
-    removed: tuple[Key, ...]
+    removed: tuple[ServiceKey, ...]
     pods: tuple[Pod, ...]
     outcomes: tuple[tuple[str, Outcome], ...]
 

@@ -14,6 +14,7 @@ from sidelab.lab.cluster.catalog import Catalog, member, translated
 from sidelab.lab.cluster.dns.nameserver import NameServer
 from sidelab.lab.cluster.publish import STATE_FILE, Written, discard, put, write_podinfo, write_state
 from sidelab.lab.cluster.state import Service, State
+from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import Service as Wanted
 from sidelab.lab.plan.blueprint import PodPlan
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from sidelab.lab.base.timers import Timer
     from sidelab.lab.cluster.change import Change
 
-Key = tuple[str, str]
 
 CONNTRACK_CAVEAT = "connection tracking is on in the node: it translates Services' addresses"
 
@@ -41,10 +41,10 @@ class Cluster:
         self._incidents = incidents
         self._plans = {plan.key: plan for plan in plans}
         self._catalog = Catalog(services, (member(plan.source, plan.address) for plan in self._plans.values()))
-        self._ready: set[Key] = set()
+        self._ready: set[PodKey] = set()
         self._state = State(generation=-1)
         self._name_server = NameServer(loop, incidents, STATE_FILE)
-        self._with_files: set[Key] = set()
+        self._with_files: set[PodKey] = set()
         self._netlink: socket.socket | None = None
         self._rules = b""
         self._cost_s = 0.0
@@ -72,7 +72,7 @@ class Cluster:
         if self._catalog.services:
             self._name_server.start()
 
-    def set_ready(self, key: Key, *, ready: bool) -> None:
+    def set_ready(self, key: PodKey, *, ready: bool) -> None:
         """Hear whether a pod is ready; it is published soon."""
         if ready == (key in self._ready):
             return

@@ -6,6 +6,8 @@ into place, so whoever watches the directory (inotify(7), IN_MOVED_TO) reads eit
 
 import msgspec
 
+from sidelab.lab.keys import PodKey
+
 STATE = "/run/cluster/state.json"
 """Where a pod finds the file, read-only."""
 
@@ -26,7 +28,7 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     below the Service's, where its `hostname` and `subdomain` give it one.
     """
 
-    pod: tuple[str, str]
+    pod: PodKey
     ipv4: str
     ipv6: str
     ready: bool

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import field
 
+from sidelab.lab.keys import ObjectKey
 from sidelab.lab.manifest import checks, fields
 from sidelab.lab.manifest.checks import FieldError
 
@@ -70,7 +71,7 @@ class Object(Part, frozen=True, kw_only=True):
         return self.metadata.namespace
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> ObjectKey:
         """Namespace and name: unique among objects of one kind."""
         return self.metadata.namespace, self.metadata.name
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sidelab.lab.base.syscalls import CAPABILITIES
 from sidelab.lab.errors import InputError
+from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import GRPC, Container, Exec, Handler, HTTPGet, Manifest, Pod, Probe, Sleep, TCPSocket
 from sidelab.lab.plan.registry import Command, Hook, Registry, Standin
 from sidelab.lab.plan.topology import PodAddress, plan
@@ -65,7 +66,7 @@ class ContainerPlan:
 class PodPlan:
     """One pod, ready to be built."""
 
-    key: tuple[str, str]
+    key: PodKey
     address: PodAddress
     hostname: str
     init: tuple[ContainerPlan, ...]

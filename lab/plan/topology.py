@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sidelab.lab.errors import InputError
+from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import MAX_PODS, Manifest
 
 POD_CIDR_IPV4 = "10.244.0.0/16"
@@ -23,7 +24,7 @@ class PodAddress:
     `mac` is that of eth0 in the pod; `veth` and `ifindex` are name and index of the link's other end, in the node.
     """
 
-    key: tuple[str, str]
+    key: PodKey
     index: int
     ipv4: str
     ipv6: str
@@ -38,7 +39,7 @@ class Topology:
 
     pods: tuple[PodAddress, ...]
 
-    def by_key(self) -> dict[tuple[str, str], PodAddress]:
+    def by_key(self) -> dict[PodKey, PodAddress]:
         """Return the places by (namespace, name)."""
         return {pod.key: pod for pod in self.pods}
 
@@ -56,7 +57,7 @@ def plan(manifest: Manifest) -> Topology:
     return Topology(tuple(_places(pod.key for pod in manifest.pods)))
 
 
-def _places(keys: Iterable[tuple[str, str]]) -> Iterable[PodAddress]:
+def _places(keys: Iterable[PodKey]) -> Iterable[PodAddress]:
     for index, key in enumerate(keys):
         host = index + _FIRST_HOST
         high, low = divmod(host, 256)

@@ -21,6 +21,7 @@ from sidelab.lab.base.exhausted import as_refusal, cannot_fork
 from sidelab.lab.base.incidents import reason_of
 from sidelab.lab.base.processes.stop import ask_then_kill
 from sidelab.lab.errors import InputError, PodError, SidelabError
+from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import Manifest, Namespace, Pod, Service, ServiceAccount, encode
 from sidelab.lab.plan.blueprint import Process
 from sidelab.lab.runtime.live_pod import LiveContainer, LivePod
@@ -101,7 +102,6 @@ class Server:
         self._connections.pop(connection, None)
 
 
-Key = tuple[str, str]
 _Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 
 
@@ -114,27 +114,27 @@ class _Stop(msgspec.Struct, tag="stop", tag_field="verb"):
 
 
 class _Manifest(msgspec.Struct, tag="manifest", tag_field="verb"):
-    pod: Key
+    pod: PodKey
 
 
 class _Log(msgspec.Struct, tag="log", tag_field="verb"):
-    pod: Key
+    pod: PodKey
     container: str | None
 
 
 class _Socket(msgspec.Struct, tag="socket", tag_field="verb"):
-    pod: Key | None
+    pod: PodKey | None
     family: _Number
     type: _Number
     protocol: _Number
 
 
 class _Namespaces(msgspec.Struct, tag="namespaces", tag_field="verb"):
-    pods: Annotated[tuple[Key, ...], msgspec.Meta(max_length=_MOST_NAMESPACES)]
+    pods: Annotated[tuple[PodKey, ...], msgspec.Meta(max_length=_MOST_NAMESPACES)]
 
 
 class _Exec(msgspec.Struct, tag="exec", tag_field="verb"):
-    pod: Key
+    pod: PodKey
     argv: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     container: str | None
     env: dict[str, str]
@@ -273,13 +273,13 @@ class _Connection:
             case _Namespaces():
                 return self._namespaces(request)
 
-    def _pod(self, key: Key) -> LivePod:
+    def _pod(self, key: PodKey) -> LivePod:
         pod = self._supervisor.pods.get(key)
         if pod is None:
             raise InputError(f"no pod {'/'.join(key)} in this lab")
         return pod
 
-    def _container(self, key: Key, name: str | None) -> LiveContainer:
+    def _container(self, key: PodKey, name: str | None) -> LiveContainer:
         pod = self._pod(key)
         name = name or pod.plan.source.metadata.annotations.get(_DEFAULT) or pod.containers[0].plan.name
         for container in (*pod.containers, *pod.init):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sidelab.lab.base.syscalls import (
     CLONE_NEWNS,
@@ -31,6 +32,9 @@ from sidelab.lab.plan.blueprint import PodPlan
 from sidelab.lab.plan.machine_view import OWN, Cover, View, named
 from sidelab.lab.sandbox.overlay import Shown, make_place, take_root
 from sidelab.lab.sandbox.sandbox import RUN
+
+if TYPE_CHECKING:
+    from sidelab.lab.keys import PodKey
 
 _TMP_SIZE = "64m"
 _PROGRAMS = f"{RUN}/programs"
@@ -61,7 +65,7 @@ class PodMounts:
         self._kept: dict[Path, Path] = {}  # what is shown in what each pod has of its own, and where it is until then
         self._own = own_namespace("mnt")
         self._template: int | None = None
-        self._pods: dict[tuple[str, str], int] = {}
+        self._pods: dict[PodKey, int] = {}
 
     def descriptor(self, plan: PodPlan, words: Sequence[str] = ()) -> int:
         """Return the descriptor of a pod's mount namespace; it stays ours.

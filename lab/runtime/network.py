@@ -11,6 +11,7 @@ from pathlib import Path
 from sidelab.lab.base.fault_points import reached
 from sidelab.lab.base.syscalls import CLONE_NEWNET, own_namespace, setns
 from sidelab.lab.cluster.addresses import DNS_IPV4, DNS_IPV6
+from sidelab.lab.keys import PodKey
 from sidelab.lab.net.node_addresses import GATEWAY_IPV4, GATEWAY_IPV6, GATEWAY_MAC, NODE_IPV4, NODE_IPV6
 from sidelab.lab.netlink import route
 from sidelab.lab.plan.topology import PodAddress
@@ -42,7 +43,7 @@ class Network:
         """Set up the node's namespace, which is the caller's; those of pods are made by `spaces`."""
         self._spaces = spaces
         self._node = own_namespace("net")
-        self._pods: dict[tuple[str, str], int] = {}
+        self._pods: dict[PodKey, int] = {}
         _write_sysctls(_NODE_SYSCTLS)
         self._link = route.open_socket()
         route.send(
@@ -93,12 +94,12 @@ class Network:
         route.send(self._link, [message for pod in pods for message in _node_side(pod)])
         reached("pod-routed")
 
-    def descriptor(self, key: tuple[str, str] | None) -> int:
+    def descriptor(self, key: PodKey | None) -> int:
         """Return the descriptor of a pod's network namespace, or the node's for None; it stays ours."""
         return self._node if key is None else self._pods[key]
 
     @contextmanager
-    def inside(self, key: tuple[str, str] | None) -> Iterator[None]:
+    def inside(self, key: PodKey | None) -> Iterator[None]:
         """Be in a pod's network namespace (the node's for None) for the length of the block."""
         setns(self.descriptor(key), CLONE_NEWNET)
         try:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sidelab.lab.base.framing import hung_up
+from sidelab.lab.keys import PodKey
 from sidelab.lab.plan.blueprint import PodPlan
 from sidelab.lab.runtime.mounts import PodMounts
 from sidelab.lab.runtime.spawner import Place
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from sidelab.lab.runtime.network import Network
 
-Key = tuple[str, str]
-
 
 class Places:
     """The places of a lab's processes; namespaces that few pods need are made when first asked for."""
@@ -27,8 +26,8 @@ class Places:
         self._spaces = spaces
         self._network = network
         self._mounts = mounts
-        self._ipc: dict[Key, int] = {}
-        self._processes: dict[Key, tuple[int, socket.socket]] = {}
+        self._ipc: dict[PodKey, int] = {}
+        self._processes: dict[PodKey, tuple[int, socket.socket]] = {}
 
     @contextmanager
     def of(
@@ -66,12 +65,12 @@ class Places:
         else:
             yield replace(place, copied=True, processes=self._shared(plan.key))
 
-    def _own_ipc(self, key: Key) -> int:
+    def _own_ipc(self, key: PodKey) -> int:
         if key not in self._ipc:
             self._ipc[key] = self._spaces.of(key).ipc()
         return self._ipc[key]
 
-    def _shared(self, key: Key) -> int:
+    def _shared(self, key: PodKey) -> int:
         """Return the pod's pid namespace: of all its containers, or of commands beside those that have none."""
         known = self._processes.get(key)
         if known is not None and hung_up(known[1]):  # somebody has killed its first process

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sidelab.lab.base.incidents import Incidents
 from sidelab.lab.base.loop import Loop
+from sidelab.lab.keys import PodKey
 from sidelab.lab.plan.blueprint import PodPlan, Process
 from sidelab.lab.plan.machine_view import Cover, why_absent
 from sidelab.lab.plan.registry import Command, Standin
@@ -32,7 +33,7 @@ class Host:
 
     loop: Loop
     spawners: dict[tuple[str, ...], Spawner]
-    inside: Callable[[tuple[str, str] | None], AbstractContextManager[None]]
+    inside: Callable[[PodKey | None], AbstractContextManager[None]]
     place: Callable[..., AbstractContextManager[Place]]
     logs: Logs
     incidents: Incidents

@@ -7,17 +7,17 @@ there. No other capability reaches out of a pod's network, processes and mounts.
 
 from collections.abc import Collection, Iterable
 
+from sidelab.lab.keys import PodKey
 from sidelab.lab.plan.blueprint import PodPlan, Process
 from sidelab.lab.sandbox.namespace_maker import PodSpaces
 
-Key = tuple[str, str]
 _REACHES_OUT = "SYS_ADMIN"
 
 
 class AllSpaces:
     """What makes the namespaces of a lab's pods, for each pod."""
 
-    def __init__(self, *, host_ids: bool, apart: Collection[Key] = ()) -> None:
+    def __init__(self, *, host_ids: bool, apart: Collection[PodKey] = ()) -> None:
         """Start the processes that make namespaces. Raises `MachineError` where no user namespace can be made.
 
         The pods `apart` have a user namespace each. With `host_ids` nobody has any.
@@ -25,17 +25,17 @@ class AllSpaces:
         self.common = PodSpaces(host_ids=host_ids)
         self._own = {} if host_ids else {key: PodSpaces(host_ids=False) for key in apart}
 
-    def of(self, key: Key) -> PodSpaces:
+    def of(self, key: PodKey) -> PodSpaces:
         """Return what makes the namespaces of the pod `key`."""
         return self._own.get(key, self.common)
 
-    def user(self, keys: Iterable[Key]) -> int | None:
+    def user(self, keys: Iterable[PodKey]) -> int | None:
         """Return the descriptor of the user namespace that several pods are in; None where it is not one for all."""
         users = {self.of(key).user for key in keys} or {self.common.user}
         return users.pop() if len(users) == 1 else None
 
 
-def reach_out(pods: Iterable[PodPlan]) -> list[Key]:
+def reach_out(pods: Iterable[PodPlan]) -> list[PodKey]:
     """Return the pods that have a container with the capability that reaches others in the same user namespace."""
     return [
         pod.key

@@ -18,6 +18,7 @@ from sidelab.lab.cluster.state import Port as ClusterPort
 from sidelab.lab.cluster.state import Service as ClusterService
 from sidelab.lab.cluster.state import State
 from sidelab.lab.errors import InputError
+from sidelab.lab.keys import PodKey
 from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
 
 DOMAIN = "cluster.local"
@@ -197,7 +198,7 @@ def _dialled(service: ClusterService, endpoint: ClusterEndpoint, families: _Fami
     return addresses[:1] if service.ipv4 or service.ipv6 else addresses
 
 
-def _inbound(key: tuple[str, str], ports: Sequence[int], state: State, default: Protocol) -> list[InboundPort]:
+def _inbound(key: PodKey, ports: Sequence[int], state: State, default: Protocol) -> list[InboundPort]:
     """Return the pod's ports in their order: those that Services lead to (the first one decides), and its own."""
     found: dict[int, InboundPort] = {}
     for service in state.services:

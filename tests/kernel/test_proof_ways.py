@@ -9,8 +9,9 @@ from rules_held import require
 from sidelab.bench.arms import pods_of_arms
 from sidelab.bench.measure import path_proof
 from sidelab.bench.plan import plan
-from sidelab.lab.client.lab import Key, Lab, foreground
+from sidelab.lab.client.lab import Lab, foreground
 from sidelab.lab.errors import PodError
+from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import load
 from sidelab.lab.plan.blueprint import draw
 from sidelab.lab.standins.standin_images import IMAGES as PLAIN
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("_subreaper", "_able")
 CONNECTIONS = 3
 
 
-def ask(lab: Lab, client: Key, target: tuple[str, int]) -> bytes:
+def ask(lab: Lab, client: PodKey, target: tuple[str, int]) -> bytes:
     """Return the start of the answer to one request, on a connection of its own out of the client's pod."""
     with lab.open_socket(client, socket.AF_INET, socket.SOCK_STREAM) as link:
         link.settimeout(5)
