@@ -8,15 +8,15 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sidelab.lab.net.node_addresses import NODE_IPV4, NODE_IPV6
 from sidelab.lab.netlink.conntrack import Entry
+from sidelab.sidecar import istio_ports
 from sidelab.sidecar.interception.model.counted import TableRows
 from sidelab.sidecar.interception.model.model import Family, Key
 
 _NODE = {NODE_IPV4, NODE_IPV6}
 _SIDECAR_SOURCE = {"127.0.0.6", "::6"}  # where the sidecar's connections to its own application come from
-_IN, _OUT, _DNS = 15006, 15001, 15053
-_OF_SIDECAR = frozenset(range(15000, 15091))
+_OF_SIDECAR = range(istio_ports.ADMIN, istio_ports.STATS + 1)
 # What the rules let pass to the agent: its metrics and the application's probes, the sidecar's own probe.
-_PROBED = {15020: "the application's, asked of the agent", 15021: "the sidecar's own"}
+_PROBED = {istio_ports.AGENT: "the application's, asked of the agent", istio_ports.HEALTH: "the sidecar's own"}
 
 
 def purpose(entry: Entry, own: Collection[str]) -> str:
@@ -29,9 +29,9 @@ def purpose(entry: Entry, own: Collection[str]) -> str:
         (original.source in _NODE and caught, "a probe by the kubelet, caught by the rules"),
         (original.source in _NODE, "a probe by the kubelet"),
         (original.source in _SIDECAR_SOURCE, "from the sidecar to the application: a request, or a probe passed on"),
-        (caught and answered_by == _DNS, "a DNS question, answered by the agent"),
-        (caught and answered_by == _IN, "a request that came in, caught by the rules"),
-        (caught and answered_by == _OUT, "a request on its way out, caught by the rules"),
+        (caught and answered_by == istio_ports.DNS, "a DNS question, answered by the agent"),
+        (caught and answered_by == istio_ports.INBOUND, "a request that came in, caught by the rules"),
+        (caught and answered_by == istio_ports.OUTBOUND, "a request on its way out, caught by the rules"),
         (within and asked in _OF_SIDECAR, "inside the sidecar: its agent asks its proxy"),
         (within, "inside the pod"),
         (original.source in own, "on its way out, not caught: the sidecar's own, or excluded"),

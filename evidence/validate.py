@@ -18,7 +18,7 @@ from sidelab.lab.keys import PodKey
 from sidelab.lab.netlink import conntrack
 from sidelab.lab.netlink.conntrack import Entry
 from sidelab.lab.netlink.nftables import NETLINK_NETFILTER
-from sidelab.sidecar import pod_rules
+from sidelab.sidecar import istio_ports, pod_rules
 from sidelab.sidecar.interception import Options
 from sidelab.sidecar.interception.model.model import Family
 from sidelab.sidecar.proxy.io.destination import original_destination
@@ -38,9 +38,9 @@ class Expected(NamedTuple):
     uid: int = 1337
     gid: int = 1337
     families: tuple[Family, ...] = (4,)
-    inbound_port: int = 15006
-    outbound_port: int = 15001
-    probe_port: int = 15002
+    inbound_port: int = istio_ports.INBOUND
+    outbound_port: int = istio_ports.OUTBOUND
+    probe_port: int = istio_ports.VALIDATION
     timeout_s: float = 5.0
     rules: bool = True
 

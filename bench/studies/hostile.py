@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from sidelab.sidecar import istio_ports
+
 PORT = 8081
 """Where the attacker's own server listens, in the pod of the application."""
 
@@ -223,8 +225,8 @@ ATTACKS = {
     ),
     "chunks of one byte, answered": _both(_floods, {"says": _ENDLESS, "more": b"1\r\na\r\n" * 5000}, count=5),
     "800 statuses": _both(_floods, {"says": _ODD}, count=5),
-    "health asked for": _client(_floods, says=_OK, port=15021, count=50),
-    "metrics asked for": _client(_floods, says=_OK, port=15090, count=50),
-    "silent connections to 15090": _client(_holds, port=15090, count=_MANY),
-    "metrics asked of the agent": _client(_floods, says=_OK, port=15020, count=50),
+    "health asked for": _client(_floods, says=_OK, port=istio_ports.HEALTH, count=50),
+    "metrics asked for": _client(_floods, says=_OK, port=istio_ports.STATS, count=50),
+    "silent connections to 15090": _client(_holds, port=istio_ports.STATS, count=_MANY),
+    "metrics asked of the agent": _client(_floods, says=_OK, port=istio_ports.AGENT, count=50),
 }

@@ -31,6 +31,7 @@ from sidelab.lab.base.processes import stop
 from sidelab.lab.base.processes.parent_death import die_with_parent
 from sidelab.lab.client.lab import Lab, foreground
 from sidelab.lab.net.ask import ask
+from sidelab.sidecar import istio_ports
 
 _TARGET_BYTES = 8_000_000
 _TARGET_RATIO = 2.0
@@ -88,7 +89,7 @@ class Stage:
 
     def memory_bytes(self) -> int:
         """Return the proxy's resident memory, as it says."""
-        with inside(self.victim), socket.create_connection(("127.0.0.1", 15000), timeout=30) as link:
+        with inside(self.victim), socket.create_connection(("127.0.0.1", istio_ports.ADMIN), timeout=30) as link:
             page = ask(link, "GET", "/memory", "localhost", 30)
         return int(json.loads(page.body)["total_physical_bytes"])
 

@@ -79,7 +79,7 @@ def _place(url: str) -> tuple[int, str]:
     host, _, path = url.removeprefix("http://").partition("/")
     name, _, port = host.rpartition(":")
     if name not in ("localhost", "127.0.0.1") or not port.isdigit():
-        raise PodError(f"pilot-agent: {url}: give a URL like http://localhost:15021/healthz/ready")
+        raise PodError(f"pilot-agent: {url}: give a URL like http://localhost:{Ports().health}{READY_PATH}")
     return int(port), f"/{path}"
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidelab.lab.errors import InputError
+from sidelab.sidecar import istio_ports
 from sidelab.sidecar.config import compute, contract, injected_names, proxyconfig
 from sidelab.sidecar.config.proxyconfig import ProxyConfig
 from sidelab.sidecar.interception.options import values
@@ -153,7 +154,7 @@ def read(where: str, annotations: Mapping[str, str]) -> Choices:
     port = found.get(injected_names.STATUS_PORT, config.status_port)
     return Choices(
         mode=found.get(injected_names.MODE, config.mode or "REDIRECT"),
-        agent_port=injected_names.AGENT_PORT if port is None else port,
+        agent_port=istio_ports.AGENT if port is None else port,
         rewrite=found.get(injected_names.REWRITE, True),
         native=found.get(injected_names.NATIVE, False),
         proxied=proxied,

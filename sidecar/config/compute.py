@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 
 from msgspec import structs
 
+from sidelab.lab.cluster.addresses import DOMAIN
 from sidelab.lab.cluster.podinfo import PodInfo
 from sidelab.lab.cluster.state import Endpoint as ClusterEndpoint
 from sidelab.lab.cluster.state import Port as ClusterPort
@@ -20,8 +21,6 @@ from sidelab.lab.cluster.state import State
 from sidelab.lab.errors import InputError
 from sidelab.lab.keys import PodKey
 from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
-
-DOMAIN = "cluster.local"
 
 PROTOCOL = "sidelab.io/protocol"
 ACCESS_LOG = "sidelab.io/access-log"

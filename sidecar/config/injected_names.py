@@ -4,6 +4,7 @@ Sources: istio.io/docs/reference/config/annotations and …/labels; the injectio
 manifests/charts/istio-control/istio-discovery/files.
 """
 
+from sidelab.sidecar import istio_ports
 from sidelab.sidecar.config import compute, contract
 
 INJECT = "sidecar.istio.io/inject"  # a label; as an annotation it is deprecated
@@ -49,17 +50,16 @@ IMAGE_HUB, IMAGE_TAG = "docker.io/istio", "1.31.0"
 IMAGE = f"{IMAGE_HUB}/proxyv2:{IMAGE_TAG}"
 PROXY_UID = contract.UID
 
-AGENT_PORT, HEALTH_PORT, STATS_PORT = 15020, 15021, 15090
 SIDECAR_PORTS = {
-    15000: "the proxy's admin pages",
-    15001: "outbound traffic",
-    15004: "the agent's debug pages",
-    15006: "inbound traffic",
-    15008: "the tunnel between proxies",
-    AGENT_PORT: "the agent",
-    HEALTH_PORT: "the proxy's health",
-    15053: "the agent's DNS",
-    STATS_PORT: "the proxy's metrics",
+    istio_ports.ADMIN: "the proxy's admin pages",
+    istio_ports.OUTBOUND: "outbound traffic",
+    istio_ports.DEBUG: "the agent's debug pages",
+    istio_ports.INBOUND: "inbound traffic",
+    istio_ports.TUNNEL: "the tunnel between proxies",
+    istio_ports.AGENT: "the agent",
+    istio_ports.HEALTH: "the proxy's health",
+    istio_ports.DNS: "the agent's DNS",
+    istio_ports.STATS: "the proxy's metrics",
 }
 """Where a sidecar listens, and what for: an application in the same pod can't."""
 

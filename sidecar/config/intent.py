@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from sidelab.lab.errors import InputError
+from sidelab.sidecar import istio_ports
 
 Protocol = Literal["auto", "tcp", "http"]
 """What travels on a port: `auto` finds out from the first bytes; ports of HTTP/2 and gRPC are `tcp`."""
@@ -18,13 +19,13 @@ Protocol = Literal["auto", "tcp", "http"]
 class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where a sidecar listens; the defaults are Istio's. `agent` and `dns` are the agent's, all others the proxy's."""
 
-    outbound: int = 15001
-    inbound: int = 15006
-    admin: int = 15000
-    agent: int = 15020
-    health: int = 15021
-    dns: int = 15053
-    stats: int = 15090
+    outbound: int = istio_ports.OUTBOUND
+    inbound: int = istio_ports.INBOUND
+    admin: int = istio_ports.ADMIN
+    agent: int = istio_ports.AGENT
+    health: int = istio_ports.HEALTH
+    dns: int = istio_ports.DNS
+    stats: int = istio_ports.STATS
 
     def __post_init__(self) -> None:
         """Refuse ports out of range or used twice; raises `InputError`."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from sidelab.lab.cluster.addresses import DOMAIN
 from sidelab.lab.manifest import (
     Capabilities,
     Container,
@@ -25,6 +26,7 @@ from sidelab.lab.manifest import (
     Probe,
     SecurityContext,
 )
+from sidelab.sidecar import istio_ports
 from sidelab.sidecar.config import injected_names
 from sidelab.sidecar.config.annotations import Choices, port_list
 
@@ -93,7 +95,8 @@ def istio_init(annotations: Mapping[str, str], choices: Choices) -> Container:
 
 def arguments(annotations: Mapping[str, str], choices: Choices) -> tuple[str, ...]:
     """Return istio-iptables' arguments as the injector writes them."""
-    words = ["-p", "15001", "-z", "15006", "-u", str(injected_names.PROXY_UID), "-m", choices.mode]
+    ports = ("-p", str(istio_ports.OUTBOUND), "-z", str(istio_ports.INBOUND))
+    words = [*ports, "-u", str(injected_names.PROXY_UID), "-m", choices.mode]
     for flag, name, default in _TEXT_ARGUMENTS:
         words += (flag, annotations.get(name, default))
     words += ("-d", _excluded(annotations, choices.agent_port))
@@ -105,7 +108,7 @@ def arguments(annotations: Mapping[str, str], choices: Choices) -> tuple[str, ..
 
 def _excluded(annotations: Mapping[str, str], agent_port: int) -> str:
     """Return the ports that stay the sidecar's own: metrics, health, what the annotation says, and the agent's last."""
-    ports = [f"{injected_names.STATS_PORT}", f"{injected_names.HEALTH_PORT}"]
+    ports = [f"{istio_ports.STATS}", f"{istio_ports.HEALTH}"]
     ports += map(str, port_list(annotations, injected_names.EXCLUDE_INBOUND_PORTS))
     if agent_port and str(agent_port) not in ports:
         ports.append(str(agent_port))
@@ -120,11 +123,11 @@ def istio_proxy(
         name=injected_names.PROXY_NAME,
         image=_image(annotations),
         args=(
-            *("proxy", "sidecar", "--domain", "$(POD_NAMESPACE).svc.cluster.local"),
+            *("proxy", "sidecar", "--domain", f"$(POD_NAMESPACE).svc.{DOMAIN}"),
             *(f"{flag}={annotations.get(name, default)}" for flag, name, default in _LOG_ARGUMENTS),
         ),
         env=_environment(owner, choices, app, variables),
-        ports=(Port(name="http-envoy-prom", container_port=injected_names.STATS_PORT),),
+        ports=(Port(name="http-envoy-prom", container_port=istio_ports.STATS),),
         readiness_probe=_readiness(annotations) if choices.agent_port else None,
         startup_probe=_STARTUP if choices.agent_port else None,
         lifecycle=_lifecycle(choices),
@@ -134,7 +137,7 @@ def istio_proxy(
     )
 
 
-_READY = HTTPGet(path="/healthz/ready", port=injected_names.HEALTH_PORT)
+_READY = HTTPGet(path="/healthz/ready", port=istio_ports.HEALTH)
 _STARTUP = Probe(http_get=_READY, period_seconds=1, timeout_seconds=3, failure_threshold=600)
 
 _UNPRIVILEGED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
@@ -188,8 +191,8 @@ def _environment(owner: Owner, choices: Choices, app: PodSpec, added: Mapping[st
         "ISTIO_META_INTERCEPTION_MODE": choices.mode,
         "ISTIO_META_WORKLOAD_NAME": owner.name,
         "ISTIO_META_OWNER": owner.path,
-        "ISTIO_META_MESH_ID": "cluster.local",
-        "TRUST_DOMAIN": "cluster.local",
+        "ISTIO_META_MESH_ID": DOMAIN,
+        "TRUST_DOMAIN": DOMAIN,
     }
     variables = {each.name: each for each in _field_variables()}
     variables |= {name: _literal(name, value) for name, value in said.items()}

@@ -1,5 +1,6 @@
 """What Envoy starts with: who it is, its admin port, and where everything else is to be read. Pure."""
 
+from sidelab.lab.cluster.addresses import DOMAIN
 from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.envoy.configuration.envoy_clusters import clusters, own_clusters
 from sidelab.sidecar.envoy.configuration.envoy_statistics import statistics
@@ -53,7 +54,7 @@ def _node(intent: Intent) -> Config:
     work = intent.workload
     labels = {name: value for name, value in (("app", work.app), ("version", work.version)) if value}
     return {
-        "id": f"sidecar~{work.pod}.{work.namespace}~{work.namespace}.svc.cluster.local",
+        "id": f"sidecar~{work.pod}.{work.namespace}~{work.namespace}.svc.{DOMAIN}",
         "cluster": f"{work.app or work.pod}.{work.namespace}",
         "metadata": {
             "NAME": work.pod,

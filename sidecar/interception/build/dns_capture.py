@@ -5,6 +5,7 @@ Zone 1 is agent ↔ resolver, zone 2 application ↔ agent: in one zone their tu
 
 from ipaddress import ip_interface
 
+from sidelab.sidecar import istio_ports
 from sidelab.sidecar.interception.build import backends
 from sidelab.sidecar.interception.build.rule_builder import (
     TCP,
@@ -22,7 +23,6 @@ from sidelab.sidecar.interception.build.rule_builder import (
 from sidelab.sidecar.interception.model.model import Family, Match, Target, Verb
 from sidelab.sidecar.interception.options.options import Options
 
-AGENT_PORT = 15053
 RESOLVER_ZONE = Target(Verb.ZONE, number=1)
 CLIENT_ZONE = Target(Verb.ZONE, number=2)
 NAT = ("nat", "ISTIO_OUTPUT_DNS")
@@ -37,8 +37,8 @@ def capture(program: Program, options: Options) -> None:
     program.add(("raw", "OUTPUT"), to=jump("ISTIO_OUTPUT_DNS"))
     if options.capture_all_dns:
         program.add(("nat", "ISTIO_OUTPUT"), to=jump("ISTIO_OUTPUT_DNS"))
-        program.add(NAT, TCP, dport(53), to=redirect(AGENT_PORT))
-        program.add(NAT, UDP, dport(53), to=redirect(AGENT_PORT), bare_port=True)
+        program.add(NAT, TCP, dport(53), to=redirect(istio_ports.DNS))
+        program.add(NAT, UDP, dport(53), to=redirect(istio_ports.DNS), bare_port=True)
         _agent_zones(program, options)
         program.add(("raw", "PREROUTING"), to=jump("ISTIO_INBOUND"))
         program.add(RAW_OUT, UDP, dport(53), to=CLIENT_ZONE)
@@ -56,7 +56,7 @@ def _known_servers(program: Program, options: Options) -> None:
         backends.dns_family_jump(program, place, chain, families, family)
     for protocol in (TCP, UDP):
         for family, server in servers:
-            to = redirect(AGENT_PORT)
+            to = redirect(istio_ports.DNS)
             program.add(NAT, protocol, dport(53), destination(server), to=to, family=family, bare_port=True)
     _agent_zones(program, options)
     place, chain = ("raw", "PREROUTING"), "ISTIO_INBOUND"
@@ -80,4 +80,4 @@ def _agent_zones(program: Program, options: Options) -> None:
     owners += [gid(number) for number in options.proxy_gids]
     for owner in owners:
         program.add(RAW_OUT, UDP, dport(53), owner, to=RESOLVER_ZONE)
-        program.add(RAW_OUT, UDP, sport(AGENT_PORT), owner, to=CLIENT_ZONE)
+        program.add(RAW_OUT, UDP, sport(istio_ports.DNS), owner, to=CLIENT_ZONE)

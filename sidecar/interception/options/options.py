@@ -9,6 +9,7 @@ from ipaddress import IPv4Interface, ip_interface
 from typing import Literal, get_args
 
 from sidelab.lab.errors import InputError
+from sidelab.sidecar import istio_ports
 from sidelab.sidecar.interception.options.values import EVERYTHING, ID_LIMIT, Address, Cidr, Everything, Group, refuse
 
 Mode = Literal["REDIRECT", "TPROXY"]
@@ -33,9 +34,9 @@ class Options:
     contradiction.
     """
 
-    proxy_port: int = 15001
-    inbound_capture_port: int = 15006
-    inbound_tunnel_port: int = 15008
+    proxy_port: int = istio_ports.OUTBOUND
+    inbound_capture_port: int = istio_ports.INBOUND
+    inbound_tunnel_port: int = istio_ports.TUNNEL
     proxy_uids: tuple[int, ...] = (1337,)
     proxy_gids: tuple[int, ...] = ()
     interception_mode: Mode = "REDIRECT"
@@ -65,7 +66,7 @@ class Options:
     dry_run_file: str = ""
     skip_rule_apply: bool = False
     run_validation: bool = False
-    probe_port: int = 15002
+    probe_port: int = istio_ports.VALIDATION
     probe_timeout_s: float = 5.0
     reconcile: bool = False
     cleanup_only: bool = False
