@@ -19,6 +19,7 @@ from sidelab.lab.netlink import conntrack
 from sidelab.lab.netlink.conntrack import Entry
 from sidelab.lab.netlink.nftables import NETLINK_NETFILTER
 from sidelab.sidecar import istio_ports, pod_rules
+from sidelab.sidecar.config.annotations import INJECT
 from sidelab.sidecar.interception import Options
 from sidelab.sidecar.interception.model.model import Family
 from sidelab.sidecar.proxy.io.destination import original_destination
@@ -184,7 +185,7 @@ def judge(wanted: Expected, attempt: Attempt, entry: Entry | None) -> Check:
 
 
 _NO_RULES_CURE = (
-    'this pod has no istio-init: give it the label sidecar.istio.io/inject: "true", and see with '
+    f'this pod has no istio-init: give it the label {INJECT.name}: "true", and see with '
     "`sidelab inject MANIFEST` what that adds"
 )
 _RULES_CURE = (

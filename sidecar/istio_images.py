@@ -22,16 +22,14 @@ _DNS_CAPTURE = "ISTIO_META_DNS_CAPTURE"
 
 
 def _program(pod: Pod, container: Container) -> Program:
-    match container.args[:1]:
-        case ("istio-iptables",):
-            return _init(pod, container)
-        case ("proxy",):
-            return _proxy(pod, container)
-        case _:
-            raise InputError(
-                f"pod {pod.name}: container {container.name}: {container.image} is known here as `istio-iptables …` "
-                "and `proxy sidecar`: give one of them in `args`"
-            )
+    if inject.is_istio_init(container):
+        return _init(pod, container)
+    if container.args[:1] == ("proxy",):
+        return _proxy(pod, container)
+    raise InputError(
+        f"pod {pod.name}: container {container.name}: {container.image} is known here as `istio-iptables …` and "
+        "`proxy sidecar`: give one of them in `args`"
+    )
 
 
 def _init(pod: Pod, container: Container) -> Program:

@@ -8,8 +8,9 @@ from sidelab.lab.cluster.etc_files import name_servers
 from sidelab.lab.errors import InputError
 from sidelab.lab.manifest import Container, Pod
 from sidelab.sidecar import inject
+from sidelab.sidecar.config.annotations import PROFILE, QUIRKS, RULES
 from sidelab.sidecar.interception import Options, Ruleset, build
-from sidelab.sidecar.interception.options.options import WAYS, Way
+from sidelab.sidecar.interception.options.options import Way
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ class PodRules:
         options, nft = self.options, self.way == "nft"
         found = {
             "--dry-run applies the rules all the same by the way nft, as in Istio: with the annotation "
-            f"{inject.QUIRKS}: none it does not": nft and options.dry_run and options.quirks == "istio",
+            f"{QUIRKS.name}: none it does not": nft and options.dry_run and options.quirks == "istio",
             "--reconcile has no effect by the way nft: it replaces its tables whatever is there": nft
             and options.reconcile,
             "--force-apply has no effect by the way nft: it always applies": nft and options.force_apply,
-            f"--native-nftables has no effect here: the annotation {inject.RULES} chooses the way": (
+            f"--native-nftables has no effect here: the annotation {RULES.name} chooses the way": (
                 options.native_nftables and not nft
             ),
             "--run-validation has no effect here: `sidelab doctor --pod` validates a running pod": (
@@ -46,14 +47,9 @@ class PodRules:
         return (*options.warnings, *(sentence for sentence, true in found.items() if true))
 
 
-def is_init(container: Container) -> bool:
-    """Tell whether a container is istio-init: one without a command of its own, called as the injector calls it."""
-    return not container.command and container.args[:1] == ("istio-iptables",)
-
-
 def of_pod(pod: Pod) -> PodRules | None:
     """Return the rules of `pod`, None for one without istio-init. Raises what `of_container` raises."""
-    container = next(filter(is_init, pod.spec.init_containers), None)
+    container = next(filter(inject.is_istio_init, pod.spec.init_containers), None)
     return None if container is None else of_container(pod, container)
 
 
@@ -64,14 +60,14 @@ def of_container(pod: Pod, container: Container) -> PodRules:
     `InputError` naming the option or annotation that is wrong.
     """
     annotations = pod.metadata.annotations
-    word = annotations.get(inject.RULES, WAYS[0])
-    way = next((each for each in WAYS if each == word), None)
-    if way is None:
-        raise InputError(f"pod {pod.name}: annotation {inject.RULES}: {word!r} is not one of {', '.join(WAYS)}")
+    try:
+        way = RULES.read(annotations)
+    except InputError as error:
+        raise InputError(f"pod {pod.name}: {error}") from None
     arguments = (
         *container.args[1:],
-        *("--profile", annotations.get(inject.PROFILE, "istio")),
-        *("--quirks", annotations.get(inject.QUIRKS, "istio")),
+        *("--profile", PROFILE.text(annotations)),
+        *("--quirks", QUIRKS.text(annotations)),
         *(word for server in name_servers(pod) for word in ("--dns-server", server)),
     )
     try:

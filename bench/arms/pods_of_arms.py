@@ -21,7 +21,8 @@ from sidelab.lab.manifest import Container, EnvVar, Manifest, Pod, PodSpec, Port
 from sidelab.lab.manifest.examples import example
 from sidelab.lab.standins.nginx_answers import DELAY
 from sidelab.sidecar import inject, pod_rules
-from sidelab.sidecar.config import injected_names
+from sidelab.sidecar.config import annotations as table
+from sidelab.sidecar.config import proxy_annotations
 from sidelab.sidecar.config.intent import Ports
 
 _FIRST_UNUSED_PORT = 20_000
@@ -95,7 +96,7 @@ def rule_digests(manifest: Manifest) -> dict[str, str]:
         "/".join(pod.key): pod_rules.of_container(pod, container).ruleset.digest
         for pod in manifest.pods
         for container in pod.spec.init_containers
-        if container.name == inject.INIT_NAME
+        if inject.is_istio_init(container)
     }
 
 
@@ -120,7 +121,7 @@ class _Place:
 
     def put(self, pod: Pod, side: str) -> Pod:
         """Return `pod` in the namespace, without probes, injected as `side` says whatever its own label says."""
-        labels = {name: value for name, value in pod.metadata.labels.items() if name != inject.INJECT}
+        labels = {name: value for name, value in pod.metadata.labels.items() if name != table.INJECT.name}
         annotations = {**pod.metadata.annotations, **dict(self._annotations(side, serves=bool(_ports(pod))))}
         metadata = structs.replace(pod.metadata, namespace=self.arm.name, labels=labels, annotations=annotations)
         placed = structs.replace(pod, metadata=metadata)
@@ -133,24 +134,24 @@ class _Place:
         arm = self.arm
         if side in ("plain", "explicit"):
             return
-        yield injected_names.PROXY, "none" if side != "injected" else self.programs.get(arm.proxy, arm.proxy)
+        yield proxy_annotations.PROXY.name, "none" if side != "injected" else self.programs.get(arm.proxy, arm.proxy)
         captured = side == "injected"
         said = {
-            injected_names.RULES: arm.way if arm.way != "nft" else "",
-            injected_names.PROFILE: arm.profile if arm.profile != "istio" else "",
-            injected_names.PROTOCOL: arm.protocol if captured else "",
-            injected_names.ENVOY: arm.envoy if captured else "",
-            injected_names.PROXY_ARGS: arm.proxy_args if captured else "",
-            injected_names.MODE: "TPROXY" if captured and serves and arm.rules == "tproxy" else "",
+            table.RULES.name: arm.way if arm.way != "nft" else "",
+            table.PROFILE.name: arm.profile if arm.profile != "istio" else "",
+            proxy_annotations.PROTOCOL.name: arm.protocol if captured else "",
+            proxy_annotations.ENVOY.name: arm.envoy if captured else "",
+            proxy_annotations.PROXY_ARGS.name: arm.proxy_args if captured else "",
+            proxy_annotations.MODE.name: "TPROXY" if captured and serves and arm.rules == "tproxy" else "",
         }
         own = (self.port,) if side == "rules-only" else ()
         if serves:
             unused = range(_FIRST_UNUSED_PORT, _FIRST_UNUSED_PORT + arm.extra_rules)
-            said[injected_names.EXCLUDE_INBOUND_PORTS] = ",".join(map(str, (*unused, *own)))
+            said[table.EXCLUDE_INBOUND_PORTS.name] = ",".join(map(str, (*unused, *own)))
         else:
-            said[injected_names.EXCLUDE_OUTBOUND_PORTS] = ",".join(map(str, own))
+            said[table.EXCLUDE_OUTBOUND_PORTS.name] = ",".join(map(str, own))
             addresses = (f"{_FIRST_UNUSED_ADDRESS + number}/32" for number in range(arm.extra_rules))
-            said[injected_names.EXCLUDE_RANGES] = ",".join(addresses)
+            said[table.EXCLUDE_RANGES.name] = ",".join(addresses)
         yield from ((name, text) for name, text in said.items() if text)
 
     def _spec(self, spec: PodSpec, side: str) -> PodSpec:
@@ -163,7 +164,7 @@ class _Place:
         if self.arm.family == 6:
             # istio-iptables finds out by itself whether there is IPv6; here it is told.
             init = tuple(
-                structs.replace(each, args=(*each.args, "--enable-ipv6")) if each.name == inject.INIT_NAME else each
+                structs.replace(each, args=(*each.args, "--enable-ipv6")) if inject.is_istio_init(each) else each
                 for each in init
             )
         return structs.replace(spec, init_containers=init, containers=tuple(containers))

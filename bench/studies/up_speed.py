@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sidelab.lab.manifest import Container, Manifest, Metadata, Pod, PodSpec, Port, encode
-from sidelab.sidecar.inject import INJECT
+from sidelab.sidecar.config.annotations import INJECT
 
 _TARGETS_S = {"1 meshed": 0.3, "100 meshed": 1.2}
 _DOWN_TARGET_S = 0.3
@@ -40,7 +40,7 @@ net.stop()
 
 def manifest(pods: int, *, meshed: bool) -> str:
     """Return a manifest of `pods` web servers, injected where `meshed`."""
-    labels = {INJECT: "true"} if meshed else {}
+    labels = {INJECT.name: "true"} if meshed else {}
     server = Container(name="nginx", image="nginx", ports=(Port(container_port=80),))
     return encode(
         Manifest(

@@ -5,10 +5,8 @@ are chosen as in Istio: istio.io/latest/docs/ops/configuration/traffic-managemen
 pkg/config/kube/conversion.go.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
 
 from msgspec import structs
 
@@ -18,20 +16,9 @@ from sidelab.lab.cluster.state import Endpoint as ClusterEndpoint
 from sidelab.lab.cluster.state import Port as ClusterPort
 from sidelab.lab.cluster.state import Service as ClusterService
 from sidelab.lab.cluster.state import State
-from sidelab.lab.errors import InputError
 from sidelab.lab.keys import PodKey
+from sidelab.sidecar.config import proxy_annotations
 from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
-
-PROTOCOL = "sidelab.io/protocol"
-ACCESS_LOG = "sidelab.io/access-log"
-OUTBOUND_POLICY = "sidelab.io/outbound-policy"
-DETECTION_TIMEOUT = "sidelab.io/detection-timeout"
-CONCURRENCY = "sidelab.io/concurrency"
-METRICS = "sidelab.io/metrics"
-INTERCEPTION_MODE = "sidecar.istio.io/interceptionMode"
-
-LIVE = (PROTOCOL, ACCESS_LOG, OUTBOUND_POLICY, DETECTION_TIMEOUT)
-"""The annotations that a running proxy follows when they change."""
 
 _WORDS: Mapping[str, Protocol] = {
     **dict.fromkeys(("http", "http_proxy", "grpc-web"), "http"),
@@ -40,75 +27,8 @@ _WORDS: Mapping[str, Protocol] = {
 }
 _STANDARD = {"kubernetes.io/h2c": "http2", "kubernetes.io/ws": "http", "kubernetes.io/wss": "https"}
 _SERVER_FIRST_PORTS = {25, 53, 3306, 27017}  # Istio's wellKnownPorts: SMTP, DNS, MySQL, MongoDB
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
 _BASE = Intent()
-
-Chosen = TypeVar("Chosen", bound=str)
-
-
-@dataclass(frozen=True)
-class Orders:
-    """What a pod's annotations say about its proxy; the defaults are Istio's. `concurrency` 0 is for nothing said."""
-
-    protocol: Protocol = "auto"
-    access_log: Literal["", "text", "json"] = ""
-    outbound_policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"] = "ALLOW_ANY"
-    detection_timeout_s: float = 0.1
-    concurrency: int = 0
-    metrics: bool = True
-    mode: Literal["redirect", "tproxy"] = "redirect"
-
-
-def orders(annotations: Mapping[str, str]) -> Orders:
-    """Read the annotations that concern a proxy; raises `InputError` naming the one that is wrong."""
-    said = _Said(annotations)
-    return Orders(
-        protocol=said.choice(PROTOCOL, ("auto", "http", "tcp")),
-        access_log=said.choice(ACCESS_LOG, ("", "text", "json")),
-        outbound_policy=said.choice(OUTBOUND_POLICY, ("ALLOW_ANY", "REGISTRY_ONLY")),
-        detection_timeout_s=said.duration_s(DETECTION_TIMEOUT, 0.1),
-        concurrency=said.count(CONCURRENCY),
-        metrics=said.choice(METRICS, ("true", "false")) == "true",
-        mode="tproxy" if annotations.get(INTERCEPTION_MODE) == "TPROXY" else "redirect",
-    )
-
-
-class _Said:
-    """Annotations, read with their defaults."""
-
-    def __init__(self, annotations: Mapping[str, str]) -> None:
-        self._annotations = annotations
-
-    def choice(self, name: str, accepted: tuple[Chosen, ...]) -> Chosen:
-        word = self._annotations.get(name, accepted[0])
-        for each in accepted:
-            if each == word:
-                return each
-        raise _refusal(name, word, f"one of {', '.join(each for each in accepted if each)}")
-
-    def duration_s(self, name: str, default_s: float) -> float:
-        if name not in self._annotations:
-            return default_s
-        word = self._annotations[name]
-        match = _DURATION.fullmatch(word)
-        seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
-        if not 0 < seconds < 86400:
-            raise _refusal(name, word, "a duration greater than 0, like 100ms or 5s")
-        return seconds
-
-    def count(self, name: str) -> int:
-        if name not in self._annotations:
-            return 0
-        word = self._annotations[name]
-        if not (word.isascii() and word.isdigit() and 1 <= int(word) <= 1024):
-            raise _refusal(name, word, "a number from 1 to 1024")
-        return int(word)
-
-
-def _refusal(name: str, word: str, wanted: str) -> InputError:
-    return InputError(f"annotation {name}: {word!r}: give {wanted}")
 
 
 def intent(pod: PodInfo, ports: Sequence[int], state: State, base: Intent = _BASE) -> Intent:
@@ -118,7 +38,8 @@ def intent(pod: PodInfo, ports: Sequence[int], state: State, base: Intent = _BAS
     ports, time-outs, whether IPv6 is captured too, and where annotations say nothing its mode and concurrency. Raises
     `InputError` for an annotation that is wrong.
     """
-    said = orders(pod.annotations)
+    said = pod.annotations
+    protocol = proxy_annotations.PROTOCOL.read(said)
     families = _Families(ipv4=bool(pod.ipv4), ipv6=base.ipv6 and bool(pod.ipv6))
     return structs.replace(
         base,
@@ -129,16 +50,16 @@ def intent(pod: PodInfo, ports: Sequence[int], state: State, base: Intent = _BAS
             app=pod.labels.get("app", pod.labels.get("app.kubernetes.io/name", "")),
             version=pod.labels.get("version", pod.labels.get("app.kubernetes.io/version", "")),
         ),
-        protocol=said.protocol,
-        mode=said.mode if said.mode == "tproxy" else base.mode,
+        protocol=protocol,
+        mode="tproxy" if proxy_annotations.MODE.text(said) == "TPROXY" else base.mode,
         ipv6=families.ipv6,
-        outbound_policy=said.outbound_policy,
-        services=tuple(_service(each, said.protocol, families) for each in state.services),
-        inbound=tuple(_inbound((pod.namespace, pod.name), ports, state, said.protocol)),
-        concurrency=said.concurrency or base.concurrency,
-        detection_timeout_s=said.detection_timeout_s,
-        access_log=said.access_log,
-        metrics=said.metrics,
+        outbound_policy=proxy_annotations.OUTBOUND_POLICY.read(said),
+        services=tuple(_service(each, protocol, families) for each in state.services),
+        inbound=tuple(_inbound((pod.namespace, pod.name), ports, state, protocol)),
+        concurrency=proxy_annotations.CONCURRENCY.given(said) or base.concurrency,
+        detection_timeout_s=proxy_annotations.DETECTION_TIMEOUT.read(said),
+        access_log=proxy_annotations.ACCESS_LOG.read(said),
+        metrics=proxy_annotations.METRICS.read(said) == "true",
     )
 
 

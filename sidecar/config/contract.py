@@ -1,11 +1,10 @@
 """The contract between the agent and a proxy: how any program becomes a sidecar. docs/proxy-contract.md is its text.
 
-What both ends share is here: where the intent's file is, which annotations choose a proxy, the command line that
-follows from them. `python -m sidelab.sidecar.config.contract` prints the intent's JSON schema. It knows no proxy.
+What both ends share is here: where the intent's file is, and the command line that follows from a pod's annotations.
+`python -m sidelab.sidecar.config.contract` prints the intent's JSON schema. It knows no proxy.
 """
 
 import itertools
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 
 from sidelab.lab.errors import InputError
+from sidelab.sidecar.config import proxy_annotations
 from sidelab.sidecar.config.intent import Intent
 
 HOME = "/run/istio"
@@ -27,36 +27,30 @@ UID = 1337
 READY_PATH = "/healthz/ready"
 """What answers 200 on the intent's health port once the proxy serves."""
 
-PROXY = "sidelab.io/proxy"
-PROXY_ARGS = "sidelab.io/proxy-args"
-ENVOY_BINARY = "sidelab.io/envoy"
-
 BUNDLED, ENVOY = "sidelab-proxy", "sidelab-envoy"
 """The first words of the command lines of those that come with sidelab; the agent forks them from itself."""
 
 ENTRIES: Mapping[str, str] = {BUNDLED: "sidelab.sidecar.proxy.main:run", ENVOY: "sidelab.sidecar.envoy.main:run"}
 """What is forked is `module:function`, called with the command line; it returns when the proxy has ended."""
 
-_CHOICES = {"bundled": (BUNDLED,), "envoy": (ENVOY,)}
+_CHOICES = {"bundled": BUNDLED, "envoy": ENVOY}
 
 
 def command(annotations: Mapping[str, str]) -> tuple[str, ...]:
     """Return the command line, without `--intent`, of the proxy that a pod's annotations ask for.
 
-    Raises `InputError` for a proxy that is neither known nor an absolute path, and for arguments no shell could read.
+    Raises `InputError` for an annotation that is wrong, and for `none`, which has no command line.
     """
-    choice = annotations.get(PROXY, "bundled")
-    program = _CHOICES.get(choice) or ((choice,) if choice.startswith("/") else None)
-    if program is None:
+    choice = proxy_annotations.PROXY.read(annotations)
+    if choice == "none":
         raise InputError(
-            f"annotation {PROXY}: {choice!r}: give bundled, envoy, none, or the absolute path of a program that "
-            "follows docs/proxy-contract.md"
+            f"annotation {proxy_annotations.PROXY.name}: a pod whose proxy is 'none' has no container for one: remove "
+            "the annotation or the container"
         )
-    binary = ("--envoy", annotations[ENVOY_BINARY]) if program == (ENVOY,) and ENVOY_BINARY in annotations else ()
-    try:
-        return (*program, *binary, *shlex.split(annotations.get(PROXY_ARGS, "")))
-    except ValueError as error:
-        raise InputError(f"annotation {PROXY_ARGS}: {error}: quote the arguments as for a shell") from error
+    program = _CHOICES.get(choice, choice)
+    binary = proxy_annotations.ENVOY.given(annotations) if program == ENVOY else None
+    chosen = (program,) if binary is None else (program, "--envoy", binary)
+    return (*chosen, *proxy_annotations.PROXY_ARGS.read(annotations))
 
 
 def full_command(proxy: Sequence[str], intent: str = INTENT) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The annotation proxy.istio.io/config: a piece of YAML that changes Istio's ProxyConfig for one pod. Pure.
+"""The annotation with a piece of YAML that changes Istio's ProxyConfig for one pod. Pure.
 
 Source: istio.io/docs/reference/config/istio.mesh.v1alpha1 (ProxyConfig). A field with the wrong type is an error, as
 the injector's is; one that has no effect here, or that Istio does not have, is a warning.
@@ -13,7 +13,7 @@ from typing import Any
 from sidelab.lab.errors import InputError
 from sidelab.lab.manifest import EnvVar, FieldError
 from sidelab.lab.manifest.yaml.yaml_text import read_documents
-from sidelab.sidecar.config.injected_names import CONFIG
+from sidelab.sidecar.config.proxy_annotations import MODE
 from sidelab.sidecar.interception.options import values
 
 HOLD, _METADATA, _CONCURRENCY = "holdApplicationUntilProxyStarts", "proxyMetadata", "concurrency"
@@ -57,35 +57,34 @@ class ProxyConfig:
     def warnings(self) -> tuple[str, ...]:
         """A sentence for each field that changes nothing here."""
         found = [
-            f"annotation {CONFIG}: {name} has no effect here"
+            f"{name} has no effect here"
             if name in _WITHOUT_EFFECT
-            else f"annotation {CONFIG}: Istio has no field {name!r}, and refuses the pod: remove it"
+            else f"Istio has no field {name!r}, and refuses the pod: remove it"
             for name in self.raw
             if name not in HONOURED
         ]
         if self.raw.get(_CONCURRENCY) == 0:
-            found.append(f"annotation {CONFIG}: concurrency: 0, a worker for each core, is one worker here")
+            found.append(f"{_CONCURRENCY}: 0, a worker for each core, is one worker here")
         return tuple(found)
 
 
-def of(annotations: Mapping[str, str]) -> ProxyConfig:
-    """Return what `annotations` say; raises `InputError` naming the annotation and the field that is wrong."""
-    text = annotations.get(CONFIG)
-    return _NOTHING if text is None else _read(text)
-
-
-_NOTHING = ProxyConfig()
-
-
 @lru_cache(maxsize=64)
-def _read(text: str) -> ProxyConfig:
-    documents = [each.value for each in read_documents(CONFIG, text)]
+def read(name: str, text: str) -> ProxyConfig:
+    """Return what the annotation's text says. Raises `InputError` with `name` and the field that is wrong."""
+    documents = [each.value for each in read_documents(name, text)]
     raw = documents[0] if documents else {}
     if len(documents) > 1 or not isinstance(raw, dict):
-        raise InputError(f"{CONFIG}: it must be fields of ProxyConfig in YAML: write `concurrency: 2`, for example")
+        raise InputError(f"{name}: it must be fields of ProxyConfig in YAML: write `concurrency: 2`, for example")
+    try:
+        return _checked(raw)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _checked(raw: Mapping[str, Any]) -> ProxyConfig:
     mode = raw.get(_MODE, "")
     if mode not in ("", "REDIRECT", "TPROXY"):
-        raise _wrong(_MODE, mode, "REDIRECT or TPROXY (NONE can be said by the annotation sidecar.istio.io/… alone)")
+        raise _wrong(_MODE, mode, f"REDIRECT or TPROXY (the annotation {MODE.name} alone can say NONE)")
     return ProxyConfig(
         raw=raw,
         hold=_truth(raw, HOLD),
@@ -93,12 +92,12 @@ def _read(text: str) -> ProxyConfig:
         concurrency=_number(raw, _CONCURRENCY, 1024) or 0,
         mode=mode,
         status_port=_number(raw, _STATUS_PORT, 65535),
-        drain_s=_duration_s(raw, _TERMINATION_DRAIN, _NOTHING.drain_s),
+        drain_s=_duration_s(raw, _TERMINATION_DRAIN, ProxyConfig.drain_s),
     )
 
 
 def _wrong(name: str, value: object, wanted: str) -> InputError:
-    return InputError(f"{CONFIG}: {name}: {value!r} is not accepted: write {wanted}")
+    return InputError(f"{name}: {value!r} is not accepted: write {wanted}")
 
 
 def _truth(raw: Mapping[str, Any], name: str) -> bool:
@@ -121,7 +120,7 @@ def _duration_s(raw: Mapping[str, Any], name: str, default_s: float) -> float:
     value = raw[name]
     if not isinstance(value, str):
         raise _wrong(name, value, "a duration such as 5s")
-    return values.duration_s(f"{CONFIG}: {name}", value)
+    return values.duration_s(name, value)
 
 
 def _metadata(value: object) -> tuple[EnvVar, ...]:
@@ -135,5 +134,5 @@ def _metadata(value: object) -> tuple[EnvVar, ...]:
         try:
             found.append(EnvVar(name=name, value=value[name]))
         except FieldError as error:
-            raise InputError(f"{CONFIG}: {_METADATA}: {error.problem}") from None
+            raise InputError(f"{_METADATA}: {error.problem}") from None
     return tuple(found)

@@ -6,26 +6,10 @@ Sources: istio.io/docs/reference/config/analysis (IST0107, IST0108, IST0144); â€
 from collections.abc import Iterator, Mapping
 
 from sidelab.lab.manifest import Deployment, Manifest
-from sidelab.sidecar.config import annotations, injected_names, proxyconfig
+from sidelab.sidecar.config import annotations as table
+from sidelab.sidecar.config import injected_names, proxyconfig
+from sidelab.sidecar.config.choices import read
 from sidelab.sidecar.inject.whole_manifest import Candidate, Selection, candidates
-
-_WITHOUT_EFFECT = frozenset(
-    f"sidecar.istio.io/{name}"
-    for name in (
-        *("agentLogLevel", "bootstrapOverride", "capNetBindService", "componentLogLevel", "logLevel"),
-        *("controlPlaneAuthPolicy", "discoveryAddress", "enableCoreDump", "extraStatTags", "proxyImageType"),
-        *("statsCompression", "statsHistogramBuckets", "statsInclusionPrefixes", "statsInclusionRegexps"),
-        *("statsInclusionSuffixes", "userVolume", "userVolumeMount"),
-    )
-)
-_PREFIXES = (
-    "sidecar.istio.io/",
-    injected_names.TRAFFIC,
-    "status.sidecar.istio.io/",
-    injected_names.READINESS,
-    injected_names.OURS,
-)
-_PREFIXES_OF_PODS = (*_PREFIXES, "proxy.istio.io/")
 
 
 def warnings(manifest: Manifest) -> list[str]:
@@ -48,9 +32,9 @@ def warnings(manifest: Manifest) -> list[str]:
 def _misplaced(deployment: Deployment) -> Iterator[str]:
     """Yield what a Deployment says about its pods in the wrong place (IST0107)."""
     metadata = deployment.metadata
-    found = [f"annotation {name}" for name in metadata.annotations if name.startswith(_PREFIXES_OF_PODS)]
-    if injected_names.INJECT in metadata.labels:
-        found.append(f"label {injected_names.INJECT}")
+    found = [f"annotation {name}" for name in metadata.annotations if name.startswith(table.PREFIXES_OF_PODS)]
+    if table.INJECT.name in metadata.labels:
+        found.append(f"label {table.INJECT.name}")
     for what in found:
         yield f"{what} has no effect on a Deployment: put it into spec.template.metadata"
 
@@ -66,10 +50,10 @@ def _doubts(candidate: Candidate) -> Iterator[str]:
             "not injected: rename the container"
         )
         return
-    choices = annotations.read(candidate.title, candidate.metadata.annotations)
-    yield from choices.config.warnings
+    choices = read(candidate.title, candidate.metadata.annotations)
+    yield from (f"annotation {table.CONFIG.name}: {each}" for each in choices.config.warnings)
     if choices.config.hold and choices.native:
-        name = injected_names.CONFIG
+        name = table.CONFIG.name
         yield f"annotation {name}: {proxyconfig.HOLD} has no effect with a native sidecar, which starts first"
     yield from _annotations(candidate.metadata.annotations)
     if choices.proxied:
@@ -78,13 +62,13 @@ def _doubts(candidate: Candidate) -> Iterator[str]:
 
 def _annotations(said: Mapping[str, str]) -> Iterator[str]:
     for name in said:
-        if name in _WITHOUT_EFFECT:
+        if name in table.WITHOUT_EFFECT:
             yield f"annotation {name} has no effect here"
-        elif name.startswith(_PREFIXES) and name not in annotations.KNOWN:
+        elif name.startswith(table.PREFIXES) and name not in table.TABLE:
             # Wanted for this message only, and every start would pay for it.
             from difflib import get_close_matches  # noqa: PLC0415  see the line above
 
-            near = get_close_matches(name, annotations.KNOWN, n=1, cutoff=0.9)
+            near = get_close_matches(name, table.TABLE, n=1, cutoff=0.9)
             hint = f": did you mean {near[0]}?" if near else ""
             yield f"annotation {name} is unknown, and so has no effect{hint}"
 

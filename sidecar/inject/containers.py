@@ -27,24 +27,26 @@ from sidelab.lab.manifest import (
     SecurityContext,
 )
 from sidelab.sidecar import istio_ports
+from sidelab.sidecar.config import annotations as table
 from sidelab.sidecar.config import injected_names
-from sidelab.sidecar.config.annotations import Choices, port_list
+from sidelab.sidecar.config.choices import Choices
 
+_IPTABLES = "istio-iptables"
 _TEXT_ARGUMENTS = (
-    ("-i", injected_names.INCLUDE_RANGES, "*"),
-    ("-x", injected_names.EXCLUDE_RANGES, ""),
-    ("-b", injected_names.INCLUDE_INBOUND_PORTS, "*"),
+    ("-i", table.INCLUDE_RANGES),
+    ("-x", table.EXCLUDE_RANGES),
+    ("-b", table.INCLUDE_INBOUND_PORTS),
 )
 _OPTIONAL_ARGUMENTS = (
-    ("-q", injected_names.INCLUDE_OUTBOUND_PORTS),
-    ("-o", injected_names.EXCLUDE_OUTBOUND_PORTS),
-    ("-k", injected_names.VIRTUAL_INTERFACES),
-    ("-c", injected_names.EXCLUDE_INTERFACES),
+    ("-q", table.INCLUDE_OUTBOUND_PORTS),
+    ("-o", table.EXCLUDE_OUTBOUND_PORTS),
+    ("-k", table.VIRTUAL_INTERFACES),
+    ("-c", table.EXCLUDE_INTERFACES),
 )
 _LOG_ARGUMENTS = (
-    ("--proxyLogLevel", injected_names.LOG_LEVEL, "warning"),
-    ("--proxyComponentLogLevel", injected_names.COMPONENT_LOG_LEVEL, "misc:error"),
-    ("--log_output_level", injected_names.AGENT_LOG_LEVEL, "default:info"),
+    ("--proxyLogLevel", table.LOG_LEVEL),
+    ("--proxyComponentLogLevel", table.COMPONENT_LOG_LEVEL),
+    ("--log_output_level", table.AGENT_LOG_LEVEL),
 )
 _FIELDS = (
     ("POD_NAME", "metadata.name"),
@@ -53,10 +55,10 @@ _FIELDS = (
     ("SERVICE_ACCOUNT", "spec.serviceAccountName"),
 )
 _QUANTITIES = (
-    ("requests", "cpu", injected_names.PROXY_CPU, "100m"),
-    ("requests", "memory", injected_names.PROXY_MEMORY, "128Mi"),
-    ("limits", "cpu", injected_names.PROXY_CPU_LIMIT, "2000m"),
-    ("limits", "memory", injected_names.PROXY_MEMORY_LIMIT, "1024Mi"),
+    ("requests", "cpu", table.PROXY_CPU),
+    ("requests", "memory", table.PROXY_MEMORY),
+    ("limits", "cpu", table.PROXY_CPU_LIMIT),
+    ("limits", "memory", table.PROXY_MEMORY_LIMIT),
 )
 
 
@@ -80,7 +82,7 @@ def istio_init(annotations: Mapping[str, str], choices: Choices) -> Container:
     return Container(
         name=injected_names.INIT_NAME,
         image=_image(annotations),
-        args=("istio-iptables", *arguments(annotations, choices)),
+        args=(_IPTABLES, *arguments(annotations, choices)),
         env=choices.config.metadata,
         resources=_resources(annotations),
         security_context=SecurityContext(
@@ -93,23 +95,28 @@ def istio_init(annotations: Mapping[str, str], choices: Choices) -> Container:
     )
 
 
+def is_istio_init(container: Container) -> bool:
+    """Tell whether a container is istio-init: one without a command of its own, called as the injector calls it."""
+    return not container.command and container.args[:1] == (_IPTABLES,)
+
+
 def arguments(annotations: Mapping[str, str], choices: Choices) -> tuple[str, ...]:
     """Return istio-iptables' arguments as the injector writes them."""
     ports = ("-p", str(istio_ports.OUTBOUND), "-z", str(istio_ports.INBOUND))
     words = [*ports, "-u", str(injected_names.PROXY_UID), "-m", choices.mode]
-    for flag, name, default in _TEXT_ARGUMENTS:
-        words += (flag, annotations.get(name, default))
+    for flag, annotation in _TEXT_ARGUMENTS:
+        words += (flag, annotation.text(annotations))
     words += ("-d", _excluded(annotations, choices.agent_port))
-    for flag, name in _OPTIONAL_ARGUMENTS:
-        if annotations.get(name):
-            words += (flag, annotations[name])
+    for flag, optional in _OPTIONAL_ARGUMENTS:
+        if text := optional.text(annotations):
+            words += (flag, text)
     return tuple(words)
 
 
 def _excluded(annotations: Mapping[str, str], agent_port: int) -> str:
     """Return the ports that stay the sidecar's own: metrics, health, what the annotation says, and the agent's last."""
     ports = [f"{istio_ports.STATS}", f"{istio_ports.HEALTH}"]
-    ports += map(str, port_list(annotations, injected_names.EXCLUDE_INBOUND_PORTS))
+    ports += map(str, table.EXCLUDE_INBOUND_PORTS.read(annotations))
     if agent_port and str(agent_port) not in ports:
         ports.append(str(agent_port))
     return ",".join(ports)
@@ -124,7 +131,7 @@ def istio_proxy(
         image=_image(annotations),
         args=(
             *("proxy", "sidecar", "--domain", f"$(POD_NAMESPACE).svc.{DOMAIN}"),
-            *(f"{flag}={annotations.get(name, default)}" for flag, name, default in _LOG_ARGUMENTS),
+            *(f"{flag}={annotation.text(annotations)}" for flag, annotation in _LOG_ARGUMENTS),
         ),
         env=_environment(owner, choices, app, variables),
         ports=(Port(name="http-envoy-prom", container_port=istio_ports.STATS),),
@@ -159,15 +166,12 @@ _TPROXY = SecurityContext(
 
 
 def _readiness(annotations: Mapping[str, str]) -> Probe:
-    def said(name: str, default: int) -> int:
-        return int(annotations.get(injected_names.READINESS + name, default))
-
     return Probe(
         http_get=_READY,
-        initial_delay_seconds=said("initialDelaySeconds", 0),
-        period_seconds=said("periodSeconds", 15),
+        initial_delay_seconds=table.READINESS_DELAY.read(annotations),
+        period_seconds=table.READINESS_PERIOD.read(annotations),
         timeout_seconds=3,
-        failure_threshold=said("failureThreshold", 4),
+        failure_threshold=table.READINESS_FAILURES.read(annotations),
     )
 
 
@@ -217,16 +221,15 @@ def _port(port: Port) -> dict[str, Any]:
 
 
 def _image(annotations: Mapping[str, str]) -> str:
-    image = annotations.get(injected_names.PROXY_IMAGE, injected_names.IMAGE)
+    image = table.PROXY_IMAGE.text(annotations)
     return image if "/" in image else f"{injected_names.IMAGE_HUB}/{image}:{injected_names.IMAGE_TAG}"
 
 
 def _resources(annotations: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Return the annotations' quantities, or Istio's defaults where there are none at all."""
-    given = any(name in annotations for *_, name, _ in _QUANTITIES)
+    given = any(each.name in annotations for *_, each in _QUANTITIES)
     found: dict[str, dict[str, str]] = {}
-    for kind, resource, name, default in _QUANTITIES:
-        value = annotations.get(name, "" if given else default)
-        if value:
-            found.setdefault(kind, {})[resource] = value
+    for kind, resource, each in _QUANTITIES:
+        if each.name in annotations or not given:
+            found.setdefault(kind, {})[resource] = each.text(annotations)
     return found

@@ -7,8 +7,7 @@ from msgspec import structs
 
 from sidelab.lab.errors import InputError
 from sidelab.lab.manifest import Container, Deployment, FieldError, Metadata, Pod, PodSpec, TemplateMetadata
-from sidelab.sidecar.config import annotations
-from sidelab.sidecar.config.annotations import Choices
+from sidelab.sidecar.config.choices import Choices, read
 from sidelab.sidecar.inject import containers, metadata, rewrite_probes
 from sidelab.sidecar.inject.containers import Owner
 
@@ -35,7 +34,7 @@ def inject_deployment(deployment: Deployment) -> Deployment:
 
 
 def _injected(where: str, owner: Owner, meta: Meta, app: PodSpec) -> tuple[Meta, PodSpec]:
-    choices = annotations.read(where, meta.annotations)
+    choices = read(where, meta.annotations)
     try:
         spec = _spec(owner, meta, app, choices)
         return metadata.marked(meta, owner, choices, app, spec), spec

@@ -11,11 +11,12 @@ from msgspec import structs
 
 from sidelab.lab.manifest import Metadata, PodSpec, TemplateMetadata
 from sidelab.sidecar.config import injected_names
-from sidelab.sidecar.config.annotations import Choices
+from sidelab.sidecar.config.annotations import REVISION, STATUS
+from sidelab.sidecar.config.choices import Choices
+from sidelab.sidecar.config.proxy_annotations import CONCURRENCY, MODE, PROMETHEUS
 from sidelab.sidecar.inject.containers import Owner
 
 PROMETHEUS_VARIABLE = "ISTIO_PROMETHEUS_ANNOTATIONS"
-_PROMETHEUS = {"scrape": "prometheus.io/scrape", "path": "prometheus.io/path", "port": "prometheus.io/port"}
 _LABEL_LENGTH = 63
 
 Marked = TypeVar("Marked", Metadata, TemplateMetadata)
@@ -25,29 +26,29 @@ def marked(metadata: Marked, owner: Owner, choices: Choices, app: PodSpec, added
     """Return the metadata of a pod whose `app` became `added`; what its author wrote stays, metrics' place excepted."""
     annotations = dict(metadata.annotations)
     if choices.config.mode:
-        annotations.setdefault(injected_names.MODE, choices.mode)
+        annotations.setdefault(MODE.name, choices.mode)
     if choices.config.concurrency:
-        annotations.setdefault(injected_names.CONCURRENCY, str(choices.config.concurrency))
-    annotations.setdefault(injected_names.REVISION, "default")
+        annotations.setdefault(CONCURRENCY.name, str(choices.config.concurrency))
+    annotations.setdefault(REVISION.name, REVISION.default)
     for name in injected_names.DEFAULT_CONTAINERS:
         annotations.setdefault(name, app.containers[0].name)
     if _merges(annotations, choices):
         at = (("path", "/stats/prometheus"), ("port", str(choices.agent_port)), ("scrape", "true"))
-        annotations |= {_PROMETHEUS[what]: value for what, value in at}
-    annotations[injected_names.STATUS] = _status(app, added)
+        annotations |= {PROMETHEUS[what]: value for what, value in at}
+    annotations[STATUS.name] = _status(app, added)
     return structs.replace(metadata, labels=_labels(metadata.labels, owner), annotations=annotations)
 
 
 def scraped(annotations: Mapping[str, str], choices: Choices) -> dict[str, str]:
     """Return the variable that tells the agent where the application has metrics, which it merges with the proxy's."""
-    said = {what: annotations.get(name, "") for what, name in _PROMETHEUS.items()}
+    said = {what: annotations.get(name, "") for what, name in PROMETHEUS.items()}
     if not any(said.values()) or not _merges(annotations, choices):
         return {}
     return {PROMETHEUS_VARIABLE: json.dumps(said, separators=(",", ":"))}
 
 
 def _merges(annotations: Mapping[str, str], choices: Choices) -> bool:
-    wanted = choices.merge_metrics and annotations.get(_PROMETHEUS["scrape"], "true") == "true"
+    wanted = choices.merge_metrics and annotations.get(PROMETHEUS["scrape"], "true") == "true"
     return wanted and choices.proxied and choices.agent_port != 0
 
 
@@ -69,4 +70,4 @@ def _status(app: PodSpec, added: PodSpec) -> str:
     containers = [each.name for each in added.containers if each.name not in before]
     status = {"initContainers": init, "containers": containers, "volumes": [], "imagePullSecrets": []}
     said = {what: found or None for what, found in status.items()}
-    return json.dumps({**said, "revision": "default"}, separators=(",", ":"))
+    return json.dumps({**said, "revision": REVISION.default}, separators=(",", ":"))

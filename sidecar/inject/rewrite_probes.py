@@ -12,8 +12,7 @@ from typing import Any
 from msgspec import structs
 
 from sidelab.lab.manifest import GRPC, Container, Exec, Handler, HTTPGet, Probe, Sleep, TCPSocket
-from sidelab.sidecar.config import injected_names
-from sidelab.sidecar.config.annotations import port_list
+from sidelab.sidecar.config.annotations import EXCLUDE_INBOUND_PORTS, INCLUDE_INBOUND_PORTS
 
 VARIABLE = "ISTIO_KUBE_APP_PROBERS"
 
@@ -29,8 +28,8 @@ _HOOKS = {"pre_stop": "prestopz", "post_start": "poststartz"}
 
 def captured_by(annotations: Mapping[str, str]) -> Captured:
     """Return whether the rules take inbound connections to a port: what they leave alone is asked directly."""
-    included = port_list(annotations, injected_names.INCLUDE_INBOUND_PORTS)
-    excluded = port_list(annotations, injected_names.EXCLUDE_INBOUND_PORTS)
+    included = INCLUDE_INBOUND_PORTS.read(annotations)
+    excluded = EXCLUDE_INBOUND_PORTS.read(annotations)
     if included and included != "*":
         return lambda port: port in included
     return lambda port: port not in excluded

@@ -7,8 +7,11 @@ from typing import TypeVar
 from msgspec import structs
 
 from sidelab.lab.errors import InputError
-from sidelab.lab.manifest import Container, Deployment, Manifest, Metadata, Pod, PodSpec, TemplateMetadata
-from sidelab.sidecar.config import annotations, injected_names
+from sidelab.lab.manifest import Deployment, Manifest, Metadata, Pod, PodSpec, TemplateMetadata
+from sidelab.sidecar.config import injected_names
+from sidelab.sidecar.config.annotations import INJECT, RULES, STATUS
+from sidelab.sidecar.config.choices import read
+from sidelab.sidecar.inject.containers import is_istio_init
 from sidelab.sidecar.inject.inject_pod import inject_deployment, inject_pod
 from sidelab.sidecar.interception.options.options import WAYS
 
@@ -27,7 +30,7 @@ class Candidate:
     @property
     def injected(self) -> bool:
         """Whether it has been injected already."""
-        return injected_names.STATUS in self.metadata.annotations
+        return STATUS.name in self.metadata.annotations
 
     @property
     def occupied(self) -> bool:
@@ -68,10 +71,10 @@ class Selection:
         A namespace that says `disabled` wins over all, as on a cluster. Raises `InputError` for another word.
         """
         metadata = candidate.metadata
-        word = metadata.labels.get(injected_names.INJECT, metadata.annotations.get(injected_names.INJECT))
+        word = metadata.labels.get(INJECT.name, metadata.annotations.get(INJECT.name))
         if word not in (None, "true", "false"):
             raise InputError(
-                f"{candidate.title}: {injected_names.INJECT}: {word!r} is neither 'true' nor 'false' (quote it in YAML)"
+                f"{candidate.title}: {INJECT.name}: {word!r} is neither 'true' nor 'false' (quote it in YAML)"
             )
         namespace = self._said.get(candidate.namespace)
         return namespace != "disabled" and (namespace == "enabled" if word is None else word == "true")
@@ -91,7 +94,7 @@ def inject(manifest: Manifest, rules: str | None = None) -> Manifest:
         raise InputError(f"--rules: {rules!r} is no way into the kernel: give one of {', '.join(WAYS)}")
     for each in candidates(manifest):
         if each.injected:
-            annotations.read(each.title, each.metadata.annotations)
+            read(each.title, each.metadata.annotations)
     wants = Selection(manifest).wants
     pods = tuple(inject_pod(each) if wants(_of_pod(each)) else each for each in manifest.pods)
     deployments = tuple(
@@ -115,10 +118,6 @@ def _deployment_told(deployment: Deployment, rules: str) -> Deployment:
 
 def _told(metadata: Meta, spec: PodSpec, rules: str) -> Meta:
     """Return the metadata with the annotation that chooses the way, if there are rules and no such annotation."""
-    if injected_names.RULES in metadata.annotations or not any(map(_has_rules, spec.init_containers)):
+    if RULES.name in metadata.annotations or not any(map(is_istio_init, spec.init_containers)):
         return metadata
-    return structs.replace(metadata, annotations={**metadata.annotations, injected_names.RULES: rules})
-
-
-def _has_rules(container: Container) -> bool:
-    return not container.command and container.args[:1] == ("istio-iptables",)
+    return structs.replace(metadata, annotations={**metadata.annotations, RULES.name: rules})

@@ -13,6 +13,7 @@ from sidelab.lab.errors import InputError
 from sidelab.sidecar.config import contract
 from sidelab.sidecar.config.contract import BUNDLED, ENVOY, command, full_command, intent_path
 from sidelab.sidecar.config.intent import Intent
+from sidelab.sidecar.config.proxy_annotations import PROXY, PROXY_ARGS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "proxy-contract.md").read_text()
@@ -33,7 +34,7 @@ def test_the_page_names_every_port_that_a_proxy_has(name: str):
 
 def test_the_page_says_where_things_are():
     """Paths, annotations and ids are those of the code."""
-    for word in (contract.INTENT, contract.HOME, contract.PROXY, contract.PROXY_ARGS, str(contract.UID)):
+    for word in (contract.INTENT, contract.HOME, PROXY.name, PROXY_ARGS.name, str(contract.UID)):
         assert word in PAGE
 
 

@@ -64,7 +64,7 @@ def test_what_nobody_says_is_not_there() -> None:
         (f"{TRAFFIC}excludeInterfaces: 'eth0;reboot'", "excludeInterfaces: 'eth0;reboot'"),
         (
             "sidecar.istio.io/interceptionMode: tproxy",
-            "interceptionMode: 'tproxy' is not one of REDIRECT, TPROXY, NONE",
+            "interceptionMode: 'tproxy' is not accepted here: give one of REDIRECT, TPROXY, NONE",
         ),
         ("sidecar.istio.io/rewriteAppHTTPProbers: 'no'", "rewriteAppHTTPProbers: 'no'"),
         ("sidecar.istio.io/nativeSidecar: auto", "nativeSidecar: 'auto' is not accepted here: give true or false"),
@@ -74,14 +74,17 @@ def test_what_nobody_says_is_not_there() -> None:
         ("readiness.status.sidecar.istio.io/periodSeconds: '0'", "periodSeconds: '0'"),
         ("sidelab.io/proxy: squid", "sidelab.io/proxy: 'squid'"),
         ("sidelab.io/proxy: ./haproxy", "sidelab.io/proxy: './haproxy'"),
-        ("sidelab.io/protocol: udp", "sidelab.io/protocol: 'udp': give one of auto, http, tcp"),
+        ("sidelab.io/protocol: udp", "sidelab.io/protocol: 'udp' is not accepted here: give one of auto, http, tcp"),
         ("sidelab.io/access-log: xml", "sidelab.io/access-log: 'xml'"),
         ("sidelab.io/outbound-policy: DENY", "sidelab.io/outbound-policy: 'DENY'"),
-        ("sidelab.io/detection-timeout: '100'", "sidelab.io/detection-timeout: '100': give a duration"),
+        (
+            "sidelab.io/detection-timeout: '100'",
+            "sidelab.io/detection-timeout: '100' is not accepted here: give a duration",
+        ),
         ("sidelab.io/concurrency: '0'", "sidelab.io/concurrency: '0'"),
         ("sidelab.io/envoy: newest", "sidelab.io/envoy: 'newest' is not accepted here: give the absolute path"),
         ("sidelab.io/metrics: 'yes'", "sidelab.io/metrics: 'yes'"),
-        ("sidelab.io/profile: modern", "sidelab.io/profile: 'modern' is not one of istio, classic"),
+        ("sidelab.io/profile: modern", "sidelab.io/profile: 'modern' is not accepted here: give one of istio, classic"),
     ],
 )
 def test_a_mistake_is_told_with_the_annotations_name(annotation: str, problem: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sidelab.lab.manifest import decode, encode, load
 from sidelab.sidecar.config import injected_names
-from sidelab.sidecar.config.annotations import KNOWN
+from sidelab.sidecar.config.annotations import INJECT, LIVE, REVISION, STATUS, TABLE
 from sidelab.sidecar.config.proxyconfig import HONOURED
 from sidelab.sidecar.inject import inject, warnings
 
@@ -45,7 +45,7 @@ def test_the_tutorials_services_lead_to_one_pod_each() -> None:
     tutorial = load([TUTORIAL])
     led = {
         service.name: [
-            (pod.name, injected_names.INJECT in pod.metadata.labels)
+            (pod.name, INJECT.name in pod.metadata.labels)
             for pod in tutorial.pods
             if service.spec.selector.items() <= pod.metadata.labels.items()
         ]
@@ -57,8 +57,8 @@ def test_the_tutorials_services_lead_to_one_pod_each() -> None:
 
 
 def test_every_annotation_has_its_row() -> None:
-    """The table names all that are read and no others; the status is injection's own."""
-    assert sorted(KNOWN - {injected_names.STATUS}) == sorted(first_cells("Annotations"))
+    """The table names all that are read and no others; status and revision are injection's own."""
+    assert sorted(TABLE.keys() - {STATUS.name, REVISION.name}) == sorted(first_cells("Annotations"))
 
 
 def test_every_field_has_its_row() -> None:
@@ -73,7 +73,7 @@ def test_the_sidecars_ports_are_all_there() -> None:
     assert list(injected_names.SIDECAR_PORTS) == [int(port) for port in listed[1].split(",")]
 
 
-@pytest.mark.parametrize("name", sorted(injected_names.LIVE))
+@pytest.mark.parametrize("name", sorted(LIVE))
 def test_what_changes_live_is_said(name: str) -> None:
     """A row says so."""
     (row,) = (line for line in PAGE.splitlines() if line.startswith(f"| `{name}`"))

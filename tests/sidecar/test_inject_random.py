@@ -36,8 +36,8 @@ from sidelab.lab.manifest import (
     decode,
     encode,
 )
-from sidelab.sidecar.config.annotations import KNOWN
-from sidelab.sidecar.inject import INJECT, NAMESPACE_LABEL, PROXY_NAME, inject, warnings
+from sidelab.sidecar.config.annotations import INJECT, TABLE
+from sidelab.sidecar.inject import NAMESPACE_LABEL, PROXY_NAME, inject, warnings
 from sidelab.sidecar.pod_rules import of_pod
 
 pytestmark = pytest.mark.slow
@@ -108,11 +108,11 @@ WORDS = st.sampled_from(
         "interceptionMode: TPROXY",
     ]
 )
-ANNOTATIONS = st.dictionaries(st.sampled_from(sorted(KNOWN)), WORDS, max_size=6)
+ANNOTATIONS = st.dictionaries(st.sampled_from(sorted(TABLE)), WORDS, max_size=6)
 LABELS = st.fixed_dictionaries(
     {},
     optional={
-        INJECT: st.sampled_from(["true", "false"]),
+        INJECT.name: st.sampled_from(["true", "false"]),
         "app": st.sampled_from(["", "web", "a" * 63]),
         "version": st.sampled_from(["", "v1"]),
     },

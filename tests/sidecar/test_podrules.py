@@ -70,7 +70,11 @@ def test_annotations_choose_profile_and_quirks() -> None:
 @pytest.mark.parametrize(
     ("annotation", "flag", "problem"),
     [
-        ("sidelab.io/rules: legacy", None, r"sidelab.io/rules: 'legacy' is not one of nft, iptables, iptables-legacy"),
+        (
+            "sidelab.io/rules: legacy",
+            None,
+            r"sidelab.io/rules: 'legacy' is not accepted here: give one of nft, iptables, iptables-legacy",
+        ),
         ("sidelab.io/quirks: no", None, r"sidelab.io/quirks"),
         ("", "netlink", r"--rules: 'netlink' is no way into the kernel: give one of nft, iptables, iptables-legacy"),
     ],

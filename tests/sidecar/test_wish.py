@@ -10,6 +10,7 @@ from sidelab.lab.errors import InputError
 from sidelab.sidecar.config import compute
 from sidelab.sidecar.config.intent import Endpoint as Serving
 from sidelab.sidecar.config.intent import InboundPort, Intent, ServicePort, Workload
+from sidelab.sidecar.config.proxy_annotations import MODE
 
 POD = PodInfo(
     namespace="default",
@@ -155,8 +156,7 @@ def test_a_ports_own_protocol_is_stronger_than_the_pods():
 def test_tproxy_is_an_annotation_or_the_rules():
     """Either the pod says so, or what the manifest has decided."""
     pod = PodInfo(
-        **{name: getattr(POD, name) for name in POD.__struct_fields__}
-        | {"annotations": {compute.INTERCEPTION_MODE: "TPROXY"}}
+        **{name: getattr(POD, name) for name in POD.__struct_fields__} | {"annotations": {MODE.name: "TPROXY"}}
     )
     modes = [compute.intent(pod, (), State()).mode, compute.intent(POD, (), State(), Intent(mode="tproxy")).mode]
     assert ["tproxy", "tproxy"] == modes
@@ -177,7 +177,7 @@ def test_tproxy_is_an_annotation_or_the_rules():
 )
 def test_a_wrong_annotation_is_named(name: str, value: str):
     """Annotation, value and what would be accepted are told."""
-    with pytest.raises(InputError, match=f"sidelab.io/{name.replace('_', '-')}: '{value}': give "):
+    with pytest.raises(InputError, match=f"sidelab.io/{name.replace('_', '-')}: '{value}' is not accepted here: give "):
         compute.intent(annotated(**{name: value}), (), State())
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from sidelab.sidecar.config.proxy_annotations import PROMETHEUS
+
 KIND = "text/plain; version=0.0.4; charset=utf-8"
 VARIABLE = "ISTIO_PROMETHEUS_ANNOTATIONS"
 """The variable in which the injector keeps what the annotations said before it wrote its own."""
 
 _LINE = re.compile(rb"([^\r\n]++)\r?\n")  # one at a time: a list of all costs many times a page's size
-
-_PREFIX = "prometheus.io/"
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -28,7 +28,7 @@ def application(env: Mapping[str, str], annotations: Mapping[str, str], own_port
 
     Annotations that name `own_port` are the injector's, for whoever scrapes the pod.
     """
-    said = _Said(*(annotations.get(f"{_PREFIX}{name}", "") for name in ("scrape", "port", "path")))
+    said = _Said(*(annotations.get(PROMETHEUS[what], "") for what in _Said.__struct_fields__))
     if VARIABLE in env:
         try:
             said = msgspec.json.decode(env[VARIABLE], type=_Said)

@@ -74,7 +74,7 @@ class Restore:
                 raise
             raise PodError(
                 f"{error}: rules of Istio's are there already, which istio-iptables does not replace: give it "
-                "--reconcile, or --quirks none (for a pod, the annotation sidelab.io/quirks: none)"
+                "--reconcile, or --quirks none (for a pod, the annotation that chooses quirks: docs/rules.md)"
             ) from error
 
     def _load(self, ruleset: Ruleset) -> None:
