@@ -26,9 +26,9 @@ _PATCHED: Final = "sidecar/proxy/main.py"
 _LATE: Final = """
 
 from time import perf_counter_ns
-from sidelab.sidecar.proxy.exchange.exchange import Exchange
+from sidelab.sidecar.proxy.exchange.http_connection import HttpConnection
 
-_send = Exchange._send
+_send = HttpConnection._send
 
 
 def _send_late(*given):
@@ -38,7 +38,7 @@ def _send_late(*given):
     _send(*given)
 
 
-Exchange._send = _send_late
+HttpConnection._send = _send_late
 """
 _BUDGET: Final = """
 [[limits]]

@@ -3,6 +3,8 @@
 from typing import Protocol
 
 from sidelab.sidecar.proxy.exchange.gateway import Gateway
+from sidelab.sidecar.proxy.exchange.http_connection import HttpConnection
+from sidelab.sidecar.proxy.exchange.served_request import ServedRequest
 from sidelab.sidecar.proxy.http.detect import Detection
 from sidelab.sidecar.proxy.io.deadlines import Deadlines
 from sidelab.sidecar.proxy.io.destination import Destination
@@ -37,7 +39,7 @@ class Direction:
         """Take an accepted connection."""
         plan = self.plans.plan(destination)
         if plan.protocol == "http":
-            stream.start(self.gateway.connect(stream, destination, client))
+            stream.start(HttpConnection(self.gateway, stream, ServedRequest(destination, client)))
         elif plan.protocol == "tcp":
             receiver = self.byte_service.connect(stream, destination, client, plan.cluster)
             if receiver is not None:
@@ -47,7 +49,7 @@ class Direction:
                 Detection(
                     stream,
                     self._detections,
-                    lambda: self.gateway.connect(stream, destination, client),
+                    lambda: HttpConnection(self.gateway, stream, ServedRequest(destination, client)),
                     lambda: self.byte_service.connect(stream, destination, client, plan.cluster),
                 )
             )

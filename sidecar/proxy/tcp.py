@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sidelab.sidecar.proxy.exchange.account import address_text
 from sidelab.sidecar.proxy.exchange.local_replies import connect_error
 from sidelab.sidecar.proxy.exchange.pump import Pump
-from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.destination import Destination, address_text
 from sidelab.sidecar.proxy.io.stream_interface import Receiver, Wire
 from sidelab.sidecar.proxy.stats.outcome import (
     ATTEMPTS_EXHAUSTED,

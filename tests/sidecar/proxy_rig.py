@@ -12,6 +12,8 @@ from tools import PATIENCE_S
 
 from sidelab.sidecar.config.intent import Intent, Protocol
 from sidelab.sidecar.proxy.exchange.gateway import Gateway
+from sidelab.sidecar.proxy.exchange.http_connection import HttpConnection
+from sidelab.sidecar.proxy.exchange.served_request import ServedRequest
 from sidelab.sidecar.proxy.http.message import Limits
 from sidelab.sidecar.proxy.io.deadlines import Deadlines
 from sidelab.sidecar.proxy.io.destination import Destination
@@ -201,7 +203,7 @@ class MemoryGateway:
     def connect(self) -> MemoryWire:
         """Return a new client's connection."""
         wire = MemoryWire()
-        wire.start(self.gateway.connect(wire, DESTINATION, ("10.0.0.7", 50000)))
+        wire.start(HttpConnection(self.gateway, wire, ServedRequest(DESTINATION, ("10.0.0.7", 50000))))
         return wire
 
     def drain(self) -> None:

@@ -110,7 +110,7 @@ def _check(memory: MemoryGateway, deeds: list[tuple[str, bytes]]) -> None:
     if client.sent:
         assert _STATUS_LINE.match(client.sent)
     client.break_down(ConnectionResetError(104, "Connection reset by peer"))
-    assert (set(), 0) == (memory.gateway.connections, len(memory.headers))
+    assert ({}, 0) == (memory.gateway.connections, len(memory.headers))
     assert memory.counters.downstream_rq_total == len(memory.notes.requests) == len(memory.notes.outcomes)
     assert 0 == sum(host.active for host in memory.cluster.hosts)
     idle = {id(upstream.wire) for host in memory.cluster.hosts for upstream in host.idle}

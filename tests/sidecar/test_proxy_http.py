@@ -15,7 +15,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nserver: proxy\r\nx-envoy-upst
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryGateway]:
     """Yield a gateway in which no time passes."""
-    monkeypatch.setattr("sidelab.sidecar.proxy.exchange.downstream.time.perf_counter", lambda: 1.0)
+    monkeypatch.setattr("sidelab.sidecar.proxy.exchange.http_connection.time.perf_counter", lambda: 1.0)
     gateway = MemoryGateway()
     yield gateway
     gateway.close()
@@ -328,7 +328,7 @@ def test_client_that_leaves_takes_its_request_along(memory: MemoryGateway) -> No
     client = memory.connect()
     client.say(REQUEST)
     client.break_down(ConnectionResetError())
-    assert (False, set()) == (memory.upstream.open, memory.gateway.connections)
+    assert (False, {}) == (memory.upstream.open, memory.gateway.connections)
 
 
 def test_slow_client_pauses_upstream(memory: MemoryGateway) -> None:

@@ -1,105 +1,71 @@
-"""What is told about a request: to which host it went, how it ended, how long it took, how many bytes passed.
+"""The last step of a request: observers learn where it went, how it ended, how long it took, how many bytes passed.
 
 A few integers for metrics, the whole as an `Outcome` only where an access log wants it.
 """
 
 import re
 import time
-from typing import TYPE_CHECKING
 
+from sidelab.sidecar.proxy.exchange.gateway import Gateway
+from sidelab.sidecar.proxy.exchange.served_request import ServedRequest
 from sidelab.sidecar.proxy.http.message import RequestHead
-from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.io.destination import address_text
 from sidelab.sidecar.proxy.stats.outcome import BLACK_HOLE, OK, Outcome, RequestKey
-
-if TYPE_CHECKING:
-    from sidelab.sidecar.proxy.exchange.gateway import Gateway
-    from sidelab.sidecar.proxy.exchange.local_replies import Verdict
-    from sidelab.sidecar.proxy.routing.routes import Route
-    from sidelab.sidecar.proxy.upstreams.cluster import Cluster
-    from sidelab.sidecar.proxy.upstreams.host import Host
 
 _LOGGED = re.compile(rb"\n(user-agent|x-request-id|x-forwarded-for):[\t ]*+([^\r]*+)", re.IGNORECASE)
 
 
-def address_text(address: Destination) -> str:
-    """Return `address` as Envoy writes it; "" for none."""
-    host, port = address[:2]
-    if not host:
-        return ""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def account(gateway: Gateway, request: ServedRequest, *, responded: bool) -> None:
+    """Tell the observer that the request has ended; `responded`: a response of the upstream has at least begun."""
+    observer = gateway.observer
+    if observer is None:
+        return
+    duration_us = int((time.perf_counter() - request.started_s) * 1e6) if request.started_s else 0
+    if gateway.counts:
+        observer.requested(_key(gateway, request), duration_us, request.received, request.sent)
+    if observer.wants_outcomes:
+        observer.observed(_outcome(gateway, request, duration_us, responded=responded))
 
 
-class Accounted:
-    """What is known of the request that a connection serves, or served last."""
+def _key(gateway: Gateway, request: ServedRequest) -> RequestKey:
+    reply, host = request.reply, request.host
+    flags = OK if reply is None else reply.flags
+    if host is not None:
+        return host.key(request.status, flags)
+    cluster = None if request.route is None else request.route.cluster
+    service = cluster.service if cluster is not None else BLACK_HOLE if request.route is not None else ""
+    return (gateway.direction, service, "", request.status, flags)
 
-    __slots__ = (
-        "_client", "_destination", "_gateway", "_head", "_host", "_local", "_received", "_responded_s", "_responding",
-        "_route", "_sent", "_started_s", "_status", "_verdict",
-    )  # fmt: skip
 
-    def __init__(self, gateway: "Gateway", destination: Destination, client: Destination) -> None:
-        self._gateway = gateway
-        self._destination = destination
-        self._client = client
-        self._head: RequestHead | None = None
-        self._route: Route[Cluster] | None = None
-        self._host: Host | None = None
-        self._verdict: Verdict | None = None
-        self._local = ""
-        self._started_s = self._responded_s = 0.0
-        self._received = self._sent = self._status = 0
-        self._responding = False
-
-    def _account(self) -> None:
-        """Tell the observer that the request has ended."""
-        gateway = self._gateway
-        observer = gateway.observer
-        if observer is None:
-            return
-        duration_us = int((time.perf_counter() - self._started_s) * 1e6) if self._started_s else 0
-        if gateway.counts:
-            observer.requested(self._key(), duration_us, self._received, self._sent)
-        if observer.wants_outcomes:
-            observer.observed(self._outcome(duration_us))
-
-    def _key(self) -> RequestKey:
-        verdict, host = self._verdict, self._host
-        flags = OK if verdict is None else verdict.flags
-        if host is not None:
-            return host.key(self._status, flags)
-        cluster = None if self._route is None else self._route.cluster
-        service = cluster.service if cluster is not None else BLACK_HOLE if self._route is not None else ""
-        return (self._gateway.direction, service, "", self._status, flags)
-
-    def _outcome(self, duration_us: int) -> Outcome:
-        _, service, workload, status, _ = self._key()
-        route, host = self._route, self._host
-        cluster = None if route is None else route.cluster
-        outcome = Outcome(
-            self._gateway.direction,
-            time.time() - duration_us / 1e6,
-            duration_us,
-            int((self._responded_s - self._started_s) * 1e6) if self._verdict is None or self._responding else -1,
-            status=status,
-            bytes_received=self._received,
-            bytes_sent=self._sent,
-            upstream_host="" if host is None else address_text(host.address),
-            upstream_local=self._local,
-            cluster="" if cluster is None else cluster.name,
-            downstream_local=address_text(self._destination),
-            downstream_remote=address_text(self._client),
-            route="" if route is None else route.name,
-            service=service,
-            workload=workload,
-        )
-        if self._head is not None:
-            _describe(outcome, self._head)
-        if self._verdict is None:
-            outcome.details = "via_upstream"
-        else:
-            outcome.flags, outcome.details = self._verdict.flags, self._verdict.details
-            outcome.transport_failure = self._verdict.transport_failure
-        return outcome
+def _outcome(gateway: Gateway, request: ServedRequest, duration_us: int, *, responded: bool) -> Outcome:
+    _, service, workload, status, _ = _key(gateway, request)
+    route, host, reply = request.route, request.host, request.reply
+    cluster = None if route is None else route.cluster
+    outcome = Outcome(
+        gateway.direction,
+        time.time() - duration_us / 1e6,
+        duration_us,
+        int((request.responded_s - request.started_s) * 1e6) if reply is None or responded else -1,
+        status=status,
+        bytes_received=request.received,
+        bytes_sent=request.sent,
+        upstream_host="" if host is None else address_text(host.address),
+        upstream_local=request.local,
+        cluster="" if cluster is None else cluster.name,
+        downstream_local=address_text(request.destination),
+        downstream_remote=address_text(request.client),
+        route="" if route is None else route.name,
+        service=service,
+        workload=workload,
+    )
+    if request.head is not None:
+        _describe(outcome, request.head)
+    if reply is None:
+        outcome.details = "via_upstream"
+    else:
+        outcome.flags, outcome.details = reply.flags, reply.details
+        outcome.transport_failure = reply.transport_failure
+    return outcome
 
 
 def _describe(outcome: Outcome, head: RequestHead) -> None:

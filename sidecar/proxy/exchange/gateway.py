@@ -1,9 +1,11 @@
-"""What the HTTP connections of one direction share: where requests go, what is counted, how patient it is."""
+"""What the HTTP connections of one direction share: where requests go, what is counted, how patient it is.
+
+It knows connections as things to drain and to sweep; what they do with a request is their business.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from sidelab.sidecar.proxy.exchange.downstream import Downstream
 from sidelab.sidecar.proxy.io.deadlines import Deadlines
 from sidelab.sidecar.proxy.io.destination import Destination
 from sidelab.sidecar.proxy.io.stream_interface import Receiver, Wire
@@ -24,6 +26,27 @@ class Routes(Protocol):
 
     def route(self, destination: Destination, host: bytes) -> Route[Cluster]:
         """Return the way for a request to `host` on a connection that was going to `destination`."""
+
+
+class GatewayConnection(Protocol):
+    """A client's connection, as its gateway sees it."""
+
+    @property
+    def started_s(self) -> float:
+        """When the last request began, by time.perf_counter(); 0 before the first."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being served."""
+
+    def drain(self) -> None:
+        """Close if no request is being served."""
+
+    def expire(self) -> bool:
+        """Close, if nothing would be lost with it; returns whether it has."""
+
+    def forget_route(self) -> None:
+        """Look at the next head anew: the routes have changed."""
 
 
 class Gateway:
@@ -49,7 +72,8 @@ class Gateway:
         self.draining = False
         # The head that came last on any connection: clients that connect for every request repeat themselves, too.
         self.last: RequestHead | None = None
-        self.connections: set[Downstream] = set()
+        # By connection: when its last request had begun as it was seen at the last sweep, and for how many sweeps.
+        self.connections: dict[GatewayConnection, tuple[float, int]] = {}
         self.pass_on: PassOn | None = None
         self.tell(None)
         self.change(routes, settings, server_name=server_name)
@@ -69,16 +93,14 @@ class Gateway:
         for connection in self.connections:
             connection.forget_route()
 
-    def connect(self, wire: Wire, destination: Destination, client: Destination) -> Downstream:
-        """Return the receiver for a captured connection from `client`."""
-        connection = Downstream(self, wire, destination, client)
-        self.connections.add(connection)
-        return connection
-
     def sweep(self, age: int) -> None:
         """Close connections on which no request has come for `age` sweeps."""
-        closed = [connection.sweep(age) for connection in tuple(self.connections)]
-        self.counters.downstream_cx_idle_timeout += sum(closed)
+        for connection, (began_s, sweeps) in tuple(self.connections.items()):
+            started_s = connection.started_s
+            now = sweeps + 1 if began_s == started_s and connection.idle else 0
+            self.connections[connection] = started_s, now
+            if now >= age and connection.expire():
+                self.counters.downstream_cx_idle_timeout += 1
 
     def drain(self) -> None:
         """Close what is idle now and everything else after its response."""

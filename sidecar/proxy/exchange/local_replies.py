@@ -13,7 +13,7 @@ _NO_RESPONSE = "upstream connect error or disconnect/reset before headers. reset
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LocalReply:
     """Why an exchange ended otherwise than with the upstream's response.
 
     `status` 0 is no answer at all; `text` is the answer's body; the others are fields of `outcome.Outcome`.
@@ -26,33 +26,33 @@ class Verdict:
     transport_failure: str = ""
 
 
-NO_HEALTHY_UPSTREAM = Verdict(503, "no healthy upstream", outcome.NO_HEALTHY_UPSTREAM, "no_healthy_upstream")
-BLOCKED = Verdict(502, "", outcome.OK, "direct_response")
+NO_HEALTHY_UPSTREAM = LocalReply(503, "no healthy upstream", outcome.NO_HEALTHY_UPSTREAM, "no_healthy_upstream")
+BLOCKED = LocalReply(502, "", outcome.OK, "direct_response")
 """What a route of REGISTRY_ONLY says to an unknown Host."""
 
-NO_ROUTE = Verdict(404, "", outcome.NO_ROUTE, "route_not_found")
+NO_ROUTE = LocalReply(404, "", outcome.NO_ROUTE, "route_not_found")
 """What becomes of a request whose target is no path."""
 
 _WELL_FORMED = ("missing_host_header", "upgrade_failed")
 """Details of what is refused though nothing is wrong with its form: Envoy logs no flag for it."""
 
-HEADER_TIMEOUT = Verdict(408, "request header timeout", outcome.IDLE_TIMEOUT, "request_header_timeout")
-CLIENT_GONE = Verdict(0, "", outcome.DOWNSTREAM_ENDED, "downstream_remote_disconnect")
+HEADER_TIMEOUT = LocalReply(408, "request header timeout", outcome.IDLE_TIMEOUT, "request_header_timeout")
+CLIENT_GONE = LocalReply(0, "", outcome.DOWNSTREAM_ENDED, "downstream_remote_disconnect")
 
 
-def refused(error: BadMessageError) -> Verdict:
-    """Return the verdict on a client's message that is none."""
+def refused(error: BadMessageError) -> LocalReply:
+    """Return the reply to a client's message that is malformed or not served."""
     flags = outcome.OK if error.details in _WELL_FORMED else outcome.DOWNSTREAM_PROTOCOL_ERROR
-    return Verdict(error.status, f"{error}\n", flags, error.details)
+    return LocalReply(error.status, f"{error}\n", flags, error.details)
 
 
-def unreachable(error: Exception, *, tried_again: bool) -> Verdict:
-    """Return the verdict on a host to which no connection could be made, maybe after more than one try."""
+def unreachable(error: Exception, *, tried_again: bool) -> LocalReply:
+    """Return the reply where no connection could be made to a host, maybe after more than one try."""
     flags = outcome.ATTEMPTS_EXHAUSTED if tried_again else outcome.CONNECT_FAILED
     if isinstance(error, TimeoutError):
-        return Verdict(503, _NO_RESPONSE + "connection timeout", flags, _before("connection_timeout"))
+        return LocalReply(503, _NO_RESPONSE + "connection timeout", flags, _before("connection_timeout"))
     reason = f"delayed connect error: {connect_error(error)}"
-    return Verdict(
+    return LocalReply(
         503,
         f"{_NO_RESPONSE}remote connection failure, transport failure reason: {reason}",
         flags,
@@ -66,23 +66,23 @@ def connect_error(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def broken_off(error: Exception, *, responding: bool) -> Verdict:
-    """Return the verdict on a response that never came, or not to its end."""
+def broken_off(error: Exception, *, responding: bool) -> LocalReply:
+    """Return the reply where the response never came, or not to its end."""
     if isinstance(error, BadMessageError):
         status, flags, reason = 502, outcome.UPSTREAM_PROTOCOL_ERROR, "protocol error"
     else:
         status, flags, reason = 503, outcome.CONNECTION_ENDED, "connection termination"
     details = reason.replace(" ", "_")
     if responding:
-        return Verdict(0, "", flags, f"upstream_reset_after_response_started{{{details}}}")
-    return Verdict(status, _NO_RESPONSE + reason, flags, _before(details))
+        return LocalReply(0, "", flags, f"upstream_reset_after_response_started{{{details}}}")
+    return LocalReply(status, _NO_RESPONSE + reason, flags, _before(details))
 
 
-def reply(verdict: Verdict, *, own_fields: bytes, close: bool, with_body: bool) -> bytes:
-    """Return the response that says so; `with_body` is False in answer to HEAD."""
-    body = verdict.text.encode()
+def response(reply: LocalReply, *, own_fields: bytes, close: bool, with_body: bool) -> bytes:
+    """Return `reply` as it is written; `with_body` is False in answer to HEAD."""
+    body = reply.text.encode()
     head = (
-        f"HTTP/1.1 {verdict.status} {HTTPStatus(verdict.status).phrase}\r\ncontent-length: {len(body)}\r\n"
+        f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\ncontent-length: {len(body)}\r\n"
         "content-type: text/plain\r\n"
     ).encode()
     end = b"connection: close\r\n\r\n" if close else b"\r\n"

@@ -40,6 +40,21 @@ class Pump:
         self._over(self, error)
 
 
+def join(downstream: Wire, upstream: Wire, *, from_upstream: bytes, from_downstream: bytes) -> Pump:
+    """Return a pump between two streams that had other receivers so far, and pass on what these had left."""
+    pump = Pump(downstream, upstream, _nothing)
+    downstream.redirect(pump.from_downstream)
+    upstream.redirect(pump.from_upstream)
+    pump.from_upstream.received(from_upstream)
+    if from_downstream:
+        pump.from_downstream.received(from_downstream)
+    return pump
+
+
+def _nothing(_pump: Pump, _error: OSError | None) -> None:
+    """Take note of nothing."""
+
+
 class _Direction:
     """The receiver of `source`: what it says goes into `sink`, and `passed` counts it."""
 

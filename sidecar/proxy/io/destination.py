@@ -42,3 +42,11 @@ def original_destination(connection: socket.socket) -> Destination:
             raise
     address = connection.getsockname()
     return address[0], address[1]
+
+
+def address_text(address: Destination) -> str:
+    """Return `address` as Envoy writes it; "" for none."""
+    host, port = address[:2]
+    if not host:
+        return ""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

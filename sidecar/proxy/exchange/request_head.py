@@ -1,0 +1,42 @@
+"""The first step of a request: its head, and the route that it leads to."""
+
+from sidelab.sidecar.proxy.exchange.gateway import Gateway
+from sidelab.sidecar.proxy.exchange.served_request import ServedRequest
+from sidelab.sidecar.proxy.http.detect import HTTP2_PREFACE
+from sidelab.sidecar.proxy.http.message import RequestHead, parse_request
+from sidelab.sidecar.proxy.io.share import SMALL_BYTES
+from sidelab.sidecar.proxy.io.stream_interface import Wire
+from sidelab.sidecar.proxy.routing.routes import Route
+from sidelab.sidecar.proxy.upstreams.cluster import Cluster
+
+_NO_ROUTE: Route[Cluster] = Route("", None)
+
+
+def find_head(gateway: Gateway, request: ServedRequest, data: bytes) -> RequestHead | None:
+    """Return the head that `data` begins with, None while it is incomplete; raises `BadMessageError`.
+
+    The route that it leads to is found with it, and both are remembered until the client sends another.
+    """
+    head = gateway.last
+    if head is None or not data.startswith(head.raw):
+        head = parse_request(data, gateway.limits)
+        if head is None:
+            return None
+    request.last = None
+    if head.size <= SMALL_BYTES:
+        request.last = gateway.last = head
+    request.route = gateway.routes.route(request.destination, head.host) if head.routable else _NO_ROUTE
+    return head
+
+
+def goes_elsewhere(gateway: Gateway, request: ServedRequest, data: bytes) -> bool:
+    """Return whether a connection that begins with `data` speaks HTTP/2, and there is somebody to take it."""
+    return gateway.pass_on is not None and not request.started_s and data.startswith(HTTP2_PREFACE)
+
+
+def hand_over(gateway: Gateway, wire: Wire, request: ServedRequest, data: bytes) -> None:
+    """Give away a connection that `goes_elsewhere`."""
+    receiver = None if gateway.pass_on is None else gateway.pass_on(wire, request.destination, request.client)
+    if receiver is not None:
+        wire.redirect(receiver)
+        receiver.received(data)
