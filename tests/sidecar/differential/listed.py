@@ -94,53 +94,53 @@ def _runs_into_version(case: Case, _envoy: Behaviour, bundled: Behaviour) -> boo
 
 DIFFERENCES = (
     Difference(
-        "A response whose status is not of three digits, from 100 on: passed on as it is; 502",
-        "RFC 9110 has no such status, and many clients take the response for something else than HTTP.",
+        "A response whose status is not a three-digit number from 100 on: forwarded unchanged; 502",
+        "RFC 9110 has no such status, and many clients would not recognise the response as HTTP.",
         _status_is_odd,
     ),
     Difference(
-        "A response 101 that nobody asked for: passed on, and the connection used again; 502",
-        "What follows it on the connection is another protocol, and would be read as the next response.",
+        "A 101 response without an upgrade request: forwarded, and the connection used again; 502",
+        "What follows on the connection is another protocol, and would be read as the next response.",
         _switch_was_not_asked_for,
     ),
     Difference(
-        "A malformed Content-Length in a response 304: passed on; 502",
-        "It is refused in every other response, by both.",
+        "A malformed Content-Length in a 304 response: forwarded; 502",
+        "Both refuse it in every other response.",
         _length_is_malformed,
     ),
     Difference(
-        "Keep-Alive in an interim response: passed on; left out",
-        "It concerns one connection only, and both leave it out of all other responses.",
+        "Keep-Alive in an interim response: forwarded; removed",
+        "It applies to one connection only, and both remove it from all other responses.",
         _interim_is_shorter,
     ),
     Difference(
-        "How much of a request has gone on when its body turns out to be malformed",
-        "Both answer 400 and break off the request upstream; Envoy sends the head at once where a connection is ready.",
+        "How much of a request has been forwarded when its body turns out to be malformed",
+        "Both answer 400 and abort the request upstream; Envoy sends the head at once if a connection is ready.",
         _body_was_refused,
     ),
     Difference(
-        "A request line whose target runs into its version, as in GET /HTTP/1.1: 400, or as if there were a blank; 426",
-        "There is no version, and both refuse that in all other requests; Envoy looks at the line's last bytes only.",
+        "A request line without a blank before the version, as in GET /HTTP/1.1: 400, or as if it had one; 426",
+        "There is no version, which both refuse in all other requests; Envoy only looks at the line's last bytes.",
         _runs_into_version,
     ),
     Difference(
-        "Connection: content-length with a body: sent on in chunks; with its length",
-        "The body is the same. The field is needed, whoever asks to leave it out.",
+        "Connection: content-length with a body: forwarded in chunks; with its length",
+        "The body is the same. The field is needed, even if a client asks to remove it.",
         _asks(b"\r\nconnection: content-length\r\n"),
     ),
     Difference(
-        "A websocket that the server refuses with 2xx or 3xx: passed on without its body; with it",
-        "Both end the connection, browsers take either for a refusal, and the reason is in the body.",
+        "A WebSocket that the server refuses with 2xx or 3xx: forwarded without the body; with it",
+        "Both end the connection, browsers treat either as a refusal, and the body has the reason.",
         _websocket_is_refused_mildly,
     ),
     Difference(
-        "A response 426 that asks for an upgrade: its Connection field goes on; Connection: close",
-        "Both end the connection, and a client should know.",
+        "A 426 response that asks for an upgrade: its Connection field is forwarded; Connection: close",
+        "Both end the connection, and the client should know that.",
         _upgrade_is_required,
     ),
     Difference(
-        "A response 101 to a websocket's request that names no protocol: passed on, then the end; switched",
-        "The client asked for no other, and some servers leave it out.",
+        "A 101 response to a WebSocket request that names no protocol: forwarded, then closed; switched",
+        "The client asked for no other protocol, and some servers omit the name.",
         _switch_names_nothing,
     ),
 )
