@@ -14,7 +14,7 @@ from sidelab.lab.errors import InputError
 
 
 def bench(given: Given) -> None:
-    """Measure what interception costs: every arm at once, request by request in random order."""
+    """Measure what interception costs: all arms at once, request by request in random order."""
     with _interruptible("stopped before anything was measured; nothing is kept"):
         identity.decide(identity.read())  # before numpy and pandas are imported, and long before anything starts
         from sidelab.bench.measure.run import run
@@ -25,7 +25,7 @@ def bench(given: Given) -> None:
         plan = load(given.plan or ("compare" if compared else "overhead"))
         if compared:
             if given.head is None or given.base is None:
-                raise InputError("bench: --head and --base go together: give both builds")
+                raise InputError("bench: --head and --base go together: give both")
             plan = builds.compare(plan, given.head, given.base)
         found = run(
             plan,
@@ -45,7 +45,7 @@ def bench(given: Given) -> None:
 
 
 def show(given: Given) -> None:
-    """Print what a run has found, from its files: the answer, the tables, the reasons to doubt it; draws nothing."""
+    """Print a run's answer, tables and reasons for doubt from its files, without drawing."""
     with _interruptible("stopped"):
         _present(given.run, as_json=given.json, draw=False)
 
@@ -75,8 +75,8 @@ def _present(directory: Path, *, as_json: bool, draw: bool) -> None:
 
 
 def selftest(given: Given) -> None:
-    """Test the harness with known delays: it has to find what was put in, and nothing where there is nothing."""
-    with _interruptible("stopped; of a selftest that is not whole nothing is kept"):
+    """Test the harness with known delays: it must find each delay, and none where there is none."""
+    with _interruptible("stopped; an incomplete selftest keeps nothing"):
         identity.decide(identity.read())
         from sidelab.bench.selftest.selftest import selftest as test
         from sidelab.bench.selftest.selftest import show
@@ -91,9 +91,9 @@ def selftest(given: Given) -> None:
 
 
 def report(given: Given) -> None:
-    """Draw a run's tables, figures and page again from its files, or the history of several runs."""
+    """Recreate a run's tables, figures and page from its files, or draw the history of several runs."""
     if (given.run is None) == (given.history is None):
-        raise InputError("report: give a RUN, or --history with the directory of several")
+        raise InputError("report: give a RUN, or --history with a directory of runs")
     with _interruptible("stopped; every file is the old one or the new one"):
         _say(f"drawing {given.run or given.history}", leading=False)
         if given.history is not None:
@@ -110,7 +110,7 @@ def report(given: Given) -> None:
 
 
 def gate(given: Given) -> None:
-    """Judge a run for CI by a budget or another run: 0 passed, 1 a regression is proven, 4 inconclusive."""
+    """Judge a run for CI by a budget or another run: exit status 0 passed, 1 a regression is proven, 4 inconclusive."""
     with _interruptible("stopped before a verdict"):
         from sidelab.bench.judge.gate.gate import judge
         from sidelab.bench.report.exports import Files, github_annotations, terminal, write
@@ -161,20 +161,26 @@ VERBS = (
         (
             Argument("plan", nargs="?", metavar="PLAN", help=f"a TOML file, or one of {_NAMES} (default: overhead)"),
             Argument(
-                "--results", type=Path, default=Path("results"), metavar="DIR", help="where the run's directory is made"
+                "--results",
+                type=Path,
+                default=Path("results"),
+                metavar="DIR",
+                help="where to create the run's directory",
             ),
-            Argument("--seed", type=int, metavar="N", help="repeat the order of another run"),
+            Argument("--seed", type=int, metavar="N", help="use the request order of another run"),
             IMAGES,
             Argument("--client", default="own", metavar="CLIENT", help="own, or curl (libcurl, a cross-check)"),
-            Argument("--budget-s", type=float, metavar="N", help="end after N seconds, whole rebuilds only"),
-            Argument("--require-all", action="store_true", help="fail where an arm can't run here, not leave it out"),
+            Argument("--budget-s", type=float, metavar="N", help="stop after N seconds, at the end of a rebuild"),
+            Argument(
+                "--require-all", action="store_true", help="fail if an arm can't run here, instead of leaving it out"
+            ),
             Argument(
                 "--head",
                 metavar="BUILD",
                 help="measure this build against --base (plan: compare): a proxy's path, git:REVISION, envoy:VERSION, "
                 "profile:istio|classic or bundled",
             ),
-            Argument("--base", metavar="BUILD", help="the build that --head is compared with"),
+            Argument("--base", metavar="BUILD", help="the build to compare --head with"),
             Argument("--json", action="store_true", help="print answer, tables and paths as one JSON document"),
         ),
     ),
@@ -184,9 +190,13 @@ VERBS = (
         "sidelab selftest",
         (
             Argument("--rebuilds", type=int, default=15, metavar="N", help="lab builds per client (default: 15)"),
-            Argument("--seed", type=int, metavar="N", help="repeat the order of another one"),
+            Argument("--seed", type=int, metavar="N", help="use the order of another selftest"),
             Argument(
-                "--results", type=Path, default=Path("results"), metavar="DIR", help="where table and figure are put"
+                "--results",
+                type=Path,
+                default=Path("results"),
+                metavar="DIR",
+                help="where to write the table and the figure",
             ),
             JSON,
         ),
@@ -197,7 +207,7 @@ VERBS = (
         "sidelab report results/reference",
         (
             Argument("run", nargs="?", type=Path, metavar="RUN", help="a directory that `sidelab bench` wrote"),
-            Argument("--history", type=Path, metavar="DIR", help="draw every plan's runs below DIR over time instead"),
+            Argument("--history", type=Path, metavar="DIR", help="instead draw every plan's runs below DIR over time"),
         ),
     ),
     Verb(
@@ -212,28 +222,28 @@ VERBS = (
         "sidelab gate results/RUN --budget budget.toml",
         (
             Argument("run", type=Path, metavar="RUN", help="a directory that `sidelab bench` wrote"),
-            Argument("--budget", type=Path, metavar="FILE", help="what the run may cost: a TOML file (docs/ci.md)"),
+            Argument("--budget", type=Path, metavar="FILE", help="the limits: a TOML file (docs/ci.md)"),
             Argument(
-                "--against", type=Path, metavar="BASE", help="a run of the same plan that this one may not exceed"
+                "--against", type=Path, metavar="BASE", help="a run of the same plan that this one must not exceed"
             ),
-            Argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, a test case a row"),
+            Argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, a test case per row"),
             Argument(
                 "--markdown",
                 type=Path,
                 metavar="FILE",
-                help="write Markdown (default: add it to $GITHUB_STEP_SUMMARY where that is set)",
+                help="write Markdown (default: append it to $GITHUB_STEP_SUMMARY if that is set)",
             ),
             Argument(
                 "--action-benchmark",
                 type=Path,
                 metavar="FILE",
-                help="write the overheads as github-action-benchmark's customSmallerIsBetter",
+                help="write the overheads for github-action-benchmark (customSmallerIsBetter)",
             ),
             Argument(
                 "--annotations",
                 action=argparse.BooleanOptionalAction,
                 default=os.environ.get("GITHUB_ACTIONS") == "true",
-                help="print GitHub's ::error and ::warning (default: where $GITHUB_ACTIONS is true)",
+                help="print GitHub's ::error and ::warning (default: if $GITHUB_ACTIONS is true)",
             ),
             JSON,
         ),

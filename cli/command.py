@@ -37,15 +37,15 @@ class Verb(NamedTuple):
     takes_flags: bool = False
 
 
-WHICH = Argument("which", nargs="?", metavar="LAB", help="which lab, where several run")
-LAB = Argument("--lab", "-l", metavar="LAB", help="which lab, where several run")
+WHICH = Argument("which", nargs="?", metavar="LAB", help="which lab, if several are running")
+LAB = Argument("--lab", "-l", metavar="LAB", help="which lab, if several are running")
 POD = Argument("pod", metavar="POD", help="a pod: NAME or NAMESPACE/NAME")
 JSON = Argument("--json", action="store_true", help="print JSON")
 IMAGES = Argument(
     "--images",
     default="standin",
     metavar="CHOICE",
-    help="real: this machine's nginx in the place of the stand-in; or for each image, as nginx=real (default: standin)",
+    help="real: this machine's nginx instead of the stand-in; or per image, as in nginx=real (default: standin)",
 )
 
 

@@ -24,7 +24,9 @@ def demo(given: Given) -> None:
     from sidelab.lab.client.lab_names import running
 
     if given.keep and _KEPT in running():
-        raise InputError(f"demo: the lab of an earlier --keep still runs: end it first with `sidelab down {_KEPT}`")
+        raise InputError(
+            f"demo: the lab of an earlier --keep is still running: end it first with `sidelab down {_KEPT}`"
+        )
     identity.decide(identity.read())
     begun_s = monotonic()
     with _lab(keep=given.keep) as lab:
@@ -75,14 +77,14 @@ def _lab(*, keep: bool) -> Iterator["Lab"]:
 def _gone(took_s: float) -> str:
     return (
         f"That took {took_s:.1f} s, and nothing is left of the lab.\n\n"
-        "   sidelab demo --keep     the same, with a lab that stays, to look around in\n"
+        "   sidelab demo --keep     the same, and the lab keeps running\n"
         "   sidelab bench           what interception costs, measured in half a minute\n"
     )
 
 
 def _kept() -> str:
     return (
-        f"The lab goes on under the name {_KEPT}. Look around in it:\n\n"
+        f"The lab is still running, under the name {_KEPT}. Look around in it:\n\n"
         f"   sidelab shell client --lab {_KEPT}                 where the request came from\n"
         f"   sidelab rules show nginx --lab {_KEPT}             all rules and their counters\n"
         f"   sidelab logs nginx -c istio-proxy -f --lab {_KEPT}\n"

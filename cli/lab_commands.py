@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 
 def doctor(given: Given) -> None:
-    """Tell what this machine can do, each no with its cure; with --pod, whether a pod's traffic gets into its proxy."""
+    """Check what this machine can do and how to cure the rest; with --pod, whether its traffic reaches its proxy."""
     if given.pod is not None:
         _validate(given)
         return
     if given.lab is not None:
-        raise InputError("doctor: --lab says in which lab a pod is: give the pod with --pod")
+        raise InputError("doctor: --lab needs a pod: name it with --pod")
     from sidelab.lab.doctor import doctor as machine
     from sidelab.sidecar.envoy.find_binary import runnable_envoy
 
@@ -92,7 +92,7 @@ def up(given: Given) -> None:
     from sidelab.sidecar.pod_rules import warnings
 
     if not 0 < given.timeout < float("inf"):
-        raise InputError(f"up: --timeout {given.timeout:g}: give seconds, more than 0")
+        raise InputError(f"up: --timeout {given.timeout:g}: give a number of seconds greater than 0")
     identity.decide(identity.read())
     manifest = _injected(given.manifests, given.rules)
     blueprint = draw(manifest, chosen(given.images) + MESH)
@@ -132,7 +132,7 @@ def _bytes_of(option: str, text: str | None) -> int | None:
     digits = text.rstrip("KMGik")
     unit = _UNITS.get(text[len(digits) :])
     if not digits.isascii() or not digits.isdigit() or unit is None or len(digits) > 18:
-        raise InputError(f"{option} {text!r} is not a number of bytes: write it as 512Ki, 10Mi or 1G")
+        raise InputError(f"{option} {text!r} is not a valid size: write it as 512Ki, 10Mi or 1G")
     return int(digits) * unit
 
 
@@ -197,7 +197,7 @@ def status(given: Given) -> None:
 def _which(given: Given) -> str | None:
     """Return which lab is meant where its name is the whole argument; --lab says it as elsewhere."""
     if given.which is not None and given.lab is not None:
-        raise InputError("give a lab's name once, as a word of its own or behind --lab")
+        raise InputError("give the lab's name once, as an argument or with --lab")
     which: str | None = given.lab if given.which is None else given.which
     return which
 
@@ -234,12 +234,12 @@ def _print_services(services: list[dict[str, Any]]) -> None:
 
 
 def logs(given: Given) -> None:
-    """Print what a container has written; at a terminal, and for a CI system to read, escaped."""
+    """Print a container's log, escaped at a terminal and in CI."""
     from sidelab.lab.client.lab import find
     from sidelab.lab.client.logs import Output, copy
 
     if given.tail is not None and given.tail < -1:
-        raise InputError(f"logs: --tail {given.tail}: give how many lines; -1 is all of them")
+        raise InputError(f"logs: --tail {given.tail}: give a number of lines; -1 means all")
     tail = None if given.tail == -1 else given.tail
     with find(given.lab) as found:
         output: Output = LogText(sys.stdout) if _is_looked_at() and not given.raw else sys.stdout.buffer
@@ -253,17 +253,17 @@ def _is_looked_at() -> bool:
 
 
 def exec_(given: Given) -> None:
-    """Run a program of this machine inside a pod, as the container's user; its exit status is ours."""
+    """Run a program of this machine inside a pod, as the container's user, and return its exit status."""
     from sidelab.lab.client.lab import find
 
     if not given.command:
         raise InputError(
-            f"exec: no command is given: what shall run in pod {given.pod}? As in `sidelab exec {given.pod} -- ls -l`; "
+            f"exec: no command given: name what to run in pod {given.pod}, as in `sidelab exec {given.pod} -- ls -l`; "
             f"`sidelab shell {given.pod}` opens a shell"
         )
     terminal = given.tty and sys.stdin.isatty()
     if given.tty and not terminal:
-        sys.stderr.write("warning: -t: standard input is not a terminal, so the command gets none either\n")
+        sys.stderr.write("warning: -t: standard input is not a terminal, so the command gets no terminal\n")
     with find(given.lab) as found:
         pod = found.pod(given.pod)
         if terminal:
@@ -274,18 +274,18 @@ def exec_(given: Given) -> None:
 
 
 def shell(given: Given) -> None:
-    """Open a shell inside a pod, at this terminal."""
+    """Open a shell inside a pod, on this terminal."""
     from sidelab.lab.client.attach import attach
     from sidelab.lab.client.lab import find
 
     if not sys.stdin.isatty():
-        raise InputError("standard input is no terminal: use `sidelab exec POD -- sh` for a script")
+        raise InputError("standard input is not a terminal: use `sidelab exec POD -- sh` for a script")
     with find(given.lab) as found:
         leave_as(attach(found, found.pod(given.pod), [os.environ.get("SHELL", "/bin/sh")], given.container))
 
 
 def apply(given: Given) -> None:
-    """Change a running lab: Services, labels, and the annotations that a running pod follows; the rest is refused."""
+    """Change a running lab: Services, labels, and annotations that can change live; other changes are refused."""
     from sidelab.lab.client.lab import find
     from sidelab.sidecar.inject import LIVE
 
@@ -300,7 +300,7 @@ def apply(given: Given) -> None:
 
 
 def down(given: Given) -> None:
-    """End a lab; returns when its last process is gone."""
+    """End a lab, and return when its last process is gone."""
     from sidelab.lab.client.ending import end
     from sidelab.lab.client.lab_names import running
 
@@ -321,7 +321,7 @@ def down(given: Given) -> None:
 
 
 def inject(given: Given) -> None:
-    """Print a manifest as the sidecar injector makes it: each pod and Deployment that asks for one has a sidecar."""
+    """Print a manifest after injection: each pod and Deployment that asks for a sidecar has one."""
     from sidelab.lab.manifest import encode
 
     sys.stdout.write(encode(_injected(given.manifests)))
@@ -333,7 +333,7 @@ _CONTAINER = Argument("--container", "-c", metavar="CONTAINER", help="which cont
 _RULES = Argument(
     "--rules",
     metavar="WAY",
-    help="nft, iptables or iptables-legacy: how rules get into pods that don't say (default: nft)",
+    help="nft, iptables or iptables-legacy: how to install rules in pods without sidelab.io/rules (default: nft)",
 )
 _IN_POD = (POD, LAB, _CONTAINER)
 
@@ -343,7 +343,7 @@ VERBS = (
         doctor,
         "sidelab doctor --pod nginx",
         (
-            Argument("--pod", "-p", metavar="POD", help="ask whether this pod's traffic gets into its proxy"),
+            Argument("--pod", "-p", metavar="POD", help="check whether this pod's traffic reaches its proxy"),
             LAB,
             JSON,
         ),
@@ -354,18 +354,20 @@ VERBS = (
         "sidelab up examples/nginx-injected.yaml",
         (
             _MANIFESTS,
-            Argument("--lab", "-l", "--name", "-n", default="lab", metavar="NAME", help="its name (default: lab)"),
+            Argument(
+                "--lab", "-l", "--name", "-n", default="lab", metavar="NAME", help="the lab's name (default: lab)"
+            ),
             Argument(
                 "--timeout",
                 type=float,
                 default=60.0,
                 metavar="SECONDS",
-                help="how long all pods may take to be ready (default: 60)",
+                help="how long to wait until all pods are ready (default: 60)",
             ),
             Argument(
                 "--host-ids",
                 action="store_true",
-                help="run containers with your own ids, root's as this machine's root: for manifests that you trust",
+                help="make a container's root you (this machine's root if you are root): for manifests that you trust",
             ),
             _RULES,
             IMAGES,
@@ -374,12 +376,12 @@ VERBS = (
                 action="append",
                 default=[],
                 metavar="PATH",
-                help="show pods this file or directory of the machine, read-only, as in --expose ~/data (repeatable)",
+                help="show this file or directory to pods, read-only, as in --expose ~/data (repeatable)",
             ),
             Argument(
                 "--log-max",
                 metavar="SIZE",
-                help="how much of each container's log is kept: of a longer one the oldest part goes (default: 10Mi)",
+                help="how much of each container's log to keep; the oldest part is dropped (default: 10Mi)",
             ),
             JSON,
         ),
@@ -392,9 +394,11 @@ VERBS = (
         "sidelab logs nginx -c istio-proxy -f",
         (
             *_IN_POD,
-            Argument("--follow", "-f", action="store_true", help="go on as the container writes"),
+            Argument("--follow", "-f", action="store_true", help="keep printing as the container writes"),
             Argument("--tail", type=int, metavar="N", help="only the last N lines (default: all)"),
-            Argument("--raw", action="store_true", help="every byte as it is, at a terminal too, which may obey it"),
+            Argument(
+                "--raw", action="store_true", help="print every byte unchanged, even control characters at a terminal"
+            ),
         ),
     ),
     Verb(
@@ -403,7 +407,12 @@ VERBS = (
         "sidelab exec client -- curl -s http://10.244.0.2/",
         (
             *_IN_POD,
-            Argument("--stdin", "-i", action="store_true", help="pass standard input on, which is done in any case"),
+            Argument(
+                "--stdin",
+                "-i",
+                action="store_true",
+                help="pass on standard input; always done, accepted for compatibility with kubectl",
+            ),
             Argument("--tty", "-t", action="store_true", help="give the command a terminal of its own"),
         ),
         runs_command=True,

@@ -8,7 +8,7 @@ from sidelab.cli.command import JSON, LAB, POD, Argument, Given, Verb, print_jso
 
 
 def rules_show(given: Given) -> None:
-    """Show a pod's rules as the kernel has them and counts them, in the form of `iptables -t nat -L -v`."""
+    """Show a pod's rules and their counters from the kernel, in the form of `iptables -t nat -L -v`."""
     from sidelab.evidence import origins
     from sidelab.lab.client.lab import find
     from sidelab.sidecar import live_rules
@@ -29,7 +29,7 @@ def rules_show(given: Given) -> None:
 
 
 def rules_check(given: Given) -> None:
-    """Hold a pod's rules, routes and addresses against what it asks for; 1 and the difference where they are others."""
+    """Compare a pod's rules, routes and addresses with what it asks for; if they differ, print how and end with 1."""
     from sidelab.lab.client.lab import find
     from sidelab.sidecar import live_rules
 
@@ -44,7 +44,7 @@ def rules_check(given: Given) -> None:
 
 
 def rules_reconcile(given: Given) -> None:
-    """Put a pod's rules right where they are not what it asks for; foreign rules in tables shared with others stay."""
+    """Make a pod's rules what it asks for; rules of other programs in the same tables stay."""
     from sidelab.lab.client.lab import find
     from sidelab.sidecar import live_rules
 
@@ -55,7 +55,7 @@ def rules_reconcile(given: Given) -> None:
 
 
 def rules_clean(given: Given) -> None:
-    """Take all interception rules out of a pod, with the routes and addresses that go with them."""
+    """Remove all interception rules from a pod, with their routes and addresses."""
     from sidelab.lab.client.lab import find
     from sidelab.sidecar import live_rules
 
@@ -64,7 +64,7 @@ def rules_clean(given: Given) -> None:
 
 
 def rules_conntrack(given: Given) -> None:
-    """Show the connections that a pod's kernel tracks, as `conntrack -L` does, and behind # what each is for."""
+    """Show a pod's tracked connections as `conntrack -L` does, with what each is for after a #."""
     import socket
     from dataclasses import asdict
 
@@ -90,7 +90,7 @@ def rules_conntrack(given: Given) -> None:
 
 
 def rules_render(given: Given) -> None:
-    """Print the rules that istio-iptables' flags stand for; looks at nothing on this machine."""
+    """Print the rules for istio-iptables' flags; reads nothing from this machine."""
     from sidelab.sidecar.interception import Options, build, render
 
     options = Options.from_args(given.flags, os.environ)
@@ -110,8 +110,8 @@ VERBS = (
             Argument(
                 "--table", "-t", default="nat", choices=("nat", "mangle", "raw"), help="which table (default: nat)"
             ),
-            Argument("--numeric", "-n", action="store_true", help="addresses and ports as numbers"),
-            Argument("--ipv6", "-6", action="store_true", help="what applies to IPv6"),
+            Argument("--numeric", "-n", action="store_true", help="print addresses and ports as numbers"),
+            Argument("--ipv6", "-6", action="store_true", help="the rules for IPv6"),
             JSON,
         ),
     ),
@@ -125,7 +125,7 @@ VERBS = (
         (
             POD,
             LAB,
-            Argument("--statistics", "-S", action="store_true", help="how full the table is, and what went wrong"),
+            Argument("--statistics", "-S", action="store_true", help="print how full the table is and what went wrong"),
             JSON,
         ),
     ),

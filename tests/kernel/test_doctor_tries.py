@@ -73,7 +73,7 @@ def test_the_text_has_a_line_for_each_finding(sidelab: CommandLine):
 def test_a_lab_without_a_pod_is_refused(sidelab: CommandLine):
     """--lab means nothing to the machine's examination."""
     done = sidelab.run("doctor", "--lab", "x")
-    assert (2, "sidelab: doctor: --lab says in which lab a pod is: give the pod with --pod\n") == (
+    assert (2, "sidelab: doctor: --lab needs a pod: name it with --pod\n") == (
         done.returncode,
         done.stderr,
     )
