@@ -1,10 +1,13 @@
 """`sidelab doctor --pod`: Istio's validation in pods with rules, without, with a proxy and without, right and wrong."""
 
 import json
+import select
 import socket
+import subprocess
+import sys
 
 import pytest
-from command_line import EXAMPLE, CommandLine
+from command_line import EXAMPLE, PATIENCE_S, ROOT, CommandLine
 from netns_helper import add_pod_link, in_namespace, owner
 
 from sidelab.evidence import validate
@@ -117,6 +120,30 @@ def test_a_running_proxy_keeps_its_connections(shared: CommandLine):
     before = shared.pod("meshed")
     assert 0 == shared.run("doctor", "--pod", "meshed", "--lab", shared.name).returncode
     assert before == shared.pod("meshed")
+
+
+INSIDE = """
+import os, sys, time
+from sidelab.lab.client.lab import find
+from sidelab.lab.client.run_inside import in_pod
+
+def work():
+    os.write(1, b"it lives")
+    time.sleep(1000)
+
+in_pod(find(sys.argv[1]), ("default", "plain"), 1337, 1337, work)
+"""
+
+
+def test_what_is_run_inside_a_pod_dies_with_who_runs_it(shared: CommandLine):
+    """Although it has become another user, which makes the kernel forget that it is to."""
+    command = [sys.executable, "-c", INSIDE, shared.name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, bufsize=0) as process:
+        assert process.stdout is not None
+        assert b"it lives" == process.stdout.read(8)
+        process.kill()
+        assert select.select([process.stdout], [], [], PATIENCE_S)[0]
+        assert b"" == process.stdout.read()
 
 
 def test_an_ordinary_users_pod_is_validated_as_roots_is(rootless: CommandLine):
