@@ -3,14 +3,12 @@
 Writing is one step and replacing another: what can fail for want of room is over before anything is replaced.
 """
 
-import contextlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
+from sidelab.lab.base.replace_file import Draft, write_draft
 from sidelab.lab.cluster.podinfo import PODINFO, PodInfo
 from sidelab.lab.cluster.state import STATE, State
 from sidelab.lab.plan.blueprint import PodPlan
@@ -22,11 +20,8 @@ STATE_FILE = CLUSTER_DIRECTORY / Path(STATE).name
 _encode = msgspec.json.Encoder().encode
 
 
-class Written(NamedTuple):
-    """A file that is complete and not yet in its place."""
-
-    new: Path
-    path: Path
+Written = Draft
+"""A file that is complete and not yet in its place."""
 
 
 def write_state(state: State) -> Written:
@@ -52,27 +47,17 @@ def write_podinfo(plan: PodPlan) -> Written:
 def put(files: Iterable[Written]) -> None:
     """Replace what was published by what was written."""
     for each in files:
-        each.new.replace(each.path)
+        each.put()
 
 
 def discard(files: Iterable[Written]) -> None:
     """Remove what was written and is not to be published."""
     for each in files:
-        each.new.unlink(missing_ok=True)
+        each.discard()
 
 
 def _written(path: Path, data: bytes) -> Written:
     if not path.parent.exists():
         path.parent.mkdir(parents=True)
         path.parent.chmod(0o755)  # whatever the umask is
-    new = path.with_name(f".{path.name}.new")
-    try:
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(fd, 0o644)
-            file.write(data)
-    except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink()
-        raise
-    return Written(new, path)
+    return write_draft(path, data, mode=0o644)
