@@ -43,7 +43,7 @@ class Answer:
             if self.head is not None:
                 self._body = body_of(self.head)
         if self._body is not None:
-            part = self._body.take(self._buffer)[: self._limit - self._size]
+            part = self._body.take(self._buffer, self._limit - self._size)
             if part:
                 self._size += len(part)
                 self._kept.append(part)

@@ -21,8 +21,11 @@ class Body(Protocol):
 
     done: bool
 
-    def take(self, buffer: bytearray) -> bytes:
-        """Return the data that `buffer` holds, and take it out; raises `AnswerError`."""
+    def take(self, buffer: bytearray, most_bytes: int) -> bytes:
+        """Return the data that `buffer` holds, `most_bytes` at most, and take it out; raises `AnswerError`.
+
+        What comes behind so much data is not looked at: so it makes no difference in what pieces it arrives.
+        """
 
     def ended(self) -> None:
         """Take note of the connection's end; raises `AnswerError` where something is missing."""
@@ -40,8 +43,8 @@ class _Counted:
         self._left = length
         self.done = not length
 
-    def take(self, buffer: bytearray) -> bytes:
-        data = bytes(buffer[: self._left])
+    def take(self, buffer: bytearray, most_bytes: int) -> bytes:
+        data = bytes(buffer[: min(self._left, most_bytes)])
         del buffer[: len(data)]
         self._left -= len(data)
         self.done = not self._left
@@ -54,9 +57,9 @@ class _Counted:
 class _UntilEnd:
     done = False
 
-    def take(self, buffer: bytearray) -> bytes:
-        data = bytes(buffer)
-        buffer.clear()
+    def take(self, buffer: bytearray, most_bytes: int) -> bytes:
+        data = bytes(buffer[:most_bytes])
+        del buffer[:most_bytes]
         return data
 
     def ended(self) -> None:
@@ -73,20 +76,21 @@ class _Chunks:
         self._closing = False  # the line's end behind a chunk's data is awaited
         self._trailer: tuple[Lines, Fields] | None = None
 
-    def take(self, buffer: bytearray) -> bytes:
+    def take(self, buffer: bytearray, most_bytes: int) -> bytes:
         parts: list[bytes] = []
         position = 0
-        while not self.done:
+        while most_bytes and not self.done:
             if self._trailer is not None:
                 del buffer[:position]
                 self._take_trailer(*self._trailer, buffer)
                 return b"".join(parts)
             if self._left:
-                part = bytes(buffer[position : position + self._left])
+                part = bytes(buffer[position : position + min(self._left, most_bytes)])
                 if not part:
                     break
                 parts.append(part)
                 position += len(part)
+                most_bytes -= len(part)
                 self._left -= len(part)
                 self._closing = not self._left
             elif self._closing:

@@ -12,13 +12,21 @@ from typing import NamedTuple
 HEAD_BYTES = 10 << 20
 """All of an answer before its body, interim answers included (net/http's `MaxResponseHeaderBytes`)."""
 
-_STATUS = re.compile(rb"HTTP/\d\.\d +(\d{3})(?: .*)?", re.DOTALL)
+_STATUS = re.compile(rb"HTTP/(\d\.\d) +(\d{3})(?: .*)?", re.DOTALL)
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 _NAME = b"!#$%&'*+-.^_`|~0123456789 " + _LETTERS + _LETTERS.upper()  # a token's, and the blank, which Go lets pass
 _NO_VALUE = bytes(each for each in range(128) if (each < 32 and each != 9) or each == 127)
 _LENGTH_DIGITS = 18
 _KEPT = (b"content-length", b"transfer-encoding", b"location", b"content-type")
 """The fields that somebody asks for; keeping all would let ten megabytes of them become hundreds."""
+
+_TEXT = rb"[\t\x20-\x7e\x80-\xff]*+"
+_STRICT = re.compile(
+    rb"HTTP/(\d\.\d) ([02-9]\d\d)(?: %b)?\r\n(?:[!#$%%&'*+\-.^_`|~0-9A-Za-z]++:%b\r\n)*+\r\n" % (_TEXT, _TEXT)
+)
+"""A final answer's head as RFC 9112 asks for it; what is written otherwise is read line by line."""
+
+_KEPT_LINE = re.compile(rb"\n(%b):[\t ]*+([^\r]*+)" % b"|".join(_KEPT), re.IGNORECASE)
 
 
 class AnswerError(Exception):
@@ -95,33 +103,54 @@ class Fields:
 
 
 class HeadReader:
-    """Reads lines up to the end of a head; interim answers are passed over, as many as fit into the bound."""
+    """Reads up to the end of a head; interim answers are passed over, as many as fit into the bound."""
 
-    def __init__(self) -> None:
-        self._lines = Lines()
-        self._first: bytes | None = None
+    def __init__(self, most_bytes: int = HEAD_BYTES) -> None:
+        self._most = most_bytes
+        self._lines: Lines | None = None
+        self._first: re.Match[bytes] | None = None
         self._fields = Fields()
 
     def take(self, buffer: bytearray) -> Head | None:
         """Take what is complete out of `buffer`; returns the head when it is. Raises `AnswerError`."""
+        if self._lines is None:
+            # Only once: a long head would else be looked at from its beginning with every piece of it.
+            self._lines = Lines(self._most)
+            head = _strict(buffer, self._most)
+            if head is not None:
+                return head
         while (line := self._lines.take(buffer)) is not None:
             if self._first is None:
-                if not _STATUS.fullmatch(line):
+                self._first = _STATUS.fullmatch(line)
+                if self._first is None:
                     raise AnswerError("it is not an HTTP answer")
-                self._first = line
             elif self._fields.add(line):
-                head = _head(self._first, self._fields.found)
+                head = _head(self._first[1], self._first[2], self._fields.found)
                 if not 100 <= head.status < 200 or head.status == 101:
                     return head
                 self._first, self._fields = None, Fields()
         return None
 
 
-def _head(first: bytes, found: dict[bytes, list[bytes]]) -> Head:
-    match = _STATUS.fullmatch(first)
-    assert match is not None  # noqa: S101  # it was looked at when it came
-    status = int(match[1])
-    chunked = _is_chunked(first, found.pop(b"transfer-encoding", []))
+def _strict(buffer: bytearray, most_bytes: int) -> Head | None:
+    """Take a whole head out of `buffer` that is written strictly, as nearly all are; None for any other.
+
+    It is what reading line by line would find, in a fifth of the time, which a load generator has for it.
+    """
+    match = _STRICT.match(buffer, 0, most_bytes)
+    if match is None:
+        return None
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in _KEPT_LINE.findall(buffer, 0, match.end()):
+        found.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
+    version, status = match[1], match[2]
+    del buffer[: match.end()]
+    return _head(version, status, found)
+
+
+def _head(version: bytes, number: bytes, found: dict[bytes, list[bytes]]) -> Head:
+    status = int(number)
+    chunked = _is_chunked(version, found.pop(b"transfer-encoding", []))
     length = _length(found.get(b"content-length", []))
     if status < 200 or status in (204, 304):
         length, chunked = 0, False
@@ -131,8 +160,8 @@ def _head(first: bytes, found: dict[bytes, list[bytes]]) -> Head:
     return Head(status, fields, length, chunked)
 
 
-def _is_chunked(first: bytes, values: list[bytes]) -> bool:
-    if not values or first[5:8] < b"1.1":
+def _is_chunked(version: bytes, values: list[bytes]) -> bool:
+    if not values or version < b"1.1":
         return False
     if len(values) > 1 or values[0].lower() != b"chunked":
         raise AnswerError(f"its transfer encoding {b', '.join(values)[:80]!r} is not known")

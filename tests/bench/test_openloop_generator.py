@@ -126,6 +126,29 @@ def test_an_answer_is_whole_however_it_is_cut(cuts: list[int], size: int) -> Non
     assert 200 == answer.status
 
 
+def an_answer(status: int, size: int, late: bool) -> bytes:
+    """Return an answer; one that is `late` comes behind an interim one."""
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" if late else b""
+    return interim + b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%b" % (status, size, b"x" * size)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(st.tuples(st.sampled_from([200, 503]), st.integers(0, 3), st.booleans()), min_size=1, max_size=6),
+    st.lists(st.integers(1, 90), max_size=12),
+)
+def test_answers_on_one_connection_do_not_mix(said: list[tuple[int, int, bool]], cuts: list[int]) -> None:
+    """Whether the head is that of the answer before or another one, and however each arrives."""
+    answer = Answer()
+    for each in said:
+        data = an_answer(*each)
+        for cut in (*cuts, len(data)):
+            piece, data = data[:cut], data[cut:]
+            if piece:
+                assert answer.feed(piece) is (not data)
+        assert each[0] == answer.status
+
+
 @pytest.mark.parametrize("data", [b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", ANSWER + b"more", b"x" * 20_000])
 def test_what_is_no_answer_is_refused(data: bytes) -> None:
     """Another protocol, an answer without a length, more than was asked for, a head without an end."""

@@ -77,6 +77,67 @@ def test_answers_are_the_same_in_any_pieces(data: bytes, status: int, body: byte
     assert (status, body, True) == (answer.status, answer.body, answer.done)
 
 
+LINES = (
+    *(b"a: b", b"content-length: 5", b"Content-Length:7 ", b"content-length: 5x", b"Content-Type:\t text/plain"),
+    *(
+        b"transfer-encoding: chunked",
+        b"Transfer-Encoding: gzip",
+        b"location: /x\xff",
+        b" folded",
+        b"\tfolded",
+        b"a b: c",
+    ),
+    *(b": c", b"garbage", b"location: \x01", b"location:", b"x: \r", b"", b"HTTP/1.1 200 OK"),
+)
+FIRST_LINES = (
+    *(
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.0 200 OK",
+        b"HTTP/1.1 302",
+        b"HTTP/1.1  404 \xff",
+        b"HTTP/1.1 204 ",
+        b"HTTP/1.1 100 C",
+    ),
+    *(b"HTTP/1.1 101 S", b"HTTP/1.1 099 X", b"HTTP/2.0 200 \x01", b"HTTP/1.1 20 OK", b"http/1.1 200 OK", b""),
+)
+ENDS = (b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r\r\n")
+BODIES = (b"", b"hello", b"hello, world", chunked(b"hello"), chunked(b"x" * 39, b"yz") + b"!", b"5\r\nhello!", b"\r\n")
+
+
+@settings(deadline=None, max_examples=1000)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(FIRST_LINES), st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(ENDS)), max_size=4)
+        ),
+        min_size=1,
+        max_size=2,
+    ),
+    st.sampled_from(BODIES),
+    st.lists(st.integers(0, 200), max_size=6),
+)
+def test_how_bytes_arrive_makes_no_difference(
+    heads: list[tuple[bytes, list[tuple[bytes, bytes]]]], body: bytes, pieces: list[int]
+):
+    """Sound or damaged, the same comes of bytes at once (where a head is read as a whole if it can be) and in pieces.
+
+    That is its status, its fields, its body, or the same error.
+    """
+    data = (
+        b"".join(first + b"\r\n" + b"".join(line + end for line, end in lines) + b"\r\n" for first, lines in heads)
+        + body
+    )
+
+    def found(cuts: list[int]) -> object:
+        try:
+            answer = read(data, cuts)
+        except AnswerError as error:
+            return str(error)
+        return answer.head, answer.body, answer.done
+
+    assert found([]) == found(pieces) == found(list(range(len(data))))
+
+
 def test_fields_are_found_by_their_lower_case_names():
     """Folded lines are joined, and of a repeated field the first counts."""
     answer = read(b"HTTP/1.1 302 F\r\nLOCATION:\r\n\t/a\r\n  b\r\nlocation: /c\r\ncontent-length: 0\r\n\r\n")
@@ -93,6 +154,14 @@ def test_ten_megabytes_of_head_are_too_many():
             assert not answer.feed(part)
         with pytest.raises(AnswerError, match="its headers are longer than 10485760 bytes"):
             answer.feed(part)
+
+
+@pytest.mark.parametrize("body", [chunked(b"x" * LIMIT) + b"!", b"%x\r\n%b?!" % (LIMIT, b"x" * LIMIT)])
+def test_what_comes_behind_the_limit_is_not_looked_at(body: bytes):
+    """Whether it arrives at once or later: an answer that is damaged there is none the worse."""
+    data = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + body
+    assert (b"x" * LIMIT, True) == ((answer := read(data)).body, answer.done)
+    assert b"x" * LIMIT == read(data, list(range(len(data)))).body
 
 
 def test_chunks_that_hold_next_to_nothing_are_given_up():
