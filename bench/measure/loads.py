@@ -21,6 +21,8 @@ from sidelab.bench.plan.plan import Plan
 from sidelab.lab.client.lab import Lab
 from sidelab.lab.errors import PodError
 from sidelab.lab.keys import PodKey
+from sidelab.lab.net.ask import answer_to
+from sidelab.lab.net.http_answer import AnswerError
 
 _TIMEOUT_S = 10.0
 
@@ -76,10 +78,7 @@ def _memory(lab: Lab, pods: ArmPods, target: Target, connections: int) -> tuple[
             link.settimeout(_TIMEOUT_S)
             try:
                 link.connect((target.host, target.port))
-                link.sendall(request)
-                answered = link.recv(1 << 16)
-            except OSError as error:
+                answer_to(link, request, _TIMEOUT_S)
+            except (OSError, AnswerError) as error:
                 raise PodError(f"one of {connections} idle connections to {target.host} failed: {error}") from error
-            if not answered:
-                raise PodError(f"one of {connections} idle connections to {target.host} was closed unanswered")
         return unloaded, proxy_processes.private_kib(pids)

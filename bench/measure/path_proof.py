@@ -15,7 +15,7 @@ from sidelab.bench.plan.plan import Plan
 from sidelab.lab.client.lab import Lab
 from sidelab.lab.errors import PodError
 from sidelab.lab.keys import PodKey
-from sidelab.lab.net.ask import ask
+from sidelab.lab.net.ask import ask_port
 from sidelab.lab.net.http_answer import AnswerError
 from sidelab.lab.netlink import conntrack
 from sidelab.lab.netlink.nftables import NETLINK_NETFILTER
@@ -290,10 +290,8 @@ def _tracked(lab: Lab, pod: PodKey, ends: _Ends) -> Tracked:
 def _stats(lab: Lab, pod: PodKey, *, required: bool) -> str:
     """Return the page /stats of the pod's proxy, asked over a socket that lives in the pod; "" if none is required."""
     with lab.open_socket(pod, socket.AF_INET, socket.SOCK_STREAM) as link:
-        link.settimeout(_TIMEOUT_S)
         try:
-            link.connect(("127.0.0.1", _PORTS.admin))
-            answer = ask(link, "GET", "/stats", "localhost", _TIMEOUT_S)
+            answer = ask_port(link, _PORTS.admin, "GET", "/stats", _TIMEOUT_S)
         except (OSError, AnswerError) as error:
             if not required:
                 return ""

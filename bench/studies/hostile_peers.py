@@ -30,7 +30,7 @@ from sidelab.lab.base import syscalls
 from sidelab.lab.base.processes import stop
 from sidelab.lab.base.processes.parent_death import die_with_parent
 from sidelab.lab.client.lab import Lab, foreground
-from sidelab.lab.net.ask import ask
+from sidelab.lab.net.ask import ask_port
 from sidelab.sidecar import istio_ports
 
 _TARGET_BYTES = 8_000_000
@@ -89,8 +89,8 @@ class Stage:
 
     def memory_bytes(self) -> int:
         """Return the proxy's resident memory, as it says."""
-        with inside(self.victim), socket.create_connection(("127.0.0.1", istio_ports.ADMIN), timeout=30) as link:
-            page = ask(link, "GET", "/memory", "localhost", 30)
+        with inside(self.victim), socket.socket() as link:
+            page = ask_port(link, istio_ports.ADMIN, "GET", "/memory", 30)
         return int(json.loads(page.body)["total_physical_bytes"])
 
     def p99_us(self, count: int = _REQUESTS) -> float:

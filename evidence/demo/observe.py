@@ -11,6 +11,8 @@ from sidelab.evidence import origins
 from sidelab.lab.client.lab import Lab
 from sidelab.lab.errors import PodError
 from sidelab.lab.keys import PodKey
+from sidelab.lab.net.ask import answer_to, request_of
+from sidelab.lab.net.http_answer import AnswerError
 from sidelab.lab.netlink import conntrack
 from sidelab.lab.netlink.conntrack import Entry
 from sidelab.lab.netlink.nftables import NETLINK_NETFILTER
@@ -97,17 +99,10 @@ def _asked(lab: Lab, client: PodKey, address: str) -> tuple[int, int]:
         try:
             link.connect((address, PORT))
             local_port = link.getsockname()[1]
-            head = f"GET / HTTP/1.1\r\nHost: {address}\r\nUser-Agent: sidelab-demo\r\nConnection: close\r\n\r\n"
-            link.sendall(head.encode())
-            answer = b""
-            while data := link.recv(1 << 16):
-                answer += data
-        except OSError as error:
+            answer = answer_to(link, request_of("GET", "/", address, user_agent="sidelab-demo"), _TIMEOUT_S)
+        except (OSError, AnswerError) as error:
             raise PodError(f"the request to {address}:{PORT} was not answered: {error}") from error
-    words = answer.split(None, 2)
-    if len(words) < 2 or not words[1].isdigit():
-        raise PodError(f"the request to {address}:{PORT} was answered by no HTTP: {answer[:80]!r}")
-    return local_port, int(words[1])
+    return local_port, answer.status
 
 
 def _logged(lab: Lab, server: PodKey, client: str) -> str:

@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from sidelab.lab.errors import InputError, PodError
-from sidelab.lab.net import ask as net
-from sidelab.lab.net.http_answer import Answer, AnswerError
+from sidelab.lab.net.ask import ask_port
+from sidelab.lab.net.http_answer import AnswerError
 from sidelab.lab.plan.registry import Context
 from sidelab.sidecar.config.contract import READY_PATH
 from sidelab.sidecar.config.intent import Ports
@@ -66,7 +66,8 @@ def _number(flags: Mapping[str, str], name: str, default: float) -> float:
 
 def _request(port: int, method: str, path: str) -> None:
     try:
-        answer = ask(port, f"/{path.lstrip('/')}", method, _REQUEST_S)
+        with socket.socket() as link:
+            answer = ask_port(link, port, method, f"/{path.lstrip('/')}", _REQUEST_S)
     except (OSError, AnswerError) as error:
         raise PodError(f"pilot-agent: port {port}: {error}: is the proxy running?") from error
     sys.stdout.write(answer.body.decode(errors="replace"))
@@ -89,7 +90,8 @@ def _wait(port: int, path: str, timeout_s: float, request_s: float, period_s: fl
     pause_s = min(_FIRST_LOOK_S, period_s)
     while True:
         try:
-            answer = ask(port, path, "GET", request_s)
+            with socket.socket() as link:
+                answer = ask_port(link, port, "GET", path, request_s)
             reason = f"status {answer.status}"
             if answer.status == 200:
                 return
@@ -99,11 +101,3 @@ def _wait(port: int, path: str, timeout_s: float, request_s: float, period_s: fl
             raise PodError(f"pilot-agent: the proxy is not ready after {timeout_s:g} s: {reason}")
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, period_s)
-
-
-def ask(port: int, path: str, method: str, timeout_s: float) -> Answer:
-    """Return the answer of a port of this pod; raises `OSError` or `AnswerError`."""
-    with socket.socket() as link:
-        link.settimeout(timeout_s)
-        link.connect(("127.0.0.1", port))
-        return net.ask(link, method, path, f"localhost:{port}", timeout_s)

@@ -3,7 +3,7 @@
 import re
 import socket
 
-from sidelab.lab.net import ask as net
+from sidelab.lab.net.ask import ask_port
 from sidelab.lab.net.http_answer import AnswerError
 
 _TIMEOUT_S = 1.0
@@ -14,10 +14,8 @@ def ask(port: int, method: str, path: str) -> str:
     """Return the body of an admin page; raises `OSError` where Envoy does not answer in time."""
     # Not `create_connection`: that would import an encoding, from where the proxy's user may not read.
     with socket.socket() as link:
-        link.settimeout(_TIMEOUT_S)
-        link.connect(("127.0.0.1", port))
         try:
-            return net.ask(link, method, path, "localhost", _TIMEOUT_S).body.decode(errors="replace")
+            return ask_port(link, port, method, path, _TIMEOUT_S).body.decode(errors="replace")
         except AnswerError as error:
             raise OSError(f"its admin page {path}: {error}") from error
 

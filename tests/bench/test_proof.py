@@ -7,7 +7,7 @@ import pytest
 from sidelab.bench.measure.path_proof import Evidence, Opened, PodEvidence, Tracked, _accepts, check
 from sidelab.bench.plan.arm import Arm
 from sidelab.lab.errors import PodError
-from sidelab.lab.net.ask import ask
+from sidelab.lab.net.ask import answer_to
 
 N = 7
 NOTHING = PodEvidence(tracked=Tracked(0, 0, 0))
@@ -112,5 +112,5 @@ def test_a_counter_on_the_border_of_two_chunks_is_read():
     with ours, theirs:
         chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (page[:45], page[45:60], page[60:]))
         theirs.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
-        found = ask(ours, "GET", "/stats", "localhost", 10)
+        found = answer_to(ours, b"GET /stats HTTP/1.1\r\n\r\n", 10)
     assert {15006: 43} == _accepts(found.body.decode())

@@ -6,8 +6,9 @@ pilot/cmd/pilot-agent/status/server.go (`ProbeDialer`); rule 9 of ISTIO_OUTPUT i
 
 import socket
 import struct
-import time
 from typing import TYPE_CHECKING, Self
+
+from sidelab.lab.net.ask import limit
 
 if TYPE_CHECKING:
     import ssl
@@ -34,7 +35,7 @@ class Line:
             self._socket.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_1_S)
             self._socket.bind((SOURCES[family], 0))
-            self._wait()
+            limit(self._socket, deadline_s)
             self._socket.connect((host, port))
             if tls:
                 self._socket = _secured(self._socket, host)
@@ -50,19 +51,13 @@ class Line:
 
     def send(self, data: bytes) -> None:
         """Send all of `data`."""
-        self._wait()
+        limit(self._socket, self._deadline_s)
         self._socket.sendall(data)
 
     def receive(self) -> bytes:
         """Return what has arrived, b"" at the end."""
-        self._wait()
+        limit(self._socket, self._deadline_s)
         return self._socket.recv(_READ_BYTES)
-
-    def _wait(self) -> None:
-        left_s = self._deadline_s - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("timed out")
-        self._socket.settimeout(left_s)
 
 
 def _secured(connection: socket.socket, host: str) -> "ssl.SSLSocket":
