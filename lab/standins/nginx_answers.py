@@ -9,11 +9,10 @@ import select
 import socket
 from typing import Protocol
 
+from sidelab.lab.net.http_request import RequestError, read_request, request_fields, request_head
+
 DELAY = "SPIN_US"
 """The environment variable that delays every answer by so many microseconds (see `lab.standins.spin`)."""
-
-HEAD_BYTES = 16 * 1024
-"""A longer request head is answered with 431."""
 
 LARGEST_BYTES = 16 * 1024 * 1024
 """The largest page of `/size/N`."""
@@ -111,67 +110,28 @@ class Connection:
                 self._skip -= skipped
                 self._received = self._received[skipped:]
                 continue
-            end = self._received.find(b"\r\n\r\n")
-            if end < 0 or end > HEAD_BYTES:
-                if len(self._received) > HEAD_BYTES:
-                    self._refuse(431)
-                elif b"\n" in self._received.replace(b"\r\n", b""):
-                    self._refuse(400)
+            try:
+                head = request_head(self._received)
+                if head is None:
+                    break
+                self._received = self._received[len(head) + 4 :]
+                self._answer(head)
+            except RequestError as error:
+                self._refuse(error.status)
                 break
-            head = self._received[:end]
-            self._received = self._received[end + 4 :]
-            self._answer(head)
         if self._close and not self._out:
             self._last_out()
 
     def _answer(self, head: bytes) -> None:
-        line, _, rest = head.partition(b"\r\n")
-        words = line.split(b" ")
-        if len(words) != 3 or not words[1].startswith(b"/") or not words[0].isalpha():
-            self._refuse(400)
-            return
-        if words[2] != b"HTTP/1.1":
-            if words[2] != b"HTTP/1.0":
-                self._refuse(505 if words[2].startswith(b"HTTP/") else 400)
-                return
-            self._close = True
-        self._close = self._close or self._server.draining
-        status = self._read_fields(rest)
-        if status:
-            self._refuse(status)
-            return
-        method, path = words[0], words[1].partition(b"?")[0]
+        method, target, fields, close, self._skip = read_request(head)
+        self._close = close or self._server.draining
+        path = target.partition(b"?")[0]
         if method not in (b"GET", b"HEAD"):
             self._write(self._page(405, b"text/plain", b"only GET and HEAD\n", b"Allow: GET, HEAD\r\n"))
         elif path == b"/" and method == b"GET" and not self._close:
             self._write(self._welcome)
         else:
-            self._send_page(path, rest, only_head=method == b"HEAD")
-
-    def _read_fields(self, fields: bytes) -> int:
-        """Take note of a body to skip and of `Connection: close`; return the status of a refusal, or 0."""
-        hosts = 0
-        length = b""
-        for line in fields.split(b"\r\n") if fields else ():
-            name, colon, value = line.partition(b":")
-            if not colon or not name or name.strip() != name or b"\n" in line or b"\r" in line or b"\0" in line:
-                return 400
-            name = name.lower()
-            if name == b"host":
-                hosts += 1
-            elif name == b"content-length":
-                value = value.strip()
-                if length or not value.isdigit() or len(value) > 18:
-                    return 400
-                length = value
-            elif name == b"transfer-encoding":
-                return 501
-            elif name == b"connection" and b"close" in value.lower():
-                self._close = True
-        if hosts != 1 and not (self._close and not hosts):
-            return 400
-        self._skip = int(length or b"0")
-        return 0
+            self._send_page(path, fields, only_head=method == b"HEAD")
 
     def _send_page(self, path: bytes, fields: bytes, *, only_head: bool) -> None:
         if path == b"/":
@@ -205,10 +165,8 @@ class Connection:
     def _whoami(self, fields: bytes) -> bytes:
         local = _endpoint(self.socket.getsockname())
         entries = [(b"pod", self._server.name.encode()), (b"peer", self._peer), (b"local", local)]
-        for line in fields.split(b"\r\n"):
-            name, _, value = line.partition(b":")
-            if name.lower() in (b"host", *_FORWARDED):
-                entries.append((name.lower(), value.strip()))
+        shown = (b"host", *_FORWARDED)
+        entries += [(name.lower(), value) for name, value in request_fields(fields) if name.lower() in shown]
         return b"{" + b", ".join(_quoted(name) + b": " + _quoted(value) for name, value in entries) + b"}\n"
 
     def _head(self, status: int, kind: bytes, length: int, more: bytes = b"") -> bytes:

@@ -1,11 +1,13 @@
 """HTTP at the bundled proxy, from both sides, and at the agent: connections in memory."""
 
 import re
+from collections.abc import Iterable
 
 from mutating import pieces
 from proxy_rig import MemoryGateway, MemoryWire, Notes
 
 from sidelab.lab.net.http_answer import Answer, AnswerError
+from sidelab.lab.net.http_request import Asked, RequestError, read_request, request_head
 from sidelab.sidecar.agent.http.server import Exchange, Reply, Request
 from sidelab.sidecar.proxy.http.detect import Detection
 from sidelab.sidecar.proxy.io.deadlines import Deadlines
@@ -133,6 +135,26 @@ class Detecting:
         assert data in (http.data, tcp.data)
         assert not (http.data and tcp.data)
         assert (0, 0) == (len(self._deadlines), wire.share.waiting_bytes)
+
+
+def server_requests(data: bytes, number: int) -> None:
+    """Have a client of the nginx stand-in send `data`: in pieces it is what it is at once."""
+
+    def read(parts: Iterable[bytes]) -> Asked | int | None:
+        arrived = b""
+        for part in parts:
+            arrived += part
+            try:
+                head = request_head(arrived)
+                if head is not None:
+                    return read_request(head)
+            except RequestError as error:
+                return error.status
+        return None
+
+    found = read([data])
+    assert found == read(pieces(data, number))
+    assert found is None or isinstance(found, Asked) or found in (400, 431, 501, 505)
 
 
 class Agent:

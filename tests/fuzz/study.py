@@ -45,6 +45,7 @@ def targets() -> Iterator[dict[str, Target]]:
             "http-requests": Target(requests, proxy.requests),
             "http-responses": Target(responses, proxy.responses),
             "http-detection": Target(requests, detecting.check),
+            "server-requests": Target(requests, http.server_requests),
             "dns-cluster": Target(names, servers.cluster),
             "dns-agent": Target(names, servers.agent),
             "agent-requests": Target(requests, agent.requests),

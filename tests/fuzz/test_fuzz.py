@@ -8,8 +8,8 @@ from study import Target, targets, tried
 
 COUNT = 1000
 NAMES = (
-    *("http-requests", "http-responses", "http-detection", "dns-cluster", "dns-agent", "agent-requests"),
-    *("agent-answers", "manifest", "results", "control"),
+    *("http-requests", "http-responses", "http-detection", "server-requests", "dns-cluster", "dns-agent"),
+    *("agent-requests", "agent-answers", "manifest", "results", "control"),
 )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from sidelab.lab.net.get import Field, Get, canonical, first
 from sidelab.lab.net.http_answer import AnswerError
+from sidelab.lab.net.http_request import request_fields
 from sidelab.lab.net.node_addresses import ADDRESSES
 from sidelab.lab.net.url import Url, netloc, target_of
 from sidelab.sidecar.agent.http.server import TEXT, Reply, Request
@@ -139,9 +140,13 @@ def _for_application(head: bytes, agent_port: int, port: int) -> list[Field]:
 
 
 def _fields(head: bytes) -> list[Field]:
-    lines = (line.partition(":") for line in head.decode(errors="surrogateescape").strip("\r\n").split("\n")[1:])
-    fields = [(canonical(name), value.strip()) for name, colon, value in lines if colon]
+    found = request_fields(head.partition(b"\r\n")[2])
+    fields = [(canonical(_text(name)), _text(value)) for name, value in found]
     return [each for each in fields if each[0] not in _OF_ONE_CONNECTION]
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
 
 
 def _with_port(host: str, agent_port: int, port: int) -> str:
