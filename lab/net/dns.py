@@ -65,7 +65,7 @@ def read(packet: bytes, *, udp: bool) -> Query | bytes | None:
 
 def _limited(record: dnslib.DNSRecord, *, udp: bool) -> Query | bytes:
     """Return the question with the length that its response may have, or the refusal of an unknown version of EDNS."""
-    opt = next((each for each in record.ar if each.rtype == _OPT), None)
+    opt = _opt(record)
     limit = UDP_BYTES if udp else MESSAGE_BYTES
     if opt is None:
         return Query(record, limit, edns=False)
@@ -76,17 +76,24 @@ def _limited(record: dnslib.DNSRecord, *, udp: bool) -> Query | bytes:
     return Query(record, min(max(opt.rclass, limit), EDNS_BYTES) if udp else limit, edns=True)
 
 
+def _opt(record: dnslib.DNSRecord) -> dnslib.RR | None:
+    return next((each for each in record.ar if each.rtype == _OPT), None)
+
+
 def answers(message: bytes, query: bytes) -> bool:
     """Return whether `message` is a response with the number of `query`."""
     return len(message) >= _HEADER.size and bool(message[2] & 0x80) and message[:2] == query[:2]
 
 
 def refused(packet: bytes, status: int) -> bytes:
-    """Return a response without records to a query; with its question, for resolvers wait for one that has it."""
+    """Return a response without records to a query; with its question, for resolvers wait for one that has it.
+
+    A query with EDNS has a response with EDNS, whatever the response says (RFC 6891, 6.1.1).
+    """
     record = _parsed(packet)
     if record is None:
         return _header(packet, status)
-    reply = record.reply(ra=1)
+    reply = Query(record, MESSAGE_BYTES, edns=_opt(record) is not None).reply(recursion=True)
     reply.header.aa, reply.header.rcode = 0, status
     return bytes(reply.pack())
 

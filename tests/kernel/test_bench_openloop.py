@@ -1,9 +1,10 @@
-"""Open loops against a lab."""
+"""Open loops against a lab, and connections that are idle."""
 
 from pathlib import Path
 
 import pytest
 
+from sidelab.bench.measure import loads
 from sidelab.bench.measure.run import built
 from sidelab.bench.measure.setup import prepare
 from sidelab.bench.openloop.measure import measure
@@ -30,3 +31,15 @@ def test_every_arm_answers_at_the_rate_and_only_proxies_cost() -> None:
         name: row.memory_kib > 0 and row.cpu_s_per_1000 >= 0 for name, row in found.items()
     }
     assert 1.5 < found["both"].memory_kib / found["server"].memory_kib < 2.5
+
+
+def test_idle_connections_cost_a_proxy_memory() -> None:
+    """Each has its whole answer; they are made where there is a proxy, which has more for itself while they are open."""
+    arms = [{"name": "direct"}, {"name": "direct-twin"}]
+    arms.append({"name": "server", "proxy": "bundled", "protocol": "http", "server": "injected"})
+    plan = from_dict({"name": "idle", "arms": arms, "idle_connections": 100, "path": "/size/100000"}, "test")
+    setup = prepare(plan, seed=1, client="own")
+    with built(setup, 1) as lab:
+        (row,) = loads.measure(plan, lab, setup.pods, 1, 1, setup.client_cpu)
+    assert ("server", 100) == (row.arm, row.connections)
+    assert 0 < row.unloaded_kib < row.private_kib

@@ -252,6 +252,21 @@ def test_refusals_are_the_clusters(tmp_path: Path, packet: bytes, status: int, q
     assert (status, questions) == (code, len(said.questions))
 
 
+@BOTH
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_failure_is_edns_where_its_query_was(tmp_path: Path, ask: Ask, learned: bool):
+    """As every answer is, the cluster's too: how much is taken, and of the number only the header's four bits."""
+    with resolver(tmp_path, learned=learned) as (loop, port):
+        said = [
+            dnslib.DNSRecord.parse(meanwhile(loop, lambda packet=packet: ask(port, packet)))
+            for packet in (edns("example.com", 600), question("example.com"))
+        ]
+    assert [5 if learned else 2] * 2 == [each.header.rcode for each in said]
+    assert [[("OPT", dns.EDNS_BYTES, 0)], []] == [
+        [(dnslib.QTYPE[each.rtype], each.rclass, each.ttl) for each in one.ar] for one in said
+    ]
+
+
 def test_a_failure_repeats_its_question(tmp_path: Path):
     """A stub resolver would wait on for a response that has it (glibc's `res_queriesmatch`)."""
     with resolver(tmp_path, learned=False) as (loop, port):
