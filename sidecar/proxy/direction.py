@@ -12,16 +12,16 @@ from sidelab.sidecar.proxy.io.stream import Stream
 from sidelab.sidecar.proxy.io.stream_interface import Receiver, Wire
 from sidelab.sidecar.proxy.routing.routes import Plan
 from sidelab.sidecar.proxy.tcp import ByteService
-from sidelab.sidecar.proxy.upstreams.cluster import Cluster
+from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
 
 
 class Plans(Protocol):
     """What becomes of connections: what a direction needs of the tables in `routes`."""
 
-    def plan(self, destination: Destination) -> Plan[Cluster]:
+    def plan(self, destination: Destination) -> Plan[UpstreamCluster]:
         """Return the plan for a connection that was going to `destination`."""
 
-    def http2(self, destination: Destination) -> Cluster | None:
+    def http2(self, destination: Destination) -> UpstreamCluster | None:
         """Return where such a connection goes if its client speaks HTTP/2; None: nowhere."""
 
 

@@ -32,7 +32,7 @@ from sidelab.sidecar.proxy.stats.proxy_counters import ListenerCounters, Registr
 from sidelab.sidecar.proxy.stats.stats import Stat
 from sidelab.sidecar.proxy.stats.telemetry import Telemetry
 from sidelab.sidecar.proxy.tcp import ByteService
-from sidelab.sidecar.proxy.upstreams.cluster import Cluster
+from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
 from sidelab.sidecar.proxy.upstreams.clusters import SWEEPS, Clusters
 
 _FIXED = ("ports", "ipv6", "mode", "concurrency")
@@ -163,7 +163,7 @@ class Proxy:
 
     # How it is put together.
 
-    def _cluster(self, name: str) -> Cluster:
+    def _cluster(self, name: str) -> UpstreamCluster:
         return self._clusters[name]
 
     def _observer(self) -> Observer | None:
@@ -175,7 +175,9 @@ class Proxy:
         write: Callable[[bytes], None] = self._log.write if self._log is not None else _nothing
         self._telemetry.log_to(access_log(self.intent.access_log, write))
 
-    def _direction(self, name: str, tables: Inbound[Cluster] | Outbound[Cluster], port: int) -> Direction:
+    def _direction(
+        self, name: str, tables: Inbound[UpstreamCluster] | Outbound[UpstreamCluster], port: int
+    ) -> Direction:
         inbound = name == "inbound"
         gateway = Gateway(
             name,

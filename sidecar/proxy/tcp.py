@@ -19,10 +19,10 @@ from sidelab.sidecar.proxy.stats.outcome import (
     Outcome,
 )
 from sidelab.sidecar.proxy.stats.proxy_counters import TcpCounters
-from sidelab.sidecar.proxy.upstreams.cluster import Cluster
+from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
 
 if TYPE_CHECKING:
-    from sidelab.sidecar.proxy.upstreams.host import Host
+    from sidelab.sidecar.proxy.upstreams.host import UpstreamHost
 
 
 class ByteService:
@@ -41,7 +41,7 @@ class ByteService:
         self.counts = counts
 
     def connect(
-        self, wire: Wire, destination: Destination, client: Destination, cluster: Cluster | None
+        self, wire: Wire, destination: Destination, client: Destination, cluster: UpstreamCluster | None
     ) -> Receiver | None:
         """Return the receiver for `wire`, which goes to a host of `cluster` from now on; None: it is closed."""
         link = _Link(self, destination, client, cluster)
@@ -60,7 +60,7 @@ class ByteService:
             return None
         host.active += 1
         host.total += 1
-        host.cluster.counters.upstream_rq_total += 1
+        host.counters.upstream_rq_total += 1
         upstream.charge(wire.share)
         link.connected(upstream)
         pump = Pump(wire, upstream, link.over)
@@ -87,7 +87,7 @@ class _Link:
     __slots__ = ("_client", "_cluster", "_destination", "_local", "_service", "_started_s", "host")
 
     def __init__(
-        self, service: ByteService, destination: Destination, client: Destination, cluster: Cluster | None
+        self, service: ByteService, destination: Destination, client: Destination, cluster: UpstreamCluster | None
     ) -> None:
         self._service = service
         self._destination = destination
@@ -95,7 +95,7 @@ class _Link:
         self._cluster = cluster
         self._local = ""
         self._started_s = time.perf_counter()
-        self.host: Host | None = None
+        self.host: UpstreamHost | None = None
 
     def began(self) -> None:
         """Tell that it began."""
@@ -118,7 +118,7 @@ class _Link:
         flags, failure = OK, ""
         if error is not None and pump.upstream.connecting:
             if host is not None:
-                host.cluster.unreachable(host, error)
+                host.unreachable(error)
             flags, failure, self._local = ATTEMPTS_EXHAUSTED, connect_error(error), ""
         elif error is not None:
             flags = CONNECTION_ENDED if pump.upstream_failed else DOWNSTREAM_ENDED

@@ -26,8 +26,9 @@ from sidelab.sidecar.proxy.proxy import Proxy
 from sidelab.sidecar.proxy.routing.routes import Route
 from sidelab.sidecar.proxy.stats.outcome import Outcome, RequestKey
 from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters, HttpCounters
-from sidelab.sidecar.proxy.upstreams.cluster import Cluster, OriginalDestinations, Settings
-from sidelab.sidecar.proxy.upstreams.host import Host
+from sidelab.sidecar.proxy.upstreams.cluster import OriginalDestinations, UpstreamCluster
+from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
+from sidelab.sidecar.proxy.upstreams.host import UpstreamHost
 
 DESTINATION = ("10.0.0.1", 80)
 
@@ -128,17 +129,17 @@ class MemoryCluster(OriginalDestinations):
     """A cluster whose every destination is the test; `dialled` are the connections to it, oldest first."""
 
     def __init__(self, loop: Loop) -> None:
-        settings = Settings(Limits(head_bytes=4096, headers=20), own_server=True)
+        settings = ClusterSettings(Limits(head_bytes=4096, headers=20), own_server=True)
         super().__init__(loop, "memory", ClusterCounters(), settings, direction="inbound")
         self.dialled: list[MemoryWire] = []
         self.failure: OSError | None = None
 
-    def dial(self, host: Host) -> MemoryWire:  # type: ignore[override]  # a stream has no need to be one here
+    def dial(self, host: UpstreamHost) -> MemoryWire:  # type: ignore[override]  # a stream has no need to be one here
         """Return a new connection, or fail as the test wants it."""
         assert DESTINATION == host.address
         self.counters.upstream_cx_total += 1
         if self.failure is not None:
-            self.unreachable(host, self.failure)
+            host.unreachable(self.failure)
             raise self.failure
         self.dialled.append(MemoryWire())
         return self.dialled[-1]
@@ -147,10 +148,10 @@ class MemoryCluster(OriginalDestinations):
 class OneRoute:
     """Routes that all lead to one cluster, or nowhere."""
 
-    def __init__(self, cluster: Cluster | None) -> None:
+    def __init__(self, cluster: UpstreamCluster | None) -> None:
         self.cluster = cluster
 
-    def route(self, destination: Destination, host: bytes) -> Route[Cluster]:
+    def route(self, destination: Destination, host: bytes) -> Route[UpstreamCluster]:
         """Return the route."""
         assert DESTINATION == destination
         assert isinstance(host, bytes)

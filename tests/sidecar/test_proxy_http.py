@@ -4,7 +4,7 @@ import pytest
 from proxy_rig import MemoryGateway, OneRoute
 
 from sidelab.sidecar.proxy.http.message import Limits
-from sidelab.sidecar.proxy.upstreams.cluster import Settings
+from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: nginx\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: nginx\r\nContent-Length: 6\r\n\r\n"
@@ -51,7 +51,9 @@ def test_a_head_that_came_before_is_read_by_the_rules_of_now(memory: MemoryGatew
         if expected == 200:
             memory.gateway.routes = OneRoute(None)
         else:
-            memory.gateway.change(memory.routes, Settings(Limits(head_bytes=16, headers=20)), server_name="proxy")
+            memory.gateway.change(
+                memory.routes, ClusterSettings(Limits(head_bytes=16, headers=20)), server_name="proxy"
+            )
 
 
 def test_every_cut_gives_the_same(memory: MemoryGateway) -> None:

@@ -5,22 +5,23 @@ from sidelab.sidecar.proxy.admin.proxy_view import cluster_status
 from sidelab.sidecar.proxy.http.message import Limits
 from sidelab.sidecar.proxy.io.proxy_loop import Loop
 from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters
-from sidelab.sidecar.proxy.upstreams.cluster import Cluster, Settings
-from sidelab.sidecar.proxy.upstreams.host import Host
+from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
+from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
+from sidelab.sidecar.proxy.upstreams.host import UpstreamHost
 
 
-class _Cluster(Cluster):
-    hosts: tuple[Host, ...] = ()
+class _Cluster(UpstreamCluster):
+    hosts: tuple[UpstreamHost, ...] = ()
 
 
 def _status(*hosts: tuple[str, int, int, int]) -> ClusterStatus:
     """Return the status of a cluster whose hosts have this source, total, errors and active requests each."""
     loop = Loop()
-    settings = Settings(Limits(head_bytes=1024, headers=10))
+    settings = ClusterSettings(Limits(head_bytes=1024, headers=10))
     cluster = _Cluster(loop, "inbound|80||", ClusterCounters(), settings, direction="inbound")
     found = []
     for source, total, errors, active in hosts:
-        host = Host(cluster, ("10.0.0.1", 80), source=source, workload="nginx")
+        host = UpstreamHost(cluster, ("10.0.0.1", 80), source=source, workload="nginx")
         host.total, host.errors, host.active = total, errors, active
         found.append(host)
     cluster.hosts = tuple(found)

@@ -5,22 +5,22 @@ from collections.abc import Iterable
 
 from sidelab.sidecar.proxy.admin.proxy_status import ClusterStatus, HostStatus
 from sidelab.sidecar.proxy.io.destination import Destination
-from sidelab.sidecar.proxy.upstreams.cluster import Cluster
-from sidelab.sidecar.proxy.upstreams.host import Host
+from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
+from sidelab.sidecar.proxy.upstreams.host import UpstreamHost
 
 
-def cluster_status(cluster: Cluster) -> ClusterStatus:
+def cluster_status(cluster: UpstreamCluster) -> ClusterStatus:
     """Return what is known of a cluster and its hosts now.
 
     With TPROXY a host is an address for one client: what is shown is the address, for all of them.
     """
-    hosts: dict[Destination, list[Host]] = {}
+    hosts: dict[Destination, list[UpstreamHost]] = {}
     for host in cluster.hosts:
         hosts.setdefault(host.address, []).append(host)
     return ClusterStatus(cluster.name, tuple(_host_status(*found) for found in hosts.items()))
 
 
-def _host_status(address: Destination, hosts: Iterable[Host]) -> HostStatus:
+def _host_status(address: Destination, hosts: Iterable[UpstreamHost]) -> HostStatus:
     stats: Counter[str] = Counter()
     workload = ""
     for host in hosts:

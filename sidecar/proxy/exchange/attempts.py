@@ -69,7 +69,7 @@ def may_repeat(request: ServedRequest, head: RequestHead, *, connecting: bool, u
         return False
     if not (host.cluster.retries if connecting else unheard and head.method in _REPEATABLE):
         return False
-    counters = host.cluster.counters
+    counters = host.counters
     if len(request.tried) == RETRIES:
         counters.upstream_rq_retry_limit_exceeded += 1
         return False

@@ -12,7 +12,8 @@ from sidelab.sidecar.proxy.io.stream_interface import Receiver, Wire
 from sidelab.sidecar.proxy.routing.routes import Route
 from sidelab.sidecar.proxy.stats.outcome import Observer
 from sidelab.sidecar.proxy.stats.proxy_counters import HttpCounters
-from sidelab.sidecar.proxy.upstreams.cluster import Cluster, Settings
+from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
+from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
 
 if TYPE_CHECKING:
     from sidelab.sidecar.proxy.http.message import RequestHead
@@ -24,7 +25,7 @@ PassOn = Callable[[Wire, Destination, Destination], Receiver | None]
 class Routes(Protocol):
     """Where requests go: what a gateway needs of the tables in `routes`."""
 
-    def route(self, destination: Destination, host: bytes) -> Route[Cluster]:
+    def route(self, destination: Destination, host: bytes) -> Route[UpstreamCluster]:
         """Return the way for a request to `host` on a connection that was going to `destination`."""
 
 
@@ -60,7 +61,7 @@ class Gateway:
         self,
         direction: str,
         routes: Routes,
-        settings: Settings,
+        settings: ClusterSettings,
         counters: HttpCounters,
         deadlines: Deadlines,
         *,
@@ -83,7 +84,7 @@ class Gateway:
         self.observer = observer
         self.counts = counts
 
-    def change(self, routes: Routes, settings: Settings, *, server_name: str | None) -> None:
+    def change(self, routes: Routes, settings: ClusterSettings, *, server_name: str | None) -> None:
         """Do otherwise from the next request of every connection on."""
         self.routes = routes
         self.limits = settings.limits

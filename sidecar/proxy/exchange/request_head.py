@@ -7,9 +7,9 @@ from sidelab.sidecar.proxy.http.message import RequestHead, parse_request
 from sidelab.sidecar.proxy.io.share import SMALL_BYTES
 from sidelab.sidecar.proxy.io.stream_interface import Wire
 from sidelab.sidecar.proxy.routing.routes import Route
-from sidelab.sidecar.proxy.upstreams.cluster import Cluster
+from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
 
-_NO_ROUTE: Route[Cluster] = Route("", None)
+_NO_ROUTE: Route[UpstreamCluster] = Route("", None)
 
 
 def find_head(gateway: Gateway, request: ServedRequest, data: bytes) -> RequestHead | None:

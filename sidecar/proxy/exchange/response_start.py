@@ -23,7 +23,7 @@ def begin_response(
     if status < 300:
         gateway.counters.downstream_rq_2xx += 1
         if request.host is not None:
-            request.host.cluster.counters.upstream_rq_2xx += 1
+            request.host.counters.upstream_rq_2xx += 1
     else:
         _count(gateway, request, status)
     end = b"connection: close\r\n\r\n" if closing else b"\r\n"
@@ -52,6 +52,6 @@ def _count(gateway: Gateway, request: ServedRequest, status: int) -> None:
     gateway.counters.answered(status)
     host = request.host
     if host is not None:
-        host.cluster.counters.answered(status)
+        host.counters.answered(status)
         if status >= 500:
             host.errors += 1

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from sidelab.sidecar.proxy.http.message import RequestHead
     from sidelab.sidecar.proxy.http.message_body import Body
     from sidelab.sidecar.proxy.routing.routes import Route
-    from sidelab.sidecar.proxy.upstreams.cluster import Cluster
-    from sidelab.sidecar.proxy.upstreams.host import Host
+    from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
+    from sidelab.sidecar.proxy.upstreams.host import UpstreamHost
     from sidelab.sidecar.proxy.upstreams.upstream import Upstream
 
 
@@ -34,13 +34,13 @@ class ServedRequest:
         self.client = client
         self.head: RequestHead | None = None
         self.last: RequestHead | None = None
-        self.route: Route[Cluster] | None = None
-        self.host: Host | None = None
+        self.route: Route[UpstreamCluster] | None = None
+        self.host: UpstreamHost | None = None
         self.upstream: Upstream | None = None
         self.body: Body | None = None
         self.reply: LocalReply | None = None
         self.whole = b""
-        self.tried: tuple[Host, ...] = ()
+        self.tried: tuple[UpstreamHost, ...] = ()
         self.local = ""
         self.started_s = self.responded_s = 0.0
         self.received = self.sent = self.status = 0

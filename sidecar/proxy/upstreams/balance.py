@@ -17,10 +17,10 @@ class Busy(Protocol):
         """How many requests and byte streams it serves now."""
 
 
-Chosen = TypeVar("Chosen", bound=Busy)
+_Chosen = TypeVar("_Chosen", bound=Busy)
 
 
-def least_request(hosts: Sequence[Chosen], tried: Collection[Chosen], source: random.Random) -> Chosen | None:
+def least_request(hosts: Sequence[_Chosen], tried: Collection[_Chosen], source: random.Random) -> _Chosen | None:
     """Return one of `hosts`, one that was not `tried` if there is any; None without hosts."""
     if tried:
         hosts = [host for host in hosts if host not in tried] or hosts

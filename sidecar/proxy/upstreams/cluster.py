@@ -6,42 +6,36 @@ listener and no protocol.
 
 import random
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
 from sidelab.sidecar.config.intent import Endpoint
-from sidelab.sidecar.proxy.http.message import Limits
 from sidelab.sidecar.proxy.io.destination import Destination
 from sidelab.sidecar.proxy.io.dial import dial
 from sidelab.sidecar.proxy.io.proxy_loop import Loop
 from sidelab.sidecar.proxy.io.stream import Stream
 from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters
 from sidelab.sidecar.proxy.upstreams.balance import least_request
-from sidelab.sidecar.proxy.upstreams.host import Host
+from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
+from sidelab.sidecar.proxy.upstreams.host import UpstreamHost
 
 KEPT_HOSTS = 256
 """How many original destinations are remembered without a connection to them: most are dialled again."""
 
 
-@dataclass(slots=True)
-class Settings:
-    """What the clusters of one direction have in common; it may change while they are in use.
-
-    `own_server`: responses lose their `server` field, because the proxy sets its own.
-    """
-
-    limits: Limits
-    connect_timeout_s: float = 10.0
-    own_server: bool = False
-
-
-class Cluster:
+class UpstreamCluster:
     """What all clusters do; `service` is the full name of the Service behind it, "" for none."""
 
     retries = False
     """Whether a request may go to another host when one cannot be reached, as Istio's default retry policy says."""
 
     def __init__(
-        self, loop: Loop, name: str, counters: ClusterCounters, settings: Settings, *, direction: str, service: str = ""
+        self,
+        loop: Loop,
+        name: str,
+        counters: ClusterCounters,
+        settings: ClusterSettings,
+        *,
+        direction: str,
+        service: str = "",
     ) -> None:
         self.name = name
         self.counters = counters
@@ -52,25 +46,25 @@ class Cluster:
         self._loop = loop
 
     @property
-    def hosts(self) -> Iterable[Host]:
+    def hosts(self) -> Iterable[UpstreamHost]:
         """The hosts that are known now."""
         raise NotImplementedError
 
-    def find(self, destination: Destination, client: str, tried: Collection[Host]) -> Host | None:
+    def find(self, destination: Destination, client: str, tried: Collection[UpstreamHost]) -> UpstreamHost | None:
         """Return the host for a request that was going to `destination`, not one of `tried` if it can be helped.
 
         `client` is the address that it comes from. None: there is no host.
         """
         raise NotImplementedError
 
-    def dial(self, host: Host) -> Stream:
+    def dial(self, host: UpstreamHost) -> Stream:
         """Return a stream to `host` that is still to be started; raises `OSError`, already counted."""
         counters = self.counters
         counters.upstream_cx_total += 1
         try:
             connection, connected = dial(host.address, host.source, transparent=host.transparent)
         except OSError as error:
-            self.unreachable(host, error)
+            host.unreachable(error)
             raise
         counters.upstream_cx_active += 1
         stream = Stream(self._loop, connection, host.disconnected)
@@ -78,14 +72,7 @@ class Cluster:
             stream.connect_within(self.settings.connect_timeout_s)
         return stream
 
-    def unreachable(self, host: Host, error: OSError) -> None:
-        """Count a connection that was not made, at once or by a stream that was lost while it was connecting."""
-        if isinstance(error, TimeoutError):
-            self.counters.upstream_cx_connect_timeout += 1
-        self.counters.upstream_cx_connect_fail += 1
-        host.connect_fail += 1
-
-    def deserted(self, host: Host) -> None:
+    def deserted(self, host: UpstreamHost) -> None:
         """Take note that `host` has no connection any more."""
 
     def close(self) -> None:
@@ -100,7 +87,7 @@ class Cluster:
             self.counters.upstream_cx_idle_timeout += host.sweep(age)
 
 
-class OriginalDestinations(Cluster):
+class OriginalDestinations(UpstreamCluster):
     """Dials where the traffic was going (an ORIGINAL_DST cluster), as hosts that come and go.
 
     `sources` are the addresses to come from, IPv4 then IPv6, None for the pod's; `transparent`: the client's instead.
@@ -111,17 +98,24 @@ class OriginalDestinations(Cluster):
     workload = ""
 
     def __init__(
-        self, loop: Loop, name: str, counters: ClusterCounters, settings: Settings, *, direction: str, service: str = ""
+        self,
+        loop: Loop,
+        name: str,
+        counters: ClusterCounters,
+        settings: ClusterSettings,
+        *,
+        direction: str,
+        service: str = "",
     ) -> None:
         super().__init__(loop, name, counters, settings, direction=direction, service=service)
-        self._hosts: dict[tuple[Destination, str | None], Host] = {}
+        self._hosts: dict[tuple[Destination, str | None], UpstreamHost] = {}
 
     @property
-    def hosts(self) -> Iterable[Host]:
+    def hosts(self) -> Iterable[UpstreamHost]:
         """The hosts that were dialled, all that have connections among them."""
         return self._hosts.values()
 
-    def find(self, destination: Destination, client: str, tried: Collection[Host]) -> Host | None:  # noqa: ARG002 - there is one
+    def find(self, destination: Destination, client: str, tried: Collection[UpstreamHost]) -> UpstreamHost | None:  # noqa: ARG002 - there is one
         """Return the host at `destination`."""
         if self.transparent:
             source: str | None = client
@@ -130,18 +124,18 @@ class OriginalDestinations(Cluster):
         key = destination, source
         host = self._hosts.get(key)
         if host is None:
-            host = self._hosts[key] = Host(
+            host = self._hosts[key] = UpstreamHost(
                 self, destination, source=source, transparent=self.transparent, workload=self.workload
             )
         return host
 
-    def deserted(self, host: Host) -> None:
+    def deserted(self, host: UpstreamHost) -> None:
         """Forget `host` if there are many: there is no end to the destinations that a pod may have."""
         if len(self._hosts) > KEPT_HOSTS:
             self._hosts.pop((host.address, host.source), None)
 
 
-class Balanced(Cluster):
+class Balanced(UpstreamCluster):
     """Spreads over a Service's ready endpoints, see `balance`.
 
     A headless Service is dialled by its endpoints' addresses, and then goes to the one that was meant.
@@ -150,21 +144,28 @@ class Balanced(Cluster):
     retries = True
 
     def __init__(
-        self, loop: Loop, name: str, counters: ClusterCounters, settings: Settings, *, direction: str, service: str = ""
+        self,
+        loop: Loop,
+        name: str,
+        counters: ClusterCounters,
+        settings: ClusterSettings,
+        *,
+        direction: str,
+        service: str = "",
     ) -> None:
         super().__init__(loop, name, counters, settings, direction=direction, service=service)
-        self._hosts: dict[Destination, Host] = {}
-        self._list: list[Host] = []
+        self._hosts: dict[Destination, UpstreamHost] = {}
+        self._list: list[UpstreamHost] = []
         self._headless = False
         # Which endpoint serves which request is nobody's secret, and no two proxies shall agree about it.
         self._random = random.Random()
 
     @property
-    def hosts(self) -> Iterable[Host]:
+    def hosts(self) -> Iterable[UpstreamHost]:
         """The endpoints."""
         return self._list
 
-    def find(self, destination: Destination, client: str, tried: Collection[Host]) -> Host | None:  # noqa: ARG002 - all are served alike
+    def find(self, destination: Destination, client: str, tried: Collection[UpstreamHost]) -> UpstreamHost | None:  # noqa: ARG002 - all are served alike
         """Return the endpoint that was dialled, else one of the less busy ones."""
         if self._headless and not tried:
             meant = self._hosts.get(destination)
@@ -182,7 +183,7 @@ class Balanced(Cluster):
         self._hosts = {}
         for endpoint in endpoints:
             address = (endpoint.address, endpoint.port)
-            self._hosts[address] = before.pop(address) if address in before else Host(self, address)
+            self._hosts[address] = before.pop(address) if address in before else UpstreamHost(self, address)
             self._hosts[address].workload = endpoint.pod
         self._list = list(self._hosts.values())
         for host in before.values():

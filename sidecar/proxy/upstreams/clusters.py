@@ -8,7 +8,8 @@ from sidelab.sidecar.proxy.io.proxy_loop import Loop
 from sidelab.sidecar.proxy.routing.routes import INBOUND_PASSTHROUGH, PASSTHROUGH, inbound_name, outbound_name
 from sidelab.sidecar.proxy.stats.outcome import BLACK_HOLE
 from sidelab.sidecar.proxy.stats.proxy_counters import Registry
-from sidelab.sidecar.proxy.upstreams.cluster import Balanced, Cluster, OriginalDestinations, Settings
+from sidelab.sidecar.proxy.upstreams.cluster import Balanced, OriginalDestinations, UpstreamCluster
+from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
 
 SWEEPS = 4
 """How often in the time that a connection may be idle somebody looks: it is closed at most a quarter late."""
@@ -18,18 +19,18 @@ class Clusters:
     """The live clusters; those that an intent has no more close what is idle, and end with what they serve."""
 
     def __init__(self, loop: Loop, registry: Registry) -> None:
-        self.inbound = Settings(Limits(0, 0))
-        self.outbound = Settings(Limits(0, 0))
+        self.inbound = ClusterSettings(Limits(0, 0))
+        self.outbound = ClusterSettings(Limits(0, 0))
         self._loop = loop
         self._registry = registry
-        self._clusters: dict[str, Cluster] = {}
+        self._clusters: dict[str, UpstreamCluster] = {}
         # It exists for its numbers: nothing is ever sent there.
         registry.tcp(BLACK_HOLE)
 
-    def __getitem__(self, name: str) -> Cluster:
+    def __getitem__(self, name: str) -> UpstreamCluster:
         return self._clusters[name]
 
-    def __iter__(self) -> Iterator[Cluster]:
+    def __iter__(self) -> Iterator[UpstreamCluster]:
         return iter(self._clusters.values())
 
     def update(self, intent: Intent) -> None:
@@ -61,7 +62,12 @@ class Clusters:
             cluster.sweep(SWEEPS + 1)
 
     def _original(
-        self, before: dict[str, Cluster], name: str, settings: Settings, direction: str, service: str = ""
+        self,
+        before: dict[str, UpstreamCluster],
+        name: str,
+        settings: ClusterSettings,
+        direction: str,
+        service: str = "",
     ) -> OriginalDestinations:
         cluster = before.pop(name, None)
         if not isinstance(cluster, OriginalDestinations):
@@ -71,13 +77,13 @@ class Clusters:
         self._clusters[name] = cluster
         return cluster
 
-    def _inbound(self, before: dict[str, Cluster], intent: Intent, name: str, service: str) -> None:
+    def _inbound(self, before: dict[str, UpstreamCluster], intent: Intent, name: str, service: str) -> None:
         cluster = self._original(before, name, self.inbound, "inbound", service)
         cluster.sources = (intent.inbound_bind_ipv4, intent.inbound_bind_ipv6)
         cluster.transparent = intent.mode == "tproxy"
         cluster.workload = intent.workload.pod
 
-    def _service(self, before: dict[str, Cluster], service: Service, port: ServicePort) -> None:
+    def _service(self, before: dict[str, UpstreamCluster], service: Service, port: ServicePort) -> None:
         name = outbound_name(port.port, service.host)
         cluster = before.pop(name, None)
         if not isinstance(cluster, Balanced):

@@ -3,20 +3,36 @@
 Requests of all clients share the idle connections; the last used goes first, so that the others can grow old.
 """
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sidelab.sidecar.proxy.io.destination import Destination
 from sidelab.sidecar.proxy.io.stream_interface import Wire
 from sidelab.sidecar.proxy.stats.outcome import OK, RequestKey
+from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters
+from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
 from sidelab.sidecar.proxy.upstreams.upstream import Upstream
-
-if TYPE_CHECKING:
-    from sidelab.sidecar.proxy.upstreams.cluster import Cluster
 
 _KEPT_KEYS = 64
 
 
-class Host:
+class HostCluster(Protocol):
+    """What a host needs of the cluster that it belongs to."""
+
+    direction: str
+    service: str
+    counters: ClusterCounters
+    settings: ClusterSettings
+    retries: bool
+    closed: bool
+
+    def dial(self, host: "UpstreamHost") -> Wire:
+        """Return a stream to `host` that is still to be started; raises `OSError`, already counted."""
+
+    def deserted(self, host: "UpstreamHost") -> None:
+        """Take note that `host` has no connection any more."""
+
+
+class UpstreamHost:
     """An upstream host; `source` is the address to come from, `workload` the pod that it is.
 
     `active` counts the requests and byte streams that it serves, `connections` those that are open, `total` the
@@ -24,13 +40,13 @@ class Host:
     """
 
     __slots__ = (
-        "_keys", "active", "address", "cluster", "connect_fail", "connections", "connections_total", "errors", "idle",
-        "retired", "source", "total", "transparent", "workload",
+        "_keys", "active", "address", "cluster", "connect_fail", "connections", "connections_total", "counters",
+        "errors", "idle", "retired", "settings", "source", "total", "transparent", "workload",
     )  # fmt: skip
 
     def __init__(
         self,
-        cluster: "Cluster",
+        cluster: HostCluster,
         address: Destination,
         *,
         source: str | None = None,
@@ -38,6 +54,8 @@ class Host:
         workload: str = "",
     ) -> None:
         self.cluster = cluster
+        self.counters = cluster.counters
+        self.settings = cluster.settings
         self.address = address
         self.source = source
         self.transparent = transparent
@@ -114,9 +132,16 @@ class Host:
             upstream.wire.close()
         return old
 
+    def unreachable(self, error: OSError) -> None:
+        """Count a connection that was not made, at once or by a stream that was lost while it was connecting."""
+        if isinstance(error, TimeoutError):
+            self.counters.upstream_cx_connect_timeout += 1
+        self.counters.upstream_cx_connect_fail += 1
+        self.connect_fail += 1
+
     def disconnected(self, _stream: object) -> None:
         """Take note that a connection has ended."""
-        self.cluster.counters.upstream_cx_active -= 1
+        self.counters.upstream_cx_active -= 1
         self._one_less()
 
     def _one_less(self) -> None:

@@ -4,15 +4,14 @@ Knows how a response is framed; what becomes of it is the exchange's business.
 """
 
 import errno
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from sidelab.sidecar.proxy.http.message import ResponseHead, parse_response
 from sidelab.sidecar.proxy.http.message_body import BadMessageError, Body, ChunkedBody, EndlessBody, body_of, forwarded
 from sidelab.sidecar.proxy.io.share import SMALL_BYTES
 from sidelab.sidecar.proxy.io.stream_interface import Wire
-
-if TYPE_CHECKING:
-    from sidelab.sidecar.proxy.upstreams.host import Host
+from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters
+from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
 
 SWITCHING_PROTOCOLS = 101
 _PASSED_ON = (100, 102, 103, 104)
@@ -48,6 +47,30 @@ class Requester(Protocol):
         """
 
 
+class UpstreamOwner(Protocol):
+    """Whose connection it is: a host, which lends it to one requester after the other."""
+
+    active: int
+    errors: int
+
+    @property
+    def counters(self) -> ClusterCounters:
+        """What is counted of its cluster."""
+
+    @property
+    def settings(self) -> ClusterSettings:
+        """What is accepted."""
+
+    def put(self, upstream: "Upstream") -> None:
+        """Keep a connection that is ready for another request."""
+
+    def forget(self, upstream: "Upstream") -> None:
+        """Take out a connection that is idle no more, without having been asked for."""
+
+    def unreachable(self, error: OSError) -> None:
+        """Count a connection that was not made."""
+
+
 class Upstream:
     """The receiver of one upstream connection, used by one exchange after the other."""
 
@@ -68,7 +91,7 @@ class Upstream:
 
     idle = False
 
-    def __init__(self, host: "Host", wire: Wire) -> None:
+    def __init__(self, host: UpstreamOwner, wire: Wire) -> None:
         self._exchange: Requester | None = None
         self._method = b""
         self._buffer = b""
@@ -135,7 +158,7 @@ class Upstream:
     def lost(self, error: OSError) -> None:
         """Take the failure of the connection."""
         if self.wire.connecting:
-            self.host.cluster.unreachable(self.host, error)
+            self.host.unreachable(error)
         if self._exchange is None:
             self.host.forget(self)
         else:
@@ -189,7 +212,7 @@ class Upstream:
         last = self._last
         if last is not None and last[0] == self._method and data.startswith(last[1].raw):
             return last[1]
-        settings = self.host.cluster.settings
+        settings = self.host.settings
         head = parse_response(data, settings.limits, self._method, own_server=settings.own_server)
         if head is not None:
             self._last = (self._method, head) if head.size <= SMALL_BYTES else None
@@ -229,7 +252,7 @@ class Upstream:
         exchange, self._exchange = self._exchange, None
         host = self.host
         if isinstance(error, BadMessageError):
-            host.cluster.counters.upstream_cx_protocol_error += 1
+            host.counters.upstream_cx_protocol_error += 1
         connecting = self.wire.connecting
         unheard = self._reused and self._body is None and not self._buffer
         self._keep(b"")
