@@ -279,7 +279,7 @@ class Rig:
 
     def counters(self) -> dict[str, int]:
         """Return what the proxy counted; final once `stop` has returned."""
-        return dict(self._proxy._registry)
+        return dict(self._proxy._observation.registry)
 
     def drain(self) -> None:
         """Have the proxy drain, as SIGTERM does."""
@@ -309,9 +309,9 @@ class Rig:
             # What closed in the very last turn is given back in the next.
             self._loop.turn(1)
         assert 0 == sum(value for name, value in counters.items() if name.endswith("downstream_cx_active"))
-        assert 0 == sum(host.active for cluster in self._proxy._clusters for host in cluster.hosts)
-        assert (0, 0) == (len(self._proxy._headers), len(self._proxy._detections))
-        own = {listener._listening.fileno() for _, listener in self._proxy._own_listeners}
+        assert 0 == sum(host.active for cluster in self._proxy._traffic.clusters for host in cluster.hosts)
+        assert (0, 0) == (len(self._proxy._traffic.headers), len(self._proxy._traffic.detections))
+        own = {listener._listening.fileno() for _, listener in self._proxy._own_ports._listeners}
         assert self._wakers() | own == set(self._loop._handlers)
 
     def _wakers(self) -> set[int]:
@@ -323,7 +323,7 @@ class Rig:
         notes = Notes(wants_outcomes=True)
 
         def tell() -> None:
-            for direction in (self._proxy._inbound, self._proxy._outbound):
+            for direction in (self._proxy._traffic.inbound, self._proxy._traffic.outbound):
                 direction.gateway.tell(notes)
                 direction.byte_service.tell(notes)
 

@@ -270,7 +270,7 @@ def test_no_descriptors_is_no_busy_loop(monkeypatch: pytest.MonkeyPatch) -> None
         for _ in range(3):
             loop.turn(1)
         assert b"" == read_all(client)
-    counters = dict(proxy._registry)
+    counters = dict(proxy._observation.registry)
     assert 1 == counters["listener.0.0.0.0_15006.downstream_cx_overload_reject"]
     proxy.close()
     loop.close()

@@ -175,7 +175,7 @@ def test_load_spreads_over_endpoints() -> None:
         for client in clients:
             client.sendall(REQUEST)
         arrived.wait(PATIENCE_S)
-        cluster = proxy._proxy._clusters[f"outbound|8080||{HOST}"]
+        cluster = proxy._proxy._traffic.clusters[f"outbound|8080||{HOST}"]
         assert [4, 4] == [host.active for host in cluster.hosts]
         answer.set()
         for client in clients:

@@ -1,12 +1,25 @@
 """Running parts of the proxy as the values that its pages show."""
 
+import socket
 from collections import Counter
 from collections.abc import Iterable
 
-from sidelab.sidecar.proxy.admin.proxy_status import ClusterStatus, HostStatus
+from sidelab.sidecar.proxy.admin.proxy_status import ClusterStatus, HostStatus, ListenerStatus
 from sidelab.sidecar.proxy.io.destination import Destination
+from sidelab.sidecar.proxy.stats.outcome import BLACK_HOLE
 from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
 from sidelab.sidecar.proxy.upstreams.host import UpstreamHost
+
+
+def listener_status(name: str, listening: socket.socket) -> ListenerStatus:
+    """Return what is known of the listening socket of the listener `name`."""
+    address = listening.getsockname()
+    return ListenerStatus(name, address[0], address[1])
+
+
+def cluster_statuses(clusters: Iterable[UpstreamCluster]) -> list[ClusterStatus]:
+    """Return what is known of all `clusters`, and of the one that nothing is ever sent to."""
+    return [*map(cluster_status, clusters), ClusterStatus(BLACK_HOLE)]
 
 
 def cluster_status(cluster: UpstreamCluster) -> ClusterStatus:

@@ -4,9 +4,19 @@ import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from sidelab.lab.errors import PodError
+from sidelab.lab.errors import InputError, PodError
 from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.proxy.io.listener import listen
+
+_FIXED = ("ports", "ipv6", "mode", "concurrency")
+"""What cannot change while a proxy runs: it is in its listening sockets."""
+
+
+def check_fixed(before: Intent, after: Intent) -> None:
+    """Refuse an intent that needs other sockets than the one before; raises `InputError`."""
+    for name in _FIXED:
+        if getattr(after, name) != getattr(before, name):
+            raise InputError(f"intent: {name}: it cannot change while the proxy runs: start the pod anew")
 
 
 @dataclass(frozen=True)
