@@ -14,8 +14,8 @@ from sidelab.lab.plan.registry import Context, Program, Registry, Standin
 from sidelab.sidecar.config.intent import InboundPort, Intent
 from sidelab.sidecar.inject import PROXY_NAME, PROXY_UID
 from sidelab.sidecar.proxy.io.destination import Destination
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
-from sidelab.sidecar.proxy.io.sockets import Sockets
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
+from sidelab.sidecar.proxy.io.sockets import ListeningSockets
 from sidelab.sidecar.proxy.proxy import Proxy
 
 IMAGE = "sidelab/explicit-proxy"
@@ -45,8 +45,8 @@ def main(context: Context) -> None:
         # The address that was dialled is the pod's own, as a redirected connection's is.
         return connection.getsockname()[0], port
 
-    sockets = Sockets.open(intent)
-    loop = Loop()
+    sockets = ListeningSockets.open(intent)
+    loop = ProxyLoop()
     proxy = Proxy(loop, intent, sockets, destination)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: loop.call_threadsafe(proxy.drain))

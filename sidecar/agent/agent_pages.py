@@ -13,7 +13,7 @@ from sidelab.sidecar.agent.http.fetch import fetch
 from sidelab.sidecar.agent.http.server import Reply, Request
 from sidelab.sidecar.agent.probes.probers import Prober
 from sidelab.sidecar.config.contract import READY_PATH
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
 _PROBE_PREFIXES = ("/app-health/", "/app-lifecycle/")
 _READY_S, _SCRAPE_S = 1.0, 5.0
@@ -43,7 +43,7 @@ class Pages:
 
     def __init__(
         self,
-        loop: Loop,
+        loop: ProxyLoop,
         agent: Agent,
         probers: Mapping[str, Prober],
         probe: Callable[[Prober, float, Request, Answering], None],

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from sidelab.lab.base import syscalls
 from sidelab.lab.base.inotify import Watch
-from sidelab.sidecar.proxy.io.proxy_loop import READ, Loop
+from sidelab.sidecar.proxy.io.proxy_loop import READ, ProxyLoop
 
 _LIMITS = (errno.EMFILE, errno.ENOSPC)
 
@@ -26,7 +26,7 @@ class Source(Protocol):
         """Hear nothing further."""
 
 
-def watch(loop: Loop, directories: Sequence[str], changed: Callable[[], None]) -> Source:
+def watch(loop: ProxyLoop, directories: Sequence[str], changed: Callable[[], None]) -> Source:
     """Call `changed` in the loop whenever a file is renamed into one of `directories`, until the source is closed.
 
     Raises `OSError` for a directory that is none.
@@ -40,7 +40,7 @@ def watch(loop: Loop, directories: Sequence[str], changed: Callable[[], None]) -
 
 
 class _Inotify:
-    def __init__(self, loop: Loop, directories: Sequence[str], changed: Callable[[], None]) -> None:
+    def __init__(self, loop: ProxyLoop, directories: Sequence[str], changed: Callable[[], None]) -> None:
         first, *others = directories
         self._loop = loop
         self._watch = Watch(first)
@@ -62,7 +62,7 @@ class _Inotify:
         self._changed()
 
 
-def by_dnotify(loop: Loop, directories: Sequence[str], changed: Callable[[], None]) -> Source:
+def by_dnotify(loop: ProxyLoop, directories: Sequence[str], changed: Callable[[], None]) -> Source:
     """Do as `watch` does, with SIGIO for news: the kernel sends it for as long as the directories stay open."""
     signal.signal(signal.SIGIO, lambda *_: loop.call_threadsafe(changed))
     with ExitStack() as opened:

@@ -26,7 +26,7 @@ from sidelab.sidecar.agent.probes.probes import Probes
 from sidelab.sidecar.agent.proxy_child import Child
 from sidelab.sidecar.config.agent_settings import Settings
 from sidelab.sidecar.config.contract import READY_PATH
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
 if TYPE_CHECKING:
     from sidelab.sidecar.agent.dns.resolver import Resolver
@@ -62,7 +62,7 @@ class Agent:
         self._child = Child(settings.proxy, paths.intent, paths.home, context.env)
         os.nice(_NICE)  # the proxy, which has begun, must not wait for a page of ours
         self.status = 0
-        self._loop = Loop()
+        self._loop = ProxyLoop()
         self._watch_signals()
         self._ending = self._quitting = self._untold = self._news = self._settling = False
         pod = self._delivery.pod

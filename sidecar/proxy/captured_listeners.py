@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.proxy.admin.proxy_status import ListenerStatus
 from sidelab.sidecar.proxy.admin.proxy_view import listener_status
-from sidelab.sidecar.proxy.direction import Direction
+from sidelab.sidecar.proxy.direction import TrafficDirection
 from sidelab.sidecar.proxy.io.destination import FindDestination
 from sidelab.sidecar.proxy.io.listener import Bounds, Listener, admission
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.io.share import Shares
-from sidelab.sidecar.proxy.io.sockets import Sockets
+from sidelab.sidecar.proxy.io.sockets import ListeningSockets
 from sidelab.sidecar.proxy.stats.outcome import BLACK_HOLE
 from sidelab.sidecar.proxy.traffic import ProxyTraffic
 
@@ -31,8 +31,8 @@ class CapturedListeners:
 
     def __init__(
         self,
-        loop: Loop,
-        sockets: Sockets,
+        loop: ProxyLoop,
+        sockets: ListeningSockets,
         intent: Intent,
         traffic: ProxyTraffic,
         shares: Shares,
@@ -65,7 +65,7 @@ class CapturedListeners:
             listener.close()
 
     def _listen(
-        self, name: str, sockets: tuple[socket.socket, ...], port: int, direction: Direction
+        self, name: str, sockets: tuple[socket.socket, ...], port: int, direction: TrafficDirection
     ) -> list[tuple[ListenerStatus, Listener]]:
         counters = self._registry.listener(f"0.0.0.0_{port}")
         self._counters.append(counters)

@@ -8,9 +8,9 @@ from sidelab.sidecar.proxy.exchange.served_request import ServedRequest
 from sidelab.sidecar.proxy.http.detect import Detection
 from sidelab.sidecar.proxy.io.deadlines import Deadlines
 from sidelab.sidecar.proxy.io.destination import Destination
-from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.stream import TcpStream
 from sidelab.sidecar.proxy.io.stream_interface import Receiver, Wire
-from sidelab.sidecar.proxy.routing.routes import Plan
+from sidelab.sidecar.proxy.routing.routes import ConnectionPlan
 from sidelab.sidecar.proxy.tcp import ByteService
 from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
 
@@ -18,14 +18,14 @@ from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
 class Plans(Protocol):
     """What becomes of connections: what a direction needs of the tables in `routes`."""
 
-    def plan(self, destination: Destination) -> Plan[UpstreamCluster]:
+    def plan(self, destination: Destination) -> ConnectionPlan[UpstreamCluster]:
         """Return the plan for a connection that was going to `destination`."""
 
     def http2(self, destination: Destination) -> UpstreamCluster | None:
         """Return where such a connection goes if its client speaks HTTP/2; None: nowhere."""
 
 
-class Direction:
+class TrafficDirection:
     """Serves captured connections by `plans`, which may change: for those that arrive afterwards."""
 
     def __init__(self, plans: Plans, gateway: Gateway, byte_service: ByteService, detections: Deadlines) -> None:
@@ -35,7 +35,7 @@ class Direction:
         self._detections = detections
         gateway.pass_on = self._pass_on
 
-    def serve(self, stream: Stream, destination: Destination, client: Destination) -> None:
+    def serve(self, stream: TcpStream, destination: Destination, client: Destination) -> None:
         """Take an accepted connection."""
         plan = self.plans.plan(destination)
         if plan.protocol == "http":

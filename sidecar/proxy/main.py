@@ -11,8 +11,8 @@ from sidelab.lab.errors import InputError
 from sidelab.sidecar.config.contract import intent_path
 from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.proxy.io.destination import original_destination
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
-from sidelab.sidecar.proxy.io.sockets import Sockets
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
+from sidelab.sidecar.proxy.io.sockets import ListeningSockets
 from sidelab.sidecar.proxy.proxy import Proxy
 from sidelab.sidecar.proxy.routing.routes import check
 
@@ -29,8 +29,8 @@ def run(argv: Sequence[str]) -> None:
         raise InputError(f"intent: concurrency: {intent.concurrency}: the bundled proxy has one worker: give 1")
     check(intent)
     _allow_descriptors()
-    sockets = Sockets.open(intent)
-    loop = Loop()
+    sockets = ListeningSockets.open(intent)
+    loop = ProxyLoop()
     proxy = Proxy(loop, intent, sockets, original_destination)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: loop.call_threadsafe(proxy.drain))

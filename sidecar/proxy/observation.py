@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.proxy.io.logwriter import LogWriter
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.stats.accesslog import access_log
-from sidelab.sidecar.proxy.stats.prometheus import Family
-from sidelab.sidecar.proxy.stats.proxy_counters import Registry
+from sidelab.sidecar.proxy.stats.prometheus import MetricFamily
+from sidelab.sidecar.proxy.stats.proxy_counters import CounterRegistry
 from sidelab.sidecar.proxy.stats.stats import Stat
 from sidelab.sidecar.proxy.stats.telemetry import Telemetry
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class ProxyObservation:
     """The counters in `registry`, and an `observer` for the data path: None where `intent` asks for nothing."""
 
-    def __init__(self, loop: Loop, intent: Intent) -> None:
-        self.registry = Registry()
+    def __init__(self, loop: ProxyLoop, intent: Intent) -> None:
+        self.registry = CounterRegistry()
         self.observer: Observer | None = None
         self._loop = loop
         self._telemetry = Telemetry(intent.workload)
@@ -39,7 +39,7 @@ class ProxyObservation:
         log = self._log.stats() if self._log is not None else []
         return [*self.registry, *self._telemetry.stats(), *log]
 
-    def families(self) -> list[Family]:
+    def families(self) -> list[MetricFamily]:
         """Return Istio's metrics."""
         return self._telemetry.families()
 

@@ -4,18 +4,18 @@ import socket
 from collections.abc import Mapping
 
 from sidelab.sidecar.proxy.admin.admin_connection import HEAD_S, AdminConnection
-from sidelab.sidecar.proxy.admin.admin_pages import Pages, Subject
-from sidelab.sidecar.proxy.admin.commands import Command
+from sidelab.sidecar.proxy.admin.admin_pages import ProxyPages, Subject
+from sidelab.sidecar.proxy.admin.commands import PageCommand
 from sidelab.sidecar.proxy.admin.pace import Pace
 from sidelab.sidecar.proxy.admin.proxy_status import ListenerStatus
 from sidelab.sidecar.proxy.admin.proxy_view import listener_status
 from sidelab.sidecar.proxy.io.deadlines import Deadlines
 from sidelab.sidecar.proxy.io.destination import Destination
 from sidelab.sidecar.proxy.io.listener import Bounds, Listener, admission
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.io.share import Shares
-from sidelab.sidecar.proxy.io.sockets import Sockets
-from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.sockets import ListeningSockets
+from sidelab.sidecar.proxy.io.stream import TcpStream
 from sidelab.sidecar.proxy.stats.proxy_counters import ListenerCounters, TcpCounters
 
 _OF_ONE, _ALL = 64, 256
@@ -25,11 +25,11 @@ _OF_ONE, _ALL = 64, 256
 class OwnPorts:
     """Listeners on a proxy's `sockets` for pages about `subject`."""
 
-    def __init__(self, loop: Loop, sockets: Sockets, subject: Subject, shares: Shares) -> None:
+    def __init__(self, loop: ProxyLoop, sockets: ListeningSockets, subject: Subject, shares: Shares) -> None:
         self._loop = loop
         self._shares = shares
         self._asking = Deadlines(loop, HEAD_S)
-        pages = Pages(subject)
+        pages = ProxyPages(subject)
         self._listeners = [
             *self._listen("admin", sockets.admin, pages.admin()),
             *self._listen("prometheus", sockets.stats, pages.metrics(), Pace(loop)),
@@ -46,13 +46,17 @@ class OwnPorts:
             listener.close()
 
     def _listen(
-        self, name: str, sockets: tuple[socket.socket, ...], commands: Mapping[str, Command], pace: Pace | None = None
+        self,
+        name: str,
+        sockets: tuple[socket.socket, ...],
+        commands: Mapping[str, PageCommand],
+        pace: Pace | None = None,
     ) -> list[tuple[ListenerStatus, Listener]]:
         """Serve pages; no destination is looked for, so that nothing can be a circle."""
         counters = ListenerCounters()
         bounds = Bounds(admission(_OF_ONE, _ALL), self._shares)
 
-        def serve(stream: Stream, _destination: Destination, _client: Destination) -> None:
+        def serve(stream: TcpStream, _destination: Destination, _client: Destination) -> None:
             stream.start(AdminConnection(stream, commands, self._asking, pace))
 
         return [

@@ -7,13 +7,13 @@ from sidelab.sidecar.proxy.admin.proxy_status import ClusterStatus, ListenerStat
 from sidelab.sidecar.proxy.admin.proxy_view import cluster_statuses
 from sidelab.sidecar.proxy.captured_listeners import CapturedListeners
 from sidelab.sidecar.proxy.io.destination import FindDestination
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.io.share import Shares
-from sidelab.sidecar.proxy.io.sockets import Sockets, check_fixed
+from sidelab.sidecar.proxy.io.sockets import ListeningSockets, check_fixed
 from sidelab.sidecar.proxy.observation import ProxyObservation
 from sidelab.sidecar.proxy.own_ports import OwnPorts
 from sidelab.sidecar.proxy.routing.routes import check
-from sidelab.sidecar.proxy.stats.prometheus import Family
+from sidelab.sidecar.proxy.stats.prometheus import MetricFamily
 from sidelab.sidecar.proxy.stats.stats import Stat
 from sidelab.sidecar.proxy.traffic import ProxyTraffic
 
@@ -24,7 +24,9 @@ class Proxy:
     Whoever makes it has let `routes.check` look at the intent.
     """
 
-    def __init__(self, loop: Loop, intent: Intent, sockets: Sockets, find_destination: FindDestination) -> None:
+    def __init__(
+        self, loop: ProxyLoop, intent: Intent, sockets: ListeningSockets, find_destination: FindDestination
+    ) -> None:
         self.intent = intent
         self.draining = False
         self._loop = loop
@@ -85,7 +87,7 @@ class Proxy:
         """Return every counter and gauge."""
         return self._observation.stats()
 
-    def families(self) -> list[Family]:
+    def families(self) -> list[MetricFamily]:
         """Return Istio's metrics."""
         return self._observation.families()
 

@@ -16,7 +16,7 @@ from sidelab.sidecar.proxy.stats.outcome import (
     NO_HEALTHY_UPSTREAM,
     OK,
     Observer,
-    Outcome,
+    TrafficOutcome,
 )
 from sidelab.sidecar.proxy.stats.proxy_counters import TcpCounters
 from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
@@ -144,11 +144,11 @@ class _Link:
         service = BLACK_HOLE if self._cluster is None else self._cluster.service
         return (self._service.direction, service, "", 0, flags)
 
-    def _outcome(self, flags: str, failure: str, received: int, sent: int) -> Outcome:
+    def _outcome(self, flags: str, failure: str, received: int, sent: int) -> TrafficOutcome:
         _, service, workload, _, _ = self._key(flags)
         duration_us = int((time.perf_counter() - self._started_s) * 1e6)
         reason = f"delayed connect error: {failure}".replace(" ", "_") if failure else ""
-        return Outcome(
+        return TrafficOutcome(
             self._service.direction,
             time.time() - duration_us / 1e6,
             duration_us,

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from sidelab.sidecar.config.intent import Intent
-from sidelab.sidecar.proxy.direction import Direction
+from sidelab.sidecar.proxy.direction import TrafficDirection
 from sidelab.sidecar.proxy.exchange.gateway import Gateway
 from sidelab.sidecar.proxy.io.deadlines import Deadlines
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.observation import ProxyObservation
 from sidelab.sidecar.proxy.routing.routes import Inbound, Outbound
 from sidelab.sidecar.proxy.tcp import ByteService
@@ -17,7 +17,7 @@ from sidelab.sidecar.proxy.upstreams.clusters import SWEEPS, Clusters
 class ProxyTraffic:
     """The directions `inbound` and `outbound`, which follow an intent."""
 
-    def __init__(self, loop: Loop, intent: Intent, observation: ProxyObservation) -> None:
+    def __init__(self, loop: ProxyLoop, intent: Intent, observation: ProxyObservation) -> None:
         self.clusters = Clusters(loop, observation.registry)
         self.headers = Deadlines(loop, intent.header_timeout_s)
         self.detections = Deadlines(loop, intent.detection_timeout_s)
@@ -53,7 +53,7 @@ class ProxyTraffic:
 
     def _direction(
         self, name: str, tables: Inbound[UpstreamCluster] | Outbound[UpstreamCluster], intent: Intent
-    ) -> Direction:
+    ) -> TrafficDirection:
         inbound = name == "inbound"
         registry = self.observation.registry
         port = intent.ports.inbound if inbound else intent.ports.outbound
@@ -65,7 +65,7 @@ class ProxyTraffic:
             self.headers,
             server_name=intent.server_name if inbound else None,
         )
-        return Direction(tables, gateway, ByteService(name, registry.tcp), self.detections)
+        return TrafficDirection(tables, gateway, ByteService(name, registry.tcp), self.detections)
 
     def _tell(self, intent: Intent) -> None:
         for direction in self._directions():
@@ -82,5 +82,5 @@ class ProxyTraffic:
             direction.byte_service.sweep(SWEEPS + 1)
         self._sweep_later()
 
-    def _directions(self) -> Iterable[Direction]:
+    def _directions(self) -> Iterable[TrafficDirection]:
         return self.inbound, self.outbound

@@ -11,7 +11,7 @@ from sidelab.lab.net.http_request import Asked, RequestError, read_request, requ
 from sidelab.sidecar.agent.http.server import Exchange, Reply, Request
 from sidelab.sidecar.proxy.http.detect import Detection
 from sidelab.sidecar.proxy.io.deadlines import Deadlines
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: nginx\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -118,7 +118,7 @@ class Detecting:
     """The detection of a protocol: not a byte is lost, and pieces decide as the whole does, or later."""
 
     def __init__(self) -> None:
-        self._loop = Loop()
+        self._loop = ProxyLoop()
         self._deadlines = Deadlines(self._loop, 60.0)
 
     def close(self) -> None:
@@ -161,7 +161,7 @@ class Agent:
     """The agent's server, and the answers that it reads."""
 
     def __init__(self) -> None:
-        self._loop = Loop()
+        self._loop = ProxyLoop()
 
     def close(self) -> None:
         """Give back what it has."""

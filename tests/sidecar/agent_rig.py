@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from tools import PATIENCE_S
 
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
 Value = TypeVar("Value")
 
 
-def meanwhile(loop: Loop, work: Callable[[], Value]) -> Value:
+def meanwhile(loop: ProxyLoop, work: Callable[[], Value]) -> Value:
     """Return what `work` returns, which runs in a thread while `loop` turns here."""
     found: list[Value] = []
     failed: list[BaseException] = []
@@ -37,7 +37,7 @@ def meanwhile(loop: Loop, work: Callable[[], Value]) -> Value:
     return found[0]
 
 
-def until(loop: Loop, condition: Callable[[], object]) -> None:
+def until(loop: ProxyLoop, condition: Callable[[], object]) -> None:
     """Turn `loop` until `condition`; fail if nothing happens for long."""
     while not condition():
         loop.call_later(PATIENCE_S, _too_late)

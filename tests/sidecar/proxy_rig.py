@@ -18,13 +18,13 @@ from sidelab.sidecar.proxy.http.message import Limits
 from sidelab.sidecar.proxy.io.deadlines import Deadlines
 from sidelab.sidecar.proxy.io.destination import Destination
 from sidelab.sidecar.proxy.io.listener import listen
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.io.share import Share
-from sidelab.sidecar.proxy.io.sockets import Sockets
+from sidelab.sidecar.proxy.io.sockets import ListeningSockets
 from sidelab.sidecar.proxy.io.stream_interface import Receiver
 from sidelab.sidecar.proxy.proxy import Proxy
 from sidelab.sidecar.proxy.routing.routes import Route
-from sidelab.sidecar.proxy.stats.outcome import Outcome, RequestKey
+from sidelab.sidecar.proxy.stats.outcome import RequestKey, TrafficOutcome
 from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters, HttpCounters
 from sidelab.sidecar.proxy.upstreams.cluster import OriginalDestinations, UpstreamCluster
 from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
@@ -128,7 +128,7 @@ class MemoryWire:
 class MemoryCluster(OriginalDestinations):
     """A cluster whose every destination is the test; `dialled` are the connections to it, oldest first."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: ProxyLoop) -> None:
         settings = ClusterSettings(Limits(head_bytes=4096, headers=20), own_server=True)
         super().__init__(loop, "memory", ClusterCounters(), settings, direction="inbound")
         self.dialled: list[MemoryWire] = []
@@ -166,7 +166,7 @@ class Notes:
         self.requests: list[tuple[RequestKey, int, int]] = []
         self.connections: list[RequestKey] = []
         self.ends: list[tuple[RequestKey, int, int]] = []
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[TrafficOutcome] = []
 
     def requested(self, key: RequestKey, duration_us: int, received_bytes: int, sent_bytes: int) -> None:
         """Note; so for the following."""
@@ -181,7 +181,7 @@ class Notes:
         """Note."""
         self.ends.append((key, received_bytes, sent_bytes))
 
-    def observed(self, outcome: Outcome) -> None:
+    def observed(self, outcome: TrafficOutcome) -> None:
         """Note."""
         self.outcomes.append(outcome)
 
@@ -190,7 +190,7 @@ class MemoryGateway:
     """A gateway without sockets; `late` lets the time of those pass that are still to send a head."""
 
     def __init__(self) -> None:
-        self.loop = Loop()
+        self.loop = ProxyLoop()
         self.cluster = MemoryCluster(self.loop)
         self.counters = HttpCounters()
         self.notes = Notes(wants_outcomes=True)
@@ -235,7 +235,7 @@ class Rig:
     """A proxy with real sockets in a thread, all of whose captured connections were going to `destination`."""
 
     def __init__(self, stack: ExitStack, intent: Intent, destination: Destination) -> None:
-        sockets = Sockets(*((listen(socket.AF_INET, "127.0.0.1", 0),) for _ in range(5)))
+        sockets = ListeningSockets(*((listen(socket.AF_INET, "127.0.0.1", 0),) for _ in range(5)))
         self.inbound: int = sockets.inbound[0].getsockname()[1]
         self.outbound: int = sockets.outbound[0].getsockname()[1]
         self.admin: int = sockets.admin[0].getsockname()[1]
@@ -244,7 +244,7 @@ class Rig:
         self.destination = destination
         self.intent = intent
         self._stack = stack
-        self._loop = Loop()
+        self._loop = ProxyLoop()
         self._proxy = Proxy(self._loop, intent, sockets, lambda _connection: self.destination)
         self._thread = threading.Thread(target=self._loop.run)
         self._thread.start()

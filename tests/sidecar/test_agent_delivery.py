@@ -13,7 +13,7 @@ from sidelab.sidecar.agent import file_events
 from sidelab.sidecar.agent.delivery import Delivery, Paths
 from sidelab.sidecar.config.agent_settings import ENVIRONMENT, Settings
 from sidelab.sidecar.config.intent import Intent
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
 SERVICE = Service(namespace="default", name="web", ipv4="10.96.0.11", ipv6="", ports=(), endpoints=())
 
@@ -126,7 +126,7 @@ def test_settings_survive_their_variable():
 @pytest.mark.parametrize("way", ["inotify", "dnotify"])
 def test_renamed_files_are_heard_of_in_every_directory(paths: Paths, way: str):
     """By either of the kernel's ways."""
-    loop = Loop()
+    loop = ProxyLoop()
     heard: list[int] = []
     listen = file_events.watch if way == "inotify" else file_events.by_dnotify
     listened = listen(loop, [str(Path(each).parent) for each in (paths.state, paths.podinfo)], lambda: heard.append(1))
@@ -146,7 +146,7 @@ def test_without_instances_of_inotify_dnotify_is_used(paths: Paths, monkeypatch:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(file_events, "Watch", refused)
-    loop = Loop()
+    loop = ProxyLoop()
     heard: list[int] = []
     listened = file_events.watch(loop, [str(Path(paths.state).parent)], lambda: heard.append(1))
     publish(paths.state, State(generation=1))

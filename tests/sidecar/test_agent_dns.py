@@ -20,7 +20,7 @@ from sidelab.lab.net import dns
 from sidelab.sidecar.agent.dns import forward
 from sidelab.sidecar.agent.dns.nametable import Addresses, table
 from sidelab.sidecar.agent.dns.resolver import Resolver, local_answer, upstreams
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
 MEMBER = Endpoint(
     pod=("default", "db-0"), ipv4="10.244.0.3", ipv6="fd00:10:244::3", ready=True, targets=(), hostname="db-0"
@@ -98,11 +98,11 @@ def test_all_else_is_for_the_cluster(name: str, kind: str):
 
 
 @contextmanager
-def resolver(tmp_path: Path, *servers: str, learned: bool = True) -> Iterator[tuple[Loop, int]]:
+def resolver(tmp_path: Path, *servers: str, learned: bool = True) -> Iterator[tuple[ProxyLoop, int]]:
     """Serve with these name servers."""
     conf = tmp_path / "resolv.conf"
     conf.write_text("search x\n" + "".join(f"nameserver {each}\n" for each in servers))
-    loop = Loop()
+    loop = ProxyLoop()
     served = Resolver(loop, 0, "default", str(conf))
     if learned:
         served.learn(STATE)

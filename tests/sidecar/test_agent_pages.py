@@ -13,7 +13,7 @@ from sidelab.sidecar.agent.agent_pages import Pages
 from sidelab.sidecar.agent.http import merged_metrics
 from sidelab.sidecar.agent.http.server import Reply, Request, Server
 from sidelab.sidecar.agent.probes.probers import Prober, TCPSocket
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
 PROBER = Prober(tcp_socket=TCPSocket(port=1), timeout_seconds=3)
 READYZ = "/app-health/web/readyz"
@@ -48,9 +48,9 @@ Tell = Callable[[Reply], None]
 
 
 @contextmanager
-def served(agent: Agent, told: list[Tell] | None = None) -> Iterator[tuple[Loop, int]]:
+def served(agent: Agent, told: list[Tell] | None = None) -> Iterator[tuple[ProxyLoop, int]]:
     """Serve an agent's pages on a free port; whoever asks for a probe is put into `told`."""
-    loop = Loop()
+    loop = ProxyLoop()
 
     def probe(prober: Prober, timeout_s: float, request: Request, tell: Tell) -> None:
         assert (PROBER, 3.0) == (prober, timeout_s)
@@ -169,7 +169,7 @@ def test_drain_is_passed_on_to_the_proxy():
 def test_deeds_are_for_the_pod_itself(path: str, peer: str, status: int):
     """From another address they are forbidden, whatever the method."""
     replies: list[Reply] = []
-    pages = Pages(Loop(), Agent(), {}, lambda *_: None)
+    pages = Pages(ProxyLoop(), Agent(), {}, lambda *_: None)
     pages.handle(Request("GET", path, b"", peer), replies.append)
     assert [status] == [each.status for each in replies]
     pages._loop.close()

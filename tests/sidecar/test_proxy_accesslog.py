@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidelab.sidecar.proxy.io.logwriter import FLUSH_BYTES, WAITING_BYTES, LogWriter
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.stats.accesslog import access_log, json_line, start_time, text_line
-from sidelab.sidecar.proxy.stats.outcome import Outcome
+from sidelab.sidecar.proxy.stats.outcome import TrafficOutcome
 
-REQUEST = Outcome(
+REQUEST = TrafficOutcome(
     direction="inbound",
     started_s=1_769_860_800.25,
     duration_us=3_999,
@@ -39,14 +39,14 @@ REQUEST = Outcome(
     downstream_remote="10.244.0.3:55000",
     route="default",
 )
-CONNECTION = Outcome("outbound", 0.0, duration_us=5_000, bytes_received=10, bytes_sent=20, flags="UF")
+CONNECTION = TrafficOutcome("outbound", 0.0, duration_us=5_000, bytes_received=10, bytes_sent=20, flags="UF")
 
 HOSTILE = st.one_of(
     st.binary(max_size=20), st.sampled_from([b'"', b"\\", b"\n", b"\r\n", b'a" 200 - -', b"\\n", b" ", b"\xc3\xa4"])
 )
 HOSTILE_TEXT = st.one_of(st.text(max_size=20), st.sampled_from(['"', "\\", "\n", "\u2028", "a b", "ä", "\ud800"]))
 OUTCOMES = st.builds(
-    Outcome,
+    TrafficOutcome,
     direction=st.sampled_from(["inbound", "outbound"]),
     started_s=st.floats(0, 4e9),
     **dict.fromkeys(("duration_us", "status", "bytes_received", "bytes_sent"), st.integers(0, 2**40)),
@@ -136,7 +136,7 @@ def test_json_is_istios() -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(OUTCOMES)
-def test_nothing_breaks_out_of_its_column(outcome: Outcome) -> None:
+def test_nothing_breaks_out_of_its_column(outcome: TrafficOutcome) -> None:
     """Whatever a client or server sends, a text line is one line of printable ASCII with Istio's columns."""
     line = text_line(outcome)
     assert re.fullmatch(rb"[\x20-\x7e]+\n", line)
@@ -148,7 +148,7 @@ def test_nothing_breaks_out_of_its_column(outcome: Outcome) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(OUTCOMES)
-def test_json_always_parses(outcome: Outcome) -> None:
+def test_json_always_parses(outcome: TrafficOutcome) -> None:
     """Whatever a client or server sends, a JSON line is one line and one object with all of its keys."""
     line = json_line(outcome)
     assert 1 == line.count(b"\n")
@@ -179,8 +179,8 @@ def test_form_chooses_the_line() -> None:
 
 
 @contextmanager
-def _pipe() -> Iterator[tuple[Loop, FileIO, int]]:
-    loop = Loop()
+def _pipe() -> Iterator[tuple[ProxyLoop, FileIO, int]]:
+    loop = ProxyLoop()
     reader, writer = (FileIO(end, mode) for end, mode in zip(os.pipe(), "rw", strict=True))
     os.set_blocking(reader.fileno(), False)
     try:
@@ -222,7 +222,7 @@ def test_loop_flushes_by_itself() -> None:
 
 def test_much_is_written_at_once(tmp_path: Path) -> None:
     """More than the limit does not wait for the timer."""
-    loop = Loop()
+    loop = ProxyLoop()
     line = b"x" * 999 + b"\n"
     with (tmp_path / "log").open("wb") as file:
         writer = LogWriter(loop, file.fileno())

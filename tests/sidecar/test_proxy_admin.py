@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidelab.sidecar.config.intent import Intent, Workload
-from sidelab.sidecar.proxy.admin.admin_pages import Pages
-from sidelab.sidecar.proxy.admin.commands import Answer, answer
+from sidelab.sidecar.proxy.admin.admin_pages import ProxyPages
+from sidelab.sidecar.proxy.admin.commands import PageAnswer, answer
 from sidelab.sidecar.proxy.admin.proxy_status import FAILED_ACTIVE_CHECK, ClusterStatus, HostStatus, ListenerStatus
 from sidelab.sidecar.proxy.stats import memory
-from sidelab.sidecar.proxy.stats.prometheus import Family, Sample
+from sidelab.sidecar.proxy.stats.prometheus import MetricFamily, MetricSample
 
 NGINX = "outbound|80||nginx.default.svc.cluster.local"
 
@@ -44,9 +44,9 @@ class Running:
             ("istiocustom.istio_requests_total.reporter.source", 5),
         ]
 
-    def families(self) -> list[Family]:
+    def families(self) -> list[MetricFamily]:
         """Do as asked."""
-        return [Family("istio_requests_total", "counter", "Requests.", [Sample({"reporter": "source"}, 5)])]
+        return [MetricFamily("istio_requests_total", "counter", "Requests.", [MetricSample({"reporter": "source"}, 5)])]
 
     def reset_counters(self) -> None:
         """Remember."""
@@ -61,8 +61,8 @@ class Running:
         self.done.append("quit")
 
 
-def _ask(target: str, method: str = "GET", running: Running | None = None) -> Answer:
-    return answer(Pages(running or Running()).admin(), method, target)
+def _ask(target: str, method: str = "GET", running: Running | None = None) -> PageAnswer:
+    return answer(ProxyPages(running or Running()).admin(), method, target)
 
 
 def _own(text: str) -> list[str]:
@@ -74,7 +74,7 @@ def test_help_lists_every_page() -> None:
     """The first page and /help name each page, and which of them change something."""
     assert _ask("/") == _ask("/help")
     listed = re.findall(r"^  (/\S*)( \(POST\))?: \S", _ask("/help").body, re.MULTILINE)
-    assert sorted(Pages(Running()).admin()) == [path for path, _ in listed]
+    assert sorted(ProxyPages(Running()).admin()) == [path for path, _ in listed]
     assert ["/drain_listeners", "/quitquitquit", "/reset_counters"] == [path for path, post in listed if post]
 
 
@@ -131,7 +131,7 @@ def test_bad_query_is_400_with_a_sentence(target: str, word: str) -> None:
 @settings(deadline=None, max_examples=200)
 @given(
     st.sampled_from(["GET", "HEAD", "POST", "BREW"]),
-    st.sampled_from([*Pages(Running()).admin(), "", "*"]),
+    st.sampled_from([*ProxyPages(Running()).admin(), "", "*"]),
     st.text(st.characters(min_codepoint=33, max_codepoint=255), max_size=20),
 )
 def test_no_request_breaks_the_server(method: str, path: str, query: str) -> None:
@@ -183,7 +183,7 @@ def test_stats_are_prometheus() -> None:
     for page in (
         _ask("/stats/prometheus"),
         _ask("/stats?format=prometheus"),
-        answer(Pages(Running()).metrics(), "GET", "/stats/prometheus"),
+        answer(ProxyPages(Running()).metrics(), "GET", "/stats/prometheus"),
     ):
         lines = [
             line for line in page.body.splitlines() if not re.search("envoy_(server|(cluster|listener)_man)", line)
@@ -200,7 +200,7 @@ def test_prometheus_can_be_filtered() -> None:
 
 def test_port_of_metrics_has_nothing_else() -> None:
     """The port that the network reaches runs no regular expression and no command."""
-    commands = Pages(Running()).metrics()
+    commands = ProxyPages(Running()).metrics()
     targets = ("/stats/prometheus?filter=a", "/quitquitquit", "/config_dump")
     assert [400, 404, 404] == [answer(commands, "GET", target).status for target in targets]
 
@@ -275,7 +275,7 @@ def test_server_info_has_state_and_uptime() -> None:
     """The state and how long it has been up, by the clock that the pages were given."""
     now_s = [100.0]
     running = Running()
-    pages = Pages(running, lambda: now_s[0])
+    pages = ProxyPages(running, lambda: now_s[0])
     now_s[0] += 75.9
     running.draining = True
     info = json.loads(answer(pages.admin(), "GET", "/server_info").body)
@@ -289,7 +289,7 @@ def test_server_info_has_state_and_uptime() -> None:
 def test_readiness_follows_the_state() -> None:
     """Ready is 200 until the proxy drains, on the admin port and on the health port."""
     for draining, expected in ((False, (200, "LIVE\n")), (True, (503, "DRAINING\n"))):
-        pages = Pages(Running(draining=draining))
+        pages = ProxyPages(Running(draining=draining))
         for page in (answer(pages.admin(), "GET", "/ready"), answer(pages.health(), "GET", "/healthz/ready")):
             assert expected == (page.status, page.body)
 

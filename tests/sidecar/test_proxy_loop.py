@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from sidelab.sidecar.proxy.io.deadlines import Deadlines
-from sidelab.sidecar.proxy.io.proxy_loop import READ, Loop
+from sidelab.sidecar.proxy.io.proxy_loop import READ, ProxyLoop
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
+def loop() -> Iterator[ProxyLoop]:
     """Yield a loop."""
-    loop = Loop()
+    loop = ProxyLoop()
     yield loop
     loop.close()
 
@@ -27,12 +27,12 @@ class _Someone:
         self._told.append(self._name)
 
 
-def _turn_until(loop: Loop, told: list[str], count: int) -> None:
+def _turn_until(loop: ProxyLoop, told: list[str], count: int) -> None:
     while len(told) < count:
         loop.turn(10)
 
 
-def test_timers_run_in_the_order_of_their_times(loop: Loop) -> None:
+def test_timers_run_in_the_order_of_their_times(loop: ProxyLoop) -> None:
     """A timer that is set later but due sooner runs first; one that was cancelled, never."""
     told: list[str] = []
     for delay_s, name in ((0.02, "third"), (0.0, "first"), (0.01, "second")):
@@ -42,7 +42,7 @@ def test_timers_run_in_the_order_of_their_times(loop: Loop) -> None:
     assert ["first", "second", "third"] == told
 
 
-def test_timer_set_while_another_rings(loop: Loop) -> None:
+def test_timer_set_while_another_rings(loop: ProxyLoop) -> None:
     """A timer that is set in the very turn in which one is due, before its turn has come, silences neither."""
     told: list[str] = []
     ours, theirs = socket.socketpair()
@@ -63,7 +63,7 @@ def test_timer_set_while_another_rings(loop: Loop) -> None:
     assert (20, 20) == (told.count("due"), told.count("set"))
 
 
-def test_deadlines_are_told_to_those_who_are_late(loop: Loop) -> None:
+def test_deadlines_are_told_to_those_who_are_late(loop: ProxyLoop) -> None:
     """Who met its deadline is told nothing, all others once, in the order in which they began."""
     told: list[str] = []
     deadlines = Deadlines(loop, 0.01)
@@ -78,7 +78,7 @@ def test_deadlines_are_told_to_those_who_are_late(loop: Loop) -> None:
     assert ["a", "c", "b"] == told
 
 
-def test_nobody_is_told_early(loop: Loop) -> None:
+def test_nobody_is_told_early(loop: ProxyLoop) -> None:
     """Time is given from when it began, not from when somebody else did."""
     told: list[str] = []
     deadlines = Deadlines(loop, 0.05)
@@ -94,7 +94,7 @@ def test_nobody_is_told_early(loop: Loop) -> None:
 class _Reader:
     """Reads its socket on account of `share`, and notes whose turn it was."""
 
-    def __init__(self, loop: Loop, share: str, told: list[str]) -> None:
+    def __init__(self, loop: ProxyLoop, share: str, told: list[str]) -> None:
         self.share = share
         self.ours, self.theirs = socket.socketpair()
         self._told = told
@@ -103,13 +103,13 @@ class _Reader:
     def read(self, _events: int) -> None:
         self._told.append(self.share)
 
-    def close(self, loop: Loop) -> None:
+    def close(self, loop: ProxyLoop) -> None:
         loop.forget(self.ours.fileno())
         self.ours.close()
         self.theirs.close()
 
 
-def test_who_wants_little_is_served_first(loop: Loop) -> None:
+def test_who_wants_little_is_served_first(loop: ProxyLoop) -> None:
     """Of two sources the one with the fewest events is first in each turn, and every connection has its turn."""
     told: list[str] = []
     readers = [_Reader(loop, share, told) for share in ("many",) * 50 + ("few",)]

@@ -15,8 +15,8 @@ from tools import PATIENCE_S
 from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.proxy.io.destination import original_destination
 from sidelab.sidecar.proxy.io.listener import listen
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
-from sidelab.sidecar.proxy.io.sockets import Sockets
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
+from sidelab.sidecar.proxy.io.sockets import ListeningSockets
 from sidelab.sidecar.proxy.proxy import Proxy
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: nginx\r\n\r\n"
@@ -253,7 +253,7 @@ def test_drain_ends_in_bounded_time() -> None:
 
 def test_no_descriptors_is_no_busy_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no descriptor is left, accepting pauses; the connection in the queue is served afterwards."""
-    sockets = Sockets(*((listen(socket.AF_INET, "127.0.0.1", 0),) for _ in range(5)))
+    sockets = ListeningSockets(*((listen(socket.AF_INET, "127.0.0.1", 0),) for _ in range(5)))
     accept = socket.socket.accept
     failures = [OSError(24, "Too many open files")]
 
@@ -263,7 +263,7 @@ def test_no_descriptors_is_no_busy_loop(monkeypatch: pytest.MonkeyPatch) -> None
         return accept(listening)
 
     monkeypatch.setattr(socket.socket, "accept", failing)
-    loop = Loop()
+    loop = ProxyLoop()
     proxy = Proxy(loop, Intent(), sockets, lambda _connection: ("127.0.0.1", sockets.inbound[0].getsockname()[1]))
     with socket.create_connection(sockets.inbound[0].getsockname()) as client:
         # The event that fails, the timer that ends the pause, and the event that succeeds.

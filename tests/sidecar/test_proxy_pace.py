@@ -3,12 +3,12 @@
 import time
 
 from sidelab.sidecar.proxy.admin.pace import SAVED_S, SHARE, Pace
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
 
 def test_few_pages_are_made_at_once() -> None:
     """Those of the kubelet and of a scraper, one right after the other."""
-    loop = Loop()
+    loop = ProxyLoop()
     pace = Pace(loop)
     made: list[int] = []
     for number in range(5):
@@ -19,7 +19,7 @@ def test_few_pages_are_made_at_once() -> None:
 
 def test_many_pages_wait_for_their_share_of_the_time() -> None:
     """What was saved is used up, then each page waits for a hundred times what the last one took; in order."""
-    loop = Loop()
+    loop = ProxyLoop()
     busy_s = 0.0
     pace = Pace(loop, lambda: busy_s)
     made: list[int] = []

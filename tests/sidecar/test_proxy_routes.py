@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
 from sidelab.sidecar.proxy.http.detect import begins_http, speaks_http
-from sidelab.sidecar.proxy.routing.routes import Inbound, Outbound, Plan, Route
+from sidelab.sidecar.proxy.routing.routes import ConnectionPlan, Inbound, Outbound, Route
 from sidelab.sidecar.proxy.upstreams.balance import least_request
 
 VIP = "10.96.0.7"
@@ -108,27 +108,30 @@ def test_plan_by_address() -> None:
     protocols: tuple[Protocol, ...] = ("tcp", "auto")
     for protocol in protocols:
         table = _outbound(Intent(services=(_service("a.b.svc.cluster.local", "FD00:0::1", protocol=protocol),)))
-        assert Plan(protocol, "outbound|80||a.b.svc.cluster.local") == table.plan(("fd00::1", 80))
+        assert ConnectionPlan(protocol, "outbound|80||a.b.svc.cluster.local") == table.plan(("fd00::1", 80))
 
 
 def test_plan_of_unknown_destinations() -> None:
     """What no Service describes passes as bytes, and with REGISTRY_ONLY it is closed."""
-    assert Plan("tcp", "PassthroughCluster") == TABLE.plan((FAR, 443))
-    assert Plan("tcp", None) == CLOSED.plan((FAR, 443))
+    assert ConnectionPlan("tcp", "PassthroughCluster") == TABLE.plan((FAR, 443))
+    assert ConnectionPlan("tcp", None) == CLOSED.plan((FAR, 443))
 
 
 def test_http_alone() -> None:
     """A proxy for nothing but HTTP takes everything for it, and has 502 for what REGISTRY_ONLY does not know."""
     table = _outbound(Intent(protocol="http", outbound_policy="REGISTRY_ONLY", services=SHOPS))
-    assert (Plan("http", None), Plan("http", None)) == (table.plan((FAR, 443)), table.plan((FAR, 80)))
+    assert (ConnectionPlan("http", None), ConnectionPlan("http", None)) == (
+        table.plan((FAR, 443)),
+        table.plan((FAR, 80)),
+    )
     assert Route("block_all", None) == table.route((FAR, 443), b"shop")
 
 
 def test_http_port_is_looked_at_wherever_it_goes() -> None:
     """On a port with an HTTP Service requests to any address are found, and bytes still go where they were going."""
     for address in (FAR, VIP):
-        assert Plan("auto", "PassthroughCluster") == TABLE.plan((address, 80))
-        assert Plan("auto", None) == CLOSED.plan((address, 80))
+        assert ConnectionPlan("auto", "PassthroughCluster") == TABLE.plan((address, 80))
+        assert ConnectionPlan("auto", None) == CLOSED.plan((address, 80))
 
 
 def test_detected_address_leads_to_its_service_whatever_host_says() -> None:
@@ -142,13 +145,13 @@ def test_detected_address_leads_to_its_service_whatever_host_says() -> None:
 def test_detected_port_alone_is_not_looked_at_elsewhere() -> None:
     """A port number on which no Service is known to speak HTTP concerns its Services' addresses only."""
     table = _outbound(Intent(services=(_service("a.b.svc.cluster.local", VIP, protocol="auto"),)))
-    assert Plan("tcp", "PassthroughCluster") == table.plan((FAR, 80))
+    assert ConnectionPlan("tcp", "PassthroughCluster") == table.plan((FAR, 80))
 
 
 def test_headless_service_is_known_by_its_endpoints() -> None:
     """A Service without an address of its own is dialled by its endpoints' addresses and ports."""
     table = _outbound(Intent(services=(_service("db.b.svc.cluster.local", port=8080, protocol="tcp"),)))
-    assert Plan("tcp", "outbound|8080||db.b.svc.cluster.local") == table.plan(("10.8.0.2", 8080))
+    assert ConnectionPlan("tcp", "outbound|8080||db.b.svc.cluster.local") == table.plan(("10.8.0.2", 8080))
 
 
 def test_http2_goes_by_its_destination() -> None:
@@ -175,9 +178,9 @@ def test_http2_goes_by_its_destination() -> None:
 def test_inbound_is_by_port() -> None:
     """An inbound connection goes by its port, else to the cluster for the rest."""
     table = Inbound(Intent(protocol="tcp", inbound=(InboundPort(port=80, protocol="http"),)), str)
-    assert Plan("http", "inbound|80||") == table.plan(("10.8.0.1", 80))
+    assert ConnectionPlan("http", "inbound|80||") == table.plan(("10.8.0.1", 80))
     assert Route("default", "inbound|80||") == table.route(("10.8.0.1", 80), b"whatever")
-    assert Plan("tcp", "InboundPassthroughCluster") == table.plan(("10.8.0.1", 81))
+    assert ConnectionPlan("tcp", "InboundPassthroughCluster") == table.plan(("10.8.0.1", 81))
 
 
 @pytest.mark.parametrize(

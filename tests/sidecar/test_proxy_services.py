@@ -15,7 +15,7 @@ from sidelab.lab.errors import InputError
 from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Ports, Protocol, Service, ServicePort
 from sidelab.sidecar.proxy.http.message import Limits
 from sidelab.sidecar.proxy.io.destination import Destination
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters
 from sidelab.sidecar.proxy.upstreams.cluster import KEPT_HOSTS, OriginalDestinations
 from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
@@ -378,7 +378,7 @@ def test_reset_byte_stream(who: str, flags: str) -> None:
 
 def test_destinations_without_connections_are_forgotten() -> None:
     """However many addresses a pod dials, those that it has no connection to do not pile up."""
-    loop = Loop()
+    loop = ProxyLoop()
     cluster = OriginalDestinations(loop, "some", ClusterCounters(), ClusterSettings(Limits(1, 1)), direction="outbound")
     for number in range(2 * KEPT_HOSTS):
         host = cluster.find(("192.0.2.1", number), "", ())

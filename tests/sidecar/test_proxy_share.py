@@ -6,9 +6,9 @@ from contextlib import closing
 
 from proxy_rig import MemoryGateway, MemoryWire
 
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.io.share import BUDGET_BYTES, READ_BYTES, Share, Shares
-from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.stream import TcpStream
 
 HALF = b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 4000
 
@@ -84,11 +84,11 @@ def test_heads_are_read_in_large_pieces_whatever_they_take() -> None:
 
     smallest = {}
     for divisible in (True, False):
-        with closing(Loop()) as loop:
+        with closing(ProxyLoop()) as loop:
             ours, theirs = socket.socketpair()
             ours.settimeout(0)
             receiver = Slow(divisible=divisible)
-            Stream(loop, ours).start(receiver)
+            TcpStream(loop, ours).start(receiver)
             with ours, theirs:
                 for _ in range(10):
                     theirs.sendall(b"x" * 20_000)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sidelab.sidecar.config.intent import Workload
 from sidelab.sidecar.proxy.stats.buckets import DURATIONS_MS, SIZES_BYTES
-from sidelab.sidecar.proxy.stats.outcome import Outcome
-from sidelab.sidecar.proxy.stats.prometheus import Family, Sample, name_of, render
-from sidelab.sidecar.proxy.stats.proxy_counters import Registry
+from sidelab.sidecar.proxy.stats.outcome import TrafficOutcome
+from sidelab.sidecar.proxy.stats.prometheus import MetricFamily, MetricSample, name_of, render
+from sidelab.sidecar.proxy.stats.proxy_counters import CounterRegistry
 from sidelab.sidecar.proxy.stats.stats import to_families, to_json, to_text
 from sidelab.sidecar.proxy.stats.telemetry import Telemetry
 
@@ -247,7 +247,7 @@ def test_duration_bounds_are_as_envoy_writes_them() -> None:
 @given(st.dictionaries(st.sampled_from(["a", "b_2", "c"]), st.text()), st.text())
 def test_labels_survive(labels: dict[str, str], description: str) -> None:
     """Label values and descriptions come out of the page as they went in, whatever characters they hold."""
-    page = parse_page(render([Family("metric", "gauge", description, [Sample(labels, 1)])]))
+    page = parse_page(render([MetricFamily("metric", "gauge", description, [MetricSample(labels, 1)])]))
     assert [("metric", labels, 1.0)] == page["metric"].samples
     assert description == page["metric"].help
 
@@ -261,13 +261,13 @@ def test_names_are_allowed_ones(text: str) -> None:
 
 def test_log_is_asked_for_outcomes() -> None:
     """Outcomes are wanted exactly while there is a log, and go to it."""
-    logged: list[Outcome] = []
+    logged: list[TrafficOutcome] = []
     telemetry = Telemetry(WORKLOAD)
     wanted = [telemetry.wants_outcomes]
     for log in (logged.append, None):
         telemetry.log_to(log)
         wanted.append(telemetry.wants_outcomes)
-        telemetry.observed(Outcome("inbound", 0.0))
+        telemetry.observed(TrafficOutcome("inbound", 0.0))
     assert ([False, True, False], 1) == (wanted, len(logged))
 
 
@@ -282,7 +282,7 @@ def test_reset_begins_anew() -> None:
 
 def test_counters_have_envoys_names() -> None:
     """Envoy's counters become metrics named as Envoy's and labelled as Istio's, a status class one of its labels."""
-    registry = Registry()
+    registry = CounterRegistry()
     registry.cluster("outbound|80||nginx.shop.svc.cluster.local").upstream_cx_total = 3
     registry.http("inbound_0.0.0.0_15006").downstream_rq_2xx = 4
     registry.listener("0.0.0.0_15006").downstream_cx_active = 5
@@ -318,7 +318,7 @@ def test_own_counters_are_not_envoys() -> None:
 
 def test_reset_of_counters_leaves_what_is_open() -> None:
     """Counters can be set to zero without losing what is open now."""
-    registry = Registry()
+    registry = CounterRegistry()
     listener = registry.listener("a")
     listener.downstream_cx_total = listener.downstream_cx_active = 2
     registry.reset()

@@ -3,7 +3,7 @@
 from sidelab.sidecar.proxy.admin.proxy_status import ClusterStatus
 from sidelab.sidecar.proxy.admin.proxy_view import cluster_status
 from sidelab.sidecar.proxy.http.message import Limits
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters
 from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
 from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
@@ -16,7 +16,7 @@ class _Cluster(UpstreamCluster):
 
 def _status(*hosts: tuple[str, int, int, int]) -> ClusterStatus:
     """Return the status of a cluster whose hosts have this source, total, errors and active requests each."""
-    loop = Loop()
+    loop = ProxyLoop()
     settings = ClusterSettings(Limits(head_bytes=1024, headers=10))
     cluster = _Cluster(loop, "inbound|80||", ClusterCounters(), settings, direction="inbound")
     found = []

@@ -8,14 +8,14 @@ import socket
 from collections.abc import Callable
 
 from sidelab.lab.net.dns import MESSAGE_BYTES, SERVFAIL, Messages, answers, framed, refused
-from sidelab.sidecar.proxy.io.proxy_loop import READ, Loop
-from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.proxy_loop import READ, ProxyLoop
+from sidelab.sidecar.proxy.io.stream import TcpStream
 
 PORT = 53
 PATIENCE_S = 5.0
 
 
-def forward(loop: Loop, packet: bytes, server: str, tell: Callable[[bytes], None], *, stream: bool) -> None:
+def forward(loop: ProxyLoop, packet: bytes, server: str, tell: Callable[[bytes], None], *, stream: bool) -> None:
     """Ask `server` (an address), and have `tell` called once, later: with its response, or SERVFAIL in its stead."""
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
     kind = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
@@ -37,7 +37,7 @@ def forward(loop: Loop, packet: bytes, server: str, tell: Callable[[bytes], None
 
 
 class _OverUDP:
-    def __init__(self, loop: Loop, asking: socket.socket, packet: bytes, tell: Callable[[bytes], None]) -> None:
+    def __init__(self, loop: ProxyLoop, asking: socket.socket, packet: bytes, tell: Callable[[bytes], None]) -> None:
         self._loop = loop
         self._socket = asking
         self._packet = packet
@@ -69,11 +69,11 @@ class _OverTCP:
     divisible = False
     idle = False
 
-    def __init__(self, loop: Loop, asking: socket.socket, packet: bytes, tell: Callable[[bytes], None]) -> None:
+    def __init__(self, loop: ProxyLoop, asking: socket.socket, packet: bytes, tell: Callable[[bytes], None]) -> None:
         self._packet = packet
         self._tell = tell
         self._messages = Messages()
-        self._stream = Stream(loop, asking)
+        self._stream = TcpStream(loop, asking)
         self._stream.connect_within(PATIENCE_S)
         self._timer = loop.call_later(PATIENCE_S, self.ended)
         self._stream.start(self)

@@ -19,9 +19,9 @@ from sidelab.sidecar.agent.dns.forward import forward
 from sidelab.sidecar.agent.dns.nametable import Addresses, table
 from sidelab.sidecar.agent.http.connection import Guest
 from sidelab.sidecar.proxy.io.listener import admission
-from sidelab.sidecar.proxy.io.proxy_loop import READ, Loop
+from sidelab.sidecar.proxy.io.proxy_loop import READ, ProxyLoop
 from sidelab.sidecar.proxy.io.share import Share
-from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.stream import TcpStream
 
 TTL_S = 30
 RESOLV_CONF = "/etc/resolv.conf"
@@ -43,7 +43,7 @@ Tell = Callable[[bytes], None]
 class Resolver:
     """A DNS server on 127.0.0.1:`port`."""
 
-    def __init__(self, loop: Loop, port: int, namespace: str, resolv_conf: str = RESOLV_CONF) -> None:
+    def __init__(self, loop: ProxyLoop, port: int, namespace: str, resolv_conf: str = RESOLV_CONF) -> None:
         """Listen; raises `PodError` for a port that is taken."""
         self._loop = loop
         self._namespace = namespace
@@ -154,7 +154,7 @@ class Resolver:
             link.close()
             return
         link.settimeout(0)
-        stream = Stream(self._loop, link, partial(self._open.gone, ""), Share(_READ_BYTES))
+        stream = TcpStream(self._loop, link, partial(self._open.gone, ""), Share(_READ_BYTES))
         self._open.add("", stream)
         stream.start(_Connection(self._loop, stream, self))
 
@@ -198,7 +198,7 @@ def local_answer(query: dns.Query, names: dict[str, Addresses], turn: int = 0) -
 class _Connection(Guest):
     """A client over TCP: messages behind their lengths."""
 
-    def __init__(self, loop: Loop, stream: Stream, resolver: Resolver) -> None:
+    def __init__(self, loop: ProxyLoop, stream: TcpStream, resolver: Resolver) -> None:
         super().__init__(loop, stream, _IDLE_S)
         self._resolver = resolver
         self._messages = dns.Messages()

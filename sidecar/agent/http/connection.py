@@ -1,7 +1,7 @@
 """A connection that somebody in the pod has made to the agent: it has a bounded time, and ends when its client does."""
 
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
-from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
+from sidelab.sidecar.proxy.io.stream import TcpStream
 
 
 class Guest:
@@ -10,7 +10,7 @@ class Guest:
     divisible = False
     idle = True
 
-    def __init__(self, loop: Loop, stream: Stream, timeout_s: float) -> None:
+    def __init__(self, loop: ProxyLoop, stream: TcpStream, timeout_s: float) -> None:
         self._stream = stream
         self._timer = loop.call_later(timeout_s, stream.abort)
 

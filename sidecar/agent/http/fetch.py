@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from sidelab.lab.net.ask import request_of
 from sidelab.lab.net.http_answer import Answer, AnswerError
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
-from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
+from sidelab.sidecar.proxy.io.stream import TcpStream
 
 BODY_BYTES = 4 << 20
 """Longer than the metrics of a proxy or an application; what is longer is cut there."""
@@ -17,7 +17,7 @@ Done = Callable[[Answer | None], None]
 """Hears once, in the loop, of the answer, or None where there is none in time."""
 
 
-def fetch(loop: Loop, port: int, path: str, timeout_s: float, done: Done, method: str = "GET") -> None:
+def fetch(loop: ProxyLoop, port: int, path: str, timeout_s: float, done: Done, method: str = "GET") -> None:
     """Ask 127.0.0.1:`port` for `path`; `done` is called later."""
     try:
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -29,7 +29,7 @@ def fetch(loop: Loop, port: int, path: str, timeout_s: float, done: Done, method
         connection.close()
         loop.call_soon(lambda: done(None))
         return
-    stream = Stream(loop, connection)
+    stream = TcpStream(loop, connection)
     stream.connect_within(timeout_s)
     exchange = _Exchange(loop, stream, timeout_s, done)
     stream.start(exchange)
@@ -40,7 +40,7 @@ class _Exchange:
     divisible = False
     idle = False
 
-    def __init__(self, loop: Loop, stream: Stream, timeout_s: float, done: Done) -> None:
+    def __init__(self, loop: ProxyLoop, stream: TcpStream, timeout_s: float, done: Done) -> None:
         self._stream = stream
         self._done: Done | None = done
         self._answer = Answer(limit=BODY_BYTES)

@@ -17,8 +17,8 @@ from sidelab.sidecar.agent.http.connection import Guest
 from sidelab.sidecar.proxy.http.message import Limits, parse_request
 from sidelab.sidecar.proxy.http.message_body import BadMessageError
 from sidelab.sidecar.proxy.io.listener import admission, listen
-from sidelab.sidecar.proxy.io.proxy_loop import READ, Loop
-from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.proxy_loop import READ, ProxyLoop
+from sidelab.sidecar.proxy.io.stream import TcpStream
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -55,7 +55,7 @@ Handle = Callable[[Request, Callable[[Reply], None]], None]
 class Server:
     """Serves a port on all addresses, IPv6's where the pod has it."""
 
-    def __init__(self, loop: Loop, port: int, handle: Handle) -> None:
+    def __init__(self, loop: ProxyLoop, port: int, handle: Handle) -> None:
         """Listen; raises `PodError` for a port that is taken."""
         self._loop = loop
         self._handle = handle
@@ -104,7 +104,7 @@ class Server:
             connection.close()
             return
         connection.settimeout(0)
-        stream = Stream(self._loop, connection, partial(self._open.gone, source))
+        stream = TcpStream(self._loop, connection, partial(self._open.gone, source))
         self._open.add(source, stream)
         stream.start(Exchange(self._loop, stream, source, self._handle))
 
@@ -112,7 +112,7 @@ class Server:
 class Exchange(Guest):
     """The receiver of a connection: one request, one answer."""
 
-    def __init__(self, loop: Loop, stream: Stream, peer: str, handle: Handle) -> None:
+    def __init__(self, loop: ProxyLoop, stream: TcpStream, peer: str, handle: Handle) -> None:
         super().__init__(loop, stream, _HEAD_S)
         self._peer = peer
         self._handle = handle

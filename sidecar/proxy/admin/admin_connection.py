@@ -6,7 +6,7 @@ It knows nothing of what they say, and nothing of the traffic.
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from sidelab.sidecar.proxy.admin.commands import Answer, Command, answer
+from sidelab.sidecar.proxy.admin.commands import PageAnswer, PageCommand, answer
 from sidelab.sidecar.proxy.admin.pace import Pace
 from sidelab.sidecar.proxy.http.message import Limits, RequestHead, parse_request
 from sidelab.sidecar.proxy.http.message_body import BadMessageError
@@ -29,7 +29,7 @@ class AdminConnection:
     divisible = False
 
     def __init__(
-        self, wire: Wire, commands: Mapping[str, Command], deadlines: Deadlines, pace: Pace | None = None
+        self, wire: Wire, commands: Mapping[str, PageCommand], deadlines: Deadlines, pace: Pace | None = None
     ) -> None:
         self.idle = True
         self._wire = wire
@@ -46,7 +46,7 @@ class AdminConnection:
         try:
             head = parse_request(self._buffer, _LIMITS)
         except BadMessageError as error:
-            self._send(Answer(f"{error}\n", error.status), shown=True)
+            self._send(PageAnswer(f"{error}\n", error.status), shown=True)
             return
         if head is None:
             return
@@ -81,7 +81,7 @@ class AdminConnection:
             page = answer(self._commands, head.method.decode("ascii"), target)
             self._send(page, shown=head.method != b"HEAD")
 
-    def _send(self, page: Answer, *, shown: bool) -> None:
+    def _send(self, page: PageAnswer, *, shown: bool) -> None:
         self.idle = False
         self._deadlines.met(self)
         body = page.body.encode()

@@ -11,11 +11,20 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from sidelab.sidecar.config.intent import Intent
-from sidelab.sidecar.proxy.admin.commands import JSON, Answer, Command, Query, choice, listing, pattern, switch
+from sidelab.sidecar.proxy.admin.commands import (
+    JSON,
+    PageAnswer,
+    PageCommand,
+    PageQuery,
+    choice,
+    listing,
+    pattern,
+    switch,
+)
 from sidelab.sidecar.proxy.admin.proxy_status import ClusterStatus, ListenerStatus
 from sidelab.sidecar.proxy.admin.statuspages import cluster_json, cluster_lines, listener_json, listener_lines
 from sidelab.sidecar.proxy.stats import memory, stats
-from sidelab.sidecar.proxy.stats.prometheus import CONTENT_TYPE, Family, render
+from sidelab.sidecar.proxy.stats.prometheus import CONTENT_TYPE, MetricFamily, render
 
 VERSION = "sidelab-proxy"
 
@@ -38,7 +47,7 @@ class Subject(Protocol):
     def stats(self) -> Iterable[stats.Stat]:
         """Return every counter and gauge under Envoy's name for it."""
 
-    def families(self) -> list[Family]:
+    def families(self) -> list[MetricFamily]:
         """Return Istio's metrics."""
 
     def reset_counters(self) -> None:
@@ -51,7 +60,7 @@ class Subject(Protocol):
         """Stop at the end of this turn."""
 
 
-class Pages:
+class ProxyPages:
     """The commands of a proxy's ports; `now_s` is a monotonic clock."""
 
     def __init__(self, subject: Subject, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -59,7 +68,7 @@ class Pages:
         self._now_s = now_s
         self._started_s = now_s()
 
-    def admin(self) -> dict[str, Command]:
+    def admin(self) -> dict[str, PageCommand]:
         """Return the commands of port 15000."""
         selection = {**_FILTER, "usedonly": "only what is not zero"}
         drain = {
@@ -69,47 +78,47 @@ class Pages:
         }
         sections = {"resource": "one of intent, listeners, clusters", "include_eds": "endpoints are there anyway"}
         commands = {
-            "/certs": Command("certificates in use", _certs),
-            "/clusters": Command("upstream clusters and their hosts", self._clusters, {**_FORMAT, **_FILTER}),
-            "/config_dump": Command("the intent, and what was made of it", self._config_dump, sections),
-            "/drain_listeners": Command("close the listeners", self._drain_listeners, drain, mutates=True),
-            "/listeners": Command("open listeners", self._listeners, _FORMAT),
-            "/memory": Command("memory of this process, by the kernel's account", _memory),
-            "/quitquitquit": Command("exit at once", self._quit, mutates=True),
-            "/ready": Command("print the state; 200 if LIVE, otherwise 503", self._ready),
-            "/reset_counters": Command("set all counters to zero", self._reset_counters, mutates=True),
-            "/server_info": Command("version, state and uptime", self._server_info),
-            "/stats": Command(
+            "/certs": PageCommand("certificates in use", _certs),
+            "/clusters": PageCommand("upstream clusters and their hosts", self._clusters, {**_FORMAT, **_FILTER}),
+            "/config_dump": PageCommand("the intent, and what was made of it", self._config_dump, sections),
+            "/drain_listeners": PageCommand("close the listeners", self._drain_listeners, drain, mutates=True),
+            "/listeners": PageCommand("open listeners", self._listeners, _FORMAT),
+            "/memory": PageCommand("memory of this process, by the kernel's account", _memory),
+            "/quitquitquit": PageCommand("exit at once", self._quit, mutates=True),
+            "/ready": PageCommand("print the state; 200 if LIVE, otherwise 503", self._ready),
+            "/reset_counters": PageCommand("set all counters to zero", self._reset_counters, mutates=True),
+            "/server_info": PageCommand("version, state and uptime", self._server_info),
+            "/stats": PageCommand(
                 "counters and gauges", self._stats, {**selection, "format": "one of text, json, prometheus"}
             ),
-            "/stats/prometheus": Command("all metrics in Prometheus' format", self._prometheus, selection),
+            "/stats/prometheus": PageCommand("all metrics in Prometheus' format", self._prometheus, selection),
         }
-        home = Command("this list", lambda _query: Answer(listing(commands)))
+        home = PageCommand("this list", lambda _query: PageAnswer(listing(commands)))
         commands["/"] = commands["/help"] = home
         return commands
 
-    def metrics(self) -> dict[str, Command]:
+    def metrics(self) -> dict[str, PageCommand]:
         """Return the commands of port 15090, which the network can reach: no expression of anybody's is run there."""
-        return {"/stats/prometheus": Command("all metrics in Prometheus' format", self._prometheus)}
+        return {"/stats/prometheus": PageCommand("all metrics in Prometheus' format", self._prometheus)}
 
-    def health(self) -> dict[str, Command]:
+    def health(self) -> dict[str, PageCommand]:
         """Return the commands of port 15021."""
-        return {"/healthz/ready": Command("200 if LIVE, otherwise 503", self._ready)}
+        return {"/healthz/ready": PageCommand("200 if LIVE, otherwise 503", self._ready)}
 
-    def _stats(self, query: Query) -> Answer:
+    def _stats(self, query: PageQuery) -> PageAnswer:
         form = choice(query, "format", ("text", "json", "prometheus"))
         if form == "prometheus":
             return self._prometheus(query)
         kept = _selected(query, (*self._subject.stats(), *self._own_stats()))
-        return Answer(stats.to_json(kept), content_type=JSON) if form == "json" else Answer(stats.to_text(kept))
+        return PageAnswer(stats.to_json(kept), content_type=JSON) if form == "json" else PageAnswer(stats.to_text(kept))
 
-    def _prometheus(self, query: Query) -> Answer:
+    def _prometheus(self, query: PageQuery) -> PageAnswer:
         found = pattern(query, "filter")
         # Here Istio's metrics have labels; among the plain ones they have long names.
         plain = (stat for stat in self._subject.stats() if not stat[0].startswith("istiocustom."))
         families = stats.to_families(_selected(query, (*plain, *self._own_stats())))
         families += [family for family in self._subject.families() if found is None or found.matches(family.name)]
-        return Answer(render(families), content_type=CONTENT_TYPE)
+        return PageAnswer(render(families), content_type=CONTENT_TYPE)
 
     def _own_stats(self) -> list[stats.Stat]:
         used = memory.usage()
@@ -129,7 +138,7 @@ class Pages:
             *((names[name], value) for name, value in used.items() if name in names),
         ]
 
-    def _clusters(self, query: Query) -> Answer:
+    def _clusters(self, query: PageQuery) -> PageAnswer:
         form = choice(query, "format", ("text", "json"))
         found = pattern(query, "filter")
         clusters = sorted(
@@ -140,13 +149,13 @@ class Pages:
             return _json({"cluster_statuses": [cluster_json(cluster) for cluster in clusters]})
         return _lines(line for cluster in clusters for line in cluster_lines(cluster))
 
-    def _listeners(self, query: Query) -> Answer:
+    def _listeners(self, query: PageQuery) -> PageAnswer:
         listeners = list(self._subject.listeners())
         if choice(query, "format", ("text", "json")) == "json":
             return _json({"listener_statuses": [listener_json(listener) for listener in listeners]})
         return _lines(line for listener in listeners for line in listener_lines(listener))
 
-    def _config_dump(self, query: Query) -> Answer:
+    def _config_dump(self, query: PageQuery) -> PageAnswer:
         sections: dict[str, Any] = {
             "intent": json.loads(self._subject.intent.to_json()),
             "listeners": [listener_json(listener) for listener in self._subject.listeners()],
@@ -154,7 +163,7 @@ class Pages:
         }
         wanted = query.get("resource")
         if wanted is not None and wanted not in sections:
-            return Answer(f"{wanted} not found in config dump: there are {', '.join(sections)}\n", 404)
+            return PageAnswer(f"{wanted} not found in config dump: there are {', '.join(sections)}\n", 404)
         return _json(
             {
                 # Types of our own: who expects Envoy's would not find in them what Envoy has there.
@@ -166,7 +175,7 @@ class Pages:
             }
         )
 
-    def _server_info(self, _query: Query) -> Answer:
+    def _server_info(self, _query: PageQuery) -> PageAnswer:
         intent = self._subject.intent
         workload = intent.workload
         uptime = f"{self._uptime_s()}s"
@@ -191,21 +200,21 @@ class Pages:
             }
         )
 
-    def _ready(self, _query: Query) -> Answer:
-        return Answer(f"{self._state()}\n", 503 if self._subject.draining else 200)
+    def _ready(self, _query: PageQuery) -> PageAnswer:
+        return PageAnswer(f"{self._state()}\n", 503 if self._subject.draining else 200)
 
-    def _drain_listeners(self, query: Query) -> Answer:
+    def _drain_listeners(self, query: PageQuery) -> PageAnswer:
         switch(query, "skip_exit")
         self._subject.drain_listeners(graceful=switch(query, "graceful"), inbound_only=switch(query, "inboundonly"))
-        return Answer("OK\n")
+        return PageAnswer("OK\n")
 
-    def _reset_counters(self, _query: Query) -> Answer:
+    def _reset_counters(self, _query: PageQuery) -> PageAnswer:
         self._subject.reset_counters()
-        return Answer("OK\n")
+        return PageAnswer("OK\n")
 
-    def _quit(self, _query: Query) -> Answer:
+    def _quit(self, _query: PageQuery) -> PageAnswer:
         self._subject.quit()
-        return Answer("OK\n")
+        return PageAnswer("OK\n")
 
     def _state(self) -> str:
         return "DRAINING" if self._subject.draining else "LIVE"
@@ -214,7 +223,7 @@ class Pages:
         return int(self._now_s() - self._started_s)
 
 
-def _selected(query: Query, found: Iterable[stats.Stat]) -> list[stats.Stat]:
+def _selected(query: PageQuery, found: Iterable[stats.Stat]) -> list[stats.Stat]:
     wanted = pattern(query, "filter")
     used_only = switch(query, "usedonly")
     return [
@@ -222,21 +231,21 @@ def _selected(query: Query, found: Iterable[stats.Stat]) -> list[stats.Stat]:
     ]
 
 
-def _memory(_query: Query) -> Answer:
+def _memory(_query: PageQuery) -> PageAnswer:
     used = memory.usage()
     if not used:
-        return Answer("the kernel gives no account of this process' memory\n", 503)
+        return PageAnswer("the kernel gives no account of this process' memory\n", 503)
     # As in the JSON of protocol buffers: 64-bit numbers are strings.
     return _json({**{name: str(value) for name, value in used.items()}, "meanings": memory.MEANINGS})
 
 
-def _certs(_query: Query) -> Answer:
+def _certs(_query: PageQuery) -> PageAnswer:
     return _json({"certificates": []})
 
 
-def _json(value: Mapping[str, Any]) -> Answer:
-    return Answer(json.dumps(value, indent=1) + "\n", content_type=JSON)
+def _json(value: Mapping[str, Any]) -> PageAnswer:
+    return PageAnswer(json.dumps(value, indent=1) + "\n", content_type=JSON)
 
 
-def _lines(lines: Iterable[str]) -> Answer:
-    return Answer("".join(f"{line}\n" for line in lines))
+def _lines(lines: Iterable[str]) -> PageAnswer:
+    return PageAnswer("".join(f"{line}\n" for line in lines))

@@ -13,12 +13,12 @@ _MOST_PARAMETERS = 16
 TEXT = "text/plain; charset=UTF-8"
 JSON = "application/json"
 
-Query = Mapping[str, str]
+PageQuery = Mapping[str, str]
 """The parameters of a request's target; `?usedonly` has the value ""."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PageAnswer:
     """A page: what it says, and how it went."""
 
     body: str
@@ -31,39 +31,39 @@ class BadQueryError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class PageCommand:
     """A page: what `/help` says of it, its parameters with what they do, whether it changes something (then: POST)."""
 
     description: str
-    run: Callable[[Query], Answer]
+    run: Callable[[PageQuery], PageAnswer]
     parameters: Mapping[str, str] = field(default_factory=dict)
     mutates: bool = False
 
 
-def answer(commands: Mapping[str, Command], method: str, target: str) -> Answer:
+def answer(commands: Mapping[str, PageCommand], method: str, target: str) -> PageAnswer:
     """Return the answer to a request; a wrong one is 400, 404 or 405 with a sentence."""
     path, _, query = target.partition("?")
     command = commands.get(path)
     if command is None:
-        return Answer("invalid path. " + listing(commands), 404)
+        return PageAnswer("invalid path. " + listing(commands), 404)
     allowed = ("POST",) if command.mutates else ("GET", "HEAD")
     if method not in allowed:
-        return Answer(f"Method {method} not allowed, {allowed[0]} required.\n", 405)
+        return PageAnswer(f"Method {method} not allowed, {allowed[0]} required.\n", 405)
     try:
         parameters = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS))
     except ValueError as error:
-        return Answer(f"{path} has no more than {_MOST_PARAMETERS} parameters: {error}\n", 400)
+        return PageAnswer(f"{path} has no more than {_MOST_PARAMETERS} parameters: {error}\n", 400)
     unknown = sorted(set(parameters) - set(command.parameters))
     if unknown:
         known = ", ".join(command.parameters) or "none"
-        return Answer(f"{path} has no parameter {unknown[0]!r}: it has {known}\n", 400)
+        return PageAnswer(f"{path} has no parameter {unknown[0]!r}: it has {known}\n", 400)
     try:
         return command.run(parameters)
     except BadQueryError as error:
-        return Answer(f"{error}\n", 400)
+        return PageAnswer(f"{error}\n", 400)
 
 
-def listing(commands: Mapping[str, Command]) -> str:
+def listing(commands: Mapping[str, PageCommand]) -> str:
     """Return what there is, as Envoy's `/help` does."""
     lines = ["admin commands are:"]
     for path, command in sorted(commands.items()):
@@ -72,7 +72,7 @@ def listing(commands: Mapping[str, Command]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def pattern(query: Query, name: str) -> Filter | None:
+def pattern(query: PageQuery, name: str) -> Filter | None:
     """Return the filter in a parameter, None without; raises `BadQueryError`."""
     text = query.get(name)
     if text is None:
@@ -83,7 +83,7 @@ def pattern(query: Query, name: str) -> Filter | None:
         raise BadQueryError(f"{name}: {text[:80]!r} is not a filter that is understood here: {error}") from error
 
 
-def choice(query: Query, name: str, choices: tuple[str, ...]) -> str:
+def choice(query: PageQuery, name: str, choices: tuple[str, ...]) -> str:
     """Return one of `choices`, the first without a parameter; raises `BadQueryError`."""
     value = query.get(name, choices[0])
     if value not in choices:
@@ -91,7 +91,7 @@ def choice(query: Query, name: str, choices: tuple[str, ...]) -> str:
     return value
 
 
-def switch(query: Query, name: str) -> bool:
+def switch(query: PageQuery, name: str) -> bool:
     """Return whether a parameter is there and not `false`; raises `BadQueryError`."""
     value = query.get(name, "false")
     if value not in ("", "true", "false"):

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
 SHARE = 0.01
 SAVED_S = 0.02
@@ -14,7 +14,7 @@ SAVED_S = 0.02
 class Pace:
     """Makes pages as they are asked for, and one after the other with pauses between them once there are too many."""
 
-    def __init__(self, loop: Loop, spent_s: Callable[[], float] = time.thread_time) -> None:
+    def __init__(self, loop: ProxyLoop, spent_s: Callable[[], float] = time.thread_time) -> None:
         """`spent_s` tells how long this thread has been busy: what others take from it is no page's fault."""
         self._loop = loop
         self._spent_s = spent_s

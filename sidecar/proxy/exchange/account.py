@@ -1,6 +1,6 @@
 """The last step of a request: observers learn where it went, how it ended, how long it took, how many bytes passed.
 
-A few integers for metrics, the whole as an `Outcome` only where an access log wants it.
+A few integers for metrics, the whole as an `TrafficOutcome` only where an access log wants it.
 """
 
 import re
@@ -10,7 +10,7 @@ from sidelab.sidecar.proxy.exchange.gateway import Gateway
 from sidelab.sidecar.proxy.exchange.served_request import ServedRequest
 from sidelab.sidecar.proxy.http.message import RequestHead
 from sidelab.sidecar.proxy.io.destination import address_text
-from sidelab.sidecar.proxy.stats.outcome import BLACK_HOLE, OK, Outcome, RequestKey
+from sidelab.sidecar.proxy.stats.outcome import BLACK_HOLE, OK, RequestKey, TrafficOutcome
 
 _LOGGED = re.compile(rb"\n(user-agent|x-request-id|x-forwarded-for):[\t ]*+([^\r]*+)", re.IGNORECASE)
 
@@ -37,11 +37,11 @@ def _key(gateway: Gateway, request: ServedRequest) -> RequestKey:
     return (gateway.direction, service, "", request.status, flags)
 
 
-def _outcome(gateway: Gateway, request: ServedRequest, duration_us: int, *, responded: bool) -> Outcome:
+def _outcome(gateway: Gateway, request: ServedRequest, duration_us: int, *, responded: bool) -> TrafficOutcome:
     _, service, workload, status, _ = _key(gateway, request)
     route, host, reply = request.route, request.host, request.reply
     cluster = None if route is None else route.cluster
-    outcome = Outcome(
+    outcome = TrafficOutcome(
         gateway.direction,
         time.time() - duration_us / 1e6,
         duration_us,
@@ -68,7 +68,7 @@ def _outcome(gateway: Gateway, request: ServedRequest, duration_us: int, *, resp
     return outcome
 
 
-def _describe(outcome: Outcome, head: RequestHead) -> None:
+def _describe(outcome: TrafficOutcome, head: RequestHead) -> None:
     """Fill in what the request's head says."""
     _, path, version = head.forward.split(b"\r\n", 1)[0].split(b" ", 2)
     outcome.method = head.method

@@ -16,7 +16,7 @@ _NO_RESPONSE = "upstream connect error or disconnect/reset before headers. reset
 class LocalReply:
     """Why an exchange ended otherwise than with the upstream's response.
 
-    `status` 0 is no answer at all; `text` is the answer's body; the others are fields of `outcome.Outcome`.
+    `status` 0 is no answer at all; `text` is the answer's body; the others are fields of `outcome.TrafficOutcome`.
     """
 
     status: int

@@ -2,7 +2,7 @@
 
 from sidelab.sidecar.proxy.exchange.served_request import ServedRequest
 from sidelab.sidecar.proxy.http.message import RequestHead
-from sidelab.sidecar.proxy.http.message_body import Body, body_of, forwarded
+from sidelab.sidecar.proxy.http.message_body import MessageBody, body_of, forwarded
 
 
 def begin_body(request: ServedRequest, head: RequestHead, data: bytes) -> tuple[bytes, bytes | None]:
@@ -15,7 +15,7 @@ def begin_body(request: ServedRequest, head: RequestHead, data: bytes) -> tuple[
     return head.forward + forwarded(body, data, taken), data[taken:] if body.done else None
 
 
-def feed(request: ServedRequest, body: Body, data: bytes) -> tuple[bytes, bytes | None]:
+def feed(request: ServedRequest, body: MessageBody, data: bytes) -> tuple[bytes, bytes | None]:
     """Return what goes on of more of a body, and what follows it in `data`, as `begin_body` does."""
     taken = body.feed(data)
     request.received += taken

@@ -7,7 +7,7 @@ from sidelab.sidecar.proxy.io.destination import Destination
 if TYPE_CHECKING:
     from sidelab.sidecar.proxy.exchange.local_replies import LocalReply
     from sidelab.sidecar.proxy.http.message import RequestHead
-    from sidelab.sidecar.proxy.http.message_body import Body
+    from sidelab.sidecar.proxy.http.message_body import MessageBody
     from sidelab.sidecar.proxy.routing.routes import Route
     from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
     from sidelab.sidecar.proxy.upstreams.host import UpstreamHost
@@ -37,7 +37,7 @@ class ServedRequest:
         self.route: Route[UpstreamCluster] | None = None
         self.host: UpstreamHost | None = None
         self.upstream: Upstream | None = None
-        self.body: Body | None = None
+        self.body: MessageBody | None = None
         self.reply: LocalReply | None = None
         self.whole = b""
         self.tried: tuple[UpstreamHost, ...] = ()

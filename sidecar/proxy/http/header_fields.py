@@ -27,19 +27,19 @@ NEVER_NOMINATED = {b"host", b"content-length", b"transfer-encoding"}
 _LENGTHS_END = 1 << 64
 _LONGEST_LENGTH_DIGITS = 32
 
-Fields = dict[bytes, list[bytes]]
+HeaderFields = dict[bytes, list[bytes]]
 """Values by name in lower case, in the order they came, without blanks at their ends."""
 
 
-def collect(found: list[tuple[bytes, bytes]]) -> Fields:
-    """Return names and values as `Fields`."""
-    fields: Fields = {}
+def collect(found: list[tuple[bytes, bytes]]) -> HeaderFields:
+    """Return names and values as `HeaderFields`."""
+    fields: HeaderFields = {}
     for name, value in found:
         fields.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
     return fields
 
 
-def declared_length(fields: Fields, malformed: int) -> int | None:
+def declared_length(fields: HeaderFields, malformed: int) -> int | None:
     """Return the declared length, `CHUNKED`, or None; raises `BadMessageError` with the status `malformed`, or 501."""
     codings = fields.get(b"transfer-encoding")
     lengths = fields.get(b"content-length")
@@ -63,7 +63,7 @@ def declared_length(fields: Fields, malformed: int) -> int | None:
     return length
 
 
-def connection_options(fields: Fields) -> set[bytes]:
+def connection_options(fields: HeaderFields) -> set[bytes]:
     """Return what Connection lists, in lower case; what Proxy-Connection says of the end counts too."""
     options = _words(fields, b"connection")
     if b"proxy-connection" in fields:
@@ -71,7 +71,7 @@ def connection_options(fields: Fields) -> set[bytes]:
     return options
 
 
-def keeps_trailers(fields: Fields) -> bool:
+def keeps_trailers(fields: HeaderFields) -> bool:
     """Tell whether TE says that trailers are welcome, which is all that an HTTP/1.1 hop may pass on of it."""
     return b"trailers" in _words(fields, b"te")
 
@@ -95,7 +95,7 @@ def without_nominated(head: bytes, options: set[bytes], malformed: int) -> bytes
     )
 
 
-def _words(fields: Fields, name: bytes) -> set[bytes]:
+def _words(fields: HeaderFields, name: bytes) -> set[bytes]:
     values = fields.get(name)
     if values is None:
         return set()

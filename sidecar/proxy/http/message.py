@@ -14,7 +14,7 @@ from sidelab.sidecar.proxy.http.header_fields import (
     AUTHORITY,
     METHODS,
     NEVER_NOMINATED,
-    Fields,
+    HeaderFields,
     collect,
     connection_options,
     declared_length,
@@ -239,7 +239,7 @@ def _response(match: re.Match[bytes], raw: bytes, method: bytes, *, own_server: 
     return ResponseHead(status, raw, lines, length, close or length == UNTIL_CLOSE)
 
 
-def _response_length(status: int, method: bytes, fields: Fields, lines: bytes) -> tuple[int, bytes]:
+def _response_length(status: int, method: bytes, fields: HeaderFields, lines: bytes) -> tuple[int, bytes]:
     """Return the length of a response's body, and `lines` saying so as Envoy does (RFC 9112 §6.3)."""
     declared = declared_length(fields, 502)
     if status == 204 or (status < 200 and status != 101):
@@ -257,7 +257,7 @@ def _response_length(status: int, method: bytes, fields: Fields, lines: bytes) -
     return UNTIL_CLOSE if declared is None else declared, lines
 
 
-def _understand(head: RequestHead, fields: Fields, *, tells_length: bool) -> None:
+def _understand(head: RequestHead, fields: HeaderFields, *, tells_length: bool) -> None:
     """Fill in what follows from a request's special fields; raises `BadMessageError`."""
     length = declared_length(fields, 400)
     if fields.keys() - NEVER_NOMINATED:
@@ -273,7 +273,7 @@ def _understand(head: RequestHead, fields: Fields, *, tells_length: bool) -> Non
     head.length = length
 
 
-def _leave_behind(head: RequestHead, fields: Fields) -> None:
+def _leave_behind(head: RequestHead, fields: HeaderFields) -> None:
     """Take out what concerns this hop only, and do as it says; raises `BadMessageError`."""
     options = connection_options(fields)
     forward = head.forward
@@ -292,7 +292,7 @@ def _leave_behind(head: RequestHead, fields: Fields) -> None:
     head.close = head.close or b"close" in options
 
 
-def _wants_websocket(options: set[bytes], fields: Fields) -> bool:
+def _wants_websocket(options: set[bytes], fields: HeaderFields) -> bool:
     """Tell whether a request asks for a WebSocket; raises `BadMessageError` for an upgrade to anything else.
 
     One to h2c is passed over: the server answers in HTTP/1.1 (RFC 9110 §7.8), as it does behind Envoy.
@@ -307,7 +307,7 @@ def _wants_websocket(options: set[bytes], fields: Fields) -> bool:
     return wanted == b"websocket"
 
 
-def _aim(head: RequestHead, target: bytes, fields: Fields) -> None:
+def _aim(head: RequestHead, target: bytes, fields: HeaderFields) -> None:
     """Tell whom a request is for, by its target and its Host; raises `BadMessageError`.
 
     Several Host fields are one with all of their values, as for Envoy. An absolute target decides alone, and goes on as
@@ -363,7 +363,7 @@ def _is_ipv6(host: bytes) -> bool:
     return True
 
 
-def _check_connect(target: bytes, fields: Fields) -> None:
+def _check_connect(target: bytes, fields: HeaderFields) -> None:
     """Raise `BadMessageError` for a CONNECT that is malformed; to any other no route leads."""
     if fields.get(b"content-length", [b"0"]) != [b"0"]:
         raise BadMessageError(400, "a CONNECT has no body", "http1.body_disallowed")

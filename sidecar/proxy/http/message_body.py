@@ -200,17 +200,17 @@ class ChunkedBody:
             raise BadMessageError(status, f"the trailers are longer than {most_bytes} bytes", "http1.headers_too_large")
 
 
-Body = LengthBody | ChunkedBody | EndlessBody
+MessageBody = LengthBody | ChunkedBody | EndlessBody
 
 
-def body_of(length: int, bad_status: int) -> Body:
+def body_of(length: int, bad_status: int) -> MessageBody:
     """Return what follows a body of `length`, which may be `CHUNKED` or `UNTIL_CLOSE`."""
     if length == CHUNKED:
         return ChunkedBody(bad_status)
     return EndlessBody() if length == UNTIL_CLOSE else LengthBody(length)
 
 
-def forwarded(body: Body, data: bytes, taken: int) -> bytes:
+def forwarded(body: MessageBody, data: bytes, taken: int) -> bytes:
     """Return what goes on for the first `taken` bytes of `data`, which were just fed to `body`."""
     if body.edited is not None:
         return body.edited

@@ -6,7 +6,7 @@ Since all are equally long, the first to begin is the first to be late: one time
 import time
 from typing import Protocol
 
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
 
 class Late(Protocol):
@@ -22,7 +22,7 @@ class Deadlines:
     `timeout_s` may change, for those that begin afterwards; if it shrinks, they are told no sooner than those before.
     """
 
-    def __init__(self, loop: Loop, timeout_s: float) -> None:
+    def __init__(self, loop: ProxyLoop, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._loop = loop
         self._waiting: dict[Late, float] = {}

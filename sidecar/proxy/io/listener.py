@@ -13,9 +13,9 @@ from typing import NamedTuple
 from sidelab.lab.net.admission import Admission
 from sidelab.lab.net.node_addresses import ADDRESSES
 from sidelab.sidecar.proxy.io.destination import Destination, FindDestination
-from sidelab.sidecar.proxy.io.proxy_loop import READ, Loop
+from sidelab.sidecar.proxy.io.proxy_loop import READ, ProxyLoop
 from sidelab.sidecar.proxy.io.share import CONNECTION_BYTES, Shares
-from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.stream import TcpStream
 from sidelab.sidecar.proxy.io.transparent import make_transparent
 from sidelab.sidecar.proxy.stats.proxy_counters import ListenerCounters, TcpCounters
 
@@ -29,11 +29,11 @@ _EXHAUSTED_PAUSE_S = 0.1
 class Bounds(NamedTuple):
     """What bounds the connections of one or several listeners: how many there are, and what each source may have."""
 
-    opened: Admission[Stream]
+    opened: Admission[TcpStream]
     shares: Shares
 
 
-Serve = Callable[[Stream, Destination, Destination], None]
+Serve = Callable[[TcpStream, Destination, Destination], None]
 """Takes an accepted stream, not yet started, where it was going, and where it comes from."""
 
 
@@ -71,7 +71,7 @@ def listen(family: socket.AddressFamily, host: str, port: int, *, transparent: b
     return listening
 
 
-def admission(most_of_one: int, most: int) -> Admission[Stream]:
+def admission(most_of_one: int, most: int) -> Admission[TcpStream]:
     """Return an admission with these bounds; the node, from which probes come, always gets in."""
     return Admission(
         most_of_one, most, silent=lambda stream: stream.idle, drop=lambda stream: stream.drop(), always=ADDRESSES
@@ -83,7 +83,7 @@ class Listener:
 
     def __init__(
         self,
-        loop: Loop,
+        loop: ProxyLoop,
         listening: socket.socket,
         counters: ListenerCounters,
         serve: Serve,
@@ -153,11 +153,11 @@ class Listener:
             return
         self._counters.downstream_cx_active += 1
         share.connections += 1
-        stream = Stream(self._loop, connection, self._closed, share)
+        stream = TcpStream(self._loop, connection, self._closed, share)
         self._opened.add(source, stream)
         self._serve(stream, destination, client)
 
-    def _closed(self, stream: Stream) -> None:
+    def _closed(self, stream: TcpStream) -> None:
         share = stream.share
         share.connections -= 1
         self._opened.gone(share.source, stream)

@@ -9,7 +9,7 @@ import select
 import stat
 from typing import TYPE_CHECKING
 
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
 if TYPE_CHECKING:
     from sidelab.lab.base.timers import Timer
@@ -32,7 +32,7 @@ class LogWriter:
     asked before every piece whether it would take one.
     """
 
-    def __init__(self, loop: Loop, descriptor: int, flush_s: float = FLUSH_S) -> None:
+    def __init__(self, loop: ProxyLoop, descriptor: int, flush_s: float = FLUSH_S) -> None:
         self.lines_written = 0
         self.lines_dropped = 0
         self._loop = loop

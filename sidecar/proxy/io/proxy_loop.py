@@ -18,7 +18,7 @@ WRITE = select.EPOLLOUT
 FAILED = select.EPOLLERR
 HUNG_UP = select.EPOLLHUP
 
-Handler = Callable[[int], None]
+EventHandler = Callable[[int], None]
 """Called with the epoll events of a descriptor; a method of what has a `share` is called on that one's account."""
 
 _FEW = 2
@@ -32,12 +32,12 @@ _SHARED_FOR_S = 1.0
 """For how long the loop remembers that several sources wanted something in the same turn."""
 
 
-class Loop:
+class ProxyLoop:
     """Waits for descriptors and calls their handlers; single-threaded but for `call_threadsafe`."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._handlers: dict[int, Handler] = {}
+        self._handlers: dict[int, EventHandler] = {}
         self._timers = Timers()
         self._alarm = Alarm()
         self._alarm_s = math.inf
@@ -52,7 +52,7 @@ class Loop:
         self.watch(self._wake_reader.fileno(), READ, self._woken)
         self.watch(self._alarm.fileno(), READ, self._rung)
 
-    def watch(self, descriptor: int, events: int, handler: Handler) -> None:
+    def watch(self, descriptor: int, events: int, handler: EventHandler) -> None:
         """Call `handler` whenever `descriptor` has one of `events`, an error or a hang-up."""
         self._epoll.register(descriptor, events)
         self._handlers[descriptor] = handler

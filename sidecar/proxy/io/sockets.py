@@ -20,7 +20,7 @@ def check_fixed(before: Intent, after: Intent) -> None:
 
 
 @dataclass(frozen=True)
-class Sockets:
+class ListeningSockets:
     """The listening sockets by their purpose; IPv6 is there where the pod has it."""
 
     outbound: tuple[socket.socket, ...]
@@ -30,12 +30,12 @@ class Sockets:
     stats: tuple[socket.socket, ...]
 
     @staticmethod
-    def open(intent: Intent) -> "Sockets":
+    def open(intent: Intent) -> "ListeningSockets":
         """Bind what `intent` names; raises `PodError` for a port that cannot be had."""
         ports, transparent = intent.ports, intent.mode == "tproxy"
         with ExitStack() as opened:
             everywhere = _Everywhere(opened, ipv6=intent.ipv6)
-            sockets = Sockets(
+            sockets = ListeningSockets(
                 outbound=everywhere.listen(ports.outbound, transparent=transparent),
                 inbound=everywhere.listen(ports.inbound, transparent=transparent),
                 admin=(everywhere.listen_on(socket.AF_INET, "127.0.0.1", ports.admin),),

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sidelab.sidecar.proxy.io.destination import Destination
-from sidelab.sidecar.proxy.io.proxy_loop import FAILED, HUNG_UP, READ, WRITE, Loop
+from sidelab.sidecar.proxy.io.proxy_loop import FAILED, HUNG_UP, READ, WRITE, ProxyLoop
 from sidelab.sidecar.proxy.io.share import Share
 from sidelab.sidecar.proxy.io.stream_interface import Receiver
 
@@ -26,7 +26,7 @@ _RESET = struct.pack("ii", 1, 0)
 """struct linger: close at once, with RST."""
 
 
-class Stream:
+class TcpStream:
     """A connection and its write buffer; `on_closed` is called with it, once, when its descriptor is given back.
 
     What waits in the buffer is on account of `share`, a share of its own without one.
@@ -39,9 +39,9 @@ class Stream:
 
     def __init__(
         self,
-        loop: Loop,
+        loop: ProxyLoop,
         connection: socket.socket,
-        on_closed: "Callable[[Stream], None] | None" = None,
+        on_closed: "Callable[[TcpStream], None] | None" = None,
         share: Share | None = None,
     ) -> None:
         self._loop = loop
@@ -287,7 +287,7 @@ class Stream:
             self._watched = False
         self._empty()
         self.receiver = _NOBODY
-        # Not before the turn's other events are handled: see Loop.turn.
+        # Not before the turn's other events are handled: see ProxyLoop.turn.
         self._loop.call_soon(self._close_socket)
 
     def _empty(self) -> None:
@@ -347,7 +347,7 @@ _NOBODY = _Nobody()
 class _LastWords(_Nobody):
     """The receiver of a stream that closes once its peer has closed."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: TcpStream) -> None:
         self._stream = stream
 
     def ended(self) -> None:

@@ -32,7 +32,7 @@ class Receiver(Protocol):
     def lost(self, error: OSError, /) -> None:
         """Take note that the connection failed; the stream is closed already.
 
-        If it was never connected, `Stream.connecting` is still True.
+        If it was never connected, `TcpStream.connecting` is still True.
         """
 
 
@@ -45,44 +45,44 @@ class Wire(Protocol):
 
     @property
     def idle(self) -> bool:
-        """See `Stream.idle`."""
+        """See `TcpStream.idle`."""
 
     @property
     def share(self) -> Share:
         """On whose account it is."""
 
     def charge(self, share: Share) -> None:
-        """See `Stream.charge`."""
+        """See `TcpStream.charge`."""
 
     def local(self) -> Destination:
-        """See `Stream.local`."""
+        """See `TcpStream.local`."""
 
     def start(self, receiver: Receiver) -> None:
-        """See `Stream.start`."""
+        """See `TcpStream.start`."""
 
     def redirect(self, receiver: Receiver) -> None:
-        """See `Stream.redirect`."""
+        """See `TcpStream.redirect`."""
 
     def write(self, data: bytes) -> bool:
-        """See `Stream.write`."""
+        """See `TcpStream.write`."""
 
     def pause(self) -> None:
-        """See `Stream.pause`."""
+        """See `TcpStream.pause`."""
 
     def resume(self) -> None:
-        """See `Stream.resume`."""
+        """See `TcpStream.resume`."""
 
     def end(self) -> None:
-        """See `Stream.end`."""
+        """See `TcpStream.end`."""
 
     def close(self) -> None:
-        """See `Stream.close`."""
+        """See `TcpStream.close`."""
 
     def linger(self) -> None:
-        """See `Stream.linger`."""
+        """See `TcpStream.linger`."""
 
     def abort(self) -> None:
-        """See `Stream.abort`."""
+        """See `TcpStream.abort`."""
 
     def drop(self) -> None:
-        """See `Stream.drop`."""
+        """See `TcpStream.drop`."""

@@ -29,7 +29,7 @@ class Route(Generic[C]):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan(Generic[C]):
+class ConnectionPlan(Generic[C]):
     """What a connection is taken for, and where it goes if that is bytes; no cluster: it is closed at once."""
 
     protocol: Protocol
@@ -51,16 +51,16 @@ class Inbound(Generic[C]):
 
     def __init__(self, intent: Intent, cluster: Callable[[str], C]) -> None:
         passthrough = cluster(INBOUND_PASSTHROUGH)
-        self._default = Plan(intent.protocol, passthrough)
+        self._default = ConnectionPlan(intent.protocol, passthrough)
         self._default_route = Route("default", passthrough)
-        self._plans: dict[int, Plan[C]] = {}
+        self._plans: dict[int, ConnectionPlan[C]] = {}
         self._routes: dict[int, Route[C]] = {}
         for port in intent.inbound:
             found = cluster(inbound_name(port.port))
-            self._plans[port.port] = Plan(_wanted(intent, port.protocol), found)
+            self._plans[port.port] = ConnectionPlan(_wanted(intent, port.protocol), found)
             self._routes[port.port] = Route("default", found)
 
-    def plan(self, destination: Destination) -> Plan[C]:
+    def plan(self, destination: Destination) -> ConnectionPlan[C]:
         """Return what becomes of a connection that was going to `destination`."""
         return self._plans.get(destination[1], self._default)
 
@@ -86,9 +86,9 @@ class Outbound(Generic[C]):
         way_out = None if blocked else cluster(PASSTHROUGH)
         http_only = intent.protocol == "http"
         self._unknown: Route[C] = Route("block_all" if blocked else "allow_any", way_out)
-        self._default: Plan[C] = Plan("http" if http_only else "tcp", way_out)
-        self._on_http_port: Plan[C] = Plan("http" if http_only else "auto", way_out)
-        self._plans: dict[Destination, Plan[C]] = {}
+        self._default: ConnectionPlan[C] = ConnectionPlan("http" if http_only else "tcp", way_out)
+        self._on_http_port: ConnectionPlan[C] = ConnectionPlan("http" if http_only else "auto", way_out)
+        self._plans: dict[Destination, ConnectionPlan[C]] = {}
         self._addresses: dict[Destination, C] = {}
         self._hosts: dict[int, Domains[Route[C]]] = {}
         ports = [(service, port) for service in intent.services for port in service.ports]
@@ -99,13 +99,13 @@ class Outbound(Generic[C]):
                 if protocol == "http":
                     self._addresses.setdefault((_canonical(address), number), found)
                 else:
-                    self._plans.setdefault((_canonical(address), number), Plan(protocol, found))
+                    self._plans.setdefault((_canonical(address), number), ConnectionPlan(protocol, found))
             if protocol != "tcp" and port.port in by_host:
                 domains = self._hosts.setdefault(port.port, Domains())
                 for name in (*service.names(intent.workload.namespace), *map(_bracketed, service.addresses)):
                     domains.add(name, Route("default", found))
 
-    def plan(self, destination: Destination) -> Plan[C]:
+    def plan(self, destination: Destination) -> ConnectionPlan[C]:
         """Return what becomes of a connection that was going to `destination`."""
         found = self._plans.get(destination)
         if found is not None:

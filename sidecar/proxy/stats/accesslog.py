@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 
-from sidelab.sidecar.proxy.stats.outcome import Outcome
+from sidelab.sidecar.proxy.stats.outcome import TrafficOutcome
 
 _ABSENT = "-"
 _JSON = json.JSONEncoder(separators=(",", ":"))
@@ -22,7 +22,7 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
 _BEYOND_LATIN_1 = re.compile(r"[^\x00-\xff]")
 
 
-def text_line(outcome: Outcome) -> bytes:
+def text_line(outcome: TrafficOutcome) -> bytes:
     """Return Istio's default text line; what is absent is `-`."""
     request = f"{_quoted(outcome.method)} {_quoted(outcome.path)} {_bare(outcome.protocol)}"
     parts = (
@@ -52,7 +52,7 @@ def text_line(outcome: Outcome) -> bytes:
     return (" ".join(parts) + "\n").encode("ascii")
 
 
-def json_line(outcome: Outcome) -> bytes:
+def json_line(outcome: TrafficOutcome) -> bytes:
     """Return Istio's default JSON line; what is absent is null, numbers are numbers, as Envoy has it."""
     fields: dict[str, str | int | None] = {
         "authority": _value(outcome.authority),
@@ -84,7 +84,7 @@ def json_line(outcome: Outcome) -> bytes:
     return (_JSON.encode(fields) + "\n").encode("ascii")
 
 
-def access_log(form: str, write: Callable[[bytes], None]) -> Callable[[Outcome], None] | None:
+def access_log(form: str, write: Callable[[bytes], None]) -> Callable[[TrafficOutcome], None] | None:
     """Return what logs an outcome by `write`, in the form that the intent's `access_log` names; None for none."""
     line = {"text": text_line, "json": json_line}.get(form)
     return None if line is None else lambda outcome: write(line(outcome))

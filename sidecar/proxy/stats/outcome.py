@@ -28,7 +28,7 @@ BLACK_HOLE = "BlackHoleCluster"
 
 
 @dataclass(slots=True)
-class Outcome:
+class TrafficOutcome:
     """One request, or one TCP connection (then `method` is empty and `status` 0).
 
     Text is as it came, "" for nothing; addresses are `address:port`. Times: `started_s` is a time.time(),
@@ -81,7 +81,7 @@ class Observer(Protocol):
     def disconnected(self, key: "RequestKey", received_bytes: int, sent_bytes: int) -> None:
         """Count a TCP connection that ended."""
 
-    def observed(self, outcome: Outcome) -> None:
+    def observed(self, outcome: TrafficOutcome) -> None:
         """Take note of the whole of a request or connection that ended."""
 
 

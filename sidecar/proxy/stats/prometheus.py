@@ -12,13 +12,13 @@ from sidelab.sidecar.proxy.stats.buckets import cumulative
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Kind = Literal["counter", "gauge", "histogram"]
+MetricKind = Literal["counter", "gauge", "histogram"]
 
 _NOT_IN_NAMES = re.compile("[^a-zA-Z0-9_:]")
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class MetricSample:
     """A line: what follows the family's name (`_bucket`, mostly nothing), the labels, the value."""
 
     labels: Mapping[str, str]
@@ -27,16 +27,16 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class MetricFamily:
     """All samples of a metric, which the format wants together; `description` may be empty."""
 
     name: str
-    kind: Kind
+    kind: MetricKind
     description: str
-    samples: Sequence[Sample]
+    samples: Sequence[MetricSample]
 
 
-def render(families: Iterable[Family]) -> str:
+def render(families: Iterable[MetricFamily]) -> str:
     """Return the page; each family may come once only."""
     return "".join(_render(family) for family in families)
 
@@ -47,17 +47,19 @@ def name_of(text: str) -> str:
     return name if name and not name[0].isdigit() else "_" + name
 
 
-def histogram(labels: Mapping[str, str], bounds: Sequence[float], counts: Sequence[int], total: float) -> list[Sample]:
+def histogram(
+    labels: Mapping[str, str], bounds: Sequence[float], counts: Sequence[int], total: float
+) -> list[MetricSample]:
     """Return the samples of one histogram; `counts` as in `buckets`, `total` the sum of its values."""
     buckets = cumulative(bounds, counts)
     return [
-        *(Sample({**labels, "le": bound}, count, "_bucket") for bound, count in buckets),
-        Sample(labels, total, "_sum"),
-        Sample(labels, buckets[-1][1], "_count"),
+        *(MetricSample({**labels, "le": bound}, count, "_bucket") for bound, count in buckets),
+        MetricSample(labels, total, "_sum"),
+        MetricSample(labels, buckets[-1][1], "_count"),
     ]
 
 
-def _render(family: Family) -> str:
+def _render(family: MetricFamily) -> str:
     description = family.description.replace("\\", "\\\\").replace("\n", "\\n")
     head = f"# HELP {family.name} {description}\n" if description else ""
     return f"{head}# TYPE {family.name} {family.kind}\n" + "".join(
@@ -65,7 +67,7 @@ def _render(family: Family) -> str:
     )
 
 
-def _line(name: str, sample: Sample) -> str:
+def _line(name: str, sample: MetricSample) -> str:
     labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in sample.labels.items())
     return f"{name}{sample.suffix}{{{labels}}} {sample.value}\n"
 

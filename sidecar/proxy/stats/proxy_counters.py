@@ -83,7 +83,7 @@ class TcpCounters:
 Counters = ListenerCounters | ClusterCounters | HttpCounters | TcpCounters
 
 
-class Registry:
+class CounterRegistry:
     """Every group of counters of a proxy, by the prefix of its names."""
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """The proxy's plain counters as pages: Envoy's text, its JSON, and Prometheus' families.
 
-Pure: takes names and values, as `sidecar.proxy.stats.proxy_counters.Registry` yields them. A name is
+Pure: takes names and values, as `sidecar.proxy.stats.proxy_counters.CounterRegistry` yields them. A name is
 `<group>.<which>.<counter>`, such as `cluster.PassthroughCluster.upstream_cx_total`, or `<group>.<counter>`, such as
 `server.uptime`.
 """
@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from sidelab.sidecar.proxy.stats.prometheus import Family, Sample, name_of
+from sidelab.sidecar.proxy.stats.prometheus import MetricFamily, MetricSample, name_of
 
 Stat = tuple[str, int]
 """A full name and its value."""
@@ -39,19 +39,19 @@ def to_json(stats: Iterable[Stat]) -> str:
     return json.dumps({"stats": [{"name": name, "value": value} for name, value in sorted(stats)]}) + "\n"
 
 
-def to_families(stats: Iterable[Stat]) -> list[Family]:
+def to_families(stats: Iterable[Stat]) -> list[MetricFamily]:
     """Return them as Prometheus' families, named as Envoy does and labelled as in an Istio sidecar, sorted by name.
 
     `http.a.downstream_rq_2xx` is `envoy_http_downstream_rq{http_conn_manager_prefix="a",response_code_class="2xx"}`.
     """
-    samples: dict[str, list[Sample]] = {}
+    samples: dict[str, list[MetricSample]] = {}
     names: dict[str, str] = {}
     for name, value in sorted(stats):
         metric, labels = _tagged(name)
-        samples.setdefault(metric, []).append(Sample(labels, value))
+        samples.setdefault(metric, []).append(MetricSample(labels, value))
         names[metric] = name
     return [
-        Family(metric, "gauge" if is_gauge(names[metric]) else "counter", "", found)
+        MetricFamily(metric, "gauge" if is_gauge(names[metric]) else "counter", "", found)
         for metric, found in sorted(samples.items())
     ]
 

@@ -12,13 +12,13 @@ from typing import TypeVar
 
 from sidelab.sidecar.config.intent import Workload
 from sidelab.sidecar.proxy.stats.buckets import DURATIONS_MS, SIZES_BYTES, new_counts
-from sidelab.sidecar.proxy.stats.outcome import Outcome, RequestKey
-from sidelab.sidecar.proxy.stats.prometheus import Family, Sample, histogram
+from sidelab.sidecar.proxy.stats.outcome import RequestKey, TrafficOutcome
+from sidelab.sidecar.proxy.stats.prometheus import MetricFamily, MetricSample, histogram
 
 UNKNOWN = "unknown"
 """Istio's word for what a peer without mutual TLS does not tell."""
 
-Log = Callable[[Outcome], None]
+Log = Callable[[TrafficOutcome], None]
 """Takes note of an outcome: an access log."""
 
 _KNOWN_STATUSES = frozenset((0, *map(int, HTTPStatus)))
@@ -120,7 +120,7 @@ class Telemetry:
         slot.received_bytes += received_bytes
         slot.sent_bytes += sent_bytes
 
-    def observed(self, outcome: Outcome) -> None:
+    def observed(self, outcome: TrafficOutcome) -> None:
         """Log."""
         if self._log is not None:
             self._log(outcome)
@@ -131,7 +131,7 @@ class Telemetry:
         self._connections.clear()
         self._odd_statuses = 0
 
-    def families(self) -> list[Family]:
+    def families(self) -> list[MetricFamily]:
         """Return the metrics that have values, sorted by name."""
         found = []
         requests = self._labelled(self._requests, "http", _Requests)
@@ -140,7 +140,9 @@ class Telemetry:
         connections = self._labelled(self._connections, "tcp", _Connections)
         if connections:
             found += [
-                Family(name, "counter", text, [Sample(labels, getattr(slot, field)) for labels, slot in connections])
+                MetricFamily(
+                    name, "counter", text, [MetricSample(labels, getattr(slot, field)) for labels, slot in connections]
+                )
                 for name, (field, text) in _TCP_FAMILIES.items()
             ]
         return sorted(found, key=lambda family: family.name)
@@ -194,20 +196,20 @@ class Telemetry:
         }
 
 
-def _request_families(requests: list[tuple[dict[str, str], _Requests]]) -> list[Family]:
+def _request_families(requests: list[tuple[dict[str, str], _Requests]]) -> list[MetricFamily]:
     durations, received, sent = [], [], []
     for labels, slot in requests:
         durations += histogram(labels, DURATIONS_MS, slot.durations, slot.duration_us / 1000)
         received += histogram(labels, SIZES_BYTES, slot.received, slot.received_bytes)
         sent += histogram(labels, SIZES_BYTES, slot.sent, slot.sent_bytes)
-    totals = [Sample(labels, sum(slot.durations)) for labels, slot in requests]
+    totals = [MetricSample(labels, sum(slot.durations)) for labels, slot in requests]
     return [
-        Family("istio_requests_total", "counter", "Requests that ended.", totals),
-        Family(
+        MetricFamily("istio_requests_total", "counter", "Requests that ended.", totals),
+        MetricFamily(
             "istio_request_duration_milliseconds", "histogram", "From a request's head to its end, in ms.", durations
         ),
-        Family("istio_request_bytes", "histogram", "Sizes of request bodies.", received),
-        Family("istio_response_bytes", "histogram", "Sizes of response bodies.", sent),
+        MetricFamily("istio_request_bytes", "histogram", "Sizes of request bodies.", received),
+        MetricFamily("istio_response_bytes", "histogram", "Sizes of response bodies.", sent),
     ]
 
 

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable
 from sidelab.sidecar.config.intent import Endpoint
 from sidelab.sidecar.proxy.io.destination import Destination
 from sidelab.sidecar.proxy.io.dial import dial
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
-from sidelab.sidecar.proxy.io.stream import Stream
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
+from sidelab.sidecar.proxy.io.stream import TcpStream
 from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters
 from sidelab.sidecar.proxy.upstreams.balance import least_request
 from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
@@ -29,7 +29,7 @@ class UpstreamCluster:
 
     def __init__(
         self,
-        loop: Loop,
+        loop: ProxyLoop,
         name: str,
         counters: ClusterCounters,
         settings: ClusterSettings,
@@ -57,7 +57,7 @@ class UpstreamCluster:
         """
         raise NotImplementedError
 
-    def dial(self, host: UpstreamHost) -> Stream:
+    def dial(self, host: UpstreamHost) -> TcpStream:
         """Return a stream to `host` that is still to be started; raises `OSError`, already counted."""
         counters = self.counters
         counters.upstream_cx_total += 1
@@ -67,7 +67,7 @@ class UpstreamCluster:
             host.unreachable(error)
             raise
         counters.upstream_cx_active += 1
-        stream = Stream(self._loop, connection, host.disconnected)
+        stream = TcpStream(self._loop, connection, host.disconnected)
         if not connected:
             stream.connect_within(self.settings.connect_timeout_s)
         return stream
@@ -99,7 +99,7 @@ class OriginalDestinations(UpstreamCluster):
 
     def __init__(
         self,
-        loop: Loop,
+        loop: ProxyLoop,
         name: str,
         counters: ClusterCounters,
         settings: ClusterSettings,
@@ -145,7 +145,7 @@ class Balanced(UpstreamCluster):
 
     def __init__(
         self,
-        loop: Loop,
+        loop: ProxyLoop,
         name: str,
         counters: ClusterCounters,
         settings: ClusterSettings,

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from sidelab.sidecar.config.intent import Intent, Service, ServicePort
 from sidelab.sidecar.proxy.http.message import Limits
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.routing.routes import INBOUND_PASSTHROUGH, PASSTHROUGH, inbound_name, outbound_name
 from sidelab.sidecar.proxy.stats.outcome import BLACK_HOLE
-from sidelab.sidecar.proxy.stats.proxy_counters import Registry
+from sidelab.sidecar.proxy.stats.proxy_counters import CounterRegistry
 from sidelab.sidecar.proxy.upstreams.cluster import Balanced, OriginalDestinations, UpstreamCluster
 from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
 
@@ -18,7 +18,7 @@ SWEEPS = 4
 class Clusters:
     """The live clusters; those that an intent has no more close what is idle, and end with what they serve."""
 
-    def __init__(self, loop: Loop, registry: Registry) -> None:
+    def __init__(self, loop: ProxyLoop, registry: CounterRegistry) -> None:
         self.inbound = ClusterSettings(Limits(0, 0))
         self.outbound = ClusterSettings(Limits(0, 0))
         self._loop = loop

@@ -7,7 +7,14 @@ import errno
 from typing import Protocol
 
 from sidelab.sidecar.proxy.http.message import ResponseHead, parse_response
-from sidelab.sidecar.proxy.http.message_body import BadMessageError, Body, ChunkedBody, EndlessBody, body_of, forwarded
+from sidelab.sidecar.proxy.http.message_body import (
+    BadMessageError,
+    ChunkedBody,
+    EndlessBody,
+    MessageBody,
+    body_of,
+    forwarded,
+)
 from sidelab.sidecar.proxy.io.share import SMALL_BYTES
 from sidelab.sidecar.proxy.io.stream_interface import Wire
 from sidelab.sidecar.proxy.stats.proxy_counters import ClusterCounters
@@ -97,7 +104,7 @@ class Upstream:
         self._buffer = b""
         self._held = 0
         self._last: tuple[bytes, ResponseHead] | None = None
-        self._body: Body | None = None
+        self._body: MessageBody | None = None
         self._interim = False
         self._reused = False
         self._close = False
@@ -226,7 +233,7 @@ class Upstream:
         if len(begun) > SMALL_BYTES and not share.has_room(0):
             raise BadMessageError(502, "this client's connections keep too much already")
 
-    def _read_body(self, exchange: Requester, body: Body, data: bytes) -> None:
+    def _read_body(self, exchange: Requester, body: MessageBody, data: bytes) -> None:
         try:
             taken = body.feed(data)
         except BadMessageError as error:

@@ -28,8 +28,8 @@ from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Ports, 
 from sidelab.sidecar.envoy import bootstrap, command, find_envoy
 from sidelab.sidecar.envoy.configuration.envoy_clusters import assignment
 from sidelab.sidecar.proxy.io.listener import listen
-from sidelab.sidecar.proxy.io.proxy_loop import Loop
-from sidelab.sidecar.proxy.io.sockets import Sockets
+from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
+from sidelab.sidecar.proxy.io.sockets import ListeningSockets
 from sidelab.sidecar.proxy.proxy import Proxy
 
 LANES = 64
@@ -56,10 +56,13 @@ def bundled(count: int = LANES, protocol: Protocol = "http", **fields: Any) -> I
         going = {lane.port: lane.origin.getsockname() for lane in lanes}
         own = [(_listening(),) for _ in range(4)]
         intent = _intent({"outbound": own[0][0].getsockname()[1]}, lanes, protocol, fields)
-        loop = Loop()
+        loop = ProxyLoop()
         stack.callback(loop.close)
         proxy = Proxy(
-            loop, intent, Sockets(own[0], inbound, *own[1:]), lambda connection: going[connection.getsockname()[1]]
+            loop,
+            intent,
+            ListeningSockets(own[0], inbound, *own[1:]),
+            lambda connection: going[connection.getsockname()[1]],
         )
         thread = threading.Thread(target=loop.run)
         thread.start()
