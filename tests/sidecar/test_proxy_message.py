@@ -69,6 +69,23 @@ def test_websocket_upgrade_has_no_chunks() -> None:
     assert (True, 0, expected) == (head.websocket, head.length, head.forward)
 
 
+@pytest.mark.parametrize(
+    ("before", "coding"),
+    [
+        (b"", b"Transfer-Encoding: chunked\t"),
+        (b"", b"transfer-encoding:Chunked "),
+        (b"X: chunked\r\n", b"Transfer-Encoding:  CHUNKED "),
+    ],
+)
+def test_coding_goes_on_as_every_reader_knows_it(before: bytes, coding: bytes) -> None:
+    """Blanks around the one transfer coding, and its case, do not go on: some readers would find no chunks then."""
+    written = before + coding + b"\r\n\r\n"
+    strict = before + b"transfer-encoding: chunked\r\n"
+    request, response = b"POST / HTTP/1.1\r\nHost: a\r\n", b"HTTP/1.1 200 OK\r\n"
+    assert request + strict + b"\r\n" == _request(request + written).forward
+    assert response + strict == _response(response + written).lines
+
+
 def test_empty_line_before_a_request_is_forgiven() -> None:
     """One empty line before a request is left out."""
     head = _request(b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -168,6 +185,7 @@ def test_response_length(method: bytes, data: bytes, length: int, close: bool) -
         b"HTTP/1.1 1000 No\r\n\r\n",
         b"\r\nHTTP/1.1 200 OK\r\n\r\n",
         b"HTTP/1.1 204 No\r\nContent-Length: 1\r\n\r\n",
+        b"HTTP/1.1 204 No\r\nContent-Length: 00\r\n\r\n",
         b"HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
 )

@@ -28,14 +28,19 @@ _LENGTHS_END = 1 << 64
 _LONGEST_LENGTH_DIGITS = 32
 
 HeaderFields = dict[bytes, list[bytes]]
-"""Values by name in lower case, in the order they came, without blanks at their ends."""
+"""Values by name in lower case, in the order they came, without blanks at their ends.
+
+Only a transfer coding keeps those after it, because it goes on without them: llhttp, for one, finds no chunks in a
+response then, and takes its body as it comes.
+"""
 
 
 def collect(found: list[tuple[bytes, bytes]]) -> HeaderFields:
     """Return names and values as `HeaderFields`."""
     fields: HeaderFields = {}
     for name, value in found:
-        fields.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
+        key = name.lower()
+        fields.setdefault(key, []).append(value if key == b"transfer-encoding" else value.rstrip(b" \t"))
     return fields
 
 
@@ -48,7 +53,7 @@ def declared_length(fields: HeaderFields, malformed: int) -> int | None:
             raise BadMessageError(
                 malformed, "both Transfer-Encoding and Content-Length", "http1.content_length_and_chunked_not_allowed"
             )
-        if [coding.lower() for coding in codings] != [b"chunked"]:
+        if [coding.rstrip(b" \t").lower() for coding in codings] != [b"chunked"]:
             status = 501 if malformed == 400 else malformed
             raise BadMessageError(status, "the only transfer coding is one chunked", "http1.invalid_transfer_encoding")
         return CHUNKED

@@ -243,7 +243,7 @@ def _response_length(status: int, method: bytes, fields: HeaderFields, lines: by
     """Return the length of a response's body, and `lines` saying so as Envoy does (RFC 9112 §6.3)."""
     declared = declared_length(fields, 502)
     if status == 204 or (status < 200 and status != 101):
-        if declared:
+        if declared or (declared is not None and fields[b"content-length"] != [b"0"]):
             raise BadMessageError(502, f"a response {status} has no body")
         return 0, lines if declared is None else _LENGTH_LINE.sub(b"", lines)
     if declared == CHUNKED and fields[b"transfer-encoding"] != [b"chunked"]:
