@@ -86,6 +86,19 @@ def test_coding_goes_on_as_every_reader_knows_it(before: bytes, coding: bytes) -
     assert response + strict == _response(response + written).lines
 
 
+@pytest.mark.parametrize("value", [b"\r1", b"1\r", b" \r 1 \r "])
+def test_cr_around_a_length_is_dropped(value: bytes) -> None:
+    """A CR at the ends of a length is no part of it, as around any other value."""
+    head = _request(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:" + value + b"\r\n\r\n")
+    assert (1, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n") == (head.length, head.forward)
+
+
+def test_cr_within_a_value_is_dropped() -> None:
+    """A CR within any value that frames nothing is dropped, as by Envoy."""
+    head = _request(b"GET / HTTP/1.1\r\nHost: a\r\nX: \ra\r \rb\r\r\n\r\n")
+    assert b"GET / HTTP/1.1\r\nHost: a\r\nX: a b\r\n\r\n" == head.forward
+
+
 def test_empty_line_before_a_request_is_forgiven() -> None:
     """One empty line before a request is left out."""
     head = _request(b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -113,8 +126,10 @@ def test_beginning_of_a_request_is_incomplete(end: int) -> None:
         (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n"),
         (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n"),
         (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n"),
+        (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r1\r\n\r\n"),
         (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\n"),
         (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
+        (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chun\rked\r\n\r\n"),
         (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"),
         (400, b"CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n"),
         (426, b"GET / HTTP/1.0\r\n\r\n"),
@@ -179,6 +194,8 @@ def test_response_length(method: bytes, data: bytes, length: int, close: bool) -
         b"HTTP/1.1 99 No\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chun\rked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 82000,
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 82000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 21 + b"\r\n",

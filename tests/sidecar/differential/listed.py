@@ -12,6 +12,7 @@ from lanes import Case
 
 _ODD_STATUS = re.compile(rb"HTTP/\d\.\d[ \t\r]+(?:\d{1,2}|0\d\d|\d{4,})(?!\d)")
 _NO_GAP = re.compile(rb"(?:\A|\n)[A-Z]+[ \t\r]+[^ \t\r\n]+HTTP/\d\.\d[ \t\r]*\n")
+_CR_IN_CODING = re.compile(rb"(?i)\ntransfer-encoding:[^\n]*[^\s]\r[^\s]")
 _INTERIM = b"HTTP/1.1 1"
 
 
@@ -92,6 +93,11 @@ def _runs_into_version(case: Case, _envoy: Behaviour, bundled: Behaviour) -> boo
     return _NO_GAP.search(b"".join(case.request)) is not None and _statuses(bundled)[-1:] == [b"426"]
 
 
+def _coding_is_broken(case: Case, _envoy: Behaviour, bundled: Behaviour) -> bool:
+    broken = _CR_IN_CODING.search(b"".join((*case.request, case.answer))) is not None
+    return broken and bool({b"501", b"502"} & {*_statuses(bundled)})
+
+
 DIFFERENCES = (
     Difference(
         "A response whose status is not a three-digit number from 100 on: forwarded unchanged; 502",
@@ -122,6 +128,11 @@ DIFFERENCES = (
         "A request line without a blank before the version, as in GET /HTTP/1.1: 400, or as if it had one; 426",
         "There is no version, which both refuse in all other requests; Envoy only looks at the line's last bytes.",
         _runs_into_version,
+    ),
+    Difference(
+        "A CR within a Transfer-Encoding: as if the field were not there; 501, or 502",
+        "The chunks would be read as the next request, or as a response's body; RFC 9112 (2.2) calls such a value invalid.",
+        _coding_is_broken,
     ),
     Difference(
         "Connection: content-length with a body: forwarded in chunks; with its length",
