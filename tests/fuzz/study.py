@@ -1,7 +1,8 @@
 """Puts damaged inputs to everything that reads what others write: `nox -s fuzz [-- --count N --seed S TARGET …]`.
 
 Prints for each target how many there were, how long it took and how much memory grew. The first input that is not
-taken as it should be ends its target with a traceback, its number and its bytes; status 1 then.
+taken as it should be ends its target with a traceback, its number and its bytes; status 1 then. `llhttp` compares what
+the proxy reads with what another parser does, and prints the differences that are listed, and how often each was met.
 """
 
 import argparse
@@ -14,26 +15,41 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import reading
 import speaking_http as http
+from comparing_readers import Comparison
+from http_grammar import Grammar
+from listed_readings import DIFFERENCES
 from mutating import Mutator
 
 _MOST_GROWTH_KB = 64 * 1024
+_ENOUGH = 50_000
+"""In so many inputs everything that is listed is met."""
+
+
+class Maker(Protocol):
+    """Makes inputs, the same for the same seed and number."""
+
+    def make(self, seed: int, number: int) -> bytes:
+        """Return input `number` of those that `seed` stands for."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is tried, with what."""
+    """What is tried, with what; and what has been compared by it, if that is what it does."""
 
-    mutator: Mutator
+    mutator: Maker
     check: Callable[[bytes, int], None]
+    comparison: Comparison | None = None
 
 
 @contextmanager
 def targets() -> Iterator[dict[str, Target]]:
     """Yield the targets by name."""
     requests, responses = Mutator(http.REQUESTS, http.WORDS), Mutator(http.RESPONSES, http.WORDS)
+    comparison = Comparison(DIFFERENCES)
     names, servers = Mutator(reading.QUESTIONS, reading.LABELS), reading.Names()
     with (
         closing(http.Agent()) as agent,
@@ -46,6 +62,7 @@ def targets() -> Iterator[dict[str, Target]]:
             "http-responses": Target(responses, proxy.responses),
             "http-detection": Target(requests, detecting.check),
             "server-requests": Target(requests, http.server_requests),
+            "llhttp": Target(Grammar(), comparison.check, comparison),
             "dns-cluster": Target(names, servers.cluster),
             "dns-agent": Target(names, servers.agent),
             "agent-requests": Target(requests, agent.requests),
@@ -86,6 +103,10 @@ def main() -> int:
             grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
             if not problem and grown_kb > _MOST_GROWTH_KB:
                 problem = f"memory grew by more than {_MOST_GROWTH_KB} kB"
+            comparison = known[name].comparison
+            if comparison is not None:
+                print(comparison.table(), end="")
+                problem = problem or (comparison.unmet() if asked.count >= _ENOUGH else "")
             failed = failed or bool(problem)
             duration_s = time.monotonic() - begin_s
             line = f"{name:<16} {asked.count:>9,} inputs {duration_s:7.1f} s  +{grown_kb / 1024:5.1f} MiB"
