@@ -16,7 +16,7 @@ from sidelab.sidecar.envoy.find_binary import find_envoy, require_runnable
 from sidelab.sidecar.interception import Options, Ruleset
 from sidelab.sidecar.interception.apply import tools
 
-_INIT_PRELOAD = ("sidelab.sidecar.interception.apply.init_standin", "sidelab.lab.netlink.local_routes")
+_INIT_PRELOAD = ("sidelab.sidecar.interception.apply.init_standin",)
 _PROGRAMS = (("pilot-agent", "sidelab.sidecar.agent.pilot_agent:main"),)
 _DNS_CAPTURE = "ISTIO_META_DNS_CAPTURE"
 

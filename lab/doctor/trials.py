@@ -4,7 +4,6 @@ Called in a sandbox, whose end is the clean-up. Knows what expressions and links
 """
 
 import errno as errors
-import os
 import socket
 import struct
 import subprocess
@@ -15,10 +14,9 @@ from pathlib import Path
 from sidelab.lab.base.privileges import FORBIDDEN, NOT_PERMITTED
 from sidelab.lab.doctor.finding import Finding
 from sidelab.lab.errors import NotPermittedError, PodError, SidelabError
-from sidelab.lab.netlink import conntrack, nftables, route
+from sidelab.lab.netlink import conntrack, header, nftables, receive, route
+from sidelab.lab.netlink.attributes import TEXT, attribute
 from sidelab.lab.netlink.nftables import Chain, Operation, Rule, Table
-from sidelab.lab.netlink.nftables.attributes import TEXT, attribute
-from sidelab.lab.netlink.nftables.messages import ACK, CREATE, HEADER, REQUEST, messages
 from sidelab.lab.netlink.nftables.objects import (
     IPV4,
     Compare,
@@ -153,13 +151,13 @@ def _qdisc(kind: str) -> None:
     """Ask for a queueing discipline without its settings: the kernel looks for it before it misses them."""
     body = _TCMSG.pack(0, _LO, 0, _TC_H_ROOT, 0) + attribute(_TCA_KIND, TEXT.pack(kind))
     with route.open_socket() as link:
-        link.send(HEADER.pack(len(body) + 16, _RTM_NEWQDISC, REQUEST | ACK | CREATE, 0, 0) + body)
-        _, _, _, answer = next(messages(link.recv(1 << 13)))
-    errno = -struct.unpack_from("=i", answer)[0]
-    if errno == errors.ENOENT:
-        raise PodError("the kernel has none of that kind")
-    if errno not in {0, errors.EINVAL}:
-        raise OSError(errno, os.strerror(errno))
+        asked = header.message(_RTM_NEWQDISC, header.ACK | header.CREATE, 0, body)
+        refusals = receive.carry_out(link, asked).refusals
+    for refusal in refusals:
+        if refusal.errno == errors.ENOENT:
+            raise PodError("the kernel has none of that kind")
+        if refusal.errno != errors.EINVAL:
+            raise OSError(refusal.errno, refusal.why)
 
 
 def _tool(name: str, path: str) -> None:

@@ -6,16 +6,15 @@ nfnetlink_conntrack.h, nf_conntrack_common.h, nf_conntrack_tcp.h; RFC 792, RFC 4
 """
 
 import errno as errors
-import os
 import socket
-import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sidelab.lab.errors import MachineError, NotPermittedError, PodError, SidelabError
-from sidelab.lab.netlink.nftables.attributes import INSIDE, U32, U64, Attribute, Description, Kind, number, read
-from sidelab.lab.netlink.nftables.messages import GENERIC, HEADER, REQUEST, messages
+from sidelab.lab.netlink import receive
+from sidelab.lab.netlink.attributes import INSIDE, U32, U64, Attribute, Description, Kind, number, read
+from sidelab.lab.netlink.nftables.messages import GENERIC
 
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 47: "gre", 58: "icmpv6", 132: "sctp", 136: "udplite"}
 TCP_STATES = (
@@ -33,11 +32,10 @@ TCP_STATES = (
 
 _SUBSYSTEM = 1  # NFNL_SUBSYS_CTNETLINK
 _GET, _GET_CPU_STATISTICS, _GET_STATISTICS = 1, 4, 5  # IPCTNL_MSG_CT_GET, _GET_STATS_CPU, _GET_STATS
-_DUMP = 0x300
-_ERROR, _DONE = 2, 3  # NLMSG_*
-_RECEIVE_BYTES = 1 << 17
 _FAMILIES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 6}
 _SEEN_REPLY, _ASSURED = 1 << 1, 1 << 2  # IPS_*
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -124,14 +122,14 @@ class Statistics:
 
 def dump(sock: socket.socket) -> tuple[Entry, ...]:
     """Return the connections of both IP families. Raises `MachineError` where the kernel has no conntrack netlink."""
-    return tuple(decode(body) for body in _ask(sock, _GET, dumped=True))
+    return tuple(decode(body) for body in _asked(receive.dump, sock, _GET))
 
 
 def statistics(sock: socket.socket) -> Statistics:
     """Return how full the table is and what went wrong so far; raises as `dump` does."""
-    (body,) = _ask(sock, _GET_STATISTICS, dumped=False)
+    body = _asked(receive.ask, sock, _GET_STATISTICS)
     counted: dict[str, int] = {}
-    for cpu in _ask(sock, _GET_CPU_STATISTICS, dumped=True):
+    for cpu in _asked(receive.dump, sock, _GET_CPU_STATISTICS):
         for name, count in _fields(_CPU, cpu).items():
             counted[name] = counted.get(name, 0) + count
     return Statistics(**{"limit": None, **_fields(_GLOBAL, body), **counted})
@@ -190,27 +188,19 @@ def _words(direction: Direction) -> Iterator[str]:
     return (f"{name}={value}" for name, value in names.items() if value is not None)
 
 
-def _ask(sock: socket.socket, kind: int, *, dumped: bool) -> list[bytes]:
-    """Return the bodies of the kernel's answers: all up to the last one of a dump, else the first."""
-    flags = REQUEST | (_DUMP if dumped else 0)
-    sock.send(HEADER.pack(20, _SUBSYSTEM << 8 | kind, flags, 0, 0) + GENERIC.pack(socket.AF_UNSPEC, 0, 0))
-    bodies: list[bytes] = []
-    while True:
-        for answer, _, _, body in messages(sock.recv(_RECEIVE_BYTES)):
-            if answer == _DONE:
-                return bodies
-            if answer == _ERROR:
-                raise _refusal(-struct.unpack_from("=i", body)[0])
-            bodies.append(body)
-        if not dumped:
-            return bodies
+def _asked(how: Callable[[socket.socket, int, bytes], _T], sock: socket.socket, kind: int) -> _T:
+    """Return what the kernel answers for both families; `how` is one of `receive`'s functions."""
+    try:
+        return how(sock, _SUBSYSTEM << 8 | kind, GENERIC.pack(socket.AF_UNSPEC, 0, 0))
+    except OSError as error:
+        raise _refusal(error) from error
 
 
-def _refusal(errno: int) -> SidelabError:
-    why = f"{os.strerror(errno)} ({errors.errorcode.get(errno, errno)})"
-    if errno == errors.EPERM:
+def _refusal(error: OSError) -> SidelabError:
+    why = error.strerror
+    if error.errno == errors.EPERM:
         return NotPermittedError(f"conntrack: {why}: the capability NET_ADMIN in this network namespace is needed")
-    if errno in {errors.EINVAL, errors.EOPNOTSUPP}:  # nobody serves the subsystem (nfnetlink.c)
+    if error.errno in {errors.EINVAL, errors.EOPNOTSUPP}:  # nobody serves the subsystem (nfnetlink.c)
         return MachineError(f"conntrack: {why}: this kernel tells no connections: it needs CONFIG_NF_CT_NETLINK")
     return PodError(f"conntrack: the kernel does not tell its connections: {why}")
 

@@ -12,16 +12,12 @@ from ipaddress import ip_address
 from typing import Literal, NamedTuple
 
 from sidelab.lab.netlink import route
-from sidelab.lab.netlink.nftables.attributes import contents
+from sidelab.lab.netlink.attributes import contents
 from sidelab.lab.netlink.route import Message
 
 _LO = 1
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
-_RULE, _ROUTE = struct.Struct("=8xI"), struct.Struct("=BBxxBBBB4x")  # fib_rule_hdr; rtmsg
-_ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg
-_FRA_FWMARK, _FRA_TABLE, _FRA_FWMASK = 10, 15, 16
-_RTA_OIF, _RTA_TABLE, _IFA_ADDRESS = 4, 15, 1
-_TYPE_LOCAL, _WHOLE_MARK = 2, 0xFFFFFFFF
+_WHOLE_MARK = 0xFFFFFFFF
 _THERE_ALREADY = {errno.EEXIST}
 _GONE_ALREADY = {errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL}
 
@@ -108,21 +104,21 @@ def held(link: socket.socket) -> tuple[Local, ...]:
 
 def _rules(link: socket.socket, family: int) -> Iterator[Local]:
     for body in route.dump(link, route.GET_RULES, family):
-        found = contents(body[_RULE.size :])
-        if _FRA_FWMARK in found and _number(found.get(_FRA_FWMASK), _WHOLE_MARK) == _WHOLE_MARK:
-            yield MarkRule(_ip(family), _number(found[_FRA_FWMARK]), _number(found.get(_FRA_TABLE)))
+        found = contents(body[route.RULE.size :])
+        if route.FRA_FWMARK in found and _number(found.get(route.FRA_FWMASK), _WHOLE_MARK) == _WHOLE_MARK:
+            yield MarkRule(_ip(family), _number(found[route.FRA_FWMARK]), _number(found.get(route.FRA_TABLE)))
 
 
 def _routes(link: socket.socket, family: int) -> Iterator[Local]:
     for body in route.dump(link, route.GET_ROUTES, family):
-        _, bits, _, _, _, kind = _ROUTE.unpack_from(body)
-        found = contents(body[_ROUTE.size :])
-        if kind == _TYPE_LOCAL and bits == 0 and _number(found.get(_RTA_OIF)) == _LO:
-            yield LocalRoute(_ip(family), _number(found.get(_RTA_TABLE)))
+        _, bits, _, _, _, _, _, kind, _ = route.ROUTE.unpack_from(body)
+        found = contents(body[route.ROUTE.size :])
+        if kind == route.TYPE_LOCAL and bits == 0 and _number(found.get(route.RTA_OIF)) == _LO:
+            yield LocalRoute(_ip(family), _number(found.get(route.RTA_TABLE)))
     for body in route.dump(link, route.GET_ADDRESSES, family):
-        _, _, _, _, index = _ADDRESS.unpack_from(body)
+        _, _, _, _, index = route.ADDRESS.unpack_from(body)
         if index == _LO:
-            yield LoopbackAddress(str(ip_address(contents(body[_ADDRESS.size :])[_IFA_ADDRESS])))
+            yield LoopbackAddress(str(ip_address(contents(body[route.ADDRESS.size :])[route.IFA_ADDRESS])))
 
 
 def _number(content: bytes | None, default: int = 0) -> int:

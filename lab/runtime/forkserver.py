@@ -1,7 +1,7 @@
 """The fork server: a small process that has the stand-ins imported and forks a child for each container.
 
 It is started as a fresh, site-less Python, so that what it forks is small: a fork costs what the parent has mapped. It
-imports next to nothing beyond the standard library's lightest modules, and never pyroute2.
+imports next to nothing beyond the standard library's lightest modules.
 
 Requests and events are one datagram each on one socket; both ends are the same interpreter, so `marshal` is the format
 (and `json` would bring `re` along). A request is a dictionary as made by `lab.runtime.spawner`; events are tuples:

@@ -178,7 +178,7 @@ class Supervisor:
         self.control = control.Server(self, listener, spare_files + control.CONNECTIONS_INCLUDED)
 
     def _build_network(self) -> "Network":
-        # pyroute2 takes 0.14 s to import; meanwhile the fork servers, already started, import what they need.
+        # Its import takes a moment, in which the fork servers, already started, import what they need.
         from sidelab.lab.runtime.network import Network  # noqa: PLC0415
 
         network = Network(self.spaces)

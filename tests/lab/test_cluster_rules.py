@@ -1,8 +1,9 @@
 from sidelab.lab.cluster import service_rules
 from sidelab.lab.cluster.catalog import CLUSTER_DNS, translated
 from sidelab.lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.netlink import header
+from sidelab.lab.netlink.attributes import contents, name
 from sidelab.lab.netlink.nftables import messages
-from sidelab.lab.netlink.nftables.attributes import contents, name
 from sidelab.lab.netlink.nftables.objects import IPV4, IPV6
 
 HTTP = (Port(name="http", port=80, protocol="TCP"),)
@@ -25,7 +26,7 @@ def service(*ready: bool, ipv4: str = "10.96.0.11", ipv6: str = "", longer: str 
 def chains(wanted: State) -> list[tuple[int, str]]:
     """Return family and name of each chain of Services and endpoints in a state's transaction."""
     found = []
-    for kind, _, _, body in messages.messages(service_rules.batch(wanted)):
+    for kind, _, _, body in header.messages(service_rules.batch(wanted)):
         if kind == messages.SUBSYSTEM << 8 | messages.NEW_CHAIN:
             called = name(contents(body[messages.GENERIC.size :])[messages.CHAIN_NAME])
             if called.startswith(("service-", "endpoint-")):

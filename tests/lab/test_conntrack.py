@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidelab.lab.errors import PodError
+from sidelab.lab.netlink.attributes import NESTED, attribute
 from sidelab.lab.netlink.conntrack import TCP_STATES, Direction, Entry, Statistics, decode
-from sidelab.lab.netlink.nftables.attributes import NESTED, attribute
 from sidelab.lab.netlink.nftables.messages import GENERIC
 
 REDIRECTED = Entry(

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 from pyroute2.netlink.nfnetlink.nftsocket import nft_rule_msg
 
 from sidelab.lab.errors import MachineError, PodError
+from sidelab.lab.netlink import header
+from sidelab.lab.netlink.attributes import attribute, attributes, contents, text
+from sidelab.lab.netlink.header import Refusal
 from sidelab.lab.netlink.nftables import Chain, Operation, Rule, RuleHandle, Table, encode, messages
-from sidelab.lab.netlink.nftables.attributes import attribute, attributes, contents, text
 from sidelab.lab.netlink.nftables.expressions import DATA, NAME, decode
 from sidelab.lab.netlink.nftables.expressions import encode as encode_expression
 from sidelab.lab.netlink.nftables.forms import SetReference
@@ -33,7 +35,7 @@ from sidelab.lab.netlink.nftables.objects import (
     Unknown,
     Verdict,
 )
-from sidelab.lab.netlink.nftables.talk import Refusal, explain
+from sidelab.lab.netlink.nftables.talk import explain
 
 TABLE = Table("tt")
 TCP = (Meta(MetaKey.L4PROTO), Compare(b"\6"))
@@ -48,7 +50,7 @@ def rules(*expressions: tuple[Expression, ...]) -> list[Operation]:
 
 def kinds(batch: bytes) -> list[tuple[int, int, int]]:
     """Return type, flags and sequence of each message."""
-    return [(kind & 0xFF, flags, sequence) for kind, flags, sequence, _ in messages.messages(batch)]
+    return [(kind & 0xFF, flags, sequence) for kind, flags, sequence, _ in header.messages(batch)]
 
 
 def test_a_transaction_is_one_batch_with_one_acknowledgement() -> None:
@@ -69,7 +71,7 @@ def test_a_set_belongs_to_its_rule() -> None:
 def test_every_set_of_a_batch_has_its_own_number() -> None:
     """Equal rules with sets do not share one: the second batch message differs in the set's number."""
     rule = rules((Lookup((b"\0\x35",)),))
-    bodies = [body for kind, _, _, body in messages.messages(encode((ADD_TABLE, *rule, *rule))) if kind & 0xFF == 6]
+    bodies = [body for kind, _, _, body in header.messages(encode((ADD_TABLE, *rule, *rule))) if kind & 0xFF == 6]
 
     assert bodies[0] != bodies[1]
 
@@ -173,8 +175,8 @@ def test_pyroute2_reads_a_whole_rule() -> None:
     expressions = (*TCP, Counter(), Immediate(b"\x3a\x99"), Redirect())
     batch = encode((ADD_TABLE, *rules(expressions)))
     raw = next(
-        messages.HEADER.pack(len(body) + 16, kind, flags, sequence, 0) + body
-        for kind, flags, sequence, body in messages.messages(batch)
+        header.message(kind, flags, sequence, body)
+        for kind, flags, sequence, body in header.messages(batch)
         if kind & 0xFF == messages.NEW_RULE
     )
     rule = nft_rule_msg(raw)
@@ -302,7 +304,7 @@ def refused(number: int, code: int, *expressions: tuple[Expression, ...], at: st
     """Return the error for operation `number` of a table, a chain and rules; the kernel points at expression `at`."""
     batch = encode((ADD_TABLE, NAT, *rules(*expressions)))
     offset = 0
-    for kind, _, sequence, body in messages.messages(batch):
+    for kind, _, sequence, body in header.messages(batch):
         if kind & 0xFF == messages.NEW_RULE and sequence == number and at:
             name = body.index(attribute(1, text(at)))
             offset = 16 + name - 4

@@ -4,15 +4,13 @@ An expression that those types can't say becomes `Unknown`, never a guess. Sourc
 """
 
 import errno as errors
-import os
 import socket
-import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from sidelab.lab.errors import NotPermittedError, PodError
+from sidelab.lab.netlink import receive
+from sidelab.lab.netlink.attributes import contents, pack, read
 from sidelab.lab.netlink.nftables import messages
-from sidelab.lab.netlink.nftables.attributes import contents, pack, read
 from sidelab.lab.netlink.nftables.forms import SetReference
 from sidelab.lab.netlink.nftables.messages import GENERIC, RuleSet
 from sidelab.lab.netlink.nftables.objects import (
@@ -27,11 +25,6 @@ from sidelab.lab.netlink.nftables.objects import (
     Table,
     Unknown,
 )
-
-_DUMP, _INTERRUPTED = 0x300, 0x10
-_ERROR, _DONE = 2, 3
-_RECEIVE_BYTES = 1 << 17
-_TRIES = 5
 
 
 class ChainState(NamedTuple):
@@ -87,30 +80,17 @@ def handles(sock: socket.socket, family: int = INET) -> dict[tuple[Table, str], 
 
 
 def _get(sock: socket.socket, kind: int, family: int, wanted: bytes = b"") -> list[bytes]:
-    """Return the attributes of each answer to one dump request, asked again if the objects changed meanwhile."""
-    for _ in range(_TRIES):
-        sock.send(messages.message(kind, _DUMP, 0, GENERIC.pack(family, 0, 0) + wanted))
-        answers = list(_answers(sock))
-        if not any(flags & _INTERRUPTED for flags, _ in answers):
-            return [body[GENERIC.size :] for _, body in answers]
-    raise PodError("nftables: the rules change faster than they can be read: try again")
-
-
-def _answers(sock: socket.socket) -> Iterator[tuple[int, bytes]]:
-    while True:
-        for kind, flags, _, body in messages.messages(sock.recv(_RECEIVE_BYTES)):
-            if kind == _DONE:
-                return
-            if kind == _ERROR:
-                (number,) = struct.unpack_from("=i", body)
-                name = errors.errorcode.get(-number, str(-number))
-                if number == -errors.EPERM:
-                    raise NotPermittedError(
-                        f"nftables: {os.strerror(-number)} ({name}): the capability NET_ADMIN in this network "
-                        "namespace is needed to read its rules"
-                    )
-                raise PodError(f"nftables: the kernel does not tell its rules: {os.strerror(-number)} ({name})")
-            yield flags, body
+    """Return the attributes of each answer to one dump request."""
+    try:
+        answers = receive.dump(sock, messages.SUBSYSTEM << 8 | kind, GENERIC.pack(family, 0, 0) + wanted)
+    except OSError as error:
+        if error.errno == errors.EPERM:
+            raise NotPermittedError(
+                f"nftables: {error.strerror}: the capability NET_ADMIN in this network namespace is needed to read "
+                "its rules"
+            ) from error
+        raise PodError(f"nftables: the kernel does not tell its rules: {error.strerror}") from error
+    return [body[GENERIC.size :] for body in answers]
 
 
 def _chain(body: bytes, family: int) -> tuple[Chain, bool]:

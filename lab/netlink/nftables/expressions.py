@@ -5,7 +5,7 @@ Source: Linux' nf_tables.h (enum nft_list_attributes, enum nft_expr_attributes).
 
 from functools import lru_cache
 
-from sidelab.lab.netlink.nftables.attributes import LIST_ELEMENT, NESTED, TEXT, attribute, contents, pack, read
+from sidelab.lab.netlink.attributes import LIST_ELEMENT, NESTED, TEXT, attribute, contents, pack, read
 from sidelab.lab.netlink.nftables.forms import FORMS, Form, SetReference
 from sidelab.lab.netlink.nftables.objects import Expression, Lookup, Unknown
 

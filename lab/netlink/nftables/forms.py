@@ -9,8 +9,8 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from sidelab.lab.netlink.attributes import BYTES, INSIDE, TEXT, U32, U64, Attribute, Description, number
 from sidelab.lab.netlink.nftables import objects
-from sidelab.lab.netlink.nftables.attributes import BYTES, INSIDE, TEXT, U32, U64, Attribute, Description, number
 
 _REGISTER = 1  # NFT_REG_1, 16 bytes wide
 _VERDICT_REGISTER = 0  # NFT_REG_VERDICT

@@ -4,11 +4,9 @@ Sources: netlink(7), Linux' nfnetlink.h, nf_tables.h.
 """
 
 import struct
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sidelab.lab.netlink.nftables import expressions
-from sidelab.lab.netlink.nftables.attributes import (
+from sidelab.lab.netlink.attributes import (
     BYTES,
     I32,
     INSIDE,
@@ -24,14 +22,14 @@ from sidelab.lab.netlink.nftables.attributes import (
     pack,
     read,
 )
+from sidelab.lab.netlink.header import HEADER, REQUEST
+from sidelab.lab.netlink.nftables import expressions
 from sidelab.lab.netlink.nftables.forms import SetReference
 from sidelab.lab.netlink.nftables.objects import Code, Expression, Hook, Table
 
-HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 GENERIC = struct.Struct("!BBH")  # nfgenmsg: family, version, resource
 SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 BATCH_BEGIN, BATCH_END = 0x10, 0x11
-REQUEST, ACK, CREATE, APPEND = 0x1, 0x4, 0x400, 0x800
 # NFT_MSG_*
 NEW_TABLE, GET_TABLE, DELETE_TABLE = 0, 1, 2
 NEW_CHAIN, GET_CHAIN, DELETE_CHAIN = 3, 4, 5
@@ -44,17 +42,6 @@ _ANONYMOUS, _CONSTANT = 1, 2  # NFT_SET_*
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     """Return one message of the subsystem; `body` is what follows the netlink header."""
     return HEADER.pack(len(body) + 16, SUBSYSTEM << 8 | kind, REQUEST | flags, sequence, 0) + body
-
-
-def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield type, flags, sequence number and body of each netlink message in `data`."""
-    offset = 0
-    while offset + 16 <= len(data):
-        length, kind, flags, sequence, _port = HEADER.unpack_from(data, offset)
-        if length < 16:
-            return
-        yield kind, flags, sequence, data[offset + 16 : offset + length]
-        offset += length + -length % 4
 
 
 TABLE_NAME = 1  # NFTA_TABLE_NAME, and NFTA_CHAIN_TABLE, NFTA_RULE_TABLE

@@ -9,9 +9,11 @@ import struct
 from collections.abc import Iterable
 from functools import lru_cache
 
+from sidelab.lab.netlink import header
+from sidelab.lab.netlink.attributes import LIST_ELEMENT, NESTED, TEXT, attribute, pack
+from sidelab.lab.netlink.header import ACK, APPEND, CREATE
 from sidelab.lab.netlink.nftables import messages
-from sidelab.lab.netlink.nftables.attributes import LIST_ELEMENT, NESTED, TEXT, attribute, pack
-from sidelab.lab.netlink.nftables.messages import ACK, APPEND, BATCH_BEGIN, BATCH_END, CREATE, GENERIC, HEADER, REQUEST
+from sidelab.lab.netlink.nftables.messages import BATCH_BEGIN, BATCH_END, GENERIC
 from sidelab.lab.netlink.nftables.objects import Base, Chain, Code, MetaKey, Table
 
 # Registers: 1 to 4 are 16 bytes wide, 8 to 23 their quarters (NFT_REG_*, NFT_REG32_*).
@@ -229,5 +231,5 @@ def batch(table: Table, parts: Iterable[bytes]) -> bytes:
     edge = GENERIC.pack(0, 0, messages.SUBSYSTEM)
     named = attribute(messages.TABLE_NAME, TEXT.pack(table.name))
     last = messages.message(messages.NEW_TABLE, CREATE | ACK, 1, GENERIC.pack(table.family, 0, 0) + named)
-    begin = HEADER.pack(20, BATCH_BEGIN, REQUEST, 0, 0) + edge
-    return b"".join((begin, *parts, last, HEADER.pack(20, BATCH_END, REQUEST, 0, 0) + edge))
+    begin, end = (header.message(kind, 0, 0, edge) for kind in (BATCH_BEGIN, BATCH_END))
+    return b"".join((begin, *parts, last, end))

@@ -6,10 +6,12 @@ Sources: netlink(7), Linux' nfnetlink.h, nf_tables.h.
 
 from functools import lru_cache
 
+from sidelab.lab.netlink import header
+from sidelab.lab.netlink.attributes import pack
+from sidelab.lab.netlink.header import ACK, APPEND, CREATE
 from sidelab.lab.netlink.nftables import messages
-from sidelab.lab.netlink.nftables.attributes import pack
 from sidelab.lab.netlink.nftables.forms import SetReference
-from sidelab.lab.netlink.nftables.messages import ACK, APPEND, CREATE, GENERIC, HEADER, REQUEST
+from sidelab.lab.netlink.nftables.messages import GENERIC
 from sidelab.lab.netlink.nftables.objects import (
     Chain,
     Expression,
@@ -22,8 +24,7 @@ from sidelab.lab.netlink.nftables.objects import (
 )
 
 _EDGE = GENERIC.pack(0, 0, messages.SUBSYSTEM)
-_BEGIN = HEADER.pack(20, messages.BATCH_BEGIN, REQUEST, 0, 0) + _EDGE
-_END = HEADER.pack(20, messages.BATCH_END, REQUEST, 0, 0) + _EDGE
+_BEGIN, _END = (header.message(kind, 0, 0, _EDGE) for kind in (messages.BATCH_BEGIN, messages.BATCH_END))
 
 _Message = tuple[int, int, bytes]  # type, flags, body after the netlink header
 

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from sidelab.lab.netlink import nftables
+from sidelab.lab.netlink import local_routes, nftables, route
+from sidelab.lab.netlink.local_routes import Local, LocalRoute, LoopbackAddress, MarkRule
 from sidelab.sidecar.interception.apply import kernel
 from sidelab.sidecar.interception.apply.restore import Restore
 from sidelab.sidecar.interception.apply.tools import Runner, families, run_here
@@ -23,22 +24,13 @@ from sidelab.sidecar.interception.options.options import WAYS, Options
 from sidelab.sidecar.interception.options.options import Way as WayName
 from sidelab.sidecar.interception.text import iptables, nft
 
-if TYPE_CHECKING:
-    from sidelab.lab.netlink.local_routes import Local
-
-
-def _route_socket() -> socket.socket:
-    from sidelab.lab.netlink import route  # noqa: PLC0415 - its encoders are slow to import, and few rules need routes
-
-    return route.open_socket()
-
 
 @dataclass(frozen=True)
 class Reach:
     """How to get at a network namespace: sockets opened inside it (the caller's to close), and tools run inside it."""
 
     netfilter: Callable[[], socket.socket] = nftables.open_socket
-    route: Callable[[], socket.socket] = _route_socket
+    route: Callable[[], socket.socket] = route.open_socket
     run: Runner = run_here
 
 
@@ -111,8 +103,6 @@ def check(ruleset: Ruleset, way: WayName = WAYS[0], reach: Reach = HERE) -> Drif
     things = _things(ruleset)
     if not things:
         return differences.drift(wanted, held)
-    from sidelab.lab.netlink import local_routes  # noqa: PLC0415 - as above
-
     with reach.route() as link:
         there = [str(thing) for thing in local_routes.held(link) if thing in things]
     return differences.drift(wanted, held, map(str, things), there)
@@ -162,12 +152,10 @@ class Netlink:
             kernel.clear(link, ruleset)
 
 
-def _things(ruleset: Ruleset) -> "tuple[Local, ...]":
+def _things(ruleset: Ruleset) -> tuple[Local, ...]:
     """Return the routes and addresses that go with `ruleset`."""
     if not (ruleset.routes or ruleset.loopback_addresses):
         return ()
-    from sidelab.lab.netlink.local_routes import LocalRoute, LoopbackAddress, MarkRule  # noqa: PLC0415 - slow to import, rarely needed
-
     rules = [MarkRule(each.family, each.mark, each.table) for each in ruleset.routes]
     routes = [LocalRoute(each.family, each.table) for each in ruleset.routes]
     addresses = [LoopbackAddress(each.partition("/")[0]) for each in ruleset.loopback_addresses]
@@ -181,8 +169,6 @@ def _local(ruleset: Ruleset, reach: Reach) -> Iterator[None]:
     if not things:
         yield
         return
-    from sidelab.lab.netlink import local_routes  # noqa: PLC0415 - as above
-
     with reach.route() as link:
         there = local_routes.held(link)
         new = [thing for thing in things if thing not in there]
@@ -197,7 +183,5 @@ def _local(ruleset: Ruleset, reach: Reach) -> Iterator[None]:
 def _remove_local(ruleset: Ruleset, reach: Reach) -> None:
     things = _things(ruleset)
     if things:
-        from sidelab.lab.netlink import local_routes  # noqa: PLC0415 - as above
-
         with reach.route() as link:
             local_routes.remove(link, things)

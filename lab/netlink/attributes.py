@@ -112,6 +112,8 @@ def pack(description: Description, thing: object) -> bytes:
     for kind, how, value, optional in description:
         if isinstance(value, tuple):
             content = pack(value, thing)
+            if optional and not content:
+                continue
         else:
             said = _getter(value)(thing) if isinstance(value, str) else value
             if optional and not said:
