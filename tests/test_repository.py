@@ -60,6 +60,10 @@ def imported_packages() -> set[str]:
                     found |= {alias.name.split(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom):
                     found.add(str(node.module).split(".")[0])
+                elif (
+                    isinstance(node, ast.Call) and ast.unparse(node.func) == "light"
+                ):  # `lab.netlink.pyroute2_messages`
+                    found |= {each.value.split(".")[0] for each in node.args if isinstance(each, ast.Constant)}
     return found
 
 

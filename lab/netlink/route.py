@@ -1,6 +1,7 @@
 """rtnetlink messages, and sending many of them as one: the only module that talks to the kernel about links and routes.
 
-Sources: rtnetlink(7), Linux' include/uapi/linux: rtnetlink.h, if_link.h, if_addr.h, neighbour.h, fib_rules.h.
+pyroute2's message classes do the encoding; its sockets are not used, because a raw one opens in microseconds inside
+whatever namespace the caller is in. Sources: rtnetlink(7), Linux' include/uapi/linux: rtnetlink.h, fib_rules.h.
 """
 
 import errno as errors
@@ -8,31 +9,31 @@ import socket
 import struct
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from typing import Any
 
 from sidelab.lab.base.privileges import FORBIDDEN, NOT_PERMITTED
 from sidelab.lab.errors import MachineError, NotPermittedError, PodError
 from sidelab.lab.netlink import receive
-from sidelab.lab.netlink.attributes import attribute, text
 from sidelab.lab.netlink.header import ACK, CREATE, EXCLUSIVE, HEADER, REPLACE, REQUEST, Refusal
+from sidelab.lab.netlink.pyroute2_messages import light
+
+fibmsg = light("pyroute2.netlink.rtnl.fibmsg").fibmsg
+ifaddrmsg = light("pyroute2.netlink.rtnl.ifaddrmsg").ifaddrmsg
+ifinfmsg = light("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg
+ndmsg = light("pyroute2.netlink.rtnl.ndmsg").ndmsg
+rtmsg = light("pyroute2.netlink.rtnl.rtmsg").rtmsg
 
 _RTM_NEWLINK, _RTM_NEWADDR, _RTM_NEWROUTE, _RTM_NEWNEIGH, _RTM_NEWRULE = 16, 20, 24, 28, 32
 _DELETE, _GET = 1, 2  # what RTM_DEL… and RTM_GET… are above their RTM_NEW…
 GET_ADDRESSES, GET_ROUTES, GET_RULES = _RTM_NEWADDR + _GET, _RTM_NEWROUTE + _GET, _RTM_NEWRULE + _GET
 
-# What stands before the attributes.
-_LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, which flags change
+# What stands before the attributes of what is dumped, and which of those are looked at (`lab.netlink.local_routes`).
 ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index of the link
 ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, both prefix lengths, tos, table, origin, scope, type, flags
-_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # ndmsg: family, index of the link, state, flags, type
 RULE = struct.Struct("=BBBBBxxBI")  # fib_rule_hdr: family, both prefix lengths, tos, table, action, flags
-
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 1, 3, 18, 26, 28
-_IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER, _IFLA_INET6_ADDR_GEN_MODE = 1, 2, 1, 8
-IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_DST, RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 7, 15
-_NDA_DST, _NDA_LLADDR = 1, 2
-_FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, FRA_FWMASK = 6, 10, 15, 16
+IFA_ADDRESS = 1
+RTA_OIF, RTA_TABLE = 4, 15
+FRA_FWMARK, FRA_TABLE, FRA_FWMASK = 10, 15, 16
 
 _IFF_UP = 1
 _IFA_F_NODAD = 0x2  # duplicate address detection would hold an IPv6 address back for 1 to 2 s
@@ -63,6 +64,14 @@ class Message:
         return HEADER.pack(len(self.data) + 16, self.kind, REQUEST | self.flags | flags, sequence, 0) + self.data
 
 
+def _message(
+    name: str, kind: int, flags: int, body: Any, attributes: Sequence[tuple[str, Any]], needs: str = ""
+) -> Message:
+    body["attrs"] = list(attributes)
+    body.encode()
+    return Message(name, bytes(body.data[16:]), kind, flags, needs)
+
+
 def deleting(message: Message) -> Message:
     """Return the request to delete what `message` makes: an address, a route or a rule."""
     name = message.name.replace("add ", "delete ", 1)
@@ -71,74 +80,74 @@ def deleting(message: Message) -> Message:
 
 def veth(name: str, index: int, mac: str, peer_fd: int, peer_mac: str) -> Message:
     """Create `name` with `index` here, its peer `eth0` (index 2) straight in the namespace of descriptor `peer_fd`."""
-    peer = (
-        _LINK.pack(0, 0, 2, 0, 0)
-        + attribute(_IFLA_IFNAME, text("eth0"))
-        + attribute(_IFLA_ADDRESS, _mac(peer_mac))
-        + _number(_IFLA_NET_NS_FD, peer_fd)
-    )
-    kind = attribute(_IFLA_INFO_KIND, text("veth"))
-    body = (
-        _LINK.pack(0, 0, index, 0, 0)
-        + attribute(_IFLA_IFNAME, text(name))
-        + attribute(_IFLA_ADDRESS, _mac(mac))
-        + attribute(_IFLA_LINKINFO, kind + attribute(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer)))
-    )
-    return Message(f"create veth {name}", body, _RTM_NEWLINK, CREATE | EXCLUSIVE)
+    peer = ifinfmsg()
+    peer["index"] = 2
+    peer["attrs"] = [("IFLA_IFNAME", "eth0"), ("IFLA_ADDRESS", peer_mac), ("IFLA_NET_NS_FD", peer_fd)]
+    info = [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", peer)]})]
+    body = ifinfmsg()
+    body["index"] = index
+    attributes = [("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac), ("IFLA_LINKINFO", {"attrs": info})]
+    return _message(f"create veth {name}", _RTM_NEWLINK, CREATE | EXCLUSIVE, body, attributes)
 
 
 def no_link_local(index: int) -> Message:
     """Let a link come up without an IPv6 link-local address."""
-    mode = attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE]))
-    body = _LINK.pack(0, 0, index, 0, 0) + attribute(_IFLA_AF_SPEC, attribute(socket.AF_INET6, mode))
-    return Message(f"set address generation of link {index}", body, _RTM_NEWLINK, 0)
+    body = ifinfmsg()
+    body["index"] = index
+    inet6 = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_NONE)]}
+    attributes = [("IFLA_AF_SPEC", {"attrs": [("AF_INET6", inet6)]})]
+    return _message(f"set address generation of link {index}", _RTM_NEWLINK, 0, body, attributes)
 
 
 def up(index: int) -> Message:
     """Raise a link."""
-    return Message(f"raise link {index}", _LINK.pack(0, 0, index, _IFF_UP, _IFF_UP), _RTM_NEWLINK, 0)
+    body = ifinfmsg()
+    body["index"], body["flags"], body["change"] = index, _IFF_UP, _IFF_UP
+    return _message(f"raise link {index}", _RTM_NEWLINK, 0, body, ())
 
 
 def address(index: int, value: str) -> Message:
     """Add a host address (/32 or /128) to a link; adding it again is no error."""
-    family, packed = _ip(value)
-    body = ADDRESS.pack(family, 8 * len(packed), _IFA_F_NODAD if family == socket.AF_INET6 else 0, 0, index)
-    if family == socket.AF_INET:
-        body += attribute(_IFA_LOCAL, packed)
-    body += attribute(IFA_ADDRESS, packed)
-    return Message(f"add address {value}", body, _RTM_NEWADDR, CREATE | REPLACE)
+    body = ifaddrmsg()
+    body["family"] = _family(value)
+    body["prefixlen"] = _width(value)
+    body["index"] = index
+    attributes = [("IFA_LOCAL", value), ("IFA_ADDRESS", value)]
+    if body["family"] == socket.AF_INET6:
+        body["flags"] = _IFA_F_NODAD
+        attributes = attributes[1:]
+    return _message(f"add address {value}", _RTM_NEWADDR, CREATE | REPLACE, body, attributes)
 
 
 def route(index: int, destination: str | None, gateway: str | None = None, source: str | None = None) -> Message:
     """Add a route: to a host address, or the default route where `destination` is None."""
-    family, packed = _ip(destination or gateway or "")
-    bits, scope = 8 * len(packed) if destination else 0, _SCOPE_UNIVERSE if gateway else _SCOPE_LINK
-    body = ROUTE.pack(family, bits, 0, 0, _TABLE_MAIN, _PROTO_BOOT, scope, _TYPE_UNICAST, 0)
-    if destination:
-        body += attribute(_RTA_DST, packed)
-    body += _number(RTA_OIF, index)
-    if gateway:
-        body += attribute(_RTA_GATEWAY, _ip(gateway)[1])
-    if source:
-        body += attribute(_RTA_PREFSRC, _ip(source)[1])
+    some = destination or gateway or ""
+    body = rtmsg()
+    body["family"] = _family(some)
+    body["dst_len"] = _width(some) if destination else 0
+    body["table"], body["proto"], body["type"] = _TABLE_MAIN, _PROTO_BOOT, _TYPE_UNICAST
+    body["scope"] = _SCOPE_UNIVERSE if gateway else _SCOPE_LINK
+    values = (("RTA_DST", destination), ("RTA_OIF", index), ("RTA_GATEWAY", gateway), ("RTA_PREFSRC", source))
+    attributes = [(key, value) for key, value in values if value is not None]
     where = destination or f"default via {gateway}"
-    return Message(f"add route {where}", body, _RTM_NEWROUTE, CREATE | EXCLUSIVE)
+    return _message(f"add route {where}", _RTM_NEWROUTE, CREATE | EXCLUSIVE, body, attributes)
 
 
 def neighbour(index: int, value: str, mac: str) -> Message:
     """Add a permanent neighbour: never resolved, never counted against the machine's limit."""
-    family, packed = _ip(value)
-    body = _NEIGHBOUR.pack(family, index, _NUD_PERMANENT, 0, 0)
-    body += attribute(_NDA_DST, packed) + attribute(_NDA_LLADDR, _mac(mac))
-    return Message(f"add neighbour {value}", body, _RTM_NEWNEIGH, CREATE | EXCLUSIVE)
+    body = ndmsg()
+    body["family"], body["ifindex"], body["state"] = _family(value), index, _NUD_PERMANENT
+    attributes = [("NDA_DST", value), ("NDA_LLADDR", mac)]
+    return _message(f"add neighbour {value}", _RTM_NEWNEIGH, CREATE | EXCLUSIVE, body, attributes)
 
 
 def local_route(family: int, table: int) -> Message:
     """Deliver whatever is looked up in `table` to this machine itself, whatever its destination."""
-    short = table if table < 256 else _TABLE_COMPAT
-    body = ROUTE.pack(family, 0, 0, 0, short, _PROTO_BOOT, _SCOPE_HOST, TYPE_LOCAL, 0)
-    body += _number(RTA_TABLE, table) + _number(RTA_OIF, _LO)
-    return Message(f"add the local route of table {table}", body, _RTM_NEWROUTE, CREATE | EXCLUSIVE)
+    body = rtmsg()
+    body["family"], body["type"], body["scope"], body["proto"] = family, TYPE_LOCAL, _SCOPE_HOST, _PROTO_BOOT
+    body["table"] = table if table < 256 else _TABLE_COMPAT
+    attributes = [("RTA_TABLE", table), ("RTA_OIF", _LO)]
+    return _message(f"add the local route of table {table}", _RTM_NEWROUTE, CREATE | EXCLUSIVE, body, attributes)
 
 
 def mark_rule(family: int, mark: int, table: int, priority: int | None = _RULE_PRIORITY) -> Message:
@@ -146,11 +155,13 @@ def mark_rule(family: int, mark: int, table: int, priority: int | None = _RULE_P
 
     With a `priority` it is added once only; without, every repetition would add another. In deleting it None is any.
     """
-    body = RULE.pack(family, 0, 0, 0, 0, _TO_TABLE, 0) + _number(FRA_FWMARK, mark) + _number(FRA_TABLE, table)
+    body = fibmsg()
+    body["family"], body["action"] = family, _TO_TABLE
+    attributes = [("FRA_FWMARK", mark), ("FRA_TABLE", table)]
     if priority is not None:
-        body += _number(_FRA_PRIORITY, priority)
+        attributes.append(("FRA_PRIORITY", priority))
     needs = "CONFIG_IPV6_MULTIPLE_TABLES" if family == socket.AF_INET6 else "CONFIG_IP_MULTIPLE_TABLES"
-    return Message(f"add the rule for mark {mark}", body, _RTM_NEWRULE, CREATE | EXCLUSIVE, needs)
+    return _message(f"add the rule for mark {mark}", _RTM_NEWRULE, CREATE | EXCLUSIVE, body, attributes, needs)
 
 
 def open_socket() -> socket.socket:
@@ -205,16 +216,9 @@ def _error(message: Message, refusal: Refusal) -> MachineError | PodError:
     return PodError(f"the kernel refused to {message.name}: {refusal.why}")
 
 
-def _number(kind: int, value: int) -> bytes:
-    return attribute(kind, struct.pack("=I", value))
+def _family(value: str) -> int:
+    return socket.AF_INET6 if ":" in value else socket.AF_INET
 
 
-@lru_cache(maxsize=64)
-def _ip(value: str) -> tuple[int, bytes]:
-    """Return family and bytes of an IP address."""
-    family = socket.AF_INET6 if ":" in value else socket.AF_INET
-    return family, socket.inet_pton(family, value)
-
-
-def _mac(value: str) -> bytes:
-    return bytes.fromhex(value.replace(":", ""))
+def _width(value: str) -> int:
+    return 128 if ":" in value else 32

@@ -34,7 +34,7 @@ def test_every_arm_answers_at_the_rate_and_only_proxies_cost() -> None:
 
 
 def test_idle_connections_cost_a_proxy_memory() -> None:
-    """Each has its whole answer; they are made where there is a proxy, which has more for itself while they are open."""
+    """Each has its whole answer; they are opened where there is a proxy, which uses more memory meanwhile."""
     arms = [{"name": "direct"}, {"name": "direct-twin"}]
     arms.append({"name": "server", "proxy": "bundled", "protocol": "http", "server": "injected"})
     plan = from_dict({"name": "idle", "arms": arms, "idle_connections": 100, "path": "/size/100000"}, "test")

@@ -1,19 +1,13 @@
-"""Netlink's header, attributes and exchanges, whatever the subsystem; links' and routes' messages beside pyroute2's."""
+"""Netlink's header, attributes and exchanges, whatever the subsystem."""
 
 import errno
 import os
 import socket
 import struct
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyroute2.netlink.rtnl.fibmsg import fibmsg
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from sidelab.lab.netlink import header, receive, route
 from sidelab.lab.netlink.attributes import (
@@ -34,7 +28,6 @@ from sidelab.lab.netlink.header import DONE, ERROR, Received
 U16 = st.integers(0, 2**16 - 1)
 NUMBERS = st.integers(0, 2**32 - 1)
 MESSAGES = st.tuples(U16, U16, NUMBERS, st.binary(max_size=40))
-MAC = "02:00:0a:f4:00:02"
 
 
 def joined(messages: list[tuple[int, int, int, bytes]]) -> bytes:
@@ -122,85 +115,6 @@ def test_a_description_serves_both_directions(real: int, name: str, large: int) 
         DESCRIPTION, packed, strict=True
     )
     assert bool(name or large) == (2 in contents(packed))
-
-
-def theirs(made: Any, fields: dict[str, int], named: list[tuple[str, Any]]) -> bytes:
-    """Return what pyroute2 encodes, without the header."""
-    for name, value in fields.items():
-        made[name] = value
-    made["attrs"] = [(name, value) for name, value in named if value is not None]
-    made.encode()
-    return bytes(made.data[16:])
-
-
-V4 = st.ip_addresses(v=4).map(str)
-V6 = st.ip_addresses(v=6).map(str)
-
-
-@given(V4 | V6, NUMBERS.filter(lambda number: number < 2**31))
-@settings(deadline=None)
-def test_addresses_and_neighbours_are_as_pyroute2_encodes_them(value: str, index: int) -> None:
-    """An independent encoder makes the same bytes of them."""
-    six = ":" in value
-    family = socket.AF_INET6 if six else socket.AF_INET
-    named = [("IFA_LOCAL", None if six else value), ("IFA_ADDRESS", value)]
-    fields = {"family": family, "prefixlen": 128 if six else 32, "flags": 2 if six else 0, "index": index}
-    assert theirs(ifaddrmsg(), fields, named) == route.address(index, value).data
-    known = [("NDA_DST", value), ("NDA_LLADDR", MAC)]
-    fields = {"family": family, "ifindex": index, "state": 0x80}
-    assert theirs(ndmsg(), fields, known) == route.neighbour(index, value, MAC).data
-
-
-@given(
-    st.one_of(
-        st.tuples(V4, st.none() | V4, st.none() | V4),
-        st.tuples(V6, st.none() | V6, st.none() | V6),
-        st.tuples(st.none(), V4 | V6, st.none()),
-    ),
-    st.integers(1, 2**31 - 1),
-)
-@settings(deadline=None)
-def test_routes_are_as_pyroute2_encodes_them(ends: tuple[str | None, str | None, str | None], index: int) -> None:
-    """To an address or by default, through a gateway or on the link, with a source or without."""
-    destination, gateway, source = ends
-    six = ":" in (destination or gateway or "")
-    fields = {
-        "family": socket.AF_INET6 if six else socket.AF_INET,
-        "dst_len": (128 if six else 32) if destination else 0,
-        "table": 254,
-        "proto": 3,
-        "scope": 0 if gateway else 253,
-        "type": 1,
-    }
-    named = [("RTA_DST", destination), ("RTA_OIF", index), ("RTA_GATEWAY", gateway), ("RTA_PREFSRC", source)]
-    assert theirs(rtmsg(), fields, named) == route.route(index, destination, gateway, source).data
-
-
-@given(st.sampled_from([socket.AF_INET, socket.AF_INET6]), NUMBERS, st.integers(1, 2**31), st.none() | NUMBERS)
-@settings(deadline=None)
-def test_policy_routing_is_as_pyroute2_encodes_it(family: int, mark: int, table: int, priority: int | None) -> None:
-    """Rules by mark, and the local route of a table, in whose header only small numbers fit."""
-    named = [("FRA_FWMARK", mark), ("FRA_TABLE", table), ("FRA_PRIORITY", priority)]
-    assert (
-        theirs(fibmsg(), {"family": family, "action": 1}, named) == route.mark_rule(family, mark, table, priority).data
-    )
-    fields = {"family": family, "table": min(table, 252) if table > 255 else table, "proto": 3, "scope": 254, "type": 2}
-    assert theirs(rtmsg(), fields, [("RTA_TABLE", table), ("RTA_OIF", 1)]) == route.local_route(family, table).data
-
-
-def test_links_are_as_pyroute2_encodes_them() -> None:
-    """A veth pair with both ends' settings, its state, and its way to a link-local address."""
-    peer = ifinfmsg()
-    peer["index"] = 2
-    peer["attrs"] = [("IFLA_IFNAME", "eth0"), ("IFLA_ADDRESS", MAC), ("IFLA_NET_NS_FD", 7)]
-    info = [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", peer)]})]
-    named = [("IFLA_IFNAME", "v1"), ("IFLA_ADDRESS", "02:00:00:00:00:01"), ("IFLA_LINKINFO", {"attrs": info})]
-    made = route.veth("v1", 1000, "02:00:00:00:00:01", 7, MAC)
-    assert theirs(ifinfmsg(), {"index": 1000}, named) == made.data
-    assert theirs(ifinfmsg(), {"index": 3, "flags": 1, "change": 1}, []) == route.up(3).data
-    inet6 = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", 1)]}
-    mode = [("IFLA_AF_SPEC", {"attrs": [("AF_INET6", inet6)]})]
-    assert theirs(ifinfmsg(), {"index": 3}, mode) == route.no_link_local(3).data
 
 
 GET_LINK = 18

@@ -131,7 +131,7 @@ DIFFERENCES = (
     ),
     Difference(
         "A CR within a Transfer-Encoding: as if the field were not there; 501, or 502",
-        "The chunks would be read as the next request, or a response's body; RFC 9112 (2.2) calls such a value invalid.",
+        "The chunks would be read as the next request, or a response's body; RFC 9112 (2.2) calls the value invalid.",
         _coding_is_broken,
     ),
     Difference(
