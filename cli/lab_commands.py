@@ -333,7 +333,7 @@ _CONTAINER = Argument("--container", "-c", metavar="CONTAINER", help="which cont
 _RULES = Argument(
     "--rules",
     metavar="WAY",
-    help="nft, iptables or iptables-legacy: how to install rules in pods without sidelab.io/rules (default: nft)",
+    help="nft, iptables or iptables-legacy: how to install rules in pods whose annotations don't say (default: nft)",
 )
 _IN_POD = (POD, LAB, _CONTAINER)
 
