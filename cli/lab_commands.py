@@ -85,6 +85,7 @@ def up(given: Given) -> None:
     """Start a lab in the background and wait until every pod is ready."""
     from dataclasses import replace
 
+    from sidelab.cli.registered_kinds import known
     from sidelab.lab.client.lab import background
     from sidelab.lab.plan.blueprint import draw
     from sidelab.lab.standins.standin_images import STANDIN, chosen, programs
@@ -95,7 +96,7 @@ def up(given: Given) -> None:
         raise InputError(f"up: --timeout {given.timeout:g}: give a number of seconds greater than 0")
     identity.decide(identity.read())
     manifest = _injected(given.manifests, given.rules)
-    blueprint = draw(manifest, chosen(given.images) + MESH)
+    blueprint = draw(manifest, chosen(given.images) + MESH, known())
     if given.images != STANDIN:
         caveats = (f"image {image}: {program}" for image, program in programs(given.images).items())
         blueprint = replace(blueprint, caveats=(*blueprint.caveats, *caveats))
@@ -137,10 +138,11 @@ def _bytes_of(option: str, text: str | None) -> int | None:
 
 
 def _injected(paths: list[str], rules: str | None = None) -> "Manifest":
+    from sidelab.cli.registered_kinds import known
     from sidelab.lab.manifest import load
     from sidelab.sidecar.inject import inject, warnings
 
-    manifest = inject(load(paths), rules)
+    manifest = inject(load(paths, known().types), rules)
     for warning in warnings(manifest):
         sys.stderr.write(f"warning: {warning}\n")
     return manifest
@@ -287,11 +289,12 @@ def shell(given: Given) -> None:
 def apply(given: Given) -> None:
     """Change a running lab: Services, labels, and annotations that can change live; other changes are refused."""
     from sidelab.lab.client.lab import find
+    from sidelab.lab.client.object_requests import apply as changed
     from sidelab.sidecar.inject import LIVE
 
     manifest = _injected(given.manifests, given.rules)
     with find(given.lab) as found:
-        outcomes = found.apply(manifest, LIVE, prune=given.prune)
+        outcomes = changed(found, manifest, LIVE, prune=given.prune)
     with reader_may_leave():
         for name, outcome in outcomes:
             sys.stdout.write(f"{name} {outcome}\n")
@@ -425,7 +428,7 @@ VERBS = (
         (
             _MANIFESTS,
             LAB,
-            Argument("--prune", action="store_true", help="remove the Services that the manifests do not mention"),
+            Argument("--prune", action="store_true", help="remove Services that the manifests do not mention"),
             _RULES,
         ),
     ),

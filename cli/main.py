@@ -11,11 +11,27 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from sidelab.bench.base import interruption
-from sidelab.cli import arguments, bench_commands, completion, demo_command, lab_commands, output, rules_commands
+from sidelab.cli import (
+    arguments,
+    bench_commands,
+    completion,
+    demo_command,
+    lab_commands,
+    object_commands,
+    output,
+    rules_commands,
+)
 from sidelab.cli.command import Given, Verb
 from sidelab.lab.errors import InputError, SidelabError
 
-VERBS = (*demo_command.VERBS, *lab_commands.VERBS, *rules_commands.VERBS, *bench_commands.VERBS, *completion.VERBS)
+VERBS = (
+    *demo_command.VERBS,
+    *lab_commands.VERBS,
+    *object_commands.VERBS,
+    *rules_commands.VERBS,
+    *bench_commands.VERBS,
+    *completion.VERBS,
+)
 
 
 class _Parser(argparse.ArgumentParser):

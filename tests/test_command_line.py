@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 
+from sidelab.cli import object_commands
 from sidelab.cli.command import Verb
 from sidelab.cli.main import VERBS, parse
 from sidelab.lab.errors import InputError
@@ -62,6 +63,42 @@ def test_a_wrong_word_is_answered_with_what_was_meant(words: list[str], answer: 
     with pytest.raises(InputError, match=re.escape(answer)) as refusal:
         parse(words)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ([], []),
+        (["all"], []),
+        (["svc"], [("svc", None)]),
+        (["svc,pods"], [("svc", None), ("pods", None)]),
+        (["svc", "a", "b", "a"], [("svc", "a"), ("svc", "b")]),
+        (["svc,po", "a"], [("svc", "a"), ("po", "a")]),
+        (["svc/a", "po/b"], [("svc", "a"), ("po", "b")]),
+    ],
+)
+def test_objects_are_named_as_for_kubectl(words: list[str], wanted: list[tuple[str, str | None]]):
+    """By kinds, by names of a kind, or each by both."""
+    assert wanted == object_commands._wanted(parse(["get", *words]).objects)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["get", "all", "a"], "says nothing about all kinds"),
+        (["get", "svc/a", "b"], "'b': give either a KIND and its NAMEs"),
+        (["get", "svc/"], "'svc/': give either"),
+        (["get", "svc", "a", "-A"], "from all namespaces: say which with -n"),
+        (["delete", "svc"], "svc: a name is missing: as in `sidelab delete service nginx`"),
+        (["delete"], "delete: say what, as in"),
+        (["delete", "all"], "delete: say what, as in"),
+    ],
+)
+def test_objects_that_are_named_in_no_way_are_refused(words: list[str], message: str):
+    """Before any lab is asked."""
+    given = parse(words)
+    with pytest.raises(InputError, match=re.escape(message)):
+        given.verb.call(given)
 
 
 @pytest.mark.parametrize("verb", ["status", "down"])

@@ -45,6 +45,14 @@ def write_draft(path: Path, content: bytes, *, mode: int | None = None, durable:
     return draft
 
 
+def link_draft(path: Path, same: Path) -> Draft:
+    """Return a draft for the file at `path` that is the file `same` by another name. Raises `OSError`."""
+    draft = Draft(path.with_name(f".{path.name}.new"), path)
+    draft.discard()  # what a writer that was killed has left in its place
+    draft.new.hardlink_to(same)
+    return draft
+
+
 def replace_file(path: Path, content: bytes, *, mode: int | None = None, durable: bool = False) -> None:
     """Replace the file at `path`, or make it; the parameters and the errors are those of `write_draft`."""
     draft = write_draft(path, content, mode=mode, durable=durable)

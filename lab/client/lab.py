@@ -87,7 +87,11 @@ class Lab:
         """Close the connection; the lab goes on."""
         self._link.close()
 
-    def _ask(self, verb: str, descriptors: Sequence[int] = (), **arguments: Any) -> tuple[dict[str, Any], list[int]]:
+    def ask(self, verb: str, descriptors: Sequence[int] = (), **arguments: Any) -> tuple[dict[str, Any], list[int]]:
+        """Return the supervisor's answer to a request of `lab.runtime.control`, and the descriptors beside it.
+
+        Raises `PodError` where there is none, and what the supervisor reports.
+        """
         with self._while_it_lives():
             framing.send(self._link, {"verb": verb, **arguments}, descriptors)
         return self._hear()
@@ -114,7 +118,7 @@ class Lab:
 
     def status(self) -> dict[str, Any]:
         """Return what `sidelab status --json` prints: name, pods with addresses, containers, caveats."""
-        return self._ask("status")[0]
+        return self.ask("status")[0]
 
     def pod(self, name: str) -> PodKey:
         """Return the key of the pod called `name` or `namespace/name`.
@@ -144,20 +148,20 @@ class Lab:
         """Return what the pod was built from, injected as it is, as a manifest of this one pod."""
         from sidelab.lab.manifest import decode  # noqa: PLC0415  # few need it, and all would wait for it
 
-        return decode([("the lab's own manifest", self._ask("manifest", pod=pod)[0]["manifest"])])
+        return decode([("the lab's own manifest", self.ask("manifest", pod=pod)[0]["manifest"])])
 
     def log(self, pod: PodKey, container: str | None = None) -> int:
         """Return a descriptor of the container's log, from its beginning; the caller's to close."""
-        return self._ask("log", pod=pod, container=container)[1][0]
+        return self.ask("log", pod=pod, container=container)[1][0]
 
     def open_socket(self, pod: PodKey | None, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """Return a socket that was opened in the pod's network namespace (the node's for None) and stays in it."""
-        handed = self._ask("socket", pod=pod, family=family, type=kind, protocol=protocol)[1]
+        handed = self.ask("socket", pod=pod, family=family, type=kind, protocol=protocol)[1]
         return socket.socket(fileno=handed[0])
 
     def namespaces(self, pods: Sequence[PodKey]) -> Namespaces:
         """Return descriptors to enter the pods' network namespaces with."""
-        user, *network = self._ask("namespaces", pods=list(pods))[1]
+        user, *network = self.ask("namespaces", pods=list(pods))[1]
         return Namespaces(user, tuple(network))
 
     def execute(
@@ -176,7 +180,7 @@ class Lab:
         A negative status is the signal that ended it. With `terminal`, `standard` is the far end of a terminal that
         becomes the program's controlling one; `meanwhile(link)` is called to serve its near end until `link` has news.
         """
-        self._ask(
+        self.ask(
             "exec",
             standard,
             pod=pod,
@@ -192,32 +196,6 @@ class Lab:
             return int(self._hear()[0]["exited"])
         finally:
             self._link.settimeout(_ANSWER_TIMEOUT_S)
-
-    def apply(self, manifest: "Manifest", live: Collection[str], *, prune: bool = False) -> list[tuple[str, str]]:
-        """Change what runs to what `manifest`, already injected, says of the objects that it mentions.
-
-        `live` are the annotations that may change in a running pod; with `prune`, Services that `manifest` does not
-        mention are removed. Returns each object, as `service/nginx`, and what became of it: "created", "configured",
-        "unchanged" or "pruned". Raises `InputError`, and then nothing has changed, for what needs a new lab.
-        """
-        import msgspec  # noqa: PLC0415  # few need it, and all would wait for it
-
-        from sidelab.lab.manifest import ServiceAccount  # noqa: PLC0415  # the same
-
-        whole = manifest.expanded()
-        foreign = next((each for each in whole.others if not isinstance(each, ServiceAccount)), None)
-        if foreign is not None:
-            raise InputError(f"{foreign.kind} {foreign.name}: a running lab takes no {foreign.kind}: remove it")
-        answer = self._ask(
-            "apply",
-            pods=msgspec.to_builtins(whole.pods),
-            services=msgspec.to_builtins(whole.services),
-            namespaces=msgspec.to_builtins(whole.namespaces),
-            service_accounts=msgspec.to_builtins(whole.others),
-            live=sorted(live),
-            prune=prune,
-        )
-        return [(name, outcome) for name, outcome in answer[0]["outcomes"]]
 
     def asked_to_stop(self) -> bool:
         """Ask the supervisor to end; tell whether it does, or has begun to already: false where it does not answer."""

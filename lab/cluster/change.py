@@ -1,86 +1,157 @@
-"""What a manifest would change in a running lab: Services, labels, live annotations; all else is refused. Pure.
+"""What a manifest would change in a running lab: objects that come and go, labels, live annotations; no more. Pure.
 
 kubectl's meaning: an object that is not mentioned stays as it is, unless pruning is asked for.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from sidelab.lab.errors import InputError
-from sidelab.lab.keys import ServiceKey
 from sidelab.lab.manifest import Manifest, Object, Pod, Service, plain, title
+from sidelab.lab.manifest.own_kinds import OWN
+from sidelab.lab.manifest.registered import KnownKinds, not_found, problems, reference
 
-Outcome = Literal["created", "configured", "unchanged", "pruned"]
+Identity = tuple[str, str, str]
+Outcome = Literal["created", "configured", "unchanged", "pruned", "deleted"]
 
 
 class Change(NamedTuple):
-    """What to do: `services` are new or different, `removed` are keys of Services, `pods` have other metadata.
+    """What to do: objects to `put` are new or different, those in `removed` go, `pods` have other metadata.
 
     `outcomes` has each object that was mentioned or removed, as `service/nginx`, in the manifest's order.
     """
 
-    services: tuple[Service, ...]
-    removed: tuple[ServiceKey, ...]
+    put: tuple[Object, ...]
+    removed: tuple[Identity, ...]
     pods: tuple[Pod, ...]
     outcomes: tuple[tuple[str, Outcome], ...]
 
 
-def compare(running: Manifest, wanted: Manifest, live: Collection[str], lab: str, *, prune: bool = False) -> Change:
+def compare(
+    running: Manifest,
+    wanted: Manifest,
+    live: Collection[str],
+    lab: str,
+    *,
+    kinds: KnownKinds = OWN,
+    prune: bool = False,
+) -> Change:
     """Return how `running` becomes `wanted`; `live` are the annotations that a running pod may get changed.
 
-    With `prune` Services that `wanted` does not mention are removed. Raises `InputError` for the first change that
-    needs a new lab; `lab` is its name, for the cure.
+    With `prune` objects of stored `kinds` that `wanted` does not mention are removed. Raises `InputError` for all that
+    needs a new lab, and for what is wrong with objects beside each other; `lab` is its name, for the cure.
     """
     cure = f"`sidelab down {lab}`, then `sidelab up` again"
-    services = {each.key: each for each in running.services}
-    pods = {each.key: each for each in running.pods}
-    others = {each.identity: each for each in running.objects}
-    changed: list[Service] = []
+    before = {each.identity: each for each in running.objects}
+    put: list[Object] = []
     touched: list[Pod] = []
     outcomes: list[tuple[str, Outcome]] = []
+    wrong: list[str] = []
     for each in wanted.objects:
-        match each:
-            case Service():
-                outcome = _outcome(services.get(each.key), each)
-                _check_service(services.get(each.key), each, lab)
-                if outcome != "unchanged":
-                    changed.append(each)
-            case Pod():
-                if each.key not in pods:
-                    raise InputError(f"{title(each)} is not in the lab, and a running lab gets no new pods: {cure}")
-                _check_pod(pods[each.key], each, live, cure)
-                outcome = _outcome(pods[each.key], each)
-                if outcome != "unchanged":
-                    touched.append(each)
-            case _:
-                outcome = _outcome(others.get(each.identity, each), each)
-                if outcome != "unchanged":
-                    raise InputError(f"{title(each)}: a running lab takes no other {each.kind}: {cure}")
-        outcomes.append((_short(each), outcome))
-    removed = tuple(key for key in services if prune and key not in {each.key for each in wanted.services})
-    outcomes += [(_short(services[key]), "pruned") for key in removed]
+        outcome = _outcome(before.get(each.identity), each)
+        wrong += _refusals(before.get(each.identity), each, live, kinds, cure)
+        if isinstance(each, Pod):
+            touched += [each] if outcome != "unchanged" else []
+        elif each.kind in kinds.stored:
+            put += [each] if outcome != "unchanged" else []
+        else:
+            outcome = "unchanged"
+        outcomes.append((reference(each), outcome))
+    gone = _not_mentioned(running, wanted, kinds) if prune else ()
+    outcomes += [(reference(each), "pruned") for each in gone]
     if prune:
-        missing = next((each for each in running.pods if each.key not in {pod.key for pod in wanted.pods}), None)
-        if missing is not None:
-            raise InputError(f"{title(missing)} is not in the manifest, and a running lab loses no pods: {cure}")
-    return Change(tuple(changed), removed, tuple(touched), tuple(outcomes))
+        kept = {pod.key for pod in wanted.pods}
+        wrong += (
+            f"{title(each)} is not in the manifest, and a running lab loses no pods: {cure}"
+            for each in running.pods
+            if each.key not in kept
+        )
+    change = Change(tuple(put), tuple(each.identity for each in gone), tuple(touched), tuple(outcomes))
+    refuse(wrong or problems(put, changed(running, change), kinds))
+    return change
+
+
+def without(
+    running: Manifest,
+    named: Sequence[tuple[str, str, str]],
+    lab: str,
+    *,
+    kinds: KnownKinds = OWN,
+    ignore_not_found: bool = False,
+) -> Change:
+    """Return how `running` loses objects: each of `named` has a word for its kind, a namespace and a name.
+
+    Raises `InputError` for all that can't go, and for what is not there unless that is ignored.
+    """
+    there = {each.identity: each for each in running.objects}
+    gone: dict[Identity, Object] = {}
+    wrong: list[str] = []
+    for word, namespace, name in named:
+        kind = kinds.named(word)
+        found = there.get((kind.kind, namespace if kind.namespaced else "default", name))
+        if found is None:
+            wrong += [] if ignore_not_found else [not_found(kind, name)]
+        elif kind.kind in kinds.stored:
+            gone[found.identity] = found
+        else:
+            wrong.append(f"{title(found)}: a running lab loses no {kind.plural}: `sidelab down {lab}` ends all of it")
+    refuse(wrong)
+    return Change((), tuple(gone), (), tuple((reference(each), "deleted") for each in gone.values()))
+
+
+def changed(running: Manifest, change: Change) -> Manifest:
+    """Return the manifest of what runs after a change."""
+    objects = {each.identity: each for each in (*running.services, *running.others)}
+    objects |= {each.identity: each for each in change.put}
+    left = [each for identity, each in objects.items() if identity not in change.removed]
+    pods = {each.key: each for each in (*running.pods, *change.pods)}
+    return replace(
+        running,
+        pods=tuple(pods.values()),
+        services=tuple(each for each in left if isinstance(each, Service)),
+        others=tuple(each for each in left if not isinstance(each, Service)),
+    )
+
+
+def refuse(wrong: Sequence[str]) -> None:
+    """Raise `InputError` with all that is `wrong`, if anything is."""
+    if wrong:
+        raise InputError("\n".join(wrong))
 
 
 def _outcome(before: Object | None, after: Object) -> Outcome:
     if before is None:
         return "created"
-    return "unchanged" if plain(before) == plain(after) else "configured"
+    return "unchanged" if before == after or plain(before) == plain(after) else "configured"
 
 
-def _check_service(before: Service | None, after: Service, lab: str) -> None:
-    if before is not None and before.spec.headless != after.spec.headless:
-        raise InputError(
-            f"{title(after)}: spec.clusterIP: it can't be changed: leave the Service out of a "
-            f"`sidelab apply --prune --lab {lab}` first, or give it another name"
-        )
+def _refusals(
+    before: Object | None, after: Object, live: Collection[str], kinds: KnownKinds, cure: str
+) -> Iterator[str]:
+    """Yield why a running lab can't take `after`; a Namespace or ServiceAccount that it has not met is only a name."""
+    if isinstance(after, Pod):
+        if before is None:
+            yield f"{title(after)} is not in the lab, and a running lab gets no new pods: {cure}"
+        elif path := _fixed_path(before, after, live):
+            yield f"{title(after)}: {path}: a running pod can't be changed there: {cure}"
+    elif before is None:
+        return
+    elif after.kind in kinds.stored:
+        yield from (f"{title(after)}: {problem}" for problem in kinds.stored[after.kind].fixed(before, after))
+    elif _outcome(before, after) != "unchanged":
+        yield f"{title(after)}: a running lab takes no other {after.kind}: {cure}"
 
 
-def _check_pod(before: Pod, after: Pod, live: Collection[str], cure: str) -> None:
+def _not_mentioned(running: Manifest, wanted: Manifest, kinds: KnownKinds) -> tuple[Object, ...]:
+    mentioned = {each.identity for each in wanted.objects}
+    return tuple(each for each in kinds.stored_in(running) if each.identity not in mentioned)
+
+
+def _fixed_path(before: Object, after: Object, live: Collection[str]) -> str | None:
+    """Return the path of the first field that differs and may not."""
+    if before == after:
+        return None
     was, will = plain(before), plain(after)
     for annotations in (was, will):
         metadata = annotations["metadata"] = {**annotations["metadata"]}
@@ -88,9 +159,7 @@ def _check_pod(before: Pod, after: Pod, live: Collection[str], cure: str) -> Non
         kept = {name: value for name, value in metadata.pop("annotations", {}).items() if name not in live}
         if kept:
             metadata["annotations"] = kept
-    path = next(_differences(was, will, ""), None)
-    if path is not None:
-        raise InputError(f"{title(after)}: {path}: a running pod can't be changed there: {cure}")
+    return next(_differences(was, will, ""), None)
 
 
 def _differences(before: Any, after: Any, path: str) -> Iterator[str]:
@@ -104,7 +173,3 @@ def _differences(before: Any, after: Any, path: str) -> Iterator[str]:
             yield from _differences(one, other, f"{path}[{index}]")
     elif before != after:
         yield path
-
-
-def _short(value: Object) -> str:
-    return f"{value.kind.lower()}/{value.name}"

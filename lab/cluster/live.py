@@ -1,166 +1,155 @@
-"""The cluster side of a running lab: who is ready goes in; files, the node's rules and the name server follow.
+"""The cluster side of a running lab: objects and who is ready go in; the files that pods read and what acts follow.
 
-Runs in the supervisor, in the node's network namespace.
+Runs in the supervisor, in the node's network namespace. It knows of kinds what `lab.manifest.registered` says.
 """
 
-import time
 from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import TYPE_CHECKING
 
 from sidelab.lab.base.fault_points import reached
 from sidelab.lab.base.incidents import FAILURES, Incidents
 from sidelab.lab.base.loop import Loop
-from sidelab.lab.cluster.catalog import Catalog, member, translated
-from sidelab.lab.cluster.dns.nameserver import NameServer
-from sidelab.lab.cluster.publish import STATE_FILE, Written, discard, put, write_podinfo, write_state
-from sidelab.lab.cluster.state import Service, State
-from sidelab.lab.keys import PodKey
-from sidelab.lab.manifest import Service as Wanted
+from sidelab.lab.cluster.acting import Actor, Key, Node, Prepared, actor
+from sidelab.lab.cluster.catalog import translated
+from sidelab.lab.cluster.publish import (
+    Written,
+    discard,
+    link_objects,
+    put,
+    write_objects,
+    write_podinfo,
+)
+from sidelab.lab.cluster.services import Services
+from sidelab.lab.cluster.state import Service
+from sidelab.lab.cluster.store import Store
+from sidelab.lab.manifest import Object
+from sidelab.lab.manifest.own_kinds import OWN
+from sidelab.lab.manifest.registered import KnownKinds
 from sidelab.lab.plan.blueprint import PodPlan
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from sidelab.lab.base.timers import Timer
     from sidelab.lab.cluster.change import Change
 
 
 CONNTRACK_CAVEAT = "connection tracking is on in the node: it translates Services' addresses"
 
-_DELAY_S = 0.02
-_AGAIN_S = 1.0
-_COST_FACTOR = 10  # publishing takes a tenth of the supervisor's time at the most
-
 
 class Cluster:
-    """Publishes the lab's Services; pods count as not ready until `set_ready`."""
+    """Publishes the lab's objects; pods count as not ready until `set_ready`."""
 
-    def __init__(self, loop: Loop, incidents: Incidents, plans: Iterable[PodPlan], services: Iterable[Wanted]) -> None:
-        self._loop = loop
-        self._incidents = incidents
+    def __init__(
+        self,
+        loop: Loop,
+        incidents: Incidents,
+        plans: Iterable[PodPlan],
+        objects: Iterable[Object],
+        kinds: KnownKinds = OWN,
+    ) -> None:
         self._plans = {plan.key: plan for plan in plans}
-        self._catalog = Catalog(services, (member(plan.source, plan.address) for plan in self._plans.values()))
-        self._ready: set[PodKey] = set()
-        self._state = State(generation=-1)
-        self._name_server = NameServer(loop, incidents, STATE_FILE)
-        self._with_files: set[PodKey] = set()
-        self._netlink: socket.socket | None = None
-        self._rules = b""
-        self._cost_s = 0.0
-        self._timer: Timer | None = None
+        self._store = Store(kinds, objects, (plan.source for plan in self._plans.values()))
+        self._generations = count()
+        self._generation = 0  # of what is in the store, as far as pods read it
+        self._read_generations: dict[Key, int] = {}
+        self._shared: dict[tuple[bytes, ...], Written] = {}  # files of what the store has, by what is in them
+        self._with_files: set[Key] = set()
+        node = Node(loop, incidents, self._plans, self._generations)
+        self._actors: dict[str, Actor] = {
+            each.kind: actor(each.acts, node, self._store.of(each.kind)) for each in kinds.stored.values() if each.acts
+        }
 
     @property
     def services(self) -> tuple[Service, ...]:
         """The manifest's Services, as published last."""
-        return tuple(each for each in self._state.services if (each.namespace, each.name) in self._catalog.services)
+        return self._services.published
 
     @property
-    def wanted(self) -> tuple[Wanted, ...]:
-        """The manifest's Services, as they were asked for."""
-        return tuple(self._catalog.services.values())
+    def objects(self) -> tuple[Object, ...]:
+        """The objects of kinds that come and go, as they were asked for."""
+        return self._store.objects
 
     @property
     def caveats(self) -> tuple[str, ...]:
         """What follows for measurements from what is loaded now."""
-        return (CONNTRACK_CAVEAT,) if translated(self._state) else ()
+        return (CONNTRACK_CAVEAT,) if translated(self._services.state) else ()
+
+    @property
+    def _services(self) -> Services:
+        found = self._actors["Service"]
+        assert isinstance(found, Services)  # noqa: S101  # `own_kinds` names it
+        return found
+
+    def generation(self, pod: Key) -> int:
+        """Return the generation of the newest that a pod can read."""
+        return max(self._services.state.generation, self._read_generations.get(pod, 0))
+
+    def live(self, value: Object) -> "Mapping[str, str]":
+        """Return what is to be shown of an object beside what it says itself."""
+        acting = self._actors.get(value.kind)
+        return {} if acting is None else acting.live(value)
 
     def begin(self) -> None:
         """Publish for the first time, before any pod starts."""
-        self.publish()
+        for each in self._actors.values():
+            each.begin()
         reached("cluster-published")
-        if self._catalog.services:
-            self._name_server.start()
 
-    def set_ready(self, key: PodKey, *, ready: bool) -> None:
-        """Hear whether a pod is ready; it is published soon."""
-        if ready == (key in self._ready):
-            return
-        if ready:
-            self._ready.add(key)
-        else:
-            self._ready.discard(key)
-        if self._timer is None and self._catalog.services:
-            self._publish_in(max(_DELAY_S, _COST_FACTOR * self._cost_s))
+    def set_ready(self, key: Key, *, ready: bool) -> None:
+        """Take note that a pod has become ready or is so no longer; it is published soon."""
+        for each in self._actors.values():
+            each.set_ready(key, ready=ready)
 
-    def _publish_in(self, delay_s: float) -> None:
-        self._timer = self._loop.after(delay_s, self._publish_due)
-
-    def _publish_due(self) -> None:
-        """Publish who is ready; where that is refused, what was published stays, and it is tried again."""
-        self._timer = None
-        try:
-            self.publish()
-        except FAILURES as error:
-            self._incidents.survived("who is ready could not be published to pods, and is tried again", error)
-            self._publish_in(_AGAIN_S)
-
-    def publish(self, podinfos: Iterable[PodPlan] = ()) -> None:
-        """Publish now what has changed since the last time, and files about pods: all of it or, on an error, nothing.
-
-        Raises `MachineError` or `PodError` where the kernel refuses the rules, `OSError` where a file can't be written.
-        """
-        start = time.monotonic()
-        state = self._catalog.state(self._ready, self._state.generation + 1)
-        files: list[Written] = []
-        try:
-            for plan in podinfos:
-                files.append(write_podinfo(plan))  # noqa: PERF401  # those already written are removed where one fails
-            if state.services != self._state.services:
-                files.append(write_state(state))
-                self._load_rules(state)
-        except FAILURES:
-            discard(files)
-            raise
-        put(files)
-        if state.services != self._state.services:
-            self._state = state
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._cost_s = time.monotonic() - start
+    def publish(self) -> None:
+        """Publish now who is ready; raises as `Services.publish`."""
+        self._services.publish()
 
     def podinfo(self, plan: PodPlan) -> "Path":
-        """Return the directory with the file about a pod that wants to see it, which is up to date from now on."""
-        written = write_podinfo(self._plans[plan.key])
-        put((written,))
+        """Return the directory with the files about a pod that wants to see them, up to date from now on."""
+        files = [write_podinfo(self._plans[plan.key])]
+        if objects := self._store.read_by(plan.key):
+            files.append(self._objects_file(plan.key, objects, self._shared, self._generation))
+            self._read_generations[plan.key] = self._generation
+        put(files)
         self._with_files.add(plan.key)
-        return written.path.parent
+        return files[0].path.parent
 
     def apply(self, change: "Change", plans: Sequence[PodPlan]) -> None:
         """Carry a change out; `plans` are the pods of it as they will be.
 
-        Raises as `publish`, or `InputError` as `Catalog.put`, and then nothing has changed.
+        Raises `OSError` where a file can't be written, `InputError` for more than there is room for, and what those who
+        act raise; then nothing has changed.
         """
-        before, self._catalog = self._catalog, self._catalog.copied()
+        store = self._store.changed(change.put, change.removed, change.pods)
+        generation, shared = next(self._generations), dict[tuple[bytes, ...], Written]()
+        files: list[Written] = []
+        prepared: list[Prepared] = []
+        readers = [key for key in self._with_files if store.read_by(key) != self._store.read_by(key)]
         try:
-            for plan in plans:
-                self._catalog.relabel(member(plan.source, plan.address))
-            for service in change.services:
-                self._catalog.put(service)
-            for key in change.removed:
-                self._catalog.remove(key)
-            self.publish(plan for plan in plans if plan.key in self._with_files)
+            # One by one: what was done before one fails is undone.
+            files.extend(write_podinfo(plan) for plan in plans if plan.key in self._with_files)
+            files.extend(self._objects_file(key, store.read_by(key), shared, generation) for key in readers)
+            prepared.extend(acting.prepare(store.of(kind), plans) for kind, acting in self._actors.items())
         except FAILURES:
-            self._catalog = before
+            for each in reversed(prepared):
+                each.undo()
+            discard(files)
             raise
+        put(files)
+        for each in prepared:
+            each.commit()
+        self._store, self._generation, self._shared = store, generation, shared
+        self._read_generations |= dict.fromkeys(readers, generation)
         for plan in plans:
             self._plans[plan.key] = plan
-        if self._catalog.services:
-            self._name_server.start()
 
-    def _load_rules(self, state: State) -> None:
-        """Make the node's rules those of `state`; a node that has never translated anything gets none."""
-        if not self._rules and not translated(state):
-            return
-        from sidelab.lab.cluster import service_rules  # noqa: PLC0415  # the same
-        from sidelab.lab.netlink import nftables  # noqa: PLC0415  # a lab without Services needs neither, and would wait for them
-
-        batch = service_rules.batch(state)
-        if batch != self._rules:
-            link = nftables.open_socket() if self._netlink is None else self._netlink
-            self._netlink = None  # an answer that was not read would be taken for that to the next transaction
-            nftables.send(link, batch)
-            self._netlink = link
-            self._rules = batch
-            reached("services-loaded")
+    def _objects_file(
+        self, pod: Key, objects: tuple[bytes, ...], shared: dict[tuple[bytes, ...], Written], generation: int
+    ) -> Written:
+        """Write what a pod reads, or link it to the file of a pod that reads the same: often that is most of them."""
+        if (same := shared.get(objects)) is not None:
+            return link_objects(pod, same.new if same.new.exists() else same.path)
+        written = shared[objects] = write_objects(pod, generation, objects)
+        return written

@@ -3,13 +3,13 @@
 Writing is one step and replacing another: what can fail for want of room is over before anything is replaced.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from sidelab.lab.base.replace_file import Draft, write_draft
-from sidelab.lab.cluster.podinfo import PODINFO, PodInfo
+from sidelab.lab.base.replace_file import Draft, link_draft, write_draft
+from sidelab.lab.cluster.podinfo import OBJECTS, PODINFO, PodInfo
 from sidelab.lab.cluster.state import STATE, State
 from sidelab.lab.plan.blueprint import PodPlan
 from sidelab.lab.sandbox.sandbox import RUN
@@ -42,6 +42,23 @@ def write_podinfo(plan: PodPlan) -> Written:
         annotations=pod.metadata.annotations,
     )
     return _written(Path(RUN, "podinfo", *plan.key, Path(PODINFO).name), _encode(info))
+
+
+def write_objects(pod: tuple[str, str], generation: int, objects: Sequence[bytes]) -> Written:
+    """Write the file in which a pod finds the objects that concern it, each JSON already. Raises as `write_state`."""
+    data = b'{"version":1,"generation":%d,"objects":[%b]}' % (generation, b",".join(objects))
+    return _written(_objects_file(pod), data)
+
+
+def link_objects(pod: tuple[str, str], same: Path) -> Written:
+    """Give a pod the file `same`, which another pod reads, too. Raises as `write_state`."""
+    path = _objects_file(pod)
+    path.parent.mkdir(0o755, parents=True, exist_ok=True)
+    return link_draft(path, same)
+
+
+def _objects_file(pod: tuple[str, str]) -> Path:
+    return Path(RUN, "podinfo", *pod, Path(OBJECTS).name)
 
 
 def put(files: Iterable[Written]) -> None:

@@ -2,7 +2,7 @@
 
 `fields` is the table of what each field means here; `kinds`, `pod`, `probe` and `workload` are the types; in `yaml` are
 the way in (`classify`, `decode`) and the way out (`encode`). Nothing here knows of network namespaces, processes or
-sidecars; other packages register kinds of their own.
+sidecars; other packages register kinds of their own, as `registered` describes them and `own_kinds` does it.
 """
 
 from sidelab.lab.manifest.checks import FieldError

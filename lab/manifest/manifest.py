@@ -1,5 +1,6 @@
 """The whole of what was given, by kind, with what has no effect here; and the pods that Deployments stand for."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from sidelab.lab.errors import InputError
@@ -31,6 +32,19 @@ class Manifest:
             if each.identity in seen:
                 raise InputError(f"{title(each)} is there twice: change the name or the namespace of one")
             seen.add(each.identity)
+
+    @staticmethod
+    def of(objects: Iterable[Object], caveats: tuple[str, ...] = ()) -> "Manifest":
+        """Return the manifest of `objects`, whose order stays within a kind."""
+        found = tuple(objects)
+        return Manifest(
+            pods=tuple(each for each in found if isinstance(each, Pod)),
+            deployments=tuple(each for each in found if isinstance(each, Deployment)),
+            services=tuple(each for each in found if isinstance(each, Service)),
+            namespaces=tuple(each for each in found if isinstance(each, Namespace)),
+            others=tuple(each for each in found if not isinstance(each, (Pod, Deployment, Service, Namespace))),
+            caveats=caveats,
+        )
 
     @property
     def objects(self) -> tuple[Object, ...]:

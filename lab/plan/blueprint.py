@@ -8,6 +8,8 @@ from sidelab.lab.base.syscalls import CAPABILITIES
 from sidelab.lab.errors import InputError
 from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import GRPC, Container, Exec, Handler, HTTPGet, Manifest, Pod, Probe, Sleep, TCPSocket
+from sidelab.lab.manifest.own_kinds import OWN
+from sidelab.lab.manifest.registered import KnownKinds, problems
 from sidelab.lab.plan.registry import Command, Hook, Registry, Standin
 from sidelab.lab.plan.topology import PodAddress, plan
 
@@ -79,11 +81,12 @@ class PodPlan:
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A whole lab; `manifest` is what it is drawn from, with the pods of Deployments."""
+    """A whole lab; `manifest` is what it is drawn from, with the pods of Deployments; `kinds` are those of objects."""
 
     pods: tuple[PodPlan, ...]
     caveats: tuple[str, ...]
     manifest: Manifest = field(default_factory=Manifest)
+    kinds: KnownKinds = OWN
 
     @property
     def preloads(self) -> tuple[tuple[str, ...], ...]:
@@ -96,16 +99,21 @@ class Blueprint:
         return tuple(sets)
 
 
-def draw(manifest: Manifest, registry: Registry) -> Blueprint:
+def draw(manifest: Manifest, registry: Registry, kinds: KnownKinds = OWN) -> Blueprint:
     """Resolve every container of `manifest` and of the pods that its Deployments stand for.
 
-    Raises `InputError` for an image without a stand-in, an unknown capability, a hook that nothing carries out, or more
-    pods than there are addresses.
+    Raises `InputError` for an image without a stand-in, an unknown capability, a hook that nothing carries out, more
+    pods than there are addresses, or all that is wrong with objects of `kinds` beside each other.
     """
     manifest = manifest.expanded()
+    if wrong := problems(manifest.objects, manifest, kinds):
+        raise InputError("\n".join(wrong))
     addresses = plan(manifest).by_key()
     return Blueprint(
-        tuple(_pod(pod, addresses[pod.key], registry) for pod in manifest.pods), manifest.caveats, manifest
+        tuple(_pod(pod, addresses[pod.key], registry) for pod in manifest.pods),
+        manifest.caveats,
+        manifest,
+        kinds,
     )
 
 

@@ -10,7 +10,7 @@ import selectors
 import signal
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -22,10 +22,12 @@ from sidelab.lab.base.incidents import reason_of
 from sidelab.lab.base.processes.stop import ask_then_kill
 from sidelab.lab.errors import InputError, PodError, SidelabError
 from sidelab.lab.keys import PodKey
-from sidelab.lab.manifest import Manifest, Namespace, Pod, Service, ServiceAccount, encode
+from sidelab.lab.manifest import Manifest, Object, encode
+from sidelab.lab.manifest.object_table import Asked, tables
+from sidelab.lab.manifest.registered import KnownKinds
 from sidelab.lab.plan.blueprint import Process
 from sidelab.lab.runtime.live_pod import LiveContainer, LivePod
-from sidelab.lab.runtime.status import status
+from sidelab.lab.runtime.status import shown_of, status
 
 if TYPE_CHECKING:
     from sidelab.lab.runtime.spawner import Handle
@@ -35,6 +37,7 @@ _HANGUP_GRACE_S = 1.0
 _DEFAULT = "kubectl.kubernetes.io/default-container"  # which container is meant where none is named, as kubectl has it
 _MOST_NAMESPACES = 200  # what one message carries (SCM_MAX_FD)
 _MOST_CONNECTIONS = 512
+_MOST_OBJECTS = 200_000
 _ACCEPT_AGAIN_S = 0.25
 
 CONNECTIONS_INCLUDED = 24
@@ -142,15 +145,21 @@ class _Exec(msgspec.Struct, tag="exec", tag_field="verb"):
 
 
 class _Apply(msgspec.Struct, tag="apply", tag_field="verb"):
-    pods: tuple[Pod, ...]
-    services: tuple[Service, ...]
-    namespaces: tuple[Namespace, ...]
-    service_accounts: tuple[ServiceAccount, ...]
+    objects: Annotated[tuple[dict[str, Any], ...], msgspec.Meta(max_length=_MOST_OBJECTS)]
     live: tuple[str, ...]
     prune: bool
 
 
-_Request = _Status | _Stop | _Manifest | _Log | _Socket | _Namespaces | _Exec | _Apply
+class _Delete(msgspec.Struct, tag="delete", tag_field="verb"):
+    objects: Annotated[tuple[tuple[str, str, str], ...], msgspec.Meta(max_length=_MOST_OBJECTS)]
+    ignore_not_found: bool
+
+
+class _Get(Asked, frozen=True, tag="get", tag_field="verb"):
+    pass
+
+
+_Request = _Status | _Stop | _Manifest | _Log | _Socket | _Namespaces | _Exec | _Apply | _Delete | _Get
 _Answer = tuple[dict[str, Any], list[int]]
 
 
@@ -261,8 +270,8 @@ class _Connection:
             case _Exec():
                 self._execute(request, descriptors)
                 return {"starting": True}, []
-            case _Apply():
-                return {"outcomes": self._apply(request)}, []
+            case _Apply() | _Delete() | _Get():
+                return self._about_objects(request), []
 
     def _handed_out(self, request: _Log | _Socket | _Namespaces) -> list[int]:
         match request:
@@ -306,13 +315,33 @@ class _Connection:
             raise
         return handed
 
-    def _apply(self, request: _Apply) -> list[tuple[str, str]]:
-        """Change the lab as far as it can be changed alive, all of what is asked or, if any of it can't be, nothing."""
-        from sidelab.lab.cluster.change import compare  # noqa: PLC0415  # few labs are changed, and all would wait for it
+    @property
+    def _kinds(self) -> KnownKinds:
+        return self._supervisor.order.blueprint.kinds
 
-        wanted = Manifest(request.pods, (), request.services, request.namespaces, request.service_accounts)
-        supervisor = self._supervisor
-        change = compare(supervisor.manifest(), wanted, request.live, supervisor.order.name, prune=request.prune)
+    def _live(self, value: Object) -> Mapping[str, str]:
+        """Return what a table shows of an object beside what it says itself."""
+        if value.kind == "Pod":
+            return shown_of(self._supervisor.pods[value.key])
+        return self._supervisor.cluster.live(value)
+
+    def _about_objects(self, request: _Apply | _Delete | _Get) -> dict[str, Any]:
+        if not isinstance(request, _Get):
+            return {"outcomes": self._change(request)}
+        objects = self._supervisor.manifest().objects
+        return {"tables": tables(request, self._kinds, objects, self._live)}
+
+    def _change(self, request: _Apply | _Delete) -> list[tuple[str, str]]:
+        """Change the lab as far as it can be changed alive, all of what is asked or, if any of it can't be, nothing."""
+        from sidelab.lab.cluster.change import compare, without  # noqa: PLC0415  # few labs are changed, and all would wait for it
+
+        supervisor, kinds = self._supervisor, self._kinds
+        running, name = supervisor.manifest(), supervisor.order.name
+        if isinstance(request, _Delete):
+            change = without(running, request.objects, name, kinds=kinds, ignore_not_found=request.ignore_not_found)
+        else:
+            wanted = Manifest.of(kinds.decoded(each) for each in request.objects)
+            change = compare(running, wanted, request.live, name, kinds=kinds, prune=request.prune)
         supervisor.apply(change)
         return list(change.outcomes)
 

@@ -13,13 +13,27 @@ def status(supervisor: "Supervisor") -> dict[str, Any]:
     """Return name, pods, Services and caveats of a lab, as plain values."""
     return {
         "name": supervisor.order.name,
-        "pods": [_pod_status(pod) for pod in supervisor.pods.values()],
+        "pods": [_pod_status(pod, supervisor.cluster.generation(key)) for key, pod in supervisor.pods.items()],
         "services": [_service_status(service) for service in supervisor.cluster.services],
         "caveats": [
             *supervisor.order.blueprint.caveats,
             *supervisor.cluster.caveats,
             *supervisor.incidents.texts,
         ],
+    }
+
+
+def shown_of(pod: LivePod) -> dict[str, str]:
+    """Return what the columns of `sidelab get pods` show of a pod."""
+    ready = f"{sum(each.ready for each in pod.containers)}/{len(pod.containers)}"
+    restarts = str(sum(each.restarts for each in pod.containers))
+    address = pod.plan.address
+    return {
+        "ready": ready,
+        "phase": pod.phase,
+        "restarts": restarts,
+        "ipv4": address.ipv4,
+        "ipv6": address.ipv6,
     }
 
 
@@ -40,7 +54,7 @@ def _service_status(service: Service) -> dict[str, Any]:
     }
 
 
-def _pod_status(pod: LivePod) -> dict[str, Any]:
+def _pod_status(pod: LivePod, generation: int) -> dict[str, Any]:
     address = pod.plan.address
     return {
         "namespace": pod.plan.key[0],
@@ -50,6 +64,7 @@ def _pod_status(pod: LivePod) -> dict[str, Any]:
         "reason": pod.reason,
         "ipv4": address.ipv4,
         "ipv6": address.ipv6,
+        "generation": generation,
         "init_containers": [_container_status(each) for each in pod.init],
         "containers": [_container_status(each) for each in pod.containers],
     }

@@ -16,7 +16,7 @@ from sidelab.lab.base.incidents import Incidents, reason_of
 from sidelab.lab.base.loop import Loop
 from sidelab.lab.cluster.live import Cluster
 from sidelab.lab.errors import MachineError, PodError
-from sidelab.lab.manifest import Manifest
+from sidelab.lab.manifest import Manifest, Service
 from sidelab.lab.plan.blueprint import Blueprint, Process
 from sidelab.lab.plan.machine_view import View
 from sidelab.lab.runtime import control
@@ -161,7 +161,9 @@ class Supervisor:
         # While the fork servers import.
         self.spaces = AllSpaces(host_ids=order.host_ids, apart=reach_out(order.blueprint.pods))
         self.network = self._build_network()
-        self.cluster = Cluster(self.loop, self.incidents, order.blueprint.pods, order.blueprint.manifest.services)
+        kinds = order.blueprint.kinds
+        objects = kinds.stored_in(order.blueprint.manifest)
+        self.cluster = Cluster(self.loop, self.incidents, order.blueprint.pods, objects, kinds)
         self._places = Places(self.spaces, self.network, PodMounts(self.cluster.podinfo, order.view, shown))
         self._logs = Logs(order.log_bytes, shelf)
         self.host = Host(
@@ -201,14 +203,14 @@ class Supervisor:
     def manifest(self) -> Manifest:
         """Return what runs now as a manifest."""
         pods = tuple(pod.plan.source for pod in self.pods.values())
-        return replace(self.order.blueprint.manifest, pods=pods, services=self.cluster.wanted)
+        services = [each for each in self.cluster.objects if isinstance(each, Service)]
+        others = [each for each in self.cluster.objects if not isinstance(each, Service)]
+        first = self.order.blueprint.manifest
+        kept = [each for each in first.others if each.kind not in self.order.blueprint.kinds.stored]
+        return replace(first, pods=pods, services=tuple(services), others=(*kept, *others))
 
     def apply(self, change: "Change") -> None:
-        """Carry out a change of what runs.
-
-        Raises `MachineError`, `PodError` or `OSError`, and nothing has changed, where the kernel refuses the rules or a
-        file can't be written.
-        """
+        """Carry out a change of what runs; raises as `Cluster.apply`, and then nothing has changed."""
         plans = [replace(self.pods[source.key].plan, source=source) for source in change.pods]
         self.cluster.apply(change, plans)
         for plan in plans:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from sidelab.lab.base.replace_file import replace_file
-from sidelab.lab.cluster.podinfo import PODINFO, PodInfo
+from sidelab.lab.cluster.podinfo import OBJECTS, PODINFO, PodInfo, PodObjects
 from sidelab.lab.cluster.state import STATE, State
 from sidelab.lab.errors import PodError
 from sidelab.sidecar.config import compute
@@ -29,10 +29,11 @@ class Paths:
     intent: str = INTENT
     state: str = STATE
     podinfo: str = PODINFO
+    objects: str = OBJECTS
 
 
 class Delivery:
-    """What was delivered last, and the next."""
+    """What was delivered last, and the next; `generation` is that of the newest file that is taken up."""
 
     def __init__(self, paths: Paths, settings: Settings) -> None:
         """Deliver the first intent.
@@ -43,6 +44,7 @@ class Delivery:
         self._settings = settings
         self.count = 0
         self.state = State()
+        self.objects = PodObjects()
         try:
             Path(paths.home).mkdir(0o755, parents=True, exist_ok=True)
         except OSError as error:
@@ -50,6 +52,7 @@ class Delivery:
         self.pod = _read(paths.podinfo, _PODINFO)
         self.intent = self._wished()
         self._write()
+        self.generation = self._read_generation()
 
     def renew(self) -> bool:
         """Read again, and deliver a new intent if there is one; returns whether there was.
@@ -58,15 +61,20 @@ class Delivery:
         """
         self.pod = _read(self._paths.podinfo, _PODINFO)
         intent = self._wished()
-        if intent == self.intent:
-            return False
-        self.intent = intent
-        self._write()
-        return True
+        renewed = intent != self.intent
+        if renewed:
+            self.intent = intent
+            self._write()
+        self.generation = self._read_generation()
+        return renewed
 
     def _wished(self) -> Intent:
         self.state = _read(self._paths.state, _STATE)
+        self.objects = _read(self._paths.objects, _OBJECTS) if Path(self._paths.objects).exists() else PodObjects()
         return compute.intent(self.pod, self._settings.ports, self.state, self._settings.base)
+
+    def _read_generation(self) -> int:
+        return max(self.state.generation, self.objects.generation)
 
     def _write(self) -> None:
         """Replace the file; any user may read it, whichever the proxy becomes."""
@@ -88,4 +96,5 @@ def _read(path: str, decoder: "msgspec.json.Decoder[_Value]") -> _Value:
 
 
 _PODINFO = msgspec.json.Decoder(PodInfo)
+_OBJECTS = msgspec.json.Decoder(PodObjects)
 _STATE = msgspec.json.Decoder(State)

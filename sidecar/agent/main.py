@@ -99,6 +99,12 @@ class Agent:
                 self._ready_s,
             ),
             ("intents_total", "counter", "Intents delivered to the proxy", self._delivery.count),
+            (
+                "generation",
+                "gauge",
+                "Generation of what the lab has published and the proxy has",
+                self._delivery.generation,
+            ),
             ("max_resident_memory_bytes", "gauge", "The agent's largest resident memory", resident_bytes),
         )
         return "".join(

@@ -50,7 +50,7 @@ def refusal(text: str, *, prune: bool = False) -> str:
 def test_what_is_the_same_is_unchanged():
     """Applying what runs changes nothing, and says so for each object."""
     change = compare(RUNNING, RUNNING, LIVE, "x")
-    assert ((), (), ()) == (change.services, change.removed, change.pods)
+    assert ((), (), ()) == (change.put, change.removed, change.pods)
     assert ["service/web unchanged", "pod/web unchanged", "pod/other unchanged"] == [
         " ".join(each) for each in change.outcomes
     ]
@@ -65,7 +65,7 @@ def test_services_are_created_and_configured():
 def test_pruning_removes_services_that_are_not_mentioned():
     """Only when it is asked for."""
     change = compare(RUNNING, manifest(PODS), LIVE, "x", prune=True)
-    assert (("default", "web"),) == change.removed
+    assert (("Service", "default", "web"),) == change.removed
     assert ("service/web", "pruned") == change.outcomes[-1]
     assert () == compare(RUNNING, manifest(PODS), LIVE, "x").removed
 

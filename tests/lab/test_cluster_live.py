@@ -3,13 +3,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from gates import KINDS, Gates
 
 from sidelab.lab.base.incidents import Incidents
 from sidelab.lab.base.loop import Loop
-from sidelab.lab.cluster import live
+from sidelab.lab.cluster import live, services
 from sidelab.lab.cluster.change import compare
 from sidelab.lab.errors import PodError
 from sidelab.lab.manifest import decode
+from sidelab.lab.manifest.own_kinds import OWN
+from sidelab.lab.manifest.registered import KnownKinds
 from sidelab.lab.netlink import nftables
 from sidelab.lab.plan.blueprint import Blueprint, draw
 from sidelab.lab.plan.registry import Registry, Standin
@@ -35,9 +38,10 @@ spec: {selector: {app: web}, ports: [{port: 80}]}
 """
 
 
-def blueprint(text: str = TEXT) -> Blueprint:
+def blueprint(text: str = TEXT, kinds: KnownKinds = OWN) -> Blueprint:
     """Return what a lab of `text` is."""
-    return draw(decode([("a.yaml", text)]), Registry((("*", lambda _pod, _container: Standin("none:none")),)))
+    registry = Registry((("*", lambda _pod, _container: Standin("none:none")),))
+    return draw(decode([("a.yaml", text)], kinds.types), registry, kinds)
 
 
 class Node:
@@ -52,10 +56,10 @@ class Node:
         self.starts = 0
         self.fails = False
         self.full = False
-        monkeypatch.setattr(live, "NameServer", lambda _loop, _incidents, _path: self)
-        monkeypatch.setattr(live, "write_state", self._write)
-        monkeypatch.setattr(live, "put", self.states.extend)
-        monkeypatch.setattr(live, "discard", lambda _files: None)
+        monkeypatch.setattr(services, "NameServer", lambda _loop, _incidents, _path: self)
+        monkeypatch.setattr(services, "write_state", self._write)
+        monkeypatch.setattr(services, "put", self.states.extend)
+        monkeypatch.setattr(services, "discard", lambda _files: None)
         monkeypatch.setattr(nftables, "open_socket", lambda: None)
         monkeypatch.setattr(nftables, "send", self._send)
 
@@ -94,7 +98,8 @@ def loop() -> Iterator[Loop]:
 
 def cluster(loop: Loop, drawn: Blueprint, incidents: Incidents | None = None) -> live.Cluster:
     """Return the cluster of a lab that begins."""
-    found = live.Cluster(loop, incidents or Incidents(), drawn.pods, drawn.manifest.services)
+    objects = drawn.kinds.stored_in(drawn.manifest)
+    found = live.Cluster(loop, incidents or Incidents(), drawn.pods, objects, drawn.kinds)
     found.begin()
     return found
 
@@ -145,12 +150,12 @@ def test_a_change_that_the_kernel_refuses_has_not_happened(loop: Loop, node: Nod
     drawn = blueprint()
     running = cluster(loop, drawn)
     wanted = decode([("a.yaml", TEXT.replace("port: 80", "port: 81"))])
-    before = running.wanted, len(node.states)
+    before = running.objects, len(node.states)
     node.fails = True
     running.set_ready(("default", "web"), ready=True)
     with pytest.raises(PodError, match="refused"):
         running.apply(compare(drawn.manifest, wanted, (), "x"), ())
-    assert before == (running.wanted, len(node.states))
+    assert before == (running.objects, len(node.states))
     node.fails = False
     running.publish()
     assert (80, [True, False]) == (node.states[-1].services[-1].ports[0].port, node.endpoints())
@@ -161,11 +166,63 @@ def test_a_change_without_room_for_its_files_has_not_happened(loop: Loop, node: 
     drawn = blueprint()
     running = cluster(loop, drawn)
     wanted = decode([("a.yaml", TEXT.replace("port: 80", "port: 81"))])
-    before = running.wanted, len(node.states), node.batches
+    before = running.objects, len(node.states), node.batches
     node.full = True
     with pytest.raises(OSError, match="No space"):
         running.apply(compare(drawn.manifest, wanted, (), "x"), ())
-    assert before == (running.wanted, len(node.states), node.batches)
+    assert before == (running.objects, len(node.states), node.batches)
+
+
+GATE = "---\napiVersion: example.org/v1\nkind: Gate\nmetadata: {name: g}\nwidth: 3\n"
+
+
+def test_all_who_act_take_part_in_a_change_or_none(loop: Loop, node: Node):
+    """What the Services' rules had become is taken back where somebody else refuses the change."""
+    drawn = blueprint(TEXT + GATE, KINDS)
+    running = cluster(loop, drawn)
+    running.set_ready(("default", "web"), ready=True)
+    running.publish()
+    gates = running._actors["Gate"]
+    assert isinstance(gates, Gates)
+    before = running.objects, len(node.states), node.batches
+    text = (TEXT + GATE).replace("port: 80", "port: 81")
+    refused = decode([("a.yaml", text.replace("width: 3", "width: 13"))], KINDS.types)
+    with pytest.raises(PodError, match="13 wide"):
+        running.apply(compare(drawn.manifest, refused, (), "x", kinds=KINDS), ())
+    assert (*before[:2], before[2] + 2) == (running.objects, len(node.states), node.batches)
+    node.fails = True
+    with pytest.raises(PodError, match="refused"):
+        running.apply(compare(drawn.manifest, decode([("a.yaml", text)], KINDS.types), (), "x", kinds=KINDS), ())
+    node.fails = False
+    assert ["begin"] == gates.calls
+    running.apply(compare(drawn.manifest, decode([("a.yaml", text)], KINDS.types), (), "x", kinds=KINDS), ())
+    assert (81, ["begin", "commit"]) == (node.states[-1].services[-1].ports[0].port, gates.calls)
+
+
+def test_rules_that_can_not_be_taken_back_are_loaded_again_later(
+    loop: Loop, node: Node, monkeypatch: pytest.MonkeyPatch
+):
+    """The kernel refuses the former ones, too: an incident, and then they are what pods read again."""
+    monkeypatch.setattr(services, "_AGAIN_S", 0.0)
+    incidents = Incidents()
+    drawn = blueprint(TEXT + GATE, KINDS)
+    running = cluster(loop, drawn, incidents)
+    running.set_ready(("default", "web"), ready=True)
+    running.publish()
+    incidents.strict = False
+
+    def refuse(*_: Any) -> None:
+        node.fails = True
+        raise PodError("not now")
+
+    monkeypatch.setattr(Gates, "prepare", refuse)
+    wanted = decode([("a.yaml", (TEXT + GATE).replace("port: 80", "port: 81"))], KINDS.types)
+    with pytest.raises(PodError, match="not now"):
+        running.apply(compare(drawn.manifest, wanted, (), "x", kinds=KINDS), ())
+    assert (3, 2, 1) == (node.batches, len(node.states), len(incidents.texts))
+    node.fails = False
+    loop.turn()
+    assert (4, 80) == (node.batches, node.states[-1].services[-1].ports[0].port)
 
 
 @pytest.mark.parametrize("refusal", ["full", "fails"])
@@ -173,7 +230,7 @@ def test_what_can_not_be_published_now_is_published_later(
     loop: Loop, node: Node, refusal: str, monkeypatch: pytest.MonkeyPatch
 ):
     """A full file system or a kernel that refuses the rules is an incident, not the end of the lab."""
-    monkeypatch.setattr(live, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(services, "_AGAIN_S", 0.0)
     incidents = Incidents()
     running = cluster(loop, blueprint(), incidents)
     incidents.strict = False

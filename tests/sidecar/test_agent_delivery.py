@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from sidelab.lab.cluster.podinfo import PodInfo
+from sidelab.lab.cluster.podinfo import PodInfo, PodObjects
 from sidelab.lab.cluster.state import Service, State
 from sidelab.lab.errors import InputError, PodError
 from sidelab.sidecar.agent import file_events
@@ -26,6 +26,7 @@ def paths(tmp_path: Path) -> Paths:
         intent=str(tmp_path / "home" / "intent.json"),
         state=str(tmp_path / "cluster" / "state.json"),
         podinfo=str(tmp_path / "podinfo" / "pod.json"),
+        objects=str(tmp_path / "podinfo" / "objects.json"),
     )
     publish(found.state, State())
     publish(found.podinfo, pod())
@@ -80,6 +81,19 @@ def test_what_changes_nothing_is_not_delivered(paths: Paths):
     delivery = Delivery(paths, Settings())
     publish(paths.state, State(generation=7))
     assert (False, 1) == (delivery.renew(), delivery.count)
+
+
+def test_objects_that_concern_the_pod_are_read_and_their_generation_is_known(paths: Paths):
+    """The newest file's counts once it is taken up; with a wrong annotation beside it, it is not."""
+    delivery = Delivery(paths, Settings())
+    assert (0, ()) == (delivery.generation, delivery.objects.objects)
+    publish(paths.objects, PodObjects(generation=5, objects=({"kind": "Gate"},)))
+    assert (False, 5, "Gate") == (delivery.renew(), delivery.generation, delivery.objects.objects[0]["kind"])
+    publish(paths.state, State(generation=6))
+    publish(paths.podinfo, pod(protocol="smoke"))
+    with pytest.raises(InputError):
+        delivery.renew()
+    assert 5 == delivery.generation
 
 
 def test_a_wrong_annotation_keeps_the_last_intent(paths: Paths):

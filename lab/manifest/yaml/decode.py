@@ -62,15 +62,7 @@ def decode(texts: Sequence[tuple[str, str | bytes]], kinds: Kinds | None = None)
                 )
             objects[value.identity] = value
             origins[value.identity] = place
-    found = tuple(objects.values())
-    return Manifest(
-        pods=tuple(each for each in found if isinstance(each, Pod)),
-        deployments=tuple(each for each in found if isinstance(each, Deployment)),
-        services=tuple(each for each in found if isinstance(each, Service)),
-        namespaces=tuple(each for each in found if isinstance(each, Namespace)),
-        others=tuple(each for each in found if not isinstance(each, (Pod, Deployment, Service, Namespace))),
-        caveats=tuple(caveats),
-    )
+    return Manifest.of(objects.values(), tuple(caveats))
 
 
 def _append(caveats: list[str], name: str, text: str) -> None:

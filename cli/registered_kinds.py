@@ -1,0 +1,11 @@
+"""The kinds of objects that the command line registers with `lab`, beside those that every lab has."""
+
+from sidelab.lab.manifest.own_kinds import OWN
+from sidelab.lab.manifest.registered import KnownKinds, RegisteredKind
+
+REGISTERED: tuple[RegisteredKind, ...] = ()
+
+
+def known() -> KnownKinds:
+    """Return all kinds that manifests may hold beside pods and what makes pods."""
+    return OWN.plus(REGISTERED) if REGISTERED else OWN

@@ -1,0 +1,58 @@
+"""Who acts in the supervisor on the objects of a kind: the interface between `live` and, say, the Services' rules.
+
+`RegisteredKind.acts` names a function that is called with a `Node` and the kind's objects, in the node's network
+namespace, before any pod starts. What it returns takes part in every change of the lab, which happens as a whole or
+not at all.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol, cast
+
+from sidelab.lab.base.incidents import Incidents
+from sidelab.lab.base.loop import Loop
+from sidelab.lab.manifest import Object
+from sidelab.lab.plan.blueprint import PodPlan
+
+Key = tuple[str, str]
+
+
+class Node(NamedTuple):
+    """What there is to act with; `generations` numbers what is published, for all who publish anything."""
+
+    loop: Loop
+    incidents: Incidents
+    plans: Mapping[Key, PodPlan]
+    generations: Iterator[int]
+
+
+class Prepared(NamedTuple):
+    """A change that can no longer fail: exactly one of the two is called, and neither raises."""
+
+    commit: Callable[[], None]
+    undo: Callable[[], None]
+
+
+class Actor(Protocol):
+    """Acts on all objects of one kind."""
+
+    def begin(self) -> None:
+        """Act on the objects that the lab starts with; raises `OSError` or `SidelabError`, which ends it."""
+
+    def prepare(self, objects: Collection[Any], plans: Collection[PodPlan]) -> Prepared:
+        """Do all of a change that may fail: `objects` are all there will be, `plans` the pods with other labels.
+
+        Raises `OSError` or `SidelabError`, and then has changed nothing.
+        """
+
+    def set_ready(self, key: Key, *, ready: bool) -> None:
+        """Take note that a pod has become ready or is so no longer."""
+
+    def live(self, value: Any) -> Mapping[str, str]:
+        """Return what the columns of the kind's table show of an object beside what it says itself."""
+
+
+def actor(entry: str, node: Node, objects: Collection[Object]) -> Actor:
+    """Return who acts, by the entry `module:function`."""
+    module, _, function = entry.partition(":")
+    return cast("Actor", getattr(import_module(module), function)(node, objects))
