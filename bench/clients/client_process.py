@@ -18,7 +18,8 @@ from sidelab.lab.base.exhausted import forking
 from sidelab.lab.errors import PodError
 
 if TYPE_CHECKING:
-    from sidelab.lab.client.lab import Key, Lab
+    from sidelab.lab.client.lab import Lab
+    from sidelab.lab.keys import PodKey
 
 _CHECKOUT = Path(__file__).parents[2]
 _END_S = 2.0
@@ -26,7 +27,7 @@ _ANSWER_S = 3600.0  # each of its waits has a deadline of its own; this is for a
 
 
 @contextmanager
-def started(module: str, lab: "Lab", pods: "Sequence[Key]", order: Mapping[str, Any]) -> Iterator[socket.socket]:
+def started(module: str, lab: "Lab", pods: "Sequence[PodKey]", order: Mapping[str, Any]) -> Iterator[socket.socket]:
     """Run `python -m MODULE` for the length of the block, tell it `order`, and yield our end of its socket.
 
     It is given the network namespaces of `pods`, in their order, and ends when the socket closes.

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sidelab.lab.manifest import Manifest
     from sidelab.lab.plan.blueprint import Blueprint
 
-Key = PodKey  # as `bench.clients.client_process` has it, whose text a run's digest of its client covers
 Progress = Callable[[int, int], None]
 
 _READY_TIMEOUT_S = 60.0

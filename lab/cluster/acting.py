@@ -11,10 +11,9 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from sidelab.lab.base.incidents import Incidents
 from sidelab.lab.base.loop import Loop
+from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import Object
 from sidelab.lab.plan.blueprint import PodPlan
-
-Key = tuple[str, str]
 
 
 class Node(NamedTuple):
@@ -22,7 +21,7 @@ class Node(NamedTuple):
 
     loop: Loop
     incidents: Incidents
-    plans: Mapping[Key, PodPlan]
+    plans: Mapping[PodKey, PodPlan]
     generations: Iterator[int]
 
 
@@ -45,7 +44,7 @@ class Actor(Protocol):
         Raises `OSError` or `SidelabError`, and then has changed nothing.
         """
 
-    def set_ready(self, key: Key, *, ready: bool) -> None:
+    def set_ready(self, key: PodKey, *, ready: bool) -> None:
         """Take note that a pod has become ready or is so no longer."""
 
     def live(self, value: Any) -> Mapping[str, str]:

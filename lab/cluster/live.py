@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sidelab.lab.base.fault_points import reached
 from sidelab.lab.base.incidents import FAILURES, Incidents
 from sidelab.lab.base.loop import Loop
-from sidelab.lab.cluster.acting import Actor, Key, Node, Prepared, actor
+from sidelab.lab.cluster.acting import Actor, Node, Prepared, actor
 from sidelab.lab.cluster.catalog import translated
 from sidelab.lab.cluster.publish import (
     Written,
@@ -23,6 +23,7 @@ from sidelab.lab.cluster.publish import (
 from sidelab.lab.cluster.services import Services
 from sidelab.lab.cluster.state import Service
 from sidelab.lab.cluster.store import Store
+from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import Object
 from sidelab.lab.manifest.own_kinds import OWN
 from sidelab.lab.manifest.registered import KnownKinds
@@ -53,9 +54,9 @@ class Cluster:
         self._store = Store(kinds, objects, (plan.source for plan in self._plans.values()))
         self._generations = count()
         self._generation = 0  # of what is in the store, as far as pods read it
-        self._read_generations: dict[Key, int] = {}
+        self._read_generations: dict[int] = {}
         self._shared: dict[tuple[bytes, ...], Written] = {}  # files of what the store has, by what is in them
-        self._with_files: set[Key] = set()
+        self._with_files: set[PodKey] = set()
         node = Node(loop, incidents, self._plans, self._generations)
         self._actors: dict[str, Actor] = {
             each.kind: actor(each.acts, node, self._store.of(each.kind)) for each in kinds.stored.values() if each.acts
@@ -82,7 +83,7 @@ class Cluster:
         assert isinstance(found, Services)  # noqa: S101  # `own_kinds` names it
         return found
 
-    def generation(self, pod: Key) -> int:
+    def generation(self, pod: PodKey) -> int:
         """Return the generation of the newest that a pod can read."""
         return max(self._services.state.generation, self._read_generations.get(pod, 0))
 
@@ -97,7 +98,7 @@ class Cluster:
             each.begin()
         reached("cluster-published")
 
-    def set_ready(self, key: Key, *, ready: bool) -> None:
+    def set_ready(self, key: PodKey, *, ready: bool) -> None:
         """Take note that a pod has become ready or is so no longer; it is published soon."""
         for each in self._actors.values():
             each.set_ready(key, ready=ready)
@@ -146,7 +147,7 @@ class Cluster:
             self._plans[plan.key] = plan
 
     def _objects_file(
-        self, pod: Key, objects: tuple[bytes, ...], shared: dict[tuple[bytes, ...], Written], generation: int
+        self, pod: PodKey, objects: tuple[bytes, ...], shared: dict[tuple[bytes, ...], Written], generation: int
     ) -> Written:
         """Write what a pod reads, or link it to the file of a pod that reads the same: often that is most of them."""
         if (same := shared.get(objects)) is not None:

@@ -11,11 +11,12 @@ from msgspec import structs
 
 from sidelab.lab.base.fault_points import reached
 from sidelab.lab.base.incidents import FAILURES
-from sidelab.lab.cluster.acting import Key, Node, Prepared
+from sidelab.lab.cluster.acting import Node, Prepared
 from sidelab.lab.cluster.catalog import Catalog, member, translated
 from sidelab.lab.cluster.dns.nameserver import NameServer
 from sidelab.lab.cluster.publish import STATE_FILE, discard, put, write_state
 from sidelab.lab.cluster.state import Service, State
+from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import Service as Wanted
 from sidelab.lab.plan.blueprint import PodPlan
 
@@ -36,9 +37,9 @@ class Services:
     def __init__(self, node: Node, services: Collection[Wanted]) -> None:
         self._node = node
         self._catalog = Catalog(services, (member(plan.source, plan.address) for plan in node.plans.values()))
-        self._ready: set[Key] = set()
+        self._ready: set[PodKey] = set()
         self._state = State(generation=-1)
-        self._indexed, self._index = self._state, dict[Key, Service]()
+        self._indexed, self._index = self._state, dict[Service]()
         self._name_server = NameServer(node.loop, node.incidents, STATE_FILE)
         self._netlink: socket.socket | None = None
         self._rules = b""
@@ -70,7 +71,7 @@ class Services:
         ready = sum(endpoint.ready for endpoint in found.endpoints)
         return {"ipv4": found.ipv4, "ipv6": found.ipv6, "ready": f"{ready}/{len(found.endpoints)}"}
 
-    def set_ready(self, key: Key, *, ready: bool) -> None:
+    def set_ready(self, key: PodKey, *, ready: bool) -> None:
         """Have it published soon; see `acting.Actor`."""
         if ready == (key in self._ready):
             return

@@ -6,6 +6,7 @@ from types import MappingProxyType
 import msgspec
 
 from sidelab.lab.errors import InputError
+from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import Object, Pod, plain, title
 from sidelab.lab.manifest.registered import KnownKinds
 
@@ -15,7 +16,6 @@ MAX_OBJECT_BYTES = 1_000_000
 MAX_READ_BYTES = 8_000_000
 """Of all objects together that pods may read."""
 
-Key = tuple[str, str]
 Identity = tuple[str, str, str]
 
 _encode = msgspec.json.Encoder().encode
@@ -26,7 +26,7 @@ class _Stored(msgspec.Struct, frozen=True):
 
     value: Object
     json: bytes
-    readers: frozenset[Key]
+    readers: frozenset[PodKey]
 
 
 class Store:
@@ -75,11 +75,11 @@ class Store:
         """Return the objects of a kind."""
         return tuple(each.value for each in self._stored.values() if each.value.kind == kind)
 
-    def read_by(self, pod: Key) -> tuple[bytes, ...]:
+    def read_by(self, pod: PodKey) -> tuple[bytes, ...]:
         """Return what a pod may read: objects as JSON, as in a manifest."""
         return tuple(each.json for each in self._read if pod in each.readers)
 
-    def _readers(self, value: Object) -> frozenset[Key]:
+    def _readers(self, value: Object) -> frozenset[PodKey]:
         concerns = self._kinds.stored[value.kind].concerns
         if concerns is None:
             return frozenset()
