@@ -162,6 +162,13 @@ def test_response_loses_its_servers_name_and_connection() -> None:
     assert (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", 2, False) == (head.lines, head.length, head.close)
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1", b"1.2"])
+def test_switch_goes_on_in_the_version_that_is_spoken(version: bytes) -> None:
+    """A response 101 is passed on as HTTP/1.1, whatever its server says, as any other response is."""
+    lines = b" 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+    assert b"HTTP/1.1" + lines == _response(b"HTTP/" + version + lines + b"\r\n").lines
+
+
 def test_server_is_kept_where_the_proxy_has_no_name() -> None:
     """Outbound, the application's `server` is passed on."""
     data = b"HTTP/1.1 200 OK\r\nServer: a\r\nContent-Length: 0\r\n"

@@ -231,7 +231,7 @@ def _response(match: re.Match[bytes], raw: bytes, method: bytes, *, own_server: 
     if status == 101 and b"upgrade" in options:
         if b"transfer-encoding" in fields:
             raise BadMessageError(502, "a response 101 has no body")
-        lines = _SWITCHING_HOP.sub(b"", text[: end - 2])
+        lines = b"HTTP/1.1" + _SWITCHING_HOP.sub(b"", text[8 : end - 2])
     elif status == 426 and b"upgrade" in fields:
         # It says what the server would have spoken (RFC 9110 §15.5.22).
         lines += b"upgrade: %b\r\n" % b", ".join(fields[b"upgrade"])
