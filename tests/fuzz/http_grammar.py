@@ -24,7 +24,8 @@ _METHODS = _forms(
     r"GET *3 | POST *2 | HEAD | PUT | DELETE | OPTIONS | PATCH | TRACE | PROPFIND | MKCOL | SEARCH | SOURCE"
 )
 _ODD_METHODS = _forms(
-    r"get | Get | QUERY | DESCRIBE | M-SEARCH | BREW | G!T | GET1 | CONNECT | PRI |  | G\x00T | GE\xffT | GET:"
+    r"get | Get | "
+    r"QUERY | DESCRIBE | M-SEARCH | MSEARCH | BREW | G!T | GET1 | CONNECT | PRI |  | G\x00T | GE\xffT | GET:"
 )
 _TARGETS = _forms(
     r"/ *3 | /a | /a/b?c=d | /%41/%2e%2e/b | /a/../b | //x | /?q | /a;b=c | /~u/ | /%zz | /a%2fb | /!$&'()*+,;=:@ | "

@@ -28,7 +28,6 @@ class ProxyReader:
         self._bad_status = 400 if requests else 502
         self._buffer = b""
         self._body: Body | None = None
-        self._length = 0
         self._next = SecondReader(requests=requests, forwarded=True)
         self._message: Message | None = None
         self._read = 0
@@ -60,7 +59,7 @@ class ProxyReader:
         self._next.feed(_sent(head))
         self._message = replace(self._told(), fate=_fate(head), end=None)
         self.reading.messages.append(self._message)
-        self._length, self._body = head.length, body_of(head.length, self._bad_status)
+        self._body = body_of(head.length, self._bad_status)
         if isinstance(head, RequestHead) and head.method != b"CONNECT" and self._next.hosts != [1]:
             raise ForwardedError(f"not one Host goes on: {head.forward!r}")
         if self._body.done:
@@ -100,10 +99,14 @@ class ProxyReader:
 
 
 def _sent(head: RequestHead | ResponseHead) -> bytes:
-    """Return the head that goes on; one with a target that no route leads to does not, and gets one that is read."""
+    """Return the head that goes on, with what llhttp would refuse in another form.
+
+    That is a query without a path, which no route leads to, so that it does not go on; and a method that Envoy knows.
+    """
     if isinstance(head, ResponseHead):
         return head.lines + b"\r\n"
-    return head.forward if head.routable else head.forward.replace(b" ?", b" /?", 1)
+    forward = head.forward if head.routable else head.forward.replace(b" ?", b" /?", 1)
+    return forward.replace(b"MSEARCH", b"M-SEARCH", 1) if head.method == b"MSEARCH" else forward
 
 
 def _fate(head: RequestHead | ResponseHead) -> str:
