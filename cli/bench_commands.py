@@ -56,6 +56,7 @@ def _present(directory: Path, *, as_json: bool, draw: bool) -> None:
     from sidelab.bench.report.present import document, present
 
     found = analyse(directory)
+    paths: tuple[Path, ...] = ()
     if not as_json:
         with reader_may_leave():
             present(found)
@@ -64,10 +65,10 @@ def _present(directory: Path, *, as_json: bool, draw: bool) -> None:
             from sidelab.bench.report.report import draw as drawn
 
             _say("drawing tables, figures and page", leading=False)
-            found = drawn(found)
+            paths = drawn(found)
     with reader_may_leave():
         if as_json:
-            print_json(document(found))
+            print_json(document(found, paths))
         elif found.page.exists():
             sys.stdout.write(f"\nthe page with all figures, its tables beside it: {found.page}\n")
         else:
@@ -103,7 +104,7 @@ def report(given: Given) -> None:
         else:
             from sidelab.bench.report.report import report as redraw
 
-            paths = redraw(given.run).paths
+            paths = redraw(given.run)
         with reader_may_leave():
             for path in paths:
                 sys.stdout.write(f"{path}\n")

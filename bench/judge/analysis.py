@@ -1,38 +1,90 @@
-"""What a run says, out of its files: the tables and the answer; draws nothing, writes nothing, prints nothing."""
+"""What a run says, out of its files, computed once; draws nothing, writes nothing, prints nothing.
 
-from dataclasses import dataclass
+The gate, the answer, the figures, the page and the exports all read an `Analysis`: it is the one place where the
+samples of a recorded run become medians of its lab builds, and the tables that follow from them.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from sidelab.bench.base.caveats import Caveat
-from sidelab.bench.judge import decomposition, ratios
+from sidelab.bench.judge import decomposition, ratios, statistics, summary
 from sidelab.bench.judge.answer import Answer, answer
-from sidelab.bench.judge.statistics import measured
-from sidelab.bench.judge.summary import caveats as sample_caveats
-from sidelab.bench.judge.summary import summarise
+from sidelab.bench.judge.decomposition import Term
+from sidelab.bench.judge.ratios import RatioRow
+from sidelab.bench.judge.statistics import Floats
+from sidelab.bench.judge.summary import Summary
 from sidelab.bench.record.reader import Run, read_run
 from sidelab.lab.errors import InputError
 
 PAGE = "report.html"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Analysis:
-    """What a run says.
+    """What a run says. Each table is computed when it is first asked for, and kept.
 
-    `summary` is as in `bench.judge.summary.summarise`, `ratios` as in `bench.judge.ratios.compare`, `terms` as in
-    `bench.judge.decomposition.decompose`; `paths` are the files that `bench.report.report` has written: tables, then
-    figures, last the page.
+    Nobody changes a table that is handed out: all who ask get the same one.
     """
 
     run: Run
-    summary: pd.DataFrame
-    answer: Answer
-    caveats: tuple[Caveat, ...]
-    ratios: tuple[ratios.Row, ...]
-    terms: tuple[decomposition.Term, ...]
-    paths: tuple[Path, ...] = ()
+    _medians: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
+
+    def medians_against(self, arm: str) -> pd.DataFrame:
+        """Return `statistics.rebuild_medians` of this run: each arm's differences to `arm`, in µs, a column a build."""
+        if arm not in self._medians:
+            self._medians[arm] = statistics.rebuild_medians(self.run.samples, arm)
+        return self._medians[arm]
+
+    @cached_property
+    def levels(self) -> pd.DataFrame:
+        """`statistics.rebuild_levels` of this run: each arm's median time, in µs, a column a build."""
+        return statistics.rebuild_levels(self.run.samples)
+
+    @cached_property
+    def builds(self) -> dict[tuple[str, str, str], Floats]:
+        """The median difference to the reference in each lab build, in µs, by arm, connection and phase."""
+        found = self.medians_against(self.run.plan.reference)
+        return dict(zip(found.index, found.to_numpy(dtype=float), strict=True))
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Estimates, intervals, noise floors and verdicts, as in `summary.csv`."""
+        plan = self.run.plan
+        return summary.summarise(self.run.samples, self.medians_against(plan.reference), plan)
+
+    @cached_property
+    def twin_alarm(self) -> bool:
+        """Whether two identical arms differ by more than chance explains."""
+        return summary.twin_alarm(self.summary, self.run.plan)
+
+    @cached_property
+    def caveats(self) -> tuple[Caveat, ...]:
+        """Every doubt: those that were recorded, the reader's own, and those that the samples raise."""
+        return (*self.run.caveats, *summary.caveats(self.run.samples, self.summary, self.run.plan))
+
+    @cached_property
+    def ratios(self) -> tuple[RatioRow, ...]:
+        """The ratios that the plan asks for, as in `ratios.csv`."""
+        return tuple(ratios.compare(self.run.plan, self.medians_against, self.run.loads))
+
+    @cached_property
+    def terms(self) -> tuple[Term, ...]:
+        """What the overhead is made of, where the plan asks for it, as in `decomposition.csv`."""
+        return tuple(decomposition.decompose(self.run.plan, self.medians_against))
+
+    @cached_property
+    def answer(self) -> Answer:
+        """The answer to the plan's question, in words."""
+        run = self.run
+        said = answer(run.plan, self.summary, terms=self.terms, ratios=self.ratios, rates=run.rates)
+        if run.complete:
+            return said
+        cut = f"This run is {run.facts['state']}: it ended in build {run.samples['rebuild'].max()} of {run.rebuilds}."
+        return said._replace(warnings=(cut, *said.warnings))
 
     @property
     def page(self) -> Path:
@@ -41,24 +93,15 @@ class Analysis:
 
 
 def analyse(directory: Path) -> Analysis:
-    """Read `results/<run>/`, whole or interrupted, and judge it.
+    """Read `results/<run>/`, whole or interrupted, once.
 
     Raises `InputError` if it is no run, or was cut before its first measured round.
     """
     run = read_run(directory)
-    counted = measured(run.samples)
+    counted = statistics.measured(run.samples)
     if counted.empty:
         raise InputError(f"{directory} was cut during its first warm-up, so there is nothing to report; measure again")
     if not (counted["arm"] == run.plan.reference).any():
         missing = f"{directory} holds no measured request of {run.plan.reference}, which all others are compared with"
         raise InputError(f"{missing}; restore the files as they were written, or measure again")
-    summary = summarise(run.samples, run.plan)
-    compared = tuple(ratios.compare(run.plan, run.samples, run.loads))
-    terms = tuple(decomposition.decompose(run.plan, run.samples))
-    said = answer(run.plan, summary, terms=terms, ratios=compared, rates=run.rates)
-    if not run.complete:
-        last = run.samples["rebuild"].max()
-        cut = f"This run is {run.facts['state']}: it ended in build {last} of {run.rebuilds}."
-        said = said._replace(warnings=(cut, *said.warnings))
-    caveats = (*run.caveats, *sample_caveats(run.samples, summary, run.plan))
-    return Analysis(run, summary, said, caveats, compared, terms)
+    return Analysis(run)

@@ -6,14 +6,14 @@ remainder is a figure of its own instead of a rounding of the others.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sidelab.bench.base.samples import PHASES
-from sidelab.bench.judge.statistics import Floats, estimate, rebuild_medians
+from sidelab.bench.judge.statistics import Floats, estimate
 from sidelab.bench.judge.verdict import GATED
 from sidelab.bench.plan import plan as plans
 from sidelab.bench.plan.plan import Plan
@@ -33,20 +33,16 @@ class Term(NamedTuple):
     rebuilds: int
 
 
-def decompose(plan: Plan, samples: pd.DataFrame) -> list[Term]:
+def decompose(plan: Plan, medians_against: Callable[[str], pd.DataFrame]) -> list[Term]:
     """Return a row for each term of `plan`, connection and phase that exists, in the plan's order.
 
-    `samples` as `bench.record.reader` reads them.
+    `medians_against` gives the run's `statistics.rebuild_medians` against an arm.
     """
-    if not plan.terms:
-        return []
-    references = {plan.reference, *(term.against for term in plan.terms if term.against)}
-    medians = {name: rebuild_medians(samples, name) for name in sorted(references)}
     found = []
     for term in plan.terms:
         for connection in plan.connections:
             for phase in PHASES:
-                values = _values(term, plan.reference, medians, (connection, phase))
+                values = _values(term, medians_against(term.against or plan.reference), (connection, phase))
                 if np.isnan(values).all():
                     continue
                 over = estimate(values)
@@ -76,13 +72,12 @@ def laid_out(found: Sequence[Term]) -> tuple[list[tuple[str, str]], dict[str, li
     return columns, {name: [known.get((name, *column)) for column in columns] for name in names}
 
 
-def _values(term: plans.Term, reference: str, medians: dict[str, pd.DataFrame], row: tuple[str, str]) -> Floats:
+def _values(term: plans.Term, medians: pd.DataFrame, row: tuple[str, str]) -> Floats:
     """Return the term's value in each rebuild."""
-    table = medians[term.against or reference]
 
     def of(arm: str) -> Floats:
         keys = pd.MultiIndex.from_tuples([(arm, *row)])
-        found: Floats = table.reindex(keys).to_numpy(dtype=float)[0]
+        found: Floats = medians.reindex(keys).to_numpy(dtype=float)[0]
         return found
 
     # Each arm's difference to the reference, so an interaction needs no arm of its own for the sum of the parts.

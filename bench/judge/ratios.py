@@ -6,19 +6,20 @@ as what is compared, and the ratio stays unknown.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sidelab.bench.base.samples import PHASES
-from sidelab.bench.judge.statistics import Floats, estimate, rebuild_medians
+from sidelab.bench.judge.statistics import Floats, estimate
 from sidelab.bench.plan.plan import Plan, Ratio
 
 MET, MISSED, OPEN, NO_TARGET = "met", "missed", "open", ""
 
 
-class Row(NamedTuple):
+class RatioRow(NamedTuple):
     """A row of `ratios.csv`: `value` and `other` are the geometric means of `arm`'s and `against`'s cost in `unit`.
 
     `verdict` is `met` or `missed` where the whole interval lies on one side of the target, `open` where it holds it.
@@ -38,9 +39,12 @@ class Row(NamedTuple):
     verdict: str
 
 
-def compare(plan: Plan, samples: pd.DataFrame, loads: pd.DataFrame) -> list[Row]:
-    """Return a row for each ratio that `plan` asks for; NaN where the run has no figures for it."""
-    return [_row(ratio, *_values(ratio, plan, samples, loads)) for ratio in plan.ratios]
+def compare(plan: Plan, medians_against: Callable[[str], pd.DataFrame], loads: pd.DataFrame) -> list[RatioRow]:
+    """Return a row for each ratio that `plan` asks for; NaN where the run has no figures for it.
+
+    `medians_against` gives the run's `statistics.rebuild_medians` against an arm.
+    """
+    return [_row(ratio, *_values(ratio, plan, medians_against, loads)) for ratio in plan.ratios]
 
 
 def quotient(value: Floats, other: Floats) -> tuple[float, float, float]:
@@ -65,12 +69,12 @@ def judge(ratio: Ratio, low: float, high: float) -> str:
     return MISSED if high < least or low > most else OPEN
 
 
-def _row(ratio: Ratio, what: str, unit: str, value: Floats, other: Floats) -> Row:
+def _row(ratio: Ratio, what: str, unit: str, value: Floats, other: Floats) -> RatioRow:
     known = ~(np.isnan(value) | np.isnan(other))
     value, other = value[known], other[known]
     center, low, high = quotient(value, other)
     bounds = [f"{sign} {bound:g}" for sign, bound in (("≥", ratio.at_least), ("≤", ratio.at_most)) if bound is not None]
-    return Row(
+    return RatioRow(
         what=what,
         arm=ratio.arm,
         against=ratio.against,
@@ -93,12 +97,14 @@ def _mean(costs: Floats) -> float:
     return math.exp(float(np.log(costs).mean())) if (costs > 0).all() else float(costs.mean())
 
 
-def _values(ratio: Ratio, plan: Plan, samples: pd.DataFrame, loads: pd.DataFrame) -> tuple[str, str, Floats, Floats]:
+def _values(
+    ratio: Ratio, plan: Plan, medians_against: Callable[[str], pd.DataFrame], loads: pd.DataFrame
+) -> tuple[str, str, Floats, Floats]:
     """Return what a ratio is of, its unit, and a value per rebuild of either arm."""
     names = (ratio.arm, ratio.against)
     if ratio.of == "added-p50":
         keys = pd.MultiIndex.from_tuples([(name, ratio.connection, PHASES[-1]) for name in names])
-        value, other = rebuild_medians(samples, plan.reference).reindex(keys).to_numpy(dtype=float)
+        value, other = medians_against(plan.reference).reindex(keys).to_numpy(dtype=float)
         kind = {"new": "new connection", "keep-alive": "keep-alive"}[ratio.connection]
         return f"{kind}: added p50", "µs", value, other
     if ratio.of == "idle-memory":

@@ -1,8 +1,9 @@
-"""`summary.csv` and the answer in one sentence: samples and their plan → a row per arm x connection x phase; pure.
+"""`summary.csv`: samples and their plan → a row per arm x connection x phase; pure.
 
 Knows no directory and draws nothing. The caveats here are the ones that the samples themselves give rise to.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from sidelab.bench.judge.verdict import GATED, Verdict, judge, judge_twin, margi
 from sidelab.bench.plan.plan import Plan
 
 
-class Row(NamedTuple):
+class SummaryRow(NamedTuple):
     """A row of `summary.csv`: one arm, kind of connection and phase. Times are µs, NaN where there is nothing to say.
 
     `n` counts the requests in which the phase exists, over all rebuilds; percentiles are of all of them, NaN where n is
@@ -43,21 +44,24 @@ class Row(NamedTuple):
     verdict: str
 
 
-SUMMARY_COLUMNS = Row._fields
+SUMMARY_COLUMNS = SummaryRow._fields
+
+Summary = Mapping[tuple[str, str, str], SummaryRow]
+"""The rows by (arm, connection, phase), in the plan's order of arms and connections and curl's order of phases."""
 
 _LEAST_REBUILDS = 10
 _DRIFT_RATIO = 1.5
 
 
-def summarise(samples: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Compute every `Row`, in the plan's order of arms and connections and curl's order of phases."""
+def summarise(samples: pd.DataFrame, medians: pd.DataFrame, plan: Plan) -> Summary:
+    """Compute every row; `medians` are `statistics.rebuild_medians` of the samples against the plan's reference."""
     grid = pd.MultiIndex.from_product(
         [[arm.name for arm in plan.arms], list(plan.connections), list(PHASES)], names=["arm", "connection", "phase"]
     )
     table = _percentiles(samples).reindex(grid)
     table["n"] = table["n"].fillna(0).astype(int)
 
-    medians = statistics.rebuild_medians(samples, plan.reference).reindex(grid)
+    medians = medians.reindex(grid)
     estimate = statistics.estimate(medians.to_numpy(dtype=float))
     table["rebuilds"] = medians.notna().sum(axis=1)
     table["overhead_us"], table["low_us"], table["high_us"] = estimate.mean, estimate.low, estimate.high
@@ -84,22 +88,16 @@ def summarise(samples: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     table.loc[nothing, ["overhead_us", "low_us", "high_us", "p_value", "smallest_visible_us"]] = np.nan
     table.loc[nothing, "rebuilds"] = 0
     flat = table.assign(verdict="").reset_index()[list(SUMMARY_COLUMNS)]
-    flat["verdict"] = [str(_verdict(row, plan)) for row in rows(flat).values()]
-    return flat
+    rows = [SummaryRow(**{str(name): each for name, each in record.items()}) for record in flat.to_dict("records")]
+    return {row[:3]: row._replace(verdict=str(_verdict(row, plan))) for row in rows}
 
 
-def rows(summary: pd.DataFrame) -> dict[tuple[str, str, str], Row]:
-    """Look rows up by (arm, connection, phase), in the summary's order."""
-    found = [Row(**{str(name): value for name, value in record.items()}) for record in summary.to_dict("records")]
-    return {(row.arm, row.connection, row.phase): row for row in found}
-
-
-def twin_alarm(summary: pd.DataFrame, plan: Plan) -> bool:
+def twin_alarm(summary: Summary, plan: Plan) -> bool:
     """Tell whether two identical arms differ in this run: its one alarm, by the twin's gated rows."""
-    return bool(((summary["arm"] == plan.twin) & (summary["verdict"] == Verdict.CHANGED)).any())
+    return any(row.arm == plan.twin and row.verdict == Verdict.CHANGED for row in summary.values())
 
 
-def caveats(samples: pd.DataFrame, summary: pd.DataFrame, plan: Plan) -> list[Caveat]:
+def caveats(samples: pd.DataFrame, summary: Summary, plan: Plan) -> list[Caveat]:
     """List the doubts that the samples themselves raise: failures, few rebuilds, drift in a build, a restless twin."""
     found = []
     if len(statistics.unanswered(samples)):
@@ -147,7 +145,7 @@ def _percentiles(samples: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(counted, columns=columns).set_index(["arm", "connection", "phase"])
 
 
-def _verdict(row: Row, plan: Plan) -> Verdict:
+def _verdict(row: SummaryRow, plan: Plan) -> Verdict:
     if row.n == 0:
         return Verdict.NOT_APPLICABLE
     if row.arm == plan.reference:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from sidelab.bench.judge.summary import summarise
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.record.reader import Run, read_run
 from sidelab.bench.record.records import RUN_JSON, writing
 from sidelab.bench.report import figures
@@ -55,7 +55,7 @@ def _read(results: Path) -> tuple[list[Run], int]:
 def _past(runs: list[Run]) -> list[Past]:
     facts: list[Mapping[str, Any]] = [run.facts for run in runs]
     changes = ["", *(", ".join(_changes(*pair)) for pair in pairwise(facts))]
-    return [Past(run, summarise(run.samples, run.plan), change) for run, change in zip(runs, changes, strict=True)]
+    return [Past(Analysis(run), change) for run, change in zip(runs, changes, strict=True)]
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:

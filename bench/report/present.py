@@ -5,6 +5,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
@@ -12,8 +13,8 @@ from rich.table import Table
 
 from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.judge.decomposition import Term, laid_out
-from sidelab.bench.judge.ratios import Row as Ratio
-from sidelab.bench.judge.summary import Row, microseconds, rows
+from sidelab.bench.judge.ratios import RatioRow
+from sidelab.bench.judge.summary import SummaryRow, microseconds
 from sidelab.bench.report.openloop_table import table as openrates
 from sidelab.bench.report.terminal_tables import console, titled
 
@@ -28,7 +29,7 @@ _SHOWN = ("namelookup", "connect", "appconnect", "starttransfer", "total")
 
 def present(found: Analysis) -> None:
     """Print what a run says: warnings, the answer, the tables, and every reason to doubt it."""
-    table, plan = rows(found.summary), found.run.plan
+    table, plan = found.summary, found.run.plan
     printer = console()
     for line in (*found.answer.warnings, found.answer.headline):
         _say(printer, line)
@@ -58,8 +59,8 @@ def _say(printer: Console, text: str, begin: str = "") -> None:
     printer.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
-def document(found: Analysis) -> dict[str, Any]:
-    """Return the same as JSON values; null is the unknown."""
+def document(found: Analysis, paths: Sequence[Path] = ()) -> dict[str, Any]:
+    """Return the same as JSON values; null is the unknown, `paths` are the files that were drawn."""
     facts = found.run.facts
     return {
         "schema": SCHEMA,
@@ -67,12 +68,12 @@ def document(found: Analysis) -> dict[str, Any]:
         "plan": found.run.plan.name,
         "state": facts["state"],
         "answer": found.answer._asdict(),
-        "rows": [_known(row._asdict()) for row in rows(found.summary).values()],
+        "rows": [_known(row._asdict()) for row in found.summary.values()],
         "terms": [_known(term._asdict()) for term in found.terms],
         "ratios": [_known(ratio._asdict()) for ratio in found.ratios],
         "caveats": [{"what": each.what, "cure": each.cure} for each in found.caveats],
         "page": str(found.page) if found.page.exists() else None,
-        "paths": [str(path) for path in found.paths],
+        "paths": [str(path) for path in paths],
     }
 
 
@@ -80,7 +81,7 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
     return {key: None if isinstance(each, float) and math.isnan(each) else each for key, each in values.items()}
 
 
-def _table(connection: str, found: list[Row]) -> Table:
+def _table(connection: str, found: list[SummaryRow]) -> Table:
     """Lay out arms down: each phase's median, then what the total has more than the reference's, and the verdict."""
     title = {"new": "a new connection per request", "keep-alive": "requests on a kept-alive connection"}[connection]
     table = titled(f"{title}, median µs")
@@ -117,7 +118,7 @@ def _term(term: Term | None) -> str:
     return f"{center}\n[{low}, {high}]"
 
 
-def _ratios(found: Sequence[Ratio]) -> Table:
+def _ratios(found: Sequence[RatioRow]) -> Table:
     """Lay out what was compared: both costs, the ratio with its interval, the target and whether it is met."""
     table = titled("one arm as a multiple of the other, over lab builds")
     table.add_column("what\n  arms", no_wrap=True)
@@ -131,11 +132,11 @@ def _ratios(found: Sequence[Ratio]) -> Table:
     return table
 
 
-def _median(row: Row | None) -> str:
+def _median(row: SummaryRow | None) -> str:
     return "n/a" if row is None or not row.n else "?" if math.isnan(row.p50_us) else f"{row.p50_us:.1f}"
 
 
-def _overhead(row: Row) -> str:
+def _overhead(row: SummaryRow) -> str:
     if math.isnan(row.overhead_us):
         return "reference"
     center, low, high = (microseconds(value, sign=True) for value in (row.overhead_us, row.low_us, row.high_us))

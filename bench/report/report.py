@@ -3,7 +3,6 @@
 Every file is replaced in one step, so that whoever ends it early leaves the old one or the new one.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,34 +11,32 @@ from sidelab.bench.judge import decomposition
 from sidelab.bench.judge.analysis import Analysis, analyse
 from sidelab.bench.record.records import write_whole, writing
 from sidelab.bench.report import figures, page
-from sidelab.bench.report.page import Content
 
 SUMMARY_CSV = "summary.csv"
 RATIOS_CSV = "ratios.csv"
 
 
-def report(directory: Path) -> Analysis:
-    """Analyse a run and draw it; raises what `bench.judge.analysis.analyse` and `draw` raise."""
+def report(directory: Path) -> tuple[Path, ...]:
+    """Analyse a run and draw it; returns and raises as `draw`, and raises what `bench.judge.analysis.analyse` does."""
     return draw(analyse(directory))
 
 
-def draw(found: Analysis) -> Analysis:
-    """Write the tables, the figures and the page of a run again, and note their paths.
+def draw(found: Analysis) -> tuple[Path, ...]:
+    """Write the tables, the figures and the page of a run again, and return their paths in that order.
 
     Raises `InputError` where they cannot be written.
     """
     directory = found.run.directory
     with writing(directory):
-        paths = [_write(found.summary, directory / SUMMARY_CSV)]
+        paths = [_write(pd.DataFrame(found.summary.values()), directory / SUMMARY_CSV)]
         if found.ratios:
             paths.append(_write(pd.DataFrame(found.ratios), directory / RATIOS_CSV))
         if found.terms:
             paths.append(_write(pd.DataFrame(found.terms), directory / decomposition.CSV))
-        drawn = figures.draw(found.run, found.summary, found.ratios, found.terms, found.caveats, directory)
-        content = Content(found.run, found.summary, found.answer, found.caveats, drawn, found.ratios, found.terms)
-        write_whole(found.page, page.render(content))
+        drawn = figures.draw(found, directory)
+        write_whole(found.page, page.render(found, drawn))
     pictures = [path for each in drawn for path in each.paths]
-    return replace(found, paths=(*paths, *pictures, found.page))
+    return (*paths, *pictures, found.page)
 
 
 def _write(table: pd.DataFrame, path: Path) -> Path:

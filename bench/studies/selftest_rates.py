@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Final
 
-import pandas as pd
 from scipy.stats import binomtest
 
-from sidelab.bench.judge.summary import rows, summarise, twin_alarm
+from sidelab.bench.judge.statistics import rebuild_medians
+from sidelab.bench.judge.summary import Summary, summarise, twin_alarm
 from sidelab.bench.judge.verdict import Verdict
 from sidelab.bench.measure import awake
 from sidelab.bench.measure.setup import prepare
@@ -94,7 +94,7 @@ def _delay_20_awake(runs: int) -> Iterator[tuple[str, bool]]:
 
 def _delay_20_of(plan: Plan, runs: int, *, asleep: bool) -> Iterator[tuple[str, bool]]:
     """Judge coverage and detection; where CPUs sleep, one above the delay is no fault of the harness."""
-    summaries = [rows(_summary(plan, number)) for number in _counted(runs)]
+    summaries = [_summary(plan, number) for number in _counted(runs)]
     for connection in plan.connections:
         found = [each["spin", connection, "total"] for each in summaries]
         covered = sum(each.low_us <= 20.0 <= each.high_us for each in found)
@@ -119,7 +119,7 @@ def _delay_5(runs: int) -> Iterator[tuple[str, bool]]:
     seen, longest_s = 0, 0.0
     for number in _counted(runs):
         begun_s = monotonic()
-        row = rows(_summary(plan, number))["spin", "keep-alive", "total"]
+        row = _summary(plan, number)["spin", "keep-alive", "total"]
         took_s = monotonic() - begun_s
         longest_s = max(longest_s, took_s)
         seen += row.verdict == Verdict.CHANGED and took_s <= _BUDGET_S
@@ -141,8 +141,9 @@ def _delayed(delay_us: float, size: dict[str, Any]) -> Plan:
     return from_dict({"name": "delayed", **size, "arms": arms}, "selftest_rates.py")
 
 
-def _summary(plan: Plan, seed: int) -> pd.DataFrame:
-    return summarise(measure(plan, seed=seed, client="own"), plan)
+def _summary(plan: Plan, seed: int) -> Summary:
+    samples = measure(plan, seed=seed, client="own")
+    return summarise(samples, rebuild_medians(samples, plan.reference), plan)
 
 
 def _counted(runs: int) -> Iterator[int]:

@@ -10,8 +10,8 @@ import simulate
 
 from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.base.samples import RATE_COLUMNS
-from sidelab.bench.judge.decomposition import Term, decompose
-from sidelab.bench.judge.summary import summarise
+from sidelab.bench.judge.analysis import Analysis
+from sidelab.bench.judge.summary import SUMMARY_COLUMNS, Summary, SummaryRow
 from sidelab.bench.plan import plan as plans
 from sidelab.bench.plan.plan import Plan
 from sidelab.bench.record.reader import Run
@@ -37,8 +37,26 @@ def plan(arms: list[dict[str, Any]], **more: Any) -> Plan:
     return plans.from_dict({"name": "drawn", "arms": both + arms, **small, **more}, "here")
 
 
-def run(of: Plan, extra_us: Mapping[str, float], **facts: Any) -> tuple[Run, pd.DataFrame]:
-    """Simulate a complete run in which each arm takes so much longer than the reference, and summarise it."""
+def analysed(run: Run, **known: Any) -> Analysis:
+    """Analyse a run; what is `known`, by its name in an `Analysis`, is taken as it is and not computed."""
+    found = Analysis(run)
+    vars(found).update(known)
+    return found
+
+
+def table(summary: Summary) -> pd.DataFrame:
+    """Return a summary as a table that can be changed."""
+    return pd.DataFrame(summary.values(), columns=list(SUMMARY_COLUMNS))
+
+
+def rows(summary: pd.DataFrame) -> Summary:
+    """Return such a table as a summary."""
+    found = [SummaryRow(**{str(name): each for name, each in record.items()}) for record in summary.to_dict("records")]
+    return {row[:3]: row for row in found}
+
+
+def run(of: Plan, extra_us: Mapping[str, float], **facts: Any) -> Analysis:
+    """Simulate a complete run in which each arm takes so much longer than the reference, and analyse it."""
     truth = {name: tuple(each + us for each in simulate.TRUTH_US["direct"]) for name, us in extra_us.items()}
     before = simulate.TRUTH_US
     simulate.TRUTH_US = {**before, **truth}
@@ -57,10 +75,10 @@ def run(of: Plan, extra_us: Mapping[str, float], **facts: Any) -> tuple[Run, pd.
         **facts,
     }
     caveats = (Caveat("simulated", "measure"),)
-    return Run(Path("20240229T120000Z-drawn"), of, described, samples, pd.DataFrame(), caveats), summarise(samples, of)
+    return Analysis(Run(Path("20240229T120000Z-drawn"), of, described, samples, pd.DataFrame(), caveats))
 
 
-def scaling() -> tuple[Run, pd.DataFrame]:
+def scaling() -> Analysis:
     """Simulate rules whose cost grows with their number by iptables, and hardly by nft."""
     counts = (0, 10, 100, 1000, 10_000)
     arms = [
@@ -73,12 +91,11 @@ def scaling() -> tuple[Run, pd.DataFrame]:
     return run(plan(arms, requests_per_round=12), extra)
 
 
-def ladder() -> tuple[Run, list[Term], pd.DataFrame]:
+def ladder() -> Analysis:
     """Simulate the ladder, in which the hop is dear, HTTP saves, and redirect and hop together cost a little more."""
     extra = {"conntrack": 1.1, "redirect": 6.0, "explicit": 92.0, "tcp": 104.0, "http": 50.0, "both": 81.0}
     of = plans.from_dict(plans.as_dict(plans.load("ladder")) | {"rebuilds": 6, "requests_per_round": 30}, "here")
-    simulated, summary = run(of, extra)
-    return simulated, decompose(of, simulated.samples), summary
+    return run(of, extra)
 
 
 def rates(asked: tuple[int, ...], base_us: Mapping[str, float], capacity: Mapping[str, float]) -> pd.DataFrame:

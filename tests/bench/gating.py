@@ -8,6 +8,8 @@ import pandas as pd
 
 from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.base.samples import COLUMNS, LOAD_COLUMNS
+from sidelab.bench.judge.analysis import Analysis
+from sidelab.bench.judge.gate import gate
 from sidelab.bench.plan import plan as plans
 from sidelab.bench.plan.plan import Plan
 from sidelab.bench.record.reader import Run
@@ -73,3 +75,8 @@ def run(seed: int = 1, *, name: str = "run", facts: dict[str, Any] | None = None
     table = samples(seed, **how)
     caveats = (Caveat("a doubt", "a cure"),)
     return Run(Path(name), plan, FACTS | (facts or {}), table, pd.DataFrame(columns=list(LOAD_COLUMNS)), caveats)
+
+
+def against_base(ours: Run, base: Run) -> gate.GateResult:
+    """Compare two runs."""
+    return gate.against_base(Analysis(ours), Analysis(base))

@@ -6,12 +6,12 @@ from typing import Any
 
 import drawn
 import numpy as np
-import pandas as pd
 
 from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.judge.ratios import MET, MISSED, NO_TARGET, OPEN
-from sidelab.bench.judge.ratios import Row as Ratio
-from sidelab.bench.judge.summary import summarise
+from sidelab.bench.judge.ratios import RatioRow as Ratio
+from sidelab.bench.judge.summary import Summary
 from sidelab.bench.record.reader import Run, read_run
 from sidelab.bench.report.figures import (
     ecdf,
@@ -39,78 +39,87 @@ STRANGE = (Caveat("$HOME and $x^2$, <b>, 手 and \N{SNOWMAN} " + "x" * 300, "cur
 Make = Callable[[Medium], Any]
 
 
-def _all_of(name: str, run: Run, summary: pd.DataFrame) -> dict[str, Make]:
+def _known(run: Run, **known: Any) -> Analysis:
+    """Analyse a run; its own caveats are all that there are, and whatever else is `known` is not computed."""
+    return drawn.analysed(run, **{"caveats": run.caveats, **known})
+
+
+def _all_of(name: str, run: Run, **known: Any) -> dict[str, Make]:
     """Draw what every plan has."""
+    found = _known(run, **known)
     return {
-        f"{name}: overhead": lambda medium: overhead.figure(run, summary, run.caveats, medium),
-        f"{name}: phases": lambda medium: phases.figure(run, summary, run.caveats, medium),
-        f"{name}: ecdf": lambda medium: ecdf.figure(run, run.caveats, medium),
+        f"{name}: overhead": lambda medium: overhead.figure(found, medium),
+        f"{name}: phases": lambda medium: phases.figure(found, medium),
+        f"{name}: ecdf": lambda medium: ecdf.figure(found, medium),
     }
 
 
-def _main_of(name: str, run: Run, summary: pd.DataFrame) -> dict[str, Make]:
+def _main_of(name: str, run: Run, **known: Any) -> dict[str, Make]:
     """Draw the main figure alone."""
-    return {name: lambda medium: overhead.figure(run, summary, run.caveats, medium)}
+    found = _known(run, **known)
+    return {name: lambda medium: overhead.figure(found, medium)}
 
 
-def with_intervals(summary: pd.DataFrame, factor: float, shift_us: float = 0.0) -> pd.DataFrame:
+def with_intervals(summary: Summary, factor: float, shift_us: float = 0.0) -> Summary:
     """Return a summary whose overheads are moved, and whose intervals are so many times as wide."""
-    table = summary.copy()
+    table = drawn.table(summary)
     half = factor * (table["high_us"] - table["low_us"]) / 2
     table["overhead_us"] += shift_us
     table["low_us"], table["high_us"] = table["overhead_us"] - half, table["overhead_us"] + half
-    return table
+    return drawn.rows(table)
 
 
 def everything() -> dict[str, Make]:
     """Return each figure of the material by what is odd about it."""
     made: dict[str, Make] = {}
     reference = read_run(REFERENCE)
-    made |= _all_of("reference run", reference, summarise(reference.samples, reference.plan))
-    run, summary = drawn.run(drawn.plan(TWO), {"tcp": 120.0, "http": 60.0})
-    made |= _all_of("two arms", run, summary)
-    made |= _main_of("strange caveats", run._replace(caveats=STRANGE), summary)
-    made |= _main_of("interrupted", run._replace(facts={**run.facts, "state": "interrupted"}), summary)
-    made |= _main_of("huge intervals", run, with_intervals(summary, 5e4))
-    made |= _main_of("tiny intervals", run, with_intervals(summary, 0.0))
-    made |= _main_of("savings", run, with_intervals(summary, 1.0, -180.0))
-    unsure = summary.assign(
-        verdict=summary["verdict"].replace({"changed": "inconclusive", "equivalent": "inconclusive"})
-    )
-    made |= _main_of("inconclusive", run, unsure)
-    many, of_many = drawn.run(drawn.plan(MANY), {arm["name"]: 700.0 * k for k, arm in enumerate(MANY)})
-    made |= _all_of("20 arms", many, of_many)
-    none, of_none = drawn.run(drawn.plan([]), {})
-    made |= _main_of("no arm but the twins", none, of_none)
+    made |= _all_of("reference run", reference)
+    two = drawn.run(drawn.plan(TWO), {"tcp": 120.0, "http": 60.0})
+    run, summary = two.run, two.summary
+    made |= _all_of("two arms", run, summary=summary)
+    made |= _main_of("strange caveats", run._replace(caveats=STRANGE), summary=summary)
+    made |= _main_of("interrupted", run._replace(facts={**run.facts, "state": "interrupted"}), summary=summary)
+    made |= _main_of("huge intervals", run, summary=with_intervals(summary, 5e4))
+    made |= _main_of("tiny intervals", run, summary=with_intervals(summary, 0.0))
+    made |= _main_of("savings", run, summary=with_intervals(summary, 1.0, -180.0))
+    unsure = {
+        key: row._replace(verdict="inconclusive") if row.verdict in ("changed", "equivalent") else row
+        for key, row in summary.items()
+    }
+    made |= _main_of("inconclusive", run, summary=unsure)
+    many = drawn.run(drawn.plan(MANY), {arm["name"]: 700.0 * k for k, arm in enumerate(MANY)})
+    made |= _all_of("20 arms", many.run)
+    made |= _main_of("no arm but the twins", drawn.run(drawn.plan([]), {}).run)
     once = run.samples[run.samples["rebuild"] == 1]
-    made |= _main_of("one build", run._replace(samples=once), summarise(once, run.plan))
-    odd, of_odd = drawn.run(
-        drawn.plan([{"name": name, "server": "rules-only"} for name in ODD]), dict.fromkeys(ODD, 5.0)
-    )
-    made |= _main_of("odd names", odd, of_odd)
+    made |= _main_of("one build", run._replace(samples=once))
+    odd = drawn.run(drawn.plan([{"name": name, "server": "rules-only"} for name in ODD]), dict.fromkeys(ODD, 5.0))
+    made |= _main_of("odd names", odd.run)
     missing = run.samples[run.samples["arm"] != "tcp"]
-    made |= _all_of("an arm without requests", run._replace(samples=missing), summarise(missing, run.plan))
-    return made | _terms() | _rules() | _open_loop(run) | _ratios(run) | _history(run, summary)
+    made |= _all_of("an arm without requests", run._replace(samples=missing))
+    return made | _terms() | _rules() | _open_loop(run) | _ratios(run) | _history(two)
 
 
 def _terms() -> dict[str, Make]:
-    ladder, terms, summary = drawn.ladder()
+    ladder = drawn.ladder()
+    terms = ladder.terms
     wild = [term._replace(low_us=-1e4 * abs(term.mean_us), high_us=1e5) for term in terms]
     unknown = [term._replace(low_us=np.nan, high_us=np.nan) for term in terms]
     foreign = [term._replace(term=f"手 <b>$x$ \N{SNOWMAN} {term.term} " + "w" * 20) for term in terms]
     whole = {"terms": terms, "wild terms": wild, "terms of one build": unknown, "foreign terms": foreign}
-    return {
-        name: lambda medium, found=found: waterfall.figure(ladder, found, summary, ladder.caveats, medium)
-        for name, found in whole.items()
-    } | {"three terms less": lambda medium: waterfall.figure(ladder, terms[3:], summary, ladder.caveats, medium)}
+    known = {
+        name: _known(ladder.run, summary=ladder.summary, terms=each)
+        for name, each in {**whole, "three terms less": terms[3:]}.items()
+    }
+    return {name: lambda medium, found=found: waterfall.figure(found, medium) for name, found in known.items()}
 
 
 def _rules() -> dict[str, Make]:
-    run, summary = drawn.scaling()
-    wild = with_intervals(summary, 1e4)
+    rules = drawn.scaling()
+    found = _known(rules.run)
+    wild = _known(rules.run, summary=with_intervals(rules.summary, 1e4))
     return {
-        "rules": lambda medium: scaling.figure(run, summary, run.caveats, medium),
-        "rules, huge intervals": lambda medium: scaling.figure(run, wild, run.caveats, medium),
+        "rules": lambda medium: scaling.figure(found, medium),
+        "rules, huge intervals": lambda medium: scaling.figure(wild, medium),
     }
 
 
@@ -128,10 +137,8 @@ def _open_loop(run: Run) -> dict[str, Make]:
     tables["no arm finished any rate"] = tables["rates"].assign(p50_us=np.nan, p99_us=np.nan, cpu_s_per_1000=-1.0)
     tables["without the reference"] = tables["one rate"][tables["one rate"]["arm"] != "direct"]
     tables["one build of rates"] = tables["rates"][tables["rates"]["rebuild"] == 1]
-    return {
-        name: lambda medium, table=table: rates.figure(run, table, run.caveats, medium)
-        for name, table in tables.items()
-    }
+    known = {name: _known(run._replace(rates=table)) for name, table in tables.items()}
+    return {name: lambda medium, found=found: rates.figure(found, medium) for name, found in known.items()}
 
 
 def _ratios(run: Run) -> dict[str, Make]:
@@ -143,21 +150,18 @@ def _ratios(run: Run) -> dict[str, Make]:
         Ratio("one build", "tcp", "http", "µs", 1.0, 1.0, 1.0, np.nan, np.nan, 6, "", NO_TARGET),
         Ratio("never measured", "tcp", "http", "µs", np.nan, np.nan, np.nan, np.nan, np.nan, 6, "≥ 1 and ≤ 2", OPEN),
     ]
-    return {
-        "ratios": lambda medium: ratios_figure.figure(run, rows, run.caveats, medium),
-        "one ratio": lambda medium: ratios_figure.figure(run, rows[:1], run.caveats, medium),
-        "no ratio measured": lambda medium: ratios_figure.figure(run, rows[-1:], run.caveats, medium),
-    }
+    tables = {"ratios": rows, "one ratio": rows[:1], "no ratio measured": rows[-1:]}
+    known = {name: _known(run, ratios=table) for name, table in tables.items()}
+    return {name: lambda medium, found=found: ratios_figure.figure(found, medium) for name, found in known.items()}
 
 
-def _history(run: Run, summary: pd.DataFrame) -> dict[str, Make]:
+def _history(found: Analysis) -> dict[str, Make]:
     def past(count: int) -> list[history_figure.Past]:
-        return [
-            history_figure.Past(run, summary, "kernel 6.1 → 6.2" if number % 7 == 2 else "") for number in range(count)
-        ]
+        return [history_figure.Past(found, "kernel 6.1 → 6.2" if number % 7 == 2 else "") for number in range(count)]
 
     of = {count: past(count) for count in (1, 4, 200)}
-    wild = [history_figure.Past(run, with_intervals(summary, 1e4), "")] * 3
+    wide = drawn.analysed(found.run, summary=with_intervals(found.summary, 1e4))
+    wild = [history_figure.Past(wide, "")] * 3
     return {
         f"history of {count}": lambda medium, runs=runs: history_figure.figure(
             runs, ["Left out: 1 not complete."], medium

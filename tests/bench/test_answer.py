@@ -4,14 +4,13 @@
 from collections.abc import Mapping, Sequence
 
 import drawn
-import pandas as pd
 import pytest
 
 from sidelab.bench.base.samples import PHASES
 from sidelab.bench.judge.answer import Answer, answer
 from sidelab.bench.judge.decomposition import Term
-from sidelab.bench.judge.ratios import Row as Ratio
-from sidelab.bench.judge.summary import Row
+from sidelab.bench.judge.ratios import RatioRow as Ratio
+from sidelab.bench.judge.summary import SummaryRow
 from sidelab.bench.plan import plan as plans
 from sidelab.bench.plan.plan import Plan
 
@@ -31,8 +30,8 @@ def summary(plan: Plan, overheads: Mapping[str, Sequence[float]], verdicts: Mapp
             for phase in PHASES:
                 counted = 2000 if phase == "total" else 0
                 figures = (counted, base_us + more, NAN, NAN, 20, *bounds, 0.5, 1.25, 2.0, 2.0)
-                found.append(Row(arm.name, connection, phase, *figures, phase == "total", verdict))
-    return pd.DataFrame(found)
+                found.append(SummaryRow(arm.name, connection, phase, *figures, phase == "total", verdict))
+    return {row[:3]: row for row in found}
 
 
 def terms(plan: Plan, values: Mapping[str, Sequence[float]]):
@@ -265,7 +264,7 @@ def test_medians_that_say_something_else_are_explained():
     """Where the difference of both medians is visibly not the overhead, the headline says why."""
     plan = plans.load("smoke")
     table = summary(plan, {"tcp": (105.0, 27.0)})
-    table.loc[(table["arm"] == "tcp") & (table["connection"] == "new"), "p50_us"] = 230.0
+    table["tcp", "new", "total"] = table["tcp", "new", "total"]._replace(p50_us=230.0)
     assert answer(plan, table).headline.endswith(
         ": 230 instead of 90 µs (the medians; the 105 µs compare requests made at about the same moment)."
     )

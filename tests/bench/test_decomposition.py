@@ -1,7 +1,10 @@
+from functools import partial
+
 import pytest
 import simulate
 
 from sidelab.bench.judge.decomposition import Term, decompose
+from sidelab.bench.judge.statistics import rebuild_medians
 from sidelab.bench.plan import plan as plans
 
 TERMS = [
@@ -10,7 +13,7 @@ TERMS = [
     {"name": "interaction", "arm": "both", "parts": ["tcp", "http"]},
 ]
 PLAN = plans.from_dict(plans.as_dict(plans.load("smoke")) | {"rebuilds": 12, "terms": TERMS}, "here")
-ROWS = decompose(PLAN, simulate.frame(simulate.samples(PLAN, 3)))
+ROWS = decompose(PLAN, partial(rebuild_medians, simulate.frame(simulate.samples(PLAN, 3))))
 
 
 def row(term: str, connection: str, phase: str) -> Term:
@@ -51,4 +54,4 @@ def test_terms_come_in_the_plans_order():
 def test_a_plan_without_terms_has_no_decomposition():
     """Nothing is computed where nothing is asked."""
     plan = plans.load("smoke")
-    assert [] == decompose(plan, simulate.frame(simulate.samples(PLAN, 1)[:2]))
+    assert [] == decompose(plan, partial(rebuild_medians, simulate.frame(simulate.samples(PLAN, 1)[:2])))

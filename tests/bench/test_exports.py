@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.judge import summary
-from sidelab.bench.judge.gate.gate import Result, Row
+from sidelab.bench.judge.gate.gate import GateResult, GateRow
 from sidelab.bench.judge.verdict import Outcome
 from sidelab.bench.plan import plan as plans
 from sidelab.bench.record.records import RUN_JSON, SAMPLES, RunWriter
@@ -26,7 +26,9 @@ NAN = float("nan")
 def row(arm: str, verdict: Outcome, difference_us: float, limit: str = "at most 40 µs"):
     """Make a row whose interval is 1 µs to both sides."""
     low, high = difference_us - 1, difference_us + 1
-    return Row(arm, "direct", "new", "total", 10, difference_us, low, high, limit, 40.0, 0.01, 0.5, 0.0, 1.5, verdict)
+    return GateRow(
+        arm, "direct", "new", "total", 10, difference_us, low, high, limit, 40.0, 0.01, 0.5, 0.0, 1.5, verdict
+    )
 
 
 ROWS = (
@@ -34,12 +36,12 @@ ROWS = (
     row("slow", Outcome.REGRESSION, 52.5, "at most 25 %"),
     row("vague", Outcome.INCONCLUSIVE, NAN),
 )
-OVERHEAD = summary.Row(
+OVERHEAD = summary.SummaryRow(
     "slow", "new", "total", 400, 142.0, 150.0, NAN, 10, 52.53, 51.5, 53.5, 0.0, 0.5, 2.0, 2.0, True, "changed"
 )
 NASTY = Caveat("a | b, 100 %: <b>c</b>\n& \x01", "cure\r\nit")
-RESULT = Result("run-1", "budget.toml", ROWS, (OVERHEAD, OVERHEAD._replace(overhead_us=NAN)), (NASTY,), (NASTY,))
-GREEN = Result("run-1", "budget.toml", ROWS[:1], (), (), ())
+RESULT = GateResult("run-1", "budget.toml", ROWS, (OVERHEAD, OVERHEAD._replace(overhead_us=NAN)), (NASTY,), (NASTY,))
+GREEN = GateResult("run-1", "budget.toml", ROWS[:1], (), (), ())
 
 
 def test_junit_is_read_by_a_parser():
@@ -89,10 +91,10 @@ FOREIGN = st.lists(
 ).map("".join)
 
 
-def of(foreign: str) -> Result:
+def of(foreign: str) -> GateResult:
     """Make a result in which everything that is free text is `foreign`."""
     doubt = Caveat(foreign, foreign)
-    return Result(foreign, foreign, ROWS, (OVERHEAD,), (doubt,), (doubt, doubt))
+    return GateResult(foreign, foreign, ROWS, (OVERHEAD,), (doubt,), (doubt, doubt))
 
 
 @given(FOREIGN)
@@ -168,7 +170,7 @@ def test_text_has_table_sentence_and_doubts():
     assert lines[0].index("VERDICT") == lines[2].index("regression")
     assert lines[5].startswith("Regression: 1 of 3 rows")
     assert (
-        terminal.render(Result("a", "b", (), (), (Caveat("x", "y"),), ()))
+        terminal.render(GateResult("a", "b", (), (), (Caveat("x", "y"),), ()))
         == "Inconclusive against b: there is a reason to distrust the comparison.\ndoubt: x (y)\n"
     )
 

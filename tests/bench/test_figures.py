@@ -137,8 +137,7 @@ def test_same_bytes_from_same_data(tmp_path: Path, everything: dict[str, picture
 
 def test_the_figures_are_those_that_the_run_has_data_for(tmp_path: Path):
     """A plan that scales its rules gets that figure after the main one; one without terms has no waterfall."""
-    run, summary = drawn.scaling()
-    found = figures.draw(run, summary, (), (), run.caveats, tmp_path)
+    found = figures.draw(drawn.scaling(), tmp_path)
     assert ["overhead", "scaling", "phases", "ecdf"] == [each.name for each in found]
 
 
@@ -184,8 +183,7 @@ def test_colours_are_seen_on_their_ground(ground: str):
 def test_a_ladder_ends_at_the_arm_that_it_adds_up_to():
     """Steps from the reference to an arm, an interaction among them, have that arm's own overhead as their last bar."""
     assert "both" == decomposition.adds_up_to(plans.load("ladder"))
-    run, terms, summary = drawn.ladder()
-    assert "both, by itself" in texts(waterfall.figure(run, terms, summary, (), FILE))
+    assert "both, by itself" in texts(waterfall.figure(drawn.ladder(), FILE))
 
 
 def test_terms_that_are_no_steps_stand_side_by_side():
@@ -193,22 +191,21 @@ def test_terms_that_are_no_steps_stand_side_by_side():
     terms = [{"name": "TCP", "arm": "tcp"}, {"name": "HTTP", "arm": "http"}]
     of = drawn.plan(pictures.TWO, terms=terms)
     assert "" == decomposition.adds_up_to(of)
-    run, summary = drawn.run(of, {"tcp": 120.0, "http": 60.0})
-    said = texts(waterfall.figure(run, drawn.decompose(of, run.samples), summary, (), FILE))
+    said = texts(waterfall.figure(drawn.run(of, {"tcp": 120.0, "http": 60.0}), FILE))
     assert "What each part costs" in said
     assert "everything together" not in said
 
 
 def test_a_term_that_a_panel_lacks_is_not_applicable():
     """A term without a value in a panel that others have one in says n/a, and the next starts where it stood."""
-    run, terms, summary = drawn.ladder()
-    less = [term for term in terms if (term.term, term.connection) != ("HTTP", "keep-alive")]
-    assert 1 == texts(waterfall.figure(run, less, summary, (), FILE)).count("n/a")
+    found = drawn.ladder()
+    less = [term for term in found.terms if (term.term, term.connection) != ("HTTP", "keep-alive")]
+    assert 1 == texts(waterfall.figure(drawn.analysed(found.run, terms=less), FILE)).count("n/a")
 
 
 def test_arms_are_one_line_when_only_their_number_of_rules_differs():
     """Arms are grouped by what they are made of, fewest rules first; a plan without such arms has no groups."""
-    groups = scaling.series(drawn.scaling()[0].plan)
+    groups = scaling.series(drawn.scaling().run.plan)
     assert ["nft", "iptables"] == list(groups)
     assert [0, 10, 100, 1000, 10_000] == [arm.extra_rules for arm in groups["nft"]]
     assert {} == scaling.series(drawn.plan(pictures.TWO))
@@ -261,10 +258,12 @@ def test_an_arm_looks_the_same_in_every_figure():
 
 def test_a_history_shows_every_point():
     """All panels of a history have one axis of overheads, which holds the largest of them, whichever panel it is in."""
-    run, summary = drawn.run(drawn.plan(pictures.TWO), {"tcp": 120.0, "http": 60.0})
+    found = drawn.run(drawn.plan(pictures.TWO), {"tcp": 120.0, "http": 60.0})
+    summary = drawn.table(found.summary)
     most = summary["connection"] == "new"
     summary.loc[most, ["overhead_us", "low_us", "high_us"]] *= 5
-    figure = history_figure.figure([history_figure.Past(run, summary, "")] * 2, (), FILE)
+    past = history_figure.Past(drawn.analysed(found.run, summary=drawn.rows(summary)), "")
+    figure = history_figure.figure([past] * 2, (), FILE)
     totals = summary[(summary["phase"] == "total") & ~summary["arm"].isin(["direct", "direct-twin"])]
     low, high = figure.axes[0].get_ylim()
     assert low < totals["low_us"].min() < totals["high_us"].max() < high
@@ -272,12 +271,11 @@ def test_a_history_shows_every_point():
 
 def test_published_figures_stand_beside_their_own_rate_only():
     """At the rate that Istio publishes for, its figures are rows of their own, labelled as another machine's."""
-    run, _ = drawn.run(drawn.plan(pictures.TWO), {"tcp": 120.0, "http": 60.0})
-    said = texts(rates.figure(run, drawn.rates((1000,), pictures.BASE_US, pictures.CAPACITY), (), FILE))
-    assert 2 == said.count("published, other machine")
-    assert "published, other machine" not in texts(
-        rates.figure(run, drawn.rates((500,), pictures.BASE_US, pictures.CAPACITY), (), FILE)
-    )
+    run = drawn.run(drawn.plan(pictures.TWO), {"tcp": 120.0, "http": 60.0}).run
+    at = {rate: run._replace(rates=drawn.rates((rate,), pictures.BASE_US, pictures.CAPACITY)) for rate in (500, 1000)}
+    said = {rate: texts(rates.figure(drawn.analysed(each), FILE)) for rate, each in at.items()}
+    assert 2 == said[1000].count("published, other machine")
+    assert "published, other machine" not in said[500]
 
 
 def test_unknown_values_of_the_open_loop_are_left_out():
@@ -306,6 +304,7 @@ def test_a_small_ratio_keeps_its_digits(value: float, expected: str):
 
 def test_caveats_are_under_the_figure_whole():
     """A long caveat is wrapped, not cut."""
-    run, summary = drawn.run(drawn.plan(pictures.TWO), {"tcp": 120.0, "http": 60.0})
-    said = " ".join(texts(overhead.figure(run, summary, (Caveat(" ".join(["doubt"] * 90), "cure"),), FILE)))
+    run = drawn.run(drawn.plan(pictures.TWO), {"tcp": 120.0, "http": 60.0}).run
+    found = drawn.analysed(run, caveats=(Caveat(" ".join(["doubt"] * 90), "cure"),))
+    said = " ".join(texts(overhead.figure(found, FILE)))
     assert 90 == said.count("doubt")

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidelab.bench.judge import statistics
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.judge.gate import budget
-from sidelab.bench.judge.gate.gate import Result, against_base, against_budget, judge
+from sidelab.bench.judge.gate.gate import GateResult, against_budget, judge
 from sidelab.bench.judge.statistics import Estimate
 from sidelab.bench.judge.verdict import ALPHA, GATED, Outcome, outcomes
 from sidelab.bench.plan import plan as plans
@@ -27,7 +28,7 @@ BASE = gating.run(9, name="base-run")
 
 def held(run: Any, *limits: dict[str, Any]):
     """Hold a run against a budget of these entries."""
-    return against_budget(run, budget.from_dict({"limits": list(limits)}, "budget.toml"), "budget.toml")
+    return against_budget(Analysis(run), budget.from_dict({"limits": list(limits)}, "budget.toml"), "budget.toml")
 
 
 def test_gate_needs_neither_lab_nor_sidecar():
@@ -142,9 +143,9 @@ def test_failures_of_arms_that_are_not_judged_do_not_matter():
 def test_two_runs_are_compared_by_their_overheads():
     """A machine that is 50 µs slower in everything changes no verdict; 30 µs more in one arm do."""
     slower = gating.run(4, direct=50.0, direct_twin=50.0, base=50.0, head=50.0)
-    same = against_base(slower, BASE)
+    same = gating.against_base(slower, BASE)
     assert (Outcome.PASS, 8) == (same.verdict, len(same.rows))
-    worse = against_base(SLOW, BASE)
+    worse = gating.against_base(SLOW, BASE)
     assert Outcome.REGRESSION == worse.verdict
     assert {"head"} == {row.arm for row in worse.of(Outcome.REGRESSION)}
     assert {"head in base-run"} == {row.against for row in worse.of(Outcome.REGRESSION)}
@@ -180,7 +181,7 @@ def changed_facts(**changes: Any):
 )
 def test_unlike_runs_are_refused(base: Any, words: str):
     """Runs of another plan, rules, client or images are not compared: status 4, naming what differs."""
-    result = against_base(RUN, base)
+    result = gating.against_base(RUN, base)
     assert ((), 4) == (result.rows, result.exit_status)
     assert [words] == [doubt.what.partition("something else: ")[2][: len(words)] for doubt in result.doubts]
     assert words in result.sentence
@@ -188,13 +189,13 @@ def test_unlike_runs_are_refused(base: Any, words: str):
 
 def test_what_identifies_no_measurement_does_not_matter():
     """Another description and another seed of the order are the same measurement."""
-    assert () == against_base(RUN, changed_plan(description="in other words", seed=4)).doubts
+    assert () == gating.against_base(RUN, changed_plan(description="in other words", seed=4)).doubts
 
 
 def test_another_machine_is_a_caveat():
     """Another CPU, kernel, version or core is named in a caveat, and the comparison is made."""
     machine = gating.MACHINE | {"cpu_model": "6502", "packages": {"sidelab": "2"}}
-    result = against_base(RUN, changed_facts(environment=machine, placement={"client_cpu": 3, "lab_cpus": [0]}))
+    result = gating.against_base(RUN, changed_facts(environment=machine, placement={"client_cpu": 3, "lab_cpus": [0]}))
     assert Outcome.PASS == result.verdict
     assert [
         "not the base's machine: cpu model: Z80 here, 6502 in the base",
@@ -205,7 +206,7 @@ def test_another_machine_is_a_caveat():
 
 def test_another_build_is_a_caveat():
     """Which Envoy and which commit an arm had is told where it differs: it may be what is compared."""
-    result = against_base(RUN, changed_facts(envoys={"head": "1.35.0"}, revisions={"git:main": "a" * 40}))
+    result = gating.against_base(RUN, changed_facts(envoys={"head": "1.35.0"}, revisions={"git:main": "a" * 40}))
     assert Outcome.PASS == result.verdict
     assert [
         "not the base's build: Envoy of arm head: nothing here, 1.35.0 in the base",
@@ -215,7 +216,7 @@ def test_another_build_is_a_caveat():
 
 def test_a_doubtful_base_keeps_from_passing():
     """A base that is interrupted is no base to pass against."""
-    assert Outcome.INCONCLUSIVE == against_base(RUN, changed_facts(state="interrupted")).verdict
+    assert Outcome.INCONCLUSIVE == gating.against_base(RUN, changed_facts(state="interrupted")).verdict
 
 
 @pytest.mark.parametrize(
@@ -260,7 +261,7 @@ def test_plans_without_arms_have_nothing_to_compare():
     plan = plans.from_dict(plans.as_dict(gating.PLAN) | {"arms": plans.as_dict(gating.PLAN)["arms"][:2]}, "here")
     run = gating.run(7, plan=plan)
     with pytest.raises(InputError, match="nothing to compare"):
-        against_base(run, run)
+        gating.against_base(run, run)
 
 
 @pytest.mark.parametrize("given_", [{}, {"limits": Path("a"), "base": Path("b")}])
@@ -276,7 +277,7 @@ def test_a_run_is_not_compared_with_itself(tmp_path: Path):
         judge(tmp_path, base=tmp_path / "x" / "..")
 
 
-def standing(result: Result):
+def standing(result: GateResult):
     """Order verdicts from good to bad."""
     return [Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.REGRESSION].index(result.verdict)
 
@@ -333,7 +334,7 @@ def test_equal_builds_are_never_red_and_slower_ones_always(first_seed: int, slow
 
 def test_overheads_are_the_runs_own():
     """Beside the rows the result has every arm's overhead against direct, whatever was compared."""
-    result = against_base(RUN, BASE)
+    result = gating.against_base(RUN, BASE)
     assert {("base", *kind) for kind in GATED} | {("head", *kind) for kind in GATED} == {
         (row.arm, row.connection, row.phase) for row in result.overheads
     }

@@ -67,13 +67,13 @@ def test_they_come_back_from_every_file(directory: Path):
 
 def test_they_are_drawn_judged_and_exported(directory: Path):
     """Tables, figures and page are made, and a gate's verdict has every arm as it is called."""
-    drawn = report(directory)
+    *_, drawn = report(directory)
     with (directory / "summary.csv").open(encoding="utf-8", newline="") as file:
         assert [arm.name for arm in PLAN.arms] == list(dict.fromkeys(row["arm"] for row in csv.DictReader(file)))
-    page = drawn.page.read_text(encoding="utf-8")
+    page = drawn.read_text(encoding="utf-8")
     assert [name for name in NAMES if f'<th scope="row">{name}</th>' in page] == list(NAMES)
     limits = budget.from_dict({"limits": [{"arm": name, "phase": "total"} for name in NAMES]}, "here")
-    result = gate.against_budget(drawn.run, limits, "here")
+    result = gate.against_budget(analysis.analyse(directory), limits, "here")
     assert list(NAMES) == list(dict.fromkeys(row["arm"] for row in terminal.data(result)["rows"]))
     assert [name for name in NAMES if f'classname="sidelab.{name}"' in junit.render(result)] == list(NAMES)
     assert [name for name in NAMES if f"| {name} |" in markdown.render(result)] == list(NAMES)

@@ -6,15 +6,16 @@ import subprocess
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import drawn
 import pytest
 from tools import missing, path_of
 
 from sidelab.bench.base.caveats import Caveat
-from sidelab.bench.judge.answer import answer
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.report import figures, page
-from sidelab.bench.report.page import Content
+from sidelab.bench.report.figures import Drawn
 from sidelab.bench.report.page.html import Markup, element, table
 
 pytestmark = pytest.mark.slow
@@ -31,23 +32,28 @@ HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(2)>'
 CHROMIUM = path_of("chromium") or path_of("chromium-browser") or path_of("google-chrome")
 
 
+class Content(NamedTuple):
+    """What a page is made of."""
+
+    found: Analysis
+    figures: list[Drawn]
+
+
 @pytest.fixture(scope="module")
 def content(tmp_path_factory: pytest.TempPathFactory):
     """Draw a simulated run that has everything: figures, terms, an open loop, and a caveat that attacks the page."""
     of = drawn.plan(ARMS, terms=[{"name": "TCP", "arm": "tcp"}])
-    run, summary = drawn.run(of, EXTRA_US, images={HOSTILE: HOSTILE}, rule_sets={"tcp/nginx": "e9" * 32})
+    run = drawn.run(of, EXTRA_US, images={HOSTILE: HOSTILE}, rule_sets={"tcp/nginx": "e9" * 32}).run
     caveats = (*run.caveats, Caveat(HOSTILE, f"read {HOSTILE}"), Caveat("x" * 300, "y" * 300))
-    terms = drawn.decompose(of, run.samples)
     rates = drawn.rates((1000, 10_000), BASE_US, CAPACITY)
-    run = run._replace(rates=rates)
-    paths = figures.draw(run, summary, (), terms, caveats, tmp_path_factory.mktemp("figures"))
-    return Content(run, summary, answer(of, summary, terms=terms), caveats, paths, (), terms)
+    found = drawn.analysed(run._replace(rates=rates), caveats=caveats)
+    return Content(found, figures.draw(found, tmp_path_factory.mktemp("figures")))
 
 
 @pytest.fixture(scope="module")
 def rendered(content: Content):
     """Render that run."""
-    return page.render(content)
+    return page.render(*content)
 
 
 class Seen(HTMLParser):
@@ -157,7 +163,7 @@ def test_the_answer_stands_before_everything_else(content: Content, rendered: st
     """Headline and bullets come first, then the verdicts, then figures, numbers, caveats and the rest."""
     order = re.findall(r'<section id="(\w+)"', rendered)
     assert ["verdicts", "figures", "numbers", "caveats", "method", "environment", "repeat"] == order
-    said = [content.answer.headline, *content.answer.bullets]
+    said = [content.found.answer.headline, *content.found.answer.bullets]
     places = [rendered.index(html.escape(each)) for each in said]
     assert sorted(places) == places
     assert max(places) < rendered.index("<section")
@@ -174,25 +180,28 @@ def test_a_verdict_is_a_word_a_colour_and_a_shape(rendered: str):
 def test_every_caveat_has_its_cure(content: Content, rendered: str):
     """Each doubt is listed with the step that removes it."""
     text = seen(rendered).text
-    assert [caveat.what for caveat in content.caveats if caveat.what in text] == [c.what for c in content.caveats]
-    assert all(f"Cure: {caveat.cure}" in text for caveat in content.caveats)
+    assert [caveat.what for caveat in content.found.caveats if caveat.what in text] == [
+        c.what for c in content.found.caveats
+    ]
+    assert all(f"Cure: {caveat.cure}" in text for caveat in content.found.caveats)
 
 
 def test_a_warning_stands_above_the_answer(content: Content):
     """What forbids to trust a run is read before the answer."""
-    text = page.render(content._replace(answer=content.answer._replace(warnings=("It was interrupted.",))))
+    answer = content.found.answer._replace(warnings=("It was interrupted.",))
+    text = page.render(drawn.analysed(content.found.run, answer=answer), content.figures)
     assert text.index("It was interrupted.") < text.index('class="answer"')
 
 
 def test_bare_facts_are_enough(content: Content):
     """A run that recorded neither machine nor seed has a page that says so."""
-    run = content.run._replace(facts={"state": "complete"}, rates=content.run.rates[:0])
-    assert "not known" in page.render(content._replace(run=run, caveats=(), terms=()))
+    run = content.found.run._replace(facts={"state": "complete"}, rates=content.found.run.rates[:0])
+    assert "not known" in page.render(drawn.analysed(run, caveats=(), terms=()), content.figures)
 
 
 def test_equal_content_gives_equal_bytes(content: Content, rendered: str):
     """Rendered twice, the page is the same."""
-    assert rendered == page.render(content)
+    assert rendered == page.render(*content)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=missing("chromium"))

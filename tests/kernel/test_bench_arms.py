@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tools import needs, tool
 
 from sidelab.bench.arms import revisions
 from sidelab.bench.base.samples import Sample
-from sidelab.bench.judge import decomposition
+from sidelab.bench.judge import decomposition, statistics
 from sidelab.bench.measure import run
 from sidelab.bench.measure.setup import _without, prepare
 from sidelab.bench.plan import builds, plan
@@ -187,6 +188,7 @@ def test_a_mini_ladder_is_decomposed() -> None:
 
     asked = from_dict(plan.as_dict(plan.load("ladder")) | SHORT, "here")
     frame = pd.DataFrame(measured(asked))
-    terms = decomposition.decompose(asked, frame.astype({name: float for name in frame if name.endswith("_us")}))
+    frame = frame.astype({name: float for name in frame if name.endswith("_us")})
+    terms = decomposition.decompose(asked, partial(statistics.rebuild_medians, frame))
     assert {term.name for term in asked.terms} == {each.term for each in terms}
     assert {2} == {each.rebuilds for each in terms}

@@ -13,8 +13,8 @@ import pandas as pd
 from sidelab.bench.judge.answer import openrates, overheads, pairs, parts, two_programs
 from sidelab.bench.judge.answer.words import NOUNS, short
 from sidelab.bench.judge.decomposition import Term, adds_up_to
-from sidelab.bench.judge.ratios import Row as Ratio
-from sidelab.bench.judge.summary import Row, rows, twin_alarm
+from sidelab.bench.judge.ratios import RatioRow
+from sidelab.bench.judge.summary import Summary, twin_alarm
 from sidelab.bench.plan.plan import Plan
 
 
@@ -28,14 +28,13 @@ class Answer(NamedTuple):
 
 def answer(
     plan: Plan,
-    summary: pd.DataFrame,
+    table: Summary,
     *,
     terms: Sequence[Term] = (),
-    ratios: Sequence[Ratio] = (),
+    ratios: Sequence[RatioRow] = (),
     rates: pd.DataFrame | None = None,
 ) -> Answer:
     """Answer a plan's question by its tables, as `bench.judge.analysis` makes them."""
-    table = rows(summary)
     if ratios:
         headline, *others = two_programs.sentences(plan, ratios)
     elif terms and adds_up_to(plan):
@@ -46,21 +45,20 @@ def answer(
         headline, *others = overheads.sentences(plan, table)
     if rates is not None and len(rates):
         others[1:] = openrates.sentences(plan, rates)
-    warnings = tuple(_warnings(plan, summary, table))
-    return Answer(headline, (*others[:2], _noise(plan, summary, table)), warnings)
+    return Answer(headline, (*others[:2], _noise(plan, table)), tuple(_warnings(plan, table)))
 
 
-def _warnings(plan: Plan, summary: pd.DataFrame, table: dict[tuple[str, str, str], Row]) -> Iterator[str]:
-    if twin_alarm(summary, plan):
+def _warnings(plan: Plan, table: Summary) -> Iterator[str]:
+    if twin_alarm(table, plan):
         yield (
             f"Do not trust these numbers: two identical arms differ by {_floors(plan, table)}, more than chance "
             "explains. Stop what else runs on this machine, and measure again."
         )
 
 
-def _noise(plan: Plan, summary: pd.DataFrame, table: dict[tuple[str, str, str], Row]) -> str:
+def _noise(plan: Plan, table: Summary) -> str:
     """Say how much is noise, how often it was measured, and what an overhead is not."""
-    requests = int(summary.loc[summary["phase"] == "total", "n"].sum())
+    requests = sum(row.n for row in table.values() if row.phase == "total")
     builds = max(table[plan.twin, each, "total"].rebuilds for each in plan.connections)
     built = "1 build" if builds == 1 else f"{builds} builds"
     return (
@@ -70,6 +68,6 @@ def _noise(plan: Plan, summary: pd.DataFrame, table: dict[tuple[str, str, str], 
     )
 
 
-def _floors(plan: Plan, table: dict[tuple[str, str, str], Row]) -> str:
+def _floors(plan: Plan, table: Summary) -> str:
     floors = [f"{short(table[plan.twin, each, 'total'].floor_us)} µs on {NOUNS[each]}" for each in plan.connections]
     return " and ".join(floors)

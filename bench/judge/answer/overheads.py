@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from sidelab.bench.judge.answer.words import NOUNS, Table, effect, of_arm, sentence, short, through
+from sidelab.bench.judge.answer.words import NOUNS, effect, of_arm, sentence, short, through
+from sidelab.bench.judge.summary import Summary
 from sidelab.bench.plan.plan import Plan
 
 _MOST = 6
 """Arms in one sentence; the tables have all of them."""
 
 
-def sentences(plan: Plan, table: Table) -> list[str]:
+def sentences(plan: Plan, table: Summary) -> list[str]:
     """Return the headline, about the plan's first sidecar, and a bullet for each kind of connection."""
     names = judged(plan)
     if not names:
@@ -28,7 +29,7 @@ def judged(plan: Plan) -> list[str]:
     return [arm.name for arm in plan.arms if arm.name not in (plan.reference, plan.twin)]
 
 
-def listed(plan: Plan, table: Table, names: list[str], connection: str, *, described: bool = False) -> str:
+def listed(plan: Plan, table: Summary, names: list[str], connection: str, *, described: bool = False) -> str:
     """Say what each arm does to a request, in one sentence; `described`, with what each arm is."""
     clauses = []
     for name in names[:_MOST]:
@@ -39,7 +40,7 @@ def listed(plan: Plan, table: Table, names: list[str], connection: str, *, descr
     return f"On {NOUNS[connection]}{_base(plan, table, connection, described=described)} – {'; '.join(clauses)}."
 
 
-def _base(plan: Plan, table: Table, connection: str, *, described: bool) -> str:
+def _base(plan: Plan, table: Summary, connection: str, *, described: bool) -> str:
     """Say in brackets what the reference takes; '' where there are too few requests for a median."""
     base_us = table[plan.reference, connection, "total"].p50_us
     if np.isnan(base_us):

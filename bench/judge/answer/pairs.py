@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 
 from sidelab.bench.judge.answer import overheads
-from sidelab.bench.judge.answer.words import NOUNS, Difference, Table, effect, sentence
+from sidelab.bench.judge.answer.words import NOUNS, Difference, effect, sentence
 from sidelab.bench.judge.decomposition import Term
+from sidelab.bench.judge.summary import Summary
 from sidelab.bench.judge.verdict import Verdict, judge, margin_us
 from sidelab.bench.plan import plan as plans
 from sidelab.bench.plan.plan import Plan
 
 
-def sentences(plan: Plan, table: Table, terms: Sequence[Term]) -> list[str]:
+def sentences(plan: Plan, table: Summary, terms: Sequence[Term]) -> list[str]:
     """Return the headline, about the largest difference that was found, and a bullet for each kind of connection."""
     first, *others = plan.connections
     found = {each.name: difference(plan, table, terms, each, first) for each in plan.terms}
@@ -26,7 +27,7 @@ def sentences(plan: Plan, table: Table, terms: Sequence[Term]) -> list[str]:
     return said
 
 
-def difference(plan: Plan, table: Table, terms: Sequence[Term], asked: plans.Term, connection: str) -> Difference:
+def difference(plan: Plan, table: Summary, terms: Sequence[Term], asked: plans.Term, connection: str) -> Difference:
     """Judge a term as an arm is judged: by its interval, the twins' noise floor, and the margin."""
     unknown = float("nan")
     key = (asked.name, connection, "total")

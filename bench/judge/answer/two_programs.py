@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from sidelab.bench.judge.answer.words import NOUNS, capital, short
-from sidelab.bench.judge.ratios import Row
+from sidelab.bench.judge.ratios import RatioRow
 from sidelab.bench.plan.arm import Arm
 from sidelab.bench.plan.plan import Plan, Ratio
 
-Compared = list[tuple[Ratio, Row]]
+Compared = list[tuple[Ratio, RatioRow]]
 
 _LESS: Final = {"added-p50": "faster", "added-p99": "faster", "requests-per-s": "slower", "idle-memory": "smaller"}
 _MORE: Final = {"added-p50": "slower", "added-p99": "slower", "requests-per-s": "faster", "idle-memory": "larger"}
 
 
-def sentences(plan: Plan, rows: Sequence[Row]) -> list[str]:
+def sentences(plan: Plan, rows: Sequence[RatioRow]) -> list[str]:
     """Return the headline, who is faster in what the plan compares first; then single requests; then load and memory.
 
     `rows` are those of `bench.judge.ratios.compare`, one for each of the plan's ratios.
@@ -86,20 +86,20 @@ def _maker(arm: Arm) -> str:
     return "the bundled proxy" if arm.proxy == "bundled" else arm.proxy.rpartition("/")[2]
 
 
-def _pair(row: Row) -> str:
+def _pair(row: RatioRow) -> str:
     if math.isnan(row.value) or math.isnan(row.other):
         return f"{row.arm} and {row.against} were not measured"
     adds = "adds " if ": added" in row.what else ""
     return f"{row.arm} {adds}{short(row.value)}, {row.against} {short(row.other)} {row.unit} ({_share(row)})"
 
 
-def _share(row: Row) -> str:
+def _share(row: RatioRow) -> str:
     sign = _sign(row)
     if not sign:
         return "too close for this run to tell"
     return f"{100 * abs(row.ratio - 1):.0f} % {'less' if sign < 0 else 'more'}"
 
 
-def _sign(row: Row) -> int:
+def _sign(row: RatioRow) -> int:
     """Tell by the interval whether the first costs less (-1) or more (1); 0 where the run can't tell."""
     return -1 if row.high < 1 else 1 if row.low > 1 else 0

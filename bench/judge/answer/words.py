@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from sidelab.bench.judge.summary import Row, microseconds
+from sidelab.bench.judge.summary import Summary, microseconds
 from sidelab.bench.judge.verdict import Verdict
 from sidelab.bench.plan.arm import Arm
 from sidelab.bench.plan.plan import Plan
@@ -12,8 +12,6 @@ from sidelab.bench.plan.plan import Plan
 NOUNS: Final = {"new": "a new connection", "keep-alive": "a kept-alive connection"}
 
 _WITH_AN: Final = ("HTTP", *"AEIOaeio")
-
-Table = dict[tuple[str, str, str], Row]
 
 
 class Difference(NamedTuple):
@@ -29,7 +27,7 @@ class Difference(NamedTuple):
     verdict: Verdict
 
 
-def of_arm(table: Table, plan: Plan, arm: str, connection: str) -> Difference:
+def of_arm(table: Summary, plan: Plan, arm: str, connection: str) -> Difference:
     """Return what an arm's requests take longer than the reference's."""
     row, base = table[arm, connection, "total"], table[plan.reference, connection, "total"]
     bounds = (row.overhead_us, row.low_us, row.high_us)

@@ -18,6 +18,7 @@ import pandas as pd
 from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.base.samples import PHASES, column
 from sidelab.bench.judge import statistics, summary
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.judge.gate import budget, comparable
 from sidelab.bench.judge.gate.budget import Cell, Limit
 from sidelab.bench.judge.gate.gate_inputs import Measured, count
@@ -30,7 +31,7 @@ from sidelab.lab.errors import InputError
 EXIT_STATUS = {Outcome.PASS: 0, Outcome.REGRESSION: 1, Outcome.INCONCLUSIVE: 4}
 
 
-class Row(NamedTuple):
+class GateRow(NamedTuple):
     """One gated row: times in µs, NaN where unknown.
 
     `difference_us` with `low_us` and `high_us` is the estimate and its 95 % interval; `limit_us` what it may be,
@@ -67,7 +68,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Result:
+class GateResult:
     """What the gate says. `doubts` keep a run from passing, `caveats` do not; `standard` is what it was held against.
 
     `overheads` are the run's own: what every arm adds to the reference, in the phases that may raise an alarm.
@@ -75,8 +76,8 @@ class Result:
 
     run: str
     standard: str
-    rows: tuple[Row, ...]
-    overheads: tuple[summary.Row, ...]
+    rows: tuple[GateRow, ...]
+    overheads: tuple[summary.SummaryRow, ...]
     doubts: tuple[Caveat, ...]
     caveats: tuple[Caveat, ...]
 
@@ -93,7 +94,7 @@ class Result:
         """0 passed, 1 a regression was proven, 4 inconclusive."""
         return EXIT_STATUS[self.verdict]
 
-    def of(self, outcome: Outcome) -> list[Row]:
+    def of(self, outcome: Outcome) -> list[GateRow]:
         """Return the rows with that outcome."""
         return [row for row in self.rows if row.verdict is outcome]
 
@@ -126,29 +127,30 @@ class Result:
         return f"Inconclusive against {self.standard}: there {many} to distrust the comparison."
 
 
-def judge(directory: Path, *, limits: Path | None = None, base: Path | None = None) -> Result:
+def judge(directory: Path, *, limits: Path | None = None, base: Path | None = None) -> GateResult:
     """Hold the run in `directory` against a budget file or another run's directory: exactly one of the two.
 
     Raises `InputError` for what is no run or no budget of this run, and where there is nothing to compare.
     """
     if limits is not None and base is None:
-        return against_budget(read_run(directory), budget.load(limits), str(limits))
+        return against_budget(Analysis(read_run(directory)), budget.load(limits), str(limits))
     if base is not None and limits is None:
         if directory.resolve() == base.resolve():
             raise InputError(f"gate: {directory} is compared with itself; give another run as --against")
-        return against_base(read_run(directory), read_run(base))
+        return against_base(Analysis(read_run(directory)), Analysis(read_run(base)))
     raise InputError("gate: give either --budget FILE or --against RUN")
 
 
-def against_budget(run: Run, limits: tuple[Limit, ...], where: str) -> Result:
+def against_budget(held: Analysis, limits: tuple[Limit, ...], where: str) -> GateResult:
     """Hold a run against a budget; `where` names its file. Raises `InputError` for a budget of another plan."""
+    run = held.run
     cells = budget.cells(limits, run.plan, where)
-    found = Measured(run)
+    found = Measured(held)
     differences = found.differences(cells)
     _check_phases(cells, differences, run, where)
     limit_us = found.limits_us(cells)
     judged = {name for cell in cells for name in (cell.arm, cell.against)}
-    return Result(
+    return GateResult(
         run=run.name,
         standard=where,
         rows=_rows(
@@ -165,15 +167,15 @@ def against_budget(run: Run, limits: tuple[Limit, ...], where: str) -> Result:
     )
 
 
-def against_base(run: Run, base: Run) -> Result:
+def against_base(held: Analysis, base: Analysis) -> GateResult:
     """Compare each arm's overhead in two runs of one plan; where they measured different things, say only that."""
-    where, plan = base.name, run.plan
-    ours = Measured(run)
-    unlike = comparable.differences(run, base)
+    run, where, plan = held.run, base.run.name, held.run.plan
+    ours = Measured(held)
+    unlike = comparable.differences(run, base.run)
     if unlike:
         cure = "compare runs of the same thing: measure the base again"
         doubts = tuple(Caveat(f"{where} measured something else: {each}", cure) for each in unlike)
-        return Result(run.name, where, (), ours.overheads, (*doubts, *ours.doubts(set())), ours.caveats(set()))
+        return GateResult(run.name, where, (), ours.overheads, (*doubts, *ours.doubts(set())), ours.caveats(set()))
     arms = [arm.name for arm in plan.arms if arm.name not in (plan.reference, plan.twin)]
     if not arms:
         raise InputError(f"plan {plan.name} has no arm but {plan.reference} and its twin: there is nothing to compare")
@@ -182,7 +184,7 @@ def against_base(run: Run, base: Run) -> Result:
     theirs, judged = Measured(base), {*arms, plan.reference}
     differences, others = ours.differences(cells), theirs.differences(cells)
     in_base = tuple(cell._replace(against=cell.arm) for cell in cells)
-    return Result(
+    return GateResult(
         run=run.name,
         standard=where,
         rows=_rows(
@@ -195,7 +197,7 @@ def against_base(run: Run, base: Run) -> Result:
         ),
         overheads=ours.overheads,
         doubts=(*ours.doubts(judged), *theirs.doubts(judged)),
-        caveats=(*ours.caveats(judged), *comparable.caveats(run, base)),
+        caveats=(*ours.caveats(judged), *comparable.caveats(run, base.run)),
     )
 
 
@@ -218,7 +220,7 @@ def _rows(
     floor_us: Floats,
     margin_us: Floats,
     rebuilds: npt.NDArray[np.int_],
-) -> tuple[Row, ...]:
+) -> tuple[GateRow, ...]:
     """Judge all cells as one family; `estimate` gives their excess over the limit at a level of confidence."""
     excess = estimate(statistics.CONFIDENCE)
     p_value = statistics.holm(excess.p_value)
@@ -227,7 +229,7 @@ def _rows(
     visible_us = statistics.smallest_visible(strict.half_width, floor_us, margin_us)
     verdicts = outcomes(excess, p_value, floor_us, margin_us)
     return tuple(
-        Row(
+        GateRow(
             *cell[:4],
             rebuilds=int(rebuilds[k]),
             difference_us=float(excess.mean[k] + limit_us[k]),

@@ -11,10 +11,11 @@ import pandas as pd
 
 from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.judge import statistics, summary
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.judge.gate.budget import Cell
 from sidelab.bench.judge.statistics import Floats
 from sidelab.bench.judge.verdict import margin_us
-from sidelab.bench.record.reader import Run, unfinished
+from sidelab.bench.record.reader import unfinished
 from sidelab.lab.errors import InputError
 
 
@@ -24,8 +25,9 @@ class Measured:
     `overheads` are the gated rows of its summary, without reference and twin.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, found: Analysis) -> None:
+        self._found = found
+        self._run = run = found.run
         measured = statistics.measured(run.samples)
         missing = sorted({arm.name for arm in run.plan.arms} - set(measured["arm"].unique()))
         if missing:
@@ -34,18 +36,12 @@ class Measured:
                 f"measure again"
             )
         self._rebuilds = sorted(measured["rebuild"].unique())
-        table = summary.summarise(run.samples, run.plan)
-        self._summary = summary.rows(table)
-        self._alarm = summary.twin_alarm(table, run.plan)
-        self._caveats = (*run.caveats, *summary.caveats(run.samples, table, run.plan))
         named = (run.plan.reference, run.plan.twin)
-        self.overheads = tuple(row for row in self._summary.values() if row.gated and row.n and row.arm not in named)
+        self.overheads = tuple(row for row in found.summary.values() if row.gated and row.n and row.arm not in named)
 
     def differences(self, cells: Sequence[Cell]) -> Floats:
         """Return each cell's rebuild medians of the paired differences, arm - against."""
-        tables = {
-            each: statistics.rebuild_medians(self._run.samples, each) for each in {cell.against for cell in cells}
-        }
+        tables = {each: self._found.medians_against(each) for each in {cell.against for cell in cells}}
         whole = pd.concat(tables, names=["against"]).reindex(columns=self._rebuilds)
         keys = [(cell.against, cell.arm, cell.connection, cell.phase) for cell in cells]
         return whole.reindex(pd.MultiIndex.from_tuples(keys)).to_numpy(dtype=float)
@@ -55,15 +51,15 @@ class Measured:
         fixed = np.array([[cell.at_most_us or 0.0] for cell in cells])
         share = np.array([[(cell.at_most_percent or 0.0) / 100] for cell in cells])
         keys = pd.MultiIndex.from_tuples([(cell.against, cell.connection, cell.phase) for cell in cells])
-        levels = statistics.rebuild_levels(self._run.samples).reindex(index=keys, columns=self._rebuilds)
+        levels = self._found.levels.reindex(index=keys, columns=self._rebuilds)
         return fixed + np.where(share == 0.0, 0.0, share * levels.to_numpy(dtype=float))
 
     def floors_us(self, cells: Sequence[Cell]) -> Floats:
         """Return the noise floor of each cell; where the twins alarm, as far as they may differ, if that is more."""
-        return np.array([self._floor_us(self._summary[self._run.plan.twin, *cell[2:4]]) for cell in cells])
+        return np.array([self._floor_us(self._found.summary[self._run.plan.twin, *cell[2:4]]) for cell in cells])
 
-    def _floor_us(self, twin: summary.Row) -> float:
-        return max(twin.floor_us, abs(twin.low_us), abs(twin.high_us)) if self._alarm else twin.floor_us
+    def _floor_us(self, twin: summary.SummaryRow) -> float:
+        return max(twin.floor_us, abs(twin.low_us), abs(twin.high_us)) if self._found.twin_alarm else twin.floor_us
 
     def margins_us(self, cells: Sequence[Cell]) -> Floats:
         """Return how much slower than the other arm nobody need care about; nothing where a limit says it."""
@@ -73,7 +69,9 @@ class Measured:
                 0.0
                 if cell.limited
                 else margin_us(
-                    self._summary[cell.against, cell.connection, cell.phase].p50_us, plan.margin_us, plan.margin_ratio
+                    self._found.summary[cell.against, cell.connection, cell.phase].p50_us,
+                    plan.margin_us,
+                    plan.margin_ratio,
                 )
                 for cell in cells
             ]
@@ -87,7 +85,7 @@ class Measured:
         if not run.complete or recorded != run.requests:
             state = run.facts["state"] if not run.complete else "torn"
             found.append(unfinished(run.name, state, recorded, run.requests))
-        if self._alarm:
+        if self._found.twin_alarm:
             what = f"in {run.name} two identical arms differ by more than chance explains"
             found.append(Caveat(what, "stop what else runs on the machine, measure again"))
         failed = int(statistics.unanswered(run.samples)["arm"].isin(arms).sum())
@@ -100,12 +98,12 @@ class Measured:
         """List what else casts doubt on this run: what is not among the `doubts` for these arms already."""
         run = self._run
         said = [unfinished("this run", str(run.facts["state"]), len(run.samples), run.requests)]
-        if self._alarm:
+        if self._found.twin_alarm:
             said.append(summary.restless(run.plan))
         failed = statistics.unanswered(run.samples)
         if len(failed) and set(failed["arm"].unique()) <= arms:
             said.append(summary.failures(run.samples))
-        return tuple(each for each in self._caveats if each not in said)
+        return tuple(each for each in self._found.caveats if each not in said)
 
 
 def count(medians: Floats) -> npt.NDArray[np.int_]:

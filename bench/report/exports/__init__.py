@@ -1,13 +1,13 @@
 """A gate's verdict in the forms that others read: a terminal, JUnit, GitHub's pages, a benchmark history.
 
-Each module turns a `bench.judge.gate.gate.Result` into text and does nothing else; `write` is the one place that opens
-files.
+Each module turns a `bench.judge.gate.gate.GateResult` into text and does nothing else; `write` is the one place that
+opens files.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidelab.bench.judge.gate.gate import Result
+from sidelab.bench.judge.gate.gate import GateResult
 from sidelab.bench.record.records import write_whole
 from sidelab.bench.report.exports import action_benchmark, junit, markdown
 from sidelab.lab.errors import InputError
@@ -23,7 +23,7 @@ class Files:
     step_summary: Path | None = None
 
 
-def write(result: Result, files: Files) -> None:
+def write(result: GateResult, files: Files) -> None:
     """Write the wanted files; raises `InputError` for one that cannot be written."""
     for path, render, mode in (
         (files.junit, junit.render, "w"),

@@ -7,11 +7,11 @@ by a ratio and knows nothing of intervals, so its alert does not take the gate's
 import json
 import math
 
-from sidelab.bench.judge.gate.gate import Result
+from sidelab.bench.judge.gate.gate import GateResult
 from sidelab.bench.judge.summary import microseconds
 
 
-def render(result: Result) -> str:
+def render(result: GateResult) -> str:
     """Write an entry per arm, kind of connection and phase that may raise an alarm; unknown overheads are absent."""
     entries = [
         {

@@ -5,7 +5,7 @@ toolkit, packages/core/src/command.ts). GitHub shows ten annotations of a kind a
 the sentence comes first.
 """
 
-from sidelab.bench.judge.gate.gate import Result, Row
+from sidelab.bench.judge.gate.gate import GateResult, GateRow
 from sidelab.bench.judge.verdict import Outcome
 from sidelab.lab.base.text import escapes
 
@@ -13,7 +13,7 @@ _TITLE = "sidelab gate"
 _LEVEL = {Outcome.PASS: "notice", Outcome.REGRESSION: "error", Outcome.INCONCLUSIVE: "warning"}
 
 
-def render(result: Result) -> str:
+def render(result: GateResult) -> str:
     """Write the sentence as an annotation of the verdict's level, then one for each row that did not pass."""
     lines = [_command(_LEVEL[result.verdict], _TITLE, result.heading)]
     for outcome in (Outcome.REGRESSION, Outcome.INCONCLUSIVE):
@@ -22,7 +22,7 @@ def render(result: Result) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _message(row: Row) -> str:
+def _message(row: GateRow) -> str:
     return f"{row.name}: {row.interval} against {row.against} ({row.limit})"
 
 

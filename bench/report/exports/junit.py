@@ -8,7 +8,7 @@ green. A doubt is a skipped test case of its own.
 import re
 from xml.etree import ElementTree as ET
 
-from sidelab.bench.judge.gate.gate import Result, Row
+from sidelab.bench.judge.gate.gate import GateResult, GateRow
 from sidelab.bench.judge.summary import microseconds
 from sidelab.bench.judge.verdict import Outcome
 
@@ -16,7 +16,7 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to write (section 2.2, production Char)."""
 
 
-def render(result: Result) -> str:
+def render(result: GateResult) -> str:
     """Write one suite with a case per row and doubt."""
     counts = {
         "tests": str(len(result.rows) + len(result.doubts)),
@@ -40,7 +40,7 @@ def render(result: Result) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(top, encoding="unicode") + "\n"
 
 
-def _case(suite: ET.Element, row: Row) -> None:
+def _case(suite: ET.Element, row: GateRow) -> None:
     name = _text(f"{row.connection} {row.phase} against {row.against}")
     case = ET.SubElement(suite, "testcase", {"classname": f"sidelab.{row.arm}", "name": name, "time": "0"})
     message = _text(f"{row.interval}, {row.limit}; {microseconds(row.smallest_visible_us)} µs more would have shown")

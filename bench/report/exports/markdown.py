@@ -2,7 +2,7 @@
 
 import re
 
-from sidelab.bench.judge.gate.gate import Result, Row
+from sidelab.bench.judge.gate.gate import GateResult, GateRow
 from sidelab.bench.judge.summary import microseconds
 from sidelab.bench.judge.verdict import Outcome
 from sidelab.lab.base.text import escapes
@@ -13,7 +13,7 @@ _SIGN = {Outcome.PASS: "✅", Outcome.REGRESSION: "❌", Outcome.INCONCLUSIVE: "
 _HEADINGS = ("", "arm", "against", "connection", "phase", "difference [95 %]", "limit", "smallest visible")
 
 
-def render(result: Result) -> str:
+def render(result: GateResult) -> str:
     """Write a heading, the sentence, a table of the rows, and doubts and caveats as lists."""
     lines = [f"### {_SIGN[result.verdict]} Interception gate: {result.verdict}", "", _plain(result.heading), ""]
     if result.rows:
@@ -25,7 +25,7 @@ def render(result: Result) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: GateRow) -> tuple[str, ...]:
     limit = f"{row.limit} ({microseconds(row.limit_us)} µs)" if "%" in row.limit else row.limit
     visible = f"{microseconds(row.smallest_visible_us)} µs"
     said = (row.arm, row.against, row.connection, row.phase, row.interval, limit, visible)

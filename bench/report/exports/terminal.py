@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from sidelab.bench.judge.gate.gate import Result, Row
+from sidelab.bench.judge.gate.gate import GateResult, GateRow
 from sidelab.bench.judge.summary import microseconds
 from sidelab.lab.base.text import escapes
 
@@ -12,7 +12,7 @@ SCHEMA = 1
 _HEADINGS = ("ARM", "AGAINST", "CONNECTION", "PHASE", "DIFFERENCE [95 %]", "LIMIT", "VISIBLE", "VERDICT")
 
 
-def render(result: Result) -> str:
+def render(result: GateResult) -> str:
     """Write a table of the rows, the verdict in a sentence, and every reason to doubt it."""
     lines = [_HEADINGS, *(_cells(row) for row in result.rows)] if result.rows else []
     widths = [max(map(len, each)) for each in zip(*lines, strict=True)]
@@ -21,7 +21,7 @@ def render(result: Result) -> str:
     return "\n".join([*table, *([""] if table else []), result.heading, *notes]) + "\n"
 
 
-def data(result: Result) -> dict[str, Any]:
+def data(result: GateResult) -> dict[str, Any]:
     """Return the verdict as JSON values; null is the unknown."""
     return {
         "schema": SCHEMA,
@@ -37,17 +37,17 @@ def data(result: Result) -> dict[str, Any]:
     }
 
 
-def as_json(result: Result) -> str:
+def as_json(result: GateResult) -> str:
     """Write `data` as text."""
     return escapes.json(json.dumps(data(result), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: GateRow) -> tuple[str, ...]:
     visible = f"{microseconds(row.smallest_visible_us)} µs"
     return (row.arm, row.against, row.connection, row.phase, row.interval, _limit(row), visible, row.verdict)
 
 
-def _limit(row: Row) -> str:
+def _limit(row: GateRow) -> str:
     """Say the limit, and in µs where it is a share."""
     return f"{row.limit} ({microseconds(row.limit_us)} µs)" if "%" in row.limit else row.limit
 

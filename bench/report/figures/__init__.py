@@ -7,12 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
-
-from sidelab.bench.base.caveats import Caveat
-from sidelab.bench.judge.decomposition import Term
-from sidelab.bench.judge.ratios import Row
-from sidelab.bench.record.reader import Run
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.report.figures import (
     ecdf,
     history_figure,
@@ -40,35 +35,30 @@ class Drawn(NamedTuple):
     narrow: str
 
 
-def draw(
-    run: Run,
-    summary: pd.DataFrame,
-    compared: Sequence[Row],
-    terms: Sequence[Term],
-    caveats: tuple[Caveat, ...],
-    directory: Path,
-) -> list[Drawn]:
+def draw(found: Analysis, directory: Path) -> list[Drawn]:
     """Draw every figure that the run has data for into `directory`, and return them, the main figure first.
 
-    Each is written as SVG, on light and on dark ground, and as PNG: `overhead`, `waterfall` (of `terms`), `scaling`,
-    `phases`, `ecdf`, `ratios` (of what is `compared`) and `rates`.
+    Each is written as SVG, on light and on dark ground, and as PNG: `overhead`, `waterfall`, `scaling`, `phases`,
+    `ecdf`, `ratios` and `rates`.
     """
-    figures: dict[str, Callable[[Medium], Figure]] = {
-        "overhead": lambda medium: overhead.figure(run, summary, caveats, medium)
-    }
-    if terms:
-        figures["waterfall"] = lambda medium: waterfall.figure(run, terms, summary, caveats, medium)
-    if scaling.series(run.plan):
-        figures["scaling"] = lambda medium: scaling.figure(run, summary, caveats, medium)
-    figures["phases"] = lambda medium: phases.figure(run, summary, caveats, medium)
-    figures["ecdf"] = lambda medium: ecdf.figure(run, caveats, medium)
-    if compared:
-        figures["ratios"] = lambda medium: ratios_figure.figure(run, compared, caveats, medium)
-    if len(run.rates):
-        figures["rates"] = lambda medium: rates.figure(run, run.rates, caveats, medium)
+    figures: dict[str, Callable[[Analysis, Medium], Figure]] = {"overhead": overhead.figure}
+    if found.terms:
+        figures["waterfall"] = waterfall.figure
+    if scaling.series(found.run.plan):
+        figures["scaling"] = scaling.figure
+    figures |= {"phases": phases.figure, "ecdf": ecdf.figure}
+    if found.ratios:
+        figures["ratios"] = ratios_figure.figure
+    if len(found.run.rates):
+        figures["rates"] = rates.figure
     with drawing():
         return [
-            Drawn(name, save(make(FILE), directory / name), adaptive(make(WIDE)), adaptive(make(NARROW)))
+            Drawn(
+                name,
+                save(make(found, FILE), directory / name),
+                adaptive(make(found, WIDE)),
+                adaptive(make(found, NARROW)),
+            )
             for name, make in figures.items()
         ]
 

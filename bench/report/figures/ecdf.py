@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.judge import statistics
-from sidelab.bench.record.reader import Run
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.report.figures import scales, style
 from sidelab.bench.report.figures.foot import footer
 from sidelab.bench.report.figures.once import once
@@ -32,9 +31,9 @@ class Curve(NamedTuple):
     shares: np.ndarray
 
 
-def figure(run: Run, caveats: tuple[Caveat, ...], medium: Medium) -> Figure:
+def figure(found: Analysis, medium: Medium) -> Figure:
     """Draw a panel per kind of connection: total time against the share of requests, a line per arm."""
-    plan = run.plan
+    run, plan = found.run, found.run.plan
     sheet = headed(
         medium,
         run,
@@ -51,7 +50,7 @@ def figure(run: Run, caveats: tuple[Caveat, ...], medium: Medium) -> Figure:
         _panel(axes, own, style.looks(plan))
         ends = [us for curve in own.values() for us in (curve.values_us[0], curve.values_us[-1])]
         scales.logarithmic(axes, "x", scales.decades(ends), width_in)
-    return sheet.finish(footer(run, caveats))
+    return sheet.finish(footer(found))
 
 
 @once

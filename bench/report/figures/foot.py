@@ -1,12 +1,11 @@
 """What stands under a figure in words: how the load was made, n, payload, run, machine, and every caveat."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import pandas as pd
 
-from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.judge import statistics
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.plan.plan import Plan
 from sidelab.bench.record.reader import Run
 from sidelab.bench.report.figures.once import once
@@ -16,13 +15,13 @@ _NAMED: Final = 4
 _MOST_DOUBTS: Final = 2000  # characters: a figure is no list
 
 
-def footer(run: Run, caveats: Sequence[Caveat], *notes: str, load: str = "") -> Foot:
+def footer(found: Analysis, *notes: str, load: str = "") -> Foot:
     """Compose the foot; `load` is said of data that are not the run's samples, and belongs to its figure."""
-    doubts = "; ".join(caveat.what for caveat in caveats)
+    doubts = "; ".join(caveat.what for caveat in found.caveats)
     if len(doubts) > _MOST_DOUBTS:
         doubts = f"{doubts[:_MOST_DOUBTS]}… (all are on the page)"
     own = [*notes, load]
-    common = ["" if load else closed_loop(run), identity(run), f"Caveats: {doubts}" if doubts else ""]
+    common = ["" if load else closed_loop(found.run), identity(found.run), f"Caveats: {doubts}" if doubts else ""]
     return Foot([each for each in own if each], [each for each in common if each])
 
 

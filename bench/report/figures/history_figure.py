@@ -1,18 +1,17 @@
 """Several runs of one plan: each arm's overhead over time, and where what was measured with changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sidelab.bench.judge.summary import Row, rows
+from sidelab.bench.judge.analysis import Analysis
+from sidelab.bench.judge.summary import Summary, SummaryRow
 from sidelab.bench.judge.verdict import Verdict
 from sidelab.bench.plan.plan import Plan
-from sidelab.bench.record.reader import Run
 from sidelab.bench.report.figures import scales, style
 from sidelab.bench.report.figures.overhead import close_to_zero
 from sidelab.bench.report.figures.sheet import Foot, Handle, Medium, Sheet, across, arm_handles, floor_handle
@@ -24,14 +23,11 @@ _FEW: Final = 40
 
 _MOST_CHANGES: Final = 12
 
-Table = Mapping[tuple[str, str, str], Row]
-
 
 class Past(NamedTuple):
     """One run of the history: what it says of total times, and how it differs from the run before it (or '')."""
 
-    run: Run
-    summary: pd.DataFrame
+    found: Analysis
     change: str
 
 
@@ -40,12 +36,12 @@ def figure(runs: Sequence[Past], left_out: Sequence[str], medium: Medium) -> Fig
 
     `left_out` says what is missing from the picture, for the foot.
     """
-    plan = runs[-1].run.plan
+    plan = runs[-1].found.run.plan
     others = [arm.name for arm in plan.arms if arm.name not in (plan.reference, plan.twin)]
     subtitle = f"µs more than {plan.reference} in the total, mean and 95 % interval over each run's lab builds"
     sheet = Sheet(medium, "Overhead over time", subtitle)
     sheet.key([*arm_handles(plan, markers=True, leave_out=(plan.reference, plan.twin)), _hollow(), floor_handle()])
-    tables = [rows(past.summary) for past in runs]
+    tables = [past.found.summary for past in runs]
     found = [table[name, each, "total"] for table in tables for name in others for each in plan.connections]
     points = [row.overhead_us for row in found]
     ends = [end for row in found for end in (row.low_us, row.high_us)]
@@ -61,7 +57,7 @@ def figure(runs: Sequence[Past], left_out: Sequence[str], medium: Medium) -> Fig
 
 def _foot(runs: Sequence[Past], plan: Plan, left_out: Sequence[str]) -> Foot:
     changes = [f"run {number}: {past.change}" for number, past in enumerate(runs, 1) if past.change]
-    rebuilds = sorted({past.run.samples["rebuild"].nunique() for past in runs})
+    rebuilds = sorted({past.found.run.samples["rebuild"].nunique() for past in runs})
     builds = " to ".join(map(str, dict.fromkeys((rebuilds[0], rebuilds[-1]))))
     counted = (
         f"{len(runs)} runs of plan {plan.name} ({plan.digest[:12]}), {builds} lab builds each, evenly spaced whatever "
@@ -74,9 +70,9 @@ def _foot(runs: Sequence[Past], plan: Plan, left_out: Sequence[str]) -> Foot:
     return Foot([counted, means, *left_out])
 
 
-def _block(sheet: Sheet, runs: Sequence[Past], tables: Sequence[Table], limits: tuple[float, float]) -> None:
+def _block(sheet: Sheet, runs: Sequence[Past], tables: Sequence[Summary], limits: tuple[float, float]) -> None:
     """Draw a panel per kind of connection, all with one axis."""
-    plan = runs[-1].run.plan
+    plan = runs[-1].found.run.plan
     titles = [f"{style.CONNECTION_TITLE[connection]}: total" for connection in plan.connections]
     made = across(sheet, titles, height_in=_HEIGHT_IN, below="run, and when it started (UTC)", tick_lines=3)
     for (axes, width_in), connection in zip(made, plan.connections, strict=True):
@@ -104,7 +100,7 @@ def _hollow() -> Handle:
     return Line2D([], [], label="not proven", **look)
 
 
-def _line(axes: Axes, found: Sequence[Row], look: style.Look) -> None:
+def _line(axes: Axes, found: Sequence[SummaryRow], look: style.Look) -> None:
     places = range(1, len(found) + 1)
     many = len(found) > _FEW
     axes.plot(places, [row.overhead_us for row in found], color=look.colour, linestyle=look.dash, linewidth=1.2)
@@ -127,7 +123,7 @@ def _dates(axes: Axes, runs: Sequence[Past], width_in: float) -> None:
     count = len(runs)
     labels = []
     for number, past in enumerate(runs, 1):
-        day, _, time = str(past.run.facts.get("started", ""))[:16].partition("T")
+        day, _, time = str(past.found.run.facts.get("started", ""))[:16].partition("T")
         labels.append(f"{number}\n{day}\n{time}")
     longest = [max(label.split("\n"), key=len) for label in labels]
     places_in = [width_in * (number + 0.5) / count for number in range(count)]

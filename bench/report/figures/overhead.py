@@ -4,26 +4,21 @@ All panels have one linear axis, so that lengths compare. Where that leaves the 
 same is drawn again close to 0.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sidelab.bench.base.caveats import Caveat
-from sidelab.bench.judge import statistics
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.judge.statistics import Floats
-from sidelab.bench.judge.summary import Row, rows
+from sidelab.bench.judge.summary import Summary, SummaryRow
 from sidelab.bench.judge.verdict import Verdict
 from sidelab.bench.plan.plan import Plan
-from sidelab.bench.record.reader import Run
 from sidelab.bench.report.figures import scales, style
 from sidelab.bench.report.figures.foot import captured_client_note, footer
-from sidelab.bench.report.figures.once import once
 from sidelab.bench.report.figures.rows import Cell, Panel, arm_labels, interval, panels, whisker
 from sidelab.bench.report.figures.sheet import Handle, Medium, Sheet, floor_handle, headed
 
@@ -37,16 +32,16 @@ _DECADES: Final = 5
 class Data(NamedTuple):
     """What is drawn: rows of the summary, and the median difference of each lab build, by arm, connection, phase."""
 
-    table: Mapping[Key, Row]
+    table: Summary
     builds: Mapping[Key, Floats]
 
 
-def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium: Medium) -> Figure:
+def figure(found: Analysis, medium: Medium) -> Figure:
     """Draw the paired differences to the reference: a panel per quantity, a row per arm."""
-    plan = run.plan
+    run, plan = found.run, found.run.plan
     quantities = [each for each in style.OVERHEADS if each[0] in plan.connections]
     names = [arm.name for arm in plan.arms if arm.name != plan.reference]
-    data = Data(rows(summary), builds(run))
+    data = Data(found.summary, found.builds)
     sheet = headed(
         medium,
         run,
@@ -63,24 +58,10 @@ def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium:
         sheet.down_in += 0.12
         sheet.text(f"The same, close to 0: \N{PLUS-MINUS SIGN}{near_us:g} µs", size=12, bold=True)
         _block(sheet, run.plan, near, quantities, data, (-near_us, near_us), numbers=False)
-    return sheet.finish(footer(run, caveats, captured_client_note(plan), _verdict_note(plan)))
+    return sheet.finish(footer(found, captured_client_note(plan), _verdict_note(plan)))
 
 
-def builds(run: Run) -> dict[Key, Floats]:
-    """Return the median difference to the reference in each lab build, by arm, connection and phase."""
-    return _builds(run.plan.reference)(run.samples)
-
-
-@cache
-def _builds(reference: str) -> Callable[[pd.DataFrame], dict[Key, Floats]]:
-    def compute(samples: pd.DataFrame) -> dict[Key, Floats]:
-        found = statistics.rebuild_medians(samples, reference)
-        return dict(zip(found.index, found.to_numpy(dtype=float), strict=True))
-
-    return once(compute)
-
-
-def close_to_zero(twins: Sequence[Row], whole: tuple[float, float]) -> float:
+def close_to_zero(twins: Sequence[SummaryRow], whole: tuple[float, float]) -> float:
     """Return how far from 0 a closer look reaches, in µs: what floors and margins ask for; 0 if none is needed."""
     known = [us for row in twins for us in (row.floor_us, row.margin_us) if np.isfinite(us)]
     near_us = scales.round_up(3 * max(known, default=1.0))
@@ -116,7 +97,7 @@ def _block(
                 _arm(axes, number, data.table[name, *each], data.builds[name, *each], looks[name].colour)
 
 
-def _cell(row: Row) -> Cell:
+def _cell(row: SummaryRow) -> Cell:
     """Write the numbers of an arm; one that was never measured has none."""
     return interval(row.overhead_us, row.low_us, row.high_us) if row.verdict in _JUDGED else Cell("not measured")
 
@@ -128,7 +109,7 @@ def _limits(data: Data, shown: Sequence[Key]) -> tuple[float, float]:
     return scales.around(scales.clipped(points, ends), least=10.0)
 
 
-def _arm(axes: Axes, number: int, row: Row, builds: Floats, colour: str) -> None:
+def _arm(axes: Axes, number: int, row: SummaryRow, builds: Floats, colour: str) -> None:
     low, high = axes.get_xlim()
     # Builds alternate between three heights, for dots that would hide each other.
     dots = [(us, number + 0.09 * (k % 3 - 1)) for k, us in enumerate(builds) if low <= us <= high]

@@ -3,15 +3,13 @@
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.base.samples import PHASES
-from sidelab.bench.judge.summary import microseconds, rows
-from sidelab.bench.record.reader import Run
+from sidelab.bench.judge.analysis import Analysis
+from sidelab.bench.judge.summary import microseconds
 from sidelab.bench.report.figures import scales, style, text_width
 from sidelab.bench.report.figures.foot import captured_client_note, footer
 from sidelab.bench.report.figures.rows import Cell, Panel, arm_labels, panels
@@ -36,12 +34,11 @@ _MEANING: Final = {
 _SIZE: Final = 8
 
 
-def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium: Medium) -> Figure:
+def figure(found: Analysis, medium: Medium) -> Figure:
     """Draw a panel per kind of connection and a bar per arm, all on one scale; the bar's end is the median total."""
-    plan = run.plan
+    run, plan, table = found.run, found.run.plan, found.summary
     names = [arm.name for arm in plan.arms]
-    table = rows(summary)
-    exist = set(summary.loc[summary["n"] > 0, "phase"])
+    exist = {row.phase for row in table.values() if row.n}
     missing = [phase for phase in PHASES if phase not in exist]
     note = f"Not applicable here, so not drawn: {', '.join(missing)}." if missing else ""
     sheet = headed(
@@ -57,7 +54,7 @@ def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium:
         totals = [table[name, connection, "total"] for name in names]
         cells = [Cell("not measured" if np.isnan(row.p50_us) else microseconds(row.p50_us)) for row in totals]
         shown.append(Panel(style.CONNECTION_TITLE[connection], "µs since the start of the request", cells))
-    longest = float(summary["p50_us"].fillna(0.0).max()) or 1.0
+    longest = max((row.p50_us for row in table.values() if not np.isnan(row.p50_us)), default=0.0) or 1.0
     for (axes, width_in), connection in zip(
         panels(sheet, arm_labels(plan, names), shown), plan.connections, strict=True
     ):
@@ -65,7 +62,7 @@ def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium:
         for row, name in enumerate(names):
             ends = [table[name, connection, phase].p50_us for phase in PHASES]
             _bar(axes, row, ends, width_in / (1.02 * longest), thick=0.34 if medium.stacked else 0.56)
-    return sheet.finish(footer(run, caveats, captured_client_note(plan), note))
+    return sheet.finish(footer(found, captured_client_note(plan), note))
 
 
 def _bar(axes: Axes, row: int, ends_us: list[float], inches_per_us: float, *, thick: float) -> None:

@@ -8,9 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.record.openloop_caveats import KEPT_UP
-from sidelab.bench.record.reader import Run
 from sidelab.bench.report.figures import scales, style
 from sidelab.bench.report.figures.foot import footer
 from sidelab.bench.report.figures.openloop_estimates import Quantity, load, spread
@@ -23,8 +22,9 @@ _LINES: Final = (
 )
 
 
-def figure(run: Run, rates: pd.DataFrame, caveats: tuple[Caveat, ...], medium: Medium) -> Figure:
+def figure(found: Analysis, medium: Medium) -> Figure:
     """Draw a panel per quantity and a line per arm against the rate."""
+    run, rates = found.run, found.run.rates
     shown = [quantity for quantity in _LINES if (rates[quantity.column] > 0).any()]
     reached = (
         f"Hollow: less than {100 * KEPT_UP:g} % of the rate was answered. Whiskers: 95 % interval over lab builds."
@@ -35,7 +35,7 @@ def figure(run: Run, rates: pd.DataFrame, caveats: tuple[Caveat, ...], medium: M
         "Latency against rate",
         "open loop, latency from the intended start of each request; mean over builds",
     )
-    foot = footer(run, caveats, reached, load=load(rates))
+    foot = footer(found, reached, load=load(rates))
     if not shown:
         sheet.down_in += 0.2
         sheet.text("Not measured: no arm finished at any of these rates.", size=11, bold=True)

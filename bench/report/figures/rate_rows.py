@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.judge.published import ISTIO, LABEL, RATE_PER_S, Published
 from sidelab.bench.judge.summary import microseconds
-from sidelab.bench.record.reader import Run
 from sidelab.bench.report.figures import scales, style
 from sidelab.bench.report.figures.foot import footer
 from sidelab.bench.report.figures.openloop_estimates import Estimate, Quantity, added, load, spread
@@ -48,8 +46,9 @@ class _Bars(NamedTuple):
     found: Sequence[Estimate]
 
 
-def figure(run: Run, rates: pd.DataFrame, caveats: tuple[Caveat, ...], medium: Medium) -> Figure:
+def figure(found: Analysis, medium: Medium) -> Figure:
     """Draw a row per arm: its percentiles, what it adds to the slowest hundredth, and what its proxies spend."""
+    run, rates = found.run, found.run.rates
     rate = float(rates["rate_per_s"].iloc[0])
     names = [arm.name for arm in run.plan.arms if (rates["arm"] == arm.name).any()]
     beside = ISTIO if rate == RATE_PER_S else ()
@@ -71,11 +70,11 @@ def figure(run: Run, rates: pd.DataFrame, caveats: tuple[Caveat, ...], medium: M
             "latency", "µs (logarithmic)", [*map(_latency_cell, latency), *(Cell("", "not published") for _ in beside)]
         )
     ]
-    for quantity, found in bars:
+    for quantity, estimates in bars:
         nothing = run.plan.reference if quantity == _ADDED else ""
         own = [
             Cell("", "reference") if name == nothing else _bar_cell(mean)
-            for name, (mean, _, _) in zip(names, found, strict=True)
+            for name, (mean, _, _) in zip(names, estimates, strict=True)
         ]
         cells = [*own, *(_published_cell(_published(each, quantity)) for each in beside)]
         shown.append(Panel(quantity.title, quantity.label, cells))
@@ -83,9 +82,9 @@ def figure(run: Run, rates: pd.DataFrame, caveats: tuple[Caveat, ...], medium: M
     scales.logarithmic(first, "x", scales.decades(_reached(latency)), first_in)
     for number, each in enumerate(latency):
         _percentiles(first, number, each)
-    for (axes, width_in), (quantity, found) in zip(others, bars, strict=True):
-        _bars(axes, width_in, found, [_published(each, quantity) for each in beside])
-    return sheet.finish(footer(run, caveats, _WHISKERS, _BESIDE if beside else "", load=load(rates)))
+    for (axes, width_in), (quantity, estimates) in zip(others, bars, strict=True):
+        _bars(axes, width_in, estimates, [_published(each, quantity) for each in beside])
+    return sheet.finish(footer(found, _WHISKERS, _BESIDE if beside else "", load=load(rates)))
 
 
 def _key() -> list[Handle]:

@@ -8,9 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sidelab.bench.base.caveats import Caveat
-from sidelab.bench.judge.ratios import MET, MISSED, NO_TARGET, OPEN, Row
-from sidelab.bench.record.reader import Run
+from sidelab.bench.judge.analysis import Analysis
+from sidelab.bench.judge.ratios import MET, MISSED, NO_TARGET, OPEN, RatioRow
 from sidelab.bench.report.figures import scales, style
 from sidelab.bench.report.figures.foot import footer
 from sidelab.bench.report.figures.rows import Cell, Label, Panel, panels, whisker
@@ -30,11 +29,12 @@ _MOST: Final = 50.0
 """What lies beyond is an arrow at the edge: a tail's ratio has an interval that would squeeze all others together."""
 
 
-def figure(run: Run, compared: Sequence[Row], caveats: tuple[Caveat, ...], medium: Medium) -> Figure:
+def figure(found: Analysis, medium: Medium) -> Figure:
     """Draw each ratio on one logarithmic axis; a flag shows on which side of its target it should be."""
+    compared = found.ratios
     sheet = headed(
         medium,
-        run,
+        found.run,
         "One arm's cost as a multiple of the other's",
         "geometric mean over lab builds, with its 95 % interval; 1 means the same; flags stand at the targets",
     )
@@ -52,10 +52,10 @@ def figure(run: Run, compared: Sequence[Row], caveats: tuple[Caveat, ...], mediu
         "Added: what an arm has more than direct. Under load one thread of wrk keeps all connections busy (closed "
         "loop). Memory: private to the proxy's processes. Intervals: 95 %, over lab builds."
     )
-    return sheet.finish(footer(run, caveats, note))
+    return sheet.finish(footer(found, note))
 
 
-def _key(compared: Sequence[Row]) -> list[Handle]:
+def _key(compared: Sequence[RatioRow]) -> list[Handle]:
     return [
         Line2D([], [], color=colour, marker=marker, markerfacecolor=style.WHITE, linewidth=3, label=word)
         for verdict, (colour, marker, word) in _LOOK.items()
@@ -77,7 +77,7 @@ def quotient(value: float) -> str:
     return f"{value:.2f}" if value >= 0.095 else f"{value:.2g}"
 
 
-def _cell(row: Row, *, stacked: bool) -> Cell:
+def _cell(row: RatioRow, *, stacked: bool) -> Cell:
     """Write a ratio with its interval, and below it the two costs where there is room."""
     if math.isnan(row.ratio):
         return Cell("not measured")
@@ -88,7 +88,7 @@ def _cell(row: Row, *, stacked: bool) -> Cell:
     return Cell(f"{quotient(row.ratio)} {interval}", f"{costs} {row.unit}")
 
 
-def _interval(axes: Axes, number: int, row: Row) -> None:
+def _interval(axes: Axes, number: int, row: RatioRow) -> None:
     colour, marker, _ = _LOOK[row.verdict]
     low, high = axes.get_xlim()
     for bound in filter(None, row.target.split(" and ")):

@@ -4,22 +4,19 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from msgspec import structs
 
-from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.judge.statistics import Floats
-from sidelab.bench.judge.summary import Row, rows
+from sidelab.bench.judge.summary import SummaryRow
 from sidelab.bench.plan.arm import Arm
 from sidelab.bench.plan.plan import Plan
-from sidelab.bench.record.reader import Run
 from sidelab.bench.report.figures import scales, style
 from sidelab.bench.report.figures.foot import captured_client_note, footer
-from sidelab.bench.report.figures.overhead import builds
 from sidelab.bench.report.figures.sheet import Handle, Medium, across, floor_handle, headed
 from sidelab.bench.report.figures.style import Look
 
@@ -31,7 +28,7 @@ class Point(NamedTuple):
     """One arm: its number of rules, its row of the summary, and the median difference of each lab build."""
 
     rules: int
-    row: Row
+    row: SummaryRow
     builds: Floats
 
 
@@ -49,15 +46,14 @@ def series(plan: Plan) -> dict[str, list[Arm]]:
     return {arms[0].name.rstrip("0123456789").rstrip("-"): arms for arms in long if arms[-1].extra_rules}
 
 
-def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium: Medium) -> Figure:
+def figure(found: Analysis, medium: Medium) -> Figure:
     """Draw a panel per quantity: the overhead with its interval and every lab build, on a logarithmic axis of rules."""
-    plan = run.plan
+    run, plan = found.run, found.run.plan
     quantities = [each for each in style.OVERHEADS if each[0] in plan.connections]
     groups = series(plan)
     looks = dict(zip(groups, style.in_turn(len(groups)), strict=True))  # a line is a group of arms, none of them itself
     counts = sorted({arm.extra_rules for arms in groups.values() for arm in arms})
-    table = rows(summary)
-    medians = builds(run)
+    table, medians = found.summary, found.builds
     sheet = headed(
         medium,
         run,
@@ -85,7 +81,7 @@ def figure(run: Run, summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium:
         axes.axhspan(-floor_us, floor_us, color=style.FLOOR, linewidth=0, zorder=0)
         axes.axhline(0, color=style.BLACK, linewidth=0.9, zorder=1)
         _counts(axes, counts, width_in)
-    return sheet.finish(footer(run, caveats, captured_client_note(plan)))
+    return sheet.finish(footer(found, captured_client_note(plan)))
 
 
 def _key(looks: dict[str, Look]) -> list[Handle]:

@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from sidelab.bench.base.caveats import Caveat
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.judge.decomposition import Term, adds_up_to
-from sidelab.bench.judge.summary import Row, rows
-from sidelab.bench.record.reader import Run
+from sidelab.bench.judge.summary import SummaryRow
 from sidelab.bench.report.figures import scales, style
 from sidelab.bench.report.figures.foot import captured_client_note, footer
 from sidelab.bench.report.figures.rows import Cell, Label, Panel, interval, panels, whisker
@@ -37,14 +35,13 @@ class Bar(NamedTuple):
     high_us: float
 
 
-def figure(
-    run: Run, terms: Sequence[Term], summary: pd.DataFrame, caveats: tuple[Caveat, ...], medium: Medium
-) -> Figure:
+def figure(found: Analysis, medium: Medium) -> Figure:
     """Draw a panel per connection and phase, each to its own scale, with a bar per term.
 
     Where the plan's terms add up to one arm, a bar starts where the last one ended, and below them stands that arm's
     own overhead. Where they do not, every bar starts at 0.
     """
+    run, terms, table = found.run, found.terms, found.summary
     known = {(each.term, each.connection, each.phase): each for each in terms}
     quantities = [each for each in _TITLES if any(key[1:] == each for key in known)]
     names = list(dict.fromkeys(each.term for each in terms))
@@ -53,7 +50,6 @@ def figure(
     sheet = headed(medium, run, title, "µs that each part adds, mean and 95 % interval over lab builds; own scales")
     sheet.key(_key(whole))
     labels = [Label(name) for name in names]
-    table = rows(summary)
     if whole:
         labels.append(Label(f"{whole}, by itself", look=style.looks(run.plan)[whole]))
     bars = {
@@ -64,14 +60,14 @@ def figure(
     shown = [Panel(_TITLES[each], unit, [_cell(bar) for bar in bars[each]]) for each in quantities]
     for (axes, width_in), each in zip(panels(sheet, labels, shown, 0.46), quantities, strict=True):
         _panel(axes, bars[each], width_in, whole=bool(whole), thick=0.34 if medium.stacked else 0.56)
-    return sheet.finish(footer(run, caveats, _how_to_read(whole), captured_client_note(run.plan)))
+    return sheet.finish(footer(found, _how_to_read(whole), captured_client_note(run.plan)))
 
 
 def _cell(bar: Bar | None) -> Cell:
     return Cell("n/a") if bar is None else interval(bar.mean_us, bar.low_us, bar.high_us)
 
 
-def _bars(terms: Sequence[Term | None], whole: Row | None) -> list[Bar | None]:
+def _bars(terms: Sequence[Term | None], whole: SummaryRow | None) -> list[Bar | None]:
     """Place the terms, and below them the whole; what is not known has no bar."""
     placed: list[Bar | None] = []
     start_us = 0.0

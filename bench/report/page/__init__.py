@@ -6,14 +6,9 @@ Content-Security-Policy, so that no value in it can make a browser ask anybody f
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-import pandas as pd
-
-from sidelab.bench.base.caveats import Caveat
-from sidelab.bench.judge.answer import Answer
-from sidelab.bench.judge.decomposition import Term
-from sidelab.bench.judge.ratios import Row as Ratio
+from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.record.reader import Run
 from sidelab.bench.report.figures import Drawn
 from sidelab.bench.report.figures.foot import closed_loop, identity
@@ -35,21 +30,9 @@ _SECTIONS: Final = {
 _CAVEATS_LINK: Final = element("a", "Caveats", href="#caveats")
 
 
-class Content(NamedTuple):
-    """What a page is made of; `figures` are embedded, the main one first."""
-
-    run: Run
-    summary: pd.DataFrame
-    answer: Answer
-    caveats: Sequence[Caveat]
-    figures: Sequence[Drawn]
-    ratios: Sequence[Ratio] = ()
-    terms: Sequence[Term] = ()
-
-
-def render(content: Content) -> str:
-    """Return the whole page."""
-    title = f"sidelab: {content.run.plan.name}, {content.run.name}"
+def render(found: Analysis, figures: Sequence[Drawn]) -> str:
+    """Return the whole page; `figures` are embedded, the main one first."""
+    title = f"sidelab: {found.run.plan.name}, {found.run.name}"
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -59,19 +42,19 @@ def render(content: Content) -> str:
         element("title", title),
         element("style", Markup(_STYLE.read_text(encoding="utf-8"))),
     )
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', *_body(content)), lang='en')}\n"
+    return f"<!DOCTYPE html>\n{element('html', head, element('body', *_body(found, figures)), lang='en')}\n"
 
 
-def _body(content: Content) -> Iterator[Markup]:
-    run, summary = content.run, content.summary
-    yield element("header", *_header(content))
-    yield _contents(content.figures)
+def _body(found: Analysis, figures: Sequence[Drawn]) -> Iterator[Markup]:
+    run = found.run
+    yield element("header", *_header(found))
+    yield _contents(figures)
     sections = [
-        _section("verdicts", verdict_cards.cards(summary, run.plan)),
-        _section("figures", pictures(content.figures, content.answer.headline), _under_figures(run)),
-        _section("numbers", *_numbers(content)),
-        _section("caveats", about.caveats(content.caveats)),
-        _section("method", *about.method(run, summary)),
+        _section("verdicts", verdict_cards.cards(found.summary, run.plan)),
+        _section("figures", pictures(figures, found.answer.headline), _under_figures(run)),
+        _section("numbers", *_numbers(found)),
+        _section("caveats", about.caveats(found.caveats)),
+        _section("method", *about.method(found)),
         _section("environment", about.environment(run.facts)),
         _section("repeat", *about.repeat(run)),
     ]
@@ -79,21 +62,21 @@ def _body(content: Content) -> Iterator[Markup]:
     yield element("footer", element("p", f"Made by sidelab from the files of {run.name} alone."))
 
 
-def _header(content: Content) -> Iterator[Markup]:
-    run = content.run
+def _header(found: Analysis) -> Iterator[Markup]:
+    run = found.run
     yield element("p", f"sidelab · plan {run.plan.name}", class_="kicker")
     title, _, more = (run.plan.description or "What interception costs").partition(": ")
     yield element("h1", title.removesuffix("."))
     if more:
         yield element("p", f"{more[0].upper()}{more[1:]}", class_="what")
-    for warning in content.answer.warnings:
+    for warning in found.answer.warnings:
         yield element("p", warning, class_="alert", role="alert")
-    yield element("p", content.answer.headline, class_="answer")
-    yield element("ul", *(element("li", each) for each in content.answer.bullets), class_="answer-more")
+    yield element("p", found.answer.headline, class_="answer")
+    yield element("ul", *(element("li", each) for each in found.answer.bullets), class_="answer-more")
     machine = (run.facts.get("environment") or {}).get("cpu_model", "machine not recorded")
     started = str(run.facts.get("started", ""))[:16].replace("T", " ")
     builds = run.samples["rebuild"].nunique()
-    count = f"{len(content.caveats)} caveat{'s' if len(content.caveats) != 1 else ''}"
+    count = f"{len(found.caveats)} caveat{'s' if len(found.caveats) != 1 else ''}"
     facts = f"{started} UTC · {machine} · {builds} lab builds · {len(run.samples):,} requests · "
     yield element("p", facts, element("a", count, href="#caveats"), class_="facts")
 
@@ -125,12 +108,12 @@ def _under_figures(run: Run) -> Markup:
     return element("p", f"Of all figures: {closed_loop(run)} {identity(run)} ", _CAVEATS_LINK, class_="what under")
 
 
-def _numbers(content: Content) -> Iterator[Markup]:
-    yield from page_tables.totals(content.summary, content.run.plan)
-    if content.terms:
-        yield page_tables.terms(content.terms)
-    if content.ratios:
-        yield page_tables.ratios(content.ratios)
-    if len(content.run.rates):
-        yield page_tables.rates(content.run.rates, content.run.plan)
-    yield page_tables.every_row(content.summary, content.run.plan)
+def _numbers(found: Analysis) -> Iterator[Markup]:
+    yield from page_tables.totals(found.summary, found.run.plan)
+    if found.terms:
+        yield page_tables.terms(found.terms)
+    if found.ratios:
+        yield page_tables.ratios(found.ratios)
+    if len(found.run.rates):
+        yield page_tables.rates(found.run.rates, found.run.plan)
+    yield page_tables.every_row(found.summary, found.run.plan)

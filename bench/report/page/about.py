@@ -4,11 +4,10 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import pandas as pd
-
 from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.judge import statistics
-from sidelab.bench.judge.summary import microseconds, rows
+from sidelab.bench.judge.analysis import Analysis
+from sidelab.bench.judge.summary import microseconds
 from sidelab.bench.judge.verdict import GATED
 from sidelab.bench.plan import plan as plans
 from sidelab.bench.record.reader import Run
@@ -57,34 +56,42 @@ def environment(facts: Mapping[str, Any]) -> Markup:
     return definitions(said)
 
 
-def method(run: Run, summary: pd.DataFrame) -> Iterator[Markup]:
+def method(found: Analysis) -> Iterator[Markup]:
     """Say what was done, what is estimated from it, and when a verdict is given."""
+    yield definitions(_done(found.run))
+    yield element("ol", *(element("li", step) for step in _judged(found)))
+
+
+def _done(run: Run) -> dict[str, str]:
+    """Say how the requests were made, how many, and when."""
     plan = run.plan
     measured = statistics.measured(run.samples)
     sizes = sorted(int(size) for size in measured["bytes"].unique())
-    yield definitions(
-        {
-            "plan": f"{plan.name}: {plan.description}" if plan.description else plan.name,
-            "arms": f"{len(plan.arms)}, all alive at once; each request goes to one of them in random order",
-            "load": f"closed loop, one client, one request in flight, GET {plan.path}",
-            "payload": " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1]))) + " bytes",
-            "measured": f"{len(measured):,} requests in {measured['rebuild'].nunique()} lab builds; 0 left out",
-            "warm-up": f"{len(run.samples) - len(measured):,} requests, first in each build; recorded, not counted",
-            "not answered 2xx": f"{len(statistics.unanswered(run.samples)):,}",
-            "client": str(run.facts.get("client", "own")),
-            "seed of the order": str(run.facts.get("seed", "?")),
-            "started": _moment(run.facts.get("started")),
-            "finished": _moment(run.facts.get("finished")),
-        }
-    )
-    table = rows(summary)
+    return {
+        "plan": f"{plan.name}: {plan.description}" if plan.description else plan.name,
+        "arms": f"{len(plan.arms)}, all alive at once; each request goes to one of them in random order",
+        "load": f"closed loop, one client, one request in flight, GET {plan.path}",
+        "payload": " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1]))) + " bytes",
+        "measured": f"{len(measured):,} requests in {measured['rebuild'].nunique()} lab builds; 0 left out",
+        "warm-up": f"{len(run.samples) - len(measured):,} requests, first in each build; recorded, not counted",
+        "not answered 2xx": f"{len(statistics.unanswered(run.samples)):,}",
+        "client": str(run.facts.get("client", "own")),
+        "seed of the order": str(run.facts.get("seed", "?")),
+        "started": _moment(run.facts.get("started")),
+        "finished": _moment(run.facts.get("finished")),
+    }
+
+
+def _judged(found: Analysis) -> tuple[str, ...]:
+    """Say how requests become overheads, and overheads verdicts, step by step."""
+    run, plan = found.run, found.run.plan
     floors = "; ".join(
-        f"{connection} {phase} {microseconds(table[plan.twin, connection, phase].floor_us)} \N{MICRO SIGN}s"
+        f"{connection} {phase} {microseconds(found.summary[plan.twin, connection, phase].floor_us)} \N{MICRO SIGN}s"
         for connection, phase in GATED
         if connection in plan.connections
     )
     reference, margin = plan.reference, f"{plan.margin_us:g} \N{MICRO SIGN}s or {100 * plan.margin_ratio:g} %"
-    steps = (
+    return (
         (
             f"A lab is built anew {run.rebuilds} times: that is n. Requests within a build resemble each other, so "
             f"each build counts once, by the median of its paired differences, arm minus {reference}."
@@ -109,7 +116,6 @@ def method(run: Run, summary: pd.DataFrame) -> Iterator[Markup]:
             "connect is the handshake with its own proxy; the connection to the server is then part of starttransfer."
         ),
     )
-    yield element("ol", *(element("li", step) for step in steps))
 
 
 def repeat(run: Run) -> Iterator[Markup]:

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from sidelab.bench.judge.summary import Row
+from sidelab.bench.judge.summary import SummaryRow
 from sidelab.bench.report.figures.scales import clipped, number, round_up
 from sidelab.bench.report.page.html import Markup, element, join
 
@@ -27,7 +27,7 @@ class Scale(NamedTuple):
         return 100 * (min(max(us, self.low_us), self.high_us) - self.low_us) / (self.high_us - self.low_us)
 
 
-def scale(found: Sequence[Row]) -> Scale:
+def scale(found: Sequence[SummaryRow]) -> Scale:
     """Give all bars one linear scale, so that their lengths compare; it holds 0, the floors and the overheads."""
     floors = [end for row in found for end in (row.floor_us, -row.floor_us)]
     points = [*(row.overhead_us for row in found), *floors]
@@ -41,7 +41,7 @@ def scale(found: Sequence[Row]) -> Scale:
     return Scale(low, high, [tick for tick in ticks if not tick or 0 < (tick - low) / (high - low) < _EDGE], step)
 
 
-def bar(row: Row, on: Scale) -> Markup:
+def bar(row: SummaryRow, on: Scale) -> Markup:
     """Draw one overhead: from 0 to the estimate, its interval, and the noise floor behind them."""
     shapes = []
     if np.isfinite(row.floor_us):

@@ -8,8 +8,8 @@ import pandas as pd
 
 from sidelab.bench.base.samples import PHASES
 from sidelab.bench.judge.decomposition import Term, laid_out
-from sidelab.bench.judge.ratios import Row as Ratio
-from sidelab.bench.judge.summary import Row, microseconds, rows
+from sidelab.bench.judge.ratios import RatioRow
+from sidelab.bench.judge.summary import Summary, SummaryRow, microseconds
 from sidelab.bench.judge.verdict import Verdict
 from sidelab.bench.plan.plan import Plan
 from sidelab.bench.report.figures.ratios_figure import quotient
@@ -22,9 +22,8 @@ _CAPTION: Final = {
 }
 
 
-def totals(summary: pd.DataFrame, plan: Plan) -> Iterator[Markup]:
+def totals(found: Summary, plan: Plan) -> Iterator[Markup]:
     """Yield a table per kind of connection: medians by phase, the tail, the overhead in the total, the verdict."""
-    found = rows(summary)
     for connection in plan.connections:
         phases = [phase for phase in PHASES if any(found[arm.name, connection, phase].n for arm in plan.arms)]
         lines = []
@@ -38,7 +37,7 @@ def totals(summary: pd.DataFrame, plan: Plan) -> Iterator[Markup]:
         yield table(_CAPTION[connection], [*headings, "total p90", "total p99", "n"], lines)
 
 
-def every_row(summary: pd.DataFrame, plan: Plan) -> Markup:
+def every_row(found: Summary, plan: Plan) -> Markup:
     """Make the table of all that was judged, folded: each arm, connection and phase that exists."""
     headings = "arm,connection,phase,verdict,overhead [95\N{NO-BREAK SPACE}%],p50,floor,margin,smallest visible".split(
         ","
@@ -52,7 +51,7 @@ def every_row(summary: pd.DataFrame, plan: Plan) -> Markup:
             _overhead(row),
             *map(_time, (row.p50_us, row.floor_us, row.margin_us, row.smallest_visible_us)),
         ]
-        for row in rows(summary).values()
+        for row in found.values()
         if row.n and row.arm != plan.reference
     ]
     return element(
@@ -62,7 +61,7 @@ def every_row(summary: pd.DataFrame, plan: Plan) -> Markup:
     )
 
 
-def ratios(compared: Sequence[Ratio]) -> Markup:
+def ratios(compared: Sequence[RatioRow]) -> Markup:
     """Make the table of one arm's cost as a multiple of another's."""
     lines = []
     for row in compared:
@@ -114,7 +113,7 @@ def _time(us: float) -> str:
     return "n/a" if np.isnan(us) else microseconds(us)
 
 
-def _overhead(row: Row) -> str:
+def _overhead(row: SummaryRow) -> str:
     return "" if np.isnan(row.overhead_us) else _interval(row.overhead_us, row.low_us, row.high_us)
 
 

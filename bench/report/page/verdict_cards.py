@@ -3,9 +3,8 @@
 from typing import Final
 
 import numpy as np
-import pandas as pd
 
-from sidelab.bench.judge.summary import Row, microseconds, rows
+from sidelab.bench.judge.summary import Summary, SummaryRow, microseconds
 from sidelab.bench.judge.verdict import Verdict
 from sidelab.bench.plan.plan import Plan
 from sidelab.bench.report.page import bars
@@ -29,9 +28,8 @@ def chip(verdict: Verdict) -> Markup:
     return element("span", shape, str(verdict), class_=f"chip {str(verdict).replace(' ', '-')}")
 
 
-def cards(summary: pd.DataFrame, plan: Plan) -> Markup:
+def cards(table: Summary, plan: Plan) -> Markup:
     """Make a card for each arm in the plan's order, the reference and its twin last."""
-    table = rows(summary)
     last = (plan.reference, plan.twin)
     names = [arm.name for arm in plan.arms if arm.name not in last] + list(last)
     scale = bars.scale([row for row in table.values() if row.phase == "total"])
@@ -45,7 +43,7 @@ def cards(summary: pd.DataFrame, plan: Plan) -> Markup:
     return join((bars.legend(), element("div", *made, class_="cards")))
 
 
-def _cost(row: Row, scale: bars.Scale) -> Markup:
+def _cost(row: SummaryRow, scale: bars.Scale) -> Markup:
     verdict = Verdict(row.verdict)
     top = element("p", element("span", TITLE[row.connection], class_="connection"), chip(verdict), class_="top")
     unit = element("small", " \N{MICRO SIGN}s")
