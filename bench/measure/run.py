@@ -1,47 +1,27 @@
-"""One run of a plan: build the lab, measure a round, record it, prove the path, do it all again.
+"""One run of a plan: prepare it, measure replicate after replicate, record their rounds as they come.
 
-It reads like that, too: `run` is the list of steps.
+It reads like that, too: `run` is the list of steps; `bench.measure.replicate` has those of one build of the lab.
 """
 
 import math
-import os
-import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from sidelab.bench.arms import pods_of_arms, revisions
+from sidelab.bench.arms import revisions
 from sidelab.bench.base.interruption import Interrupted
-from sidelab.bench.base.samples import RoundSample, Sample
-from sidelab.bench.clients import client_process
-from sidelab.bench.clients.stamps import Stamps
-from sidelab.bench.measure import awake, loads
-from sidelab.bench.measure.path_proof import Opened, Prover
+from sidelab.bench.base.samples import Sample
 from sidelab.bench.measure.progress import Progress
+from sidelab.bench.measure.replicate import Loads, Part, Rates, Round, Whole, replicate
 from sidelab.bench.measure.setup import Setup, facts, prepare, require_question
-from sidelab.bench.openloop import measure as openloop
-from sidelab.bench.plan import request_order
-from sidelab.bench.plan.arm import Arm
 from sidelab.bench.plan.plan import Plan
-from sidelab.bench.plan.request_order import Slot
-from sidelab.bench.record import cpu_activity, environment
+from sidelab.bench.record import environment
 from sidelab.bench.record.records import RunWriter
-from sidelab.lab.client.lab import Lab, foreground
 from sidelab.lab.errors import InputError
 
 CHECKOUT = Path(__file__).parents[2]
-
-T = TypeVar("T")
-
-
-class Round(NamedTuple):
-    """A measured round, and what else happened meanwhile."""
-
-    samples: list[Sample]
-    facts: RoundSample
 
 
 class Recorded(NamedTuple):
@@ -104,25 +84,14 @@ def run(
 
 
 def _measure(setup: Setup, writer: RunWriter, progress: Progress, budget_s: float | None) -> None:
-    """Measure and record rebuild after rebuild, until the last or until the stop rule has enough."""
+    """Measure and record replicate after replicate, until the last or until the stop rule has enough."""
     from sidelab.bench.measure.enough import StopRule  # noqa: PLC0415  # pandas: a machine without namespaces should hear of it first
 
     rule = StopRule(setup.plan, budget_s)
     begun_s, longest_s = monotonic(), 0.0
     for rebuild in range(1, setup.plan.rebuilds + 1):
         since_s = monotonic()
-        samples: list[Sample] = []
-        with built(setup, rebuild) as lab:
-            for found in measure_requests(setup, rebuild, lab):
-                writer.append(found.samples)
-                writer.append_round(found.facts)
-                progress.advance(len(found.samples))
-                samples += found.samples
-            if setup.plan.loads or setup.plan.idle_connections:
-                writer.append_loads(_proven(setup, lab, loads.measure, rebuild, loads.opened))
-            if setup.plan.rates:
-                writer.append_rates(_proven(setup, lab, openloop.measure, rebuild, openloop.opened))
-            writer.builds = rebuild
+        samples = _recorded(setup, rebuild, writer, progress)
         now_s = monotonic()
         longest_s = max(longest_s, now_s - since_s)
         reason = rule.reason(rebuild, samples, now_s - begun_s, longest_s)
@@ -131,118 +100,26 @@ def _measure(setup: Setup, writer: RunWriter, progress: Progress, budget_s: floa
             return
 
 
-def _proven(
-    setup: Setup, lab: Lab, measure: Callable[..., list[T]], rebuild: int, opened: Callable[[Plan, Arm], int]
-) -> list[T]:
-    """Measure loads of one kind, and prove that every arm's took its path."""
-    prover = Prover(lab, setup.plan, setup.pods)
-    found = measure(setup.plan, lab, setup.pods, rebuild, setup.seed, setup.client_cpu)
-    prover.check({arm.name: Opened.at_least(opened(setup.plan, arm)) for arm in setup.plan.arms}, tracked=False)
-    return found
+def _recorded(setup: Setup, rebuild: int, writer: RunWriter, progress: Progress) -> list[Sample]:
+    """Measure a replicate, record each part of it as it comes, and return its requests."""
+    samples: list[Sample] = []
+    with closing(replicate(setup, rebuild)) as parts:
+        for part in parts:
+            _record(part, writer)
+            if isinstance(part, Round):
+                progress.advance(len(part.samples))
+                samples += part.samples
+    return samples
 
 
-def measure_build(setup: Setup, rebuild: int) -> Iterator[list[Sample]]:
-    """Build the lab once with every arm alive, and yield each round's samples as `measure_requests` does."""
-    with built(setup, rebuild) as lab:
-        for found in measure_requests(setup, rebuild, lab):
-            yield found.samples
-
-
-@contextmanager
-def built(setup: Setup, rebuild: int) -> Iterator[Lab]:
-    """Build the lab once, for the block, on CPUs as the plan places it."""
-    with (
-        foreground(setup.blueprint, f"bench-{os.getpid()}-{rebuild}", cpus=setup.lab_cpus) as lab,
-        awake.kept(setup.plan.placement.awake),
-    ):
-        yield lab
-
-
-def measure_requests(setup: Setup, rebuild: int, lab: Lab) -> Iterator[Round]:
-    """Yield the rounds of one lab build, each with its arms' paths proven.
-
-    Raises `PodError` when an arm's evidence disagrees with its label; that round is lost.
-    """
-    prover = Prover(lab, setup.plan, setup.pods)
-    with measuring_client(setup, lab) as client:
-        for round_, slots in request_order.rounds(setup.plan, setup.seed, rebuild):
-            before = cpu_activity.read()
-            stamps = client.round(slots)
-            after = cpu_activity.read()
-            opened = {name: Opened.exactly(count) for name, count in client.opened.items()}
-            prover.check(opened, tracked=round_ == setup.plan.rounds)
-            found = RoundSample(
-                rebuild=rebuild,
-                round=round_,
-                duration_s=after.at_s - before.at_s,
-                stolen_ratio=after.stolen_ratio(before),
-                switches=after.switches - before.switches,
-                preempted=client.preempted,
-                time_wait=client.time_wait,
-            )
-            yield Round(_samples(rebuild, round_, slots, stamps), found)
-
-
-class MeasuringClient:
-    """The measuring process, from our side.
-
-    Of the last round: `opened`, the connections that it has made, by arm; `preempted` and `time_wait` as in
-    `bench.base.samples.RoundSample`.
-    """
-
-    def __init__(self, link: socket.socket, arms_in_order: Sequence[str]) -> None:
-        self._link = link
-        self._index = {name: number for number, name in enumerate(arms_in_order)}
-        self._opened = [0] * len(arms_in_order)
-        self.opened: dict[str, int] = {}
-        self.preempted = self.time_wait = 0
-
-    def round(self, slots: Sequence[Slot]) -> list[Stamps]:
-        """Measure one round; raises `PodError` with the client's own words when it fails."""
-        order = [(self._index[slot.arm], slot.connection == "new") for slot in slots]
-        answer = client_process.ask(self._link, {"slots": order}, "the measuring client")
-        before, self._opened = self._opened, answer["opened"]
-        self.opened = {name: self._opened[number] - before[number] for name, number in self._index.items()}
-        self.preempted, self.time_wait = answer["preempted"], answer["time_wait"]
-        return [tuple(stamps) for stamps in answer["samples"]]
-
-
-@contextmanager
-def measuring_client(setup: Setup, lab: Lab) -> Iterator[MeasuringClient]:
-    """Start a measuring client for this build, and end it with the block."""
-    names = [arm.name for arm in setup.plan.arms]
-    targets = pods_of_arms.targets(setup.plan, setup.pods, lab.status())
-    order = {
-        "cpu": setup.client_cpu,
-        "client": setup.client,
-        "targets": [targets[name] for name in names],
-    }
-    with client_process.started(
-        "sidelab.bench.clients.client", lab, [setup.pods[name].client for name in names], order
-    ) as link:
-        yield MeasuringClient(link, names)
-
-
-def _samples(rebuild: int, round_: int, slots: Sequence[Slot], stamps: Sequence[Stamps]) -> list[Sample]:
-    rows = []
-    for position, (slot, (connect, pretransfer, starttransfer, total, status, size)) in enumerate(
-        zip(slots, stamps, strict=True)
-    ):
-        rows.append(
-            Sample(
-                rebuild=rebuild,
-                round=round_,
-                position=position,
-                arm=slot.arm,
-                connection=slot.connection,
-                namelookup_us=None,  # targets are addresses
-                connect_us=None if connect is None else connect / 1000,
-                appconnect_us=None,  # there is no TLS
-                pretransfer_us=pretransfer / 1000,
-                starttransfer_us=starttransfer / 1000,
-                total_us=total / 1000,
-                status=status,
-                bytes=size,
-            )
-        )
-    return rows
+def _record(part: Part, writer: RunWriter) -> None:
+    match part:
+        case Round(samples, found):
+            writer.append(samples)
+            writer.append_round(found)
+        case Loads(load_samples):
+            writer.append_loads(load_samples)
+        case Rates(rate_samples):
+            writer.append_rates(rate_samples)
+        case Whole(rebuild):
+            writer.builds = rebuild

@@ -18,10 +18,11 @@ from sidelab.bench.arms import feasible, pods_of_arms
 from sidelab.bench.arms.pods_of_arms import ArmPods
 from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.measure import awake
+from sidelab.bench.measure.beds.bed import Bed
+from sidelab.bench.measure.beds.this_machine import HERE
 from sidelab.bench.plan.plan import Plan
 from sidelab.bench.record import environment
 from sidelab.lab.base import identity
-from sidelab.lab.client.lab import foreground
 from sidelab.lab.errors import InputError, MachineError
 from sidelab.lab.manifest import Manifest, load
 from sidelab.lab.plan import needs
@@ -59,6 +60,7 @@ def prepare(
     manifest: Path | None = None,
     proxies: Mapping[str, str] | None = None,
     require_all: bool = False,
+    bed: Bed = HERE,
 ) -> Setup:
     """Check and decide everything that a run needs; `proxies` are those of git revisions (`revisions.extracted`).
 
@@ -68,12 +70,7 @@ def prepare(
     """
     if client not in CLIENTS:
         raise InputError(f"--client {client}: there are {', '.join(CLIENTS)}")
-    doubts: list[Caveat] = []
-    if asked.loads and shutil.which("wrk") is None:
-        if require_all:
-            raise MachineError(f"plan {asked.name} puts a load on its arms with wrk: {_NO_WRK}")
-        doubts.append(Caveat(f"the loads of the plan were left out: {_NO_WRK}", _INSIST))
-        asked = asked.without_loads()
+    asked, doubts = _without_missing_wrk(asked, require_all=require_all)
     if asked.idle_connections:
         identity.require(("SYS_PTRACE",), "to read how much memory proxies hold (/proc/PID/smaps_rollup)")
     if asked.placement.awake and (hindrance := awake.hindrance()):
@@ -81,21 +78,20 @@ def prepare(
     client_cpu, lab_cpus = asked.placement.resolve(frozenset(os.sched_getaffinity(0)))
     base = load([manifest or pods_of_arms.default_manifest()])
     skipped: dict[str, str] = {}
-    possible = asked
     while True:
-        every_arm, pods = pods_of_arms.build(possible, base, proxies)
-        missing = feasible.lacking(possible, every_arm)
+        every_arm, pods = pods_of_arms.build(asked, base, proxies)
+        missing = feasible.lacking(asked, every_arm)
         if not missing:
-            every_arm = feasible.awaiting(possible, every_arm, images)
-            blueprint = draw(every_arm, feasible.registry(possible, images))
+            every_arm = feasible.awaiting(asked, every_arm, images)
+            blueprint = draw(every_arm, feasible.registry(asked, images))
             needs.require(blueprint)
-            missing = _refused(possible, blueprint, lab_cpus)
+            missing = _refused(asked, blueprint, lab_cpus, bed)
         if not missing:
             break
         skipped |= missing
-        possible = _without(possible, missing, require_all=require_all)
+        asked = _without(asked, missing, require_all=require_all)
     return Setup(
-        plan=possible,
+        plan=asked,
         seed=_first_given(seed, asked.seed),
         client=client,
         client_cpu=client_cpu,
@@ -103,10 +99,19 @@ def prepare(
         manifest=every_arm,
         blueprint=blueprint,
         pods=pods,
-        images=feasible.versions(possible, images),
+        images=feasible.versions(asked, images),
         skipped=skipped,
-        doubts=tuple(doubts),
+        doubts=doubts,
     )
+
+
+def _without_missing_wrk(asked: Plan, *, require_all: bool) -> tuple[Plan, tuple[Caveat, ...]]:
+    """Return the plan without its loads where wrk is missing, and the doubt that says so."""
+    if not asked.loads or shutil.which("wrk") is not None:
+        return asked, ()
+    if require_all:
+        raise MachineError(f"plan {asked.name} puts a load on its arms with wrk: {_NO_WRK}")
+    return asked.without_loads(), (Caveat(f"the loads of the plan were left out: {_NO_WRK}", _INSIST),)
 
 
 def _without(asked: Plan, missing: Mapping[str, str], *, require_all: bool) -> Plan:
@@ -142,8 +147,8 @@ def require_question(asked: Plan, setup: Setup) -> None:
         )
 
 
-def _refused(asked: Plan, blueprint: Blueprint, cpus: frozenset[int]) -> dict[str, str]:
-    """Return the arms whose pods this kernel refuses, each with its reason, by trying.
+def _refused(asked: Plan, blueprint: Blueprint, cpus: frozenset[int], bed: Bed) -> dict[str, str]:
+    """Return the arms whose pods the bed refuses, each with its reason, by trying.
 
     Only plans that ask for more than the usual rules are tried, each arm alone; whatever else goes wrong will do so
     while measuring.
@@ -152,11 +157,9 @@ def _refused(asked: Plan, blueprint: Blueprint, cpus: frozenset[int]) -> dict[st
     for arm in asked.arms:
         if arm.has_rules and (arm.rules, arm.way, arm.family) != ("redirect", "nft", 4):
             pods = tuple(pod for pod in blueprint.pods if pod.key[0] == arm.name)
-            try:
-                with foreground(replace(blueprint, pods=pods), f"bench-{os.getpid()}-try", cpus=cpus):
-                    pass
-            except MachineError as error:
-                reasons[arm.name] = str(error)
+            reason = bed.refusal(replace(blueprint, pods=pods), cpus)
+            if reason:
+                reasons[arm.name] = reason
     return reasons
 
 

@@ -22,9 +22,10 @@ import pandas as pd
 from sidelab.bench.base.samples import COLUMNS, PHASES, Sample, column
 from sidelab.bench.judge import calibration, statistics
 from sidelab.bench.judge.calibration import Check, Outcome, Row
-from sidelab.bench.measure import awake, loads
+from sidelab.bench.measure import awake
 from sidelab.bench.measure.progress import Progress
-from sidelab.bench.measure.run import CHECKOUT, built, measure_build, measure_requests
+from sidelab.bench.measure.replicate import Loads, Round, measure_build, replicate
+from sidelab.bench.measure.run import CHECKOUT
 from sidelab.bench.measure.setup import prepare
 from sidelab.bench.plan.plan import Plan, from_dict
 from sidelab.bench.record import environment
@@ -158,14 +159,15 @@ def _by_wrk(rebuilds: int, seed: int, *, asleep: bool) -> tuple[list[Row], float
     p50_us: dict[str, list[float]] = {arm.name: [] for arm in setup.plan.arms}
     with Progress(setup.plan) as progress:
         for rebuild in range(1, rebuilds + 1):
-            with built(setup, rebuild) as lab:
-                for found in measure_requests(setup, rebuild, lab):
-                    samples += found.samples
-                    progress.advance(len(found.samples))
-                for each in loads.measure(setup.plan, lab, setup.pods, rebuild, setup.seed, setup.client_cpu):
-                    if each.failed:
-                        raise PodError(f"{each.failed} of wrk's requests failed: its median is none")
-                    p50_us[each.arm].append(each.p50_us)
+            for part in replicate(setup, rebuild):
+                if isinstance(part, Round):
+                    samples += part.samples
+                    progress.advance(len(part.samples))
+                elif isinstance(part, Loads):
+                    for each in part.samples:
+                        if each.failed:
+                            raise PodError(f"{each.failed} of wrk's requests failed: its median is none")
+                        p50_us[each.arm].append(each.p50_us)
     own = statistics.rebuild_levels(_frame(samples)).xs(("direct", "keep-alive", "total"))
     by_arm = {name: np.array(values) for name, values in p50_us.items()}
     difference_us = by_arm[_WRK_ARM] - by_arm["direct"]

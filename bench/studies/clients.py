@@ -20,10 +20,11 @@ from pathlib import Path
 
 from sidelab.bench.clients.client import Client, Sockets
 from sidelab.bench.clients.curl import Curl
+from sidelab.bench.measure.beds.this_machine import ThisMachine
 from sidelab.bench.measure.setup import prepare
 from sidelab.bench.plan.plan import from_dict
 from sidelab.lab.base import syscalls
-from sidelab.lab.client.lab import Namespaces, foreground
+from sidelab.lab.client.lab import Namespaces
 
 _REQUESTS = 400
 _WRK_SECONDS = 1
@@ -50,8 +51,8 @@ def main() -> None:
     new: list[tuple[float, float]] = []
     after_lookup: list[tuple[float, float]] = []
     for rebuild in range(rebuilds):
-        with foreground(setup.blueprint, f"clients-{os.getpid()}", cpus=setup.lab_cpus) as lab:
-            pods = setup.pods["direct"]
+        with ThisMachine().built(setup, rebuild) as standing:
+            lab, pods = standing.lab, setup.pods["direct"]
             address = next(pod["ipv4"] for pod in lab.status()["pods"] if pod["namespace"] == "direct")
             with _inside(lab.namespaces([pods.client])):
                 kept.append(_kept((address, pods.port)))

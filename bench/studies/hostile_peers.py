@@ -23,13 +23,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sidelab.bench.measure.beds.this_machine import ThisMachine
 from sidelab.bench.measure.setup import Setup, prepare
 from sidelab.bench.plan.plan import from_dict
 from sidelab.bench.studies import hostile
 from sidelab.lab.base import syscalls
 from sidelab.lab.base.processes import stop
 from sidelab.lab.base.processes.parent_death import die_with_parent
-from sidelab.lab.client.lab import Lab, foreground
+from sidelab.lab.client.lab import Lab
 from sidelab.lab.net.ask import ask_port
 from sidelab.sidecar import istio_ports
 
@@ -134,8 +135,8 @@ def running(namespace: int, work: Callable[[], None], cpu: int, *, idle: bool = 
 def measured(setup: Setup, attack: hostile.Attack) -> Result:
     """Return what one attack does to a lab that is made for it."""
     with (
-        foreground(setup.blueprint, f"hostile-{os.getpid()}", cpus=setup.lab_cpus) as lab,
-        running((stage := Stage(lab, setup)).victim, hostile.serve_bystander, setup.client_cpu, idle=False),
+        ThisMachine().built(setup, 1) as standing,
+        running((stage := Stage(standing.lab, setup)).victim, hostile.serve_bystander, setup.client_cpu, idle=False),
     ):
         stage.connect()
         stage.p99_us()

@@ -25,7 +25,9 @@ from sidelab.bench.base.samples import COLUMNS, PHASES, Sample, column
 from sidelab.bench.judge import statistics
 from sidelab.bench.judge.statistics import Floats
 from sidelab.bench.judge.summary import microseconds
-from sidelab.bench.measure.run import CHECKOUT, built, measure_build, measuring_client
+from sidelab.bench.measure.beds.this_machine import HERE
+from sidelab.bench.measure.replicate import measure_build
+from sidelab.bench.measure.run import CHECKOUT
 from sidelab.bench.measure.setup import Setup, prepare
 from sidelab.bench.plan.plan import from_dict
 from sidelab.bench.plan.request_order import Slot
@@ -65,7 +67,7 @@ class Found(NamedTuple):
 def sequential(setup: Setup, repetition: int) -> Found:
     """Compare two blocks as if their requests were independent: an interval of two medians, Mann-Whitney, Welch."""
     number = REBUILDS * REQUESTS
-    with built(setup, repetition) as lab, measuring_client(setup, lab) as client:
+    with HERE.built(setup, repetition) as standing, standing.client() as client:
         client.round([Slot("direct", "new")] * WARMUP)
         a, b = (np.array([stamps[3] / 1000 for stamps in client.round([Slot("direct", "new")] * number)]) for _ in "AB")
     difference = float(np.median(b) - np.median(a))

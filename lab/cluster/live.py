@@ -54,7 +54,7 @@ class Cluster:
         self._store = Store(kinds, objects, (plan.source for plan in self._plans.values()))
         self._generations = count()
         self._generation = 0  # of what is in the store, as far as pods read it
-        self._read_generations: dict[int] = {}
+        self._read_generations: dict[PodKey, int] = {}
         self._shared: dict[tuple[bytes, ...], Written] = {}  # files of what the store has, by what is in them
         self._with_files: set[PodKey] = set()
         node = Node(loop, incidents, self._plans, self._generations)

@@ -16,7 +16,7 @@ from sidelab.lab.cluster.catalog import Catalog, member, translated
 from sidelab.lab.cluster.dns.nameserver import NameServer
 from sidelab.lab.cluster.publish import STATE_FILE, discard, put, write_state
 from sidelab.lab.cluster.state import Service, State
-from sidelab.lab.keys import PodKey
+from sidelab.lab.keys import PodKey, ServiceKey
 from sidelab.lab.manifest import Service as Wanted
 from sidelab.lab.plan.blueprint import PodPlan
 
@@ -39,7 +39,7 @@ class Services:
         self._catalog = Catalog(services, (member(plan.source, plan.address) for plan in node.plans.values()))
         self._ready: set[PodKey] = set()
         self._state = State(generation=-1)
-        self._indexed, self._index = self._state, dict[Service]()
+        self._indexed, self._index = self._state, dict[ServiceKey, Service]()
         self._name_server = NameServer(node.loop, node.incidents, STATE_FILE)
         self._netlink: socket.socket | None = None
         self._rules = b""

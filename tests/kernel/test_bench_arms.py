@@ -15,7 +15,7 @@ from tools import needs, tool
 from sidelab.bench.arms import revisions
 from sidelab.bench.base.samples import Sample
 from sidelab.bench.judge import decomposition, statistics
-from sidelab.bench.measure import run
+from sidelab.bench.measure.replicate import measure_build
 from sidelab.bench.measure.setup import _without, prepare
 from sidelab.bench.plan import builds, plan
 from sidelab.bench.plan.plan import Plan, from_dict
@@ -37,7 +37,7 @@ def measured(asked: Plan, **given: Any) -> list[Sample]:
     """Build each of a plan's labs, measure, and have every path proven; nothing may be left."""
     with nothing_left():
         setup = prepare(asked, seed=1, client="own", **given)
-        rounds = [rows for rebuild in range(1, asked.rebuilds + 1) for rows in run.measure_build(setup, rebuild)]
+        rounds = [rows for rebuild in range(1, asked.rebuilds + 1) for rows in measure_build(setup, rebuild)]
     return [row for rows in rounds for row in rows]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sidelab.bench.measure import loads
-from sidelab.bench.measure.run import built
+from sidelab.bench.measure.beds.this_machine import ThisMachine
 from sidelab.bench.measure.setup import prepare
 from sidelab.bench.openloop.measure import measure
 from sidelab.bench.plan.plan import from_dict
@@ -22,8 +22,8 @@ def test_every_arm_answers_at_the_rate_and_only_proxies_cost() -> None:
     plan = from_dict({"name": "openloop", "arms": arms, "rates": rates}, "test")
     setup = prepare(plan, seed=1, client="own")
     before = len(list(Path("/proc/self/fd").iterdir()))
-    with built(setup, 1) as lab:
-        found = {row.arm: row for row in measure(plan, lab, setup.pods, 1, 1, setup.client_cpu)}
+    with ThisMachine().built(setup, 1) as standing:
+        found = {row.arm: row for row in measure(plan, standing.lab, setup.pods, 1, 1, setup.client_cpu)}
     assert before == len(list(Path("/proc/self/fd").iterdir()))
     assert [0] * 4 == [row.errors for row in found.values()]
     assert all(100 < row.requests < 300 for row in found.values())
@@ -39,7 +39,7 @@ def test_idle_connections_cost_a_proxy_memory() -> None:
     arms.append({"name": "server", "proxy": "bundled", "protocol": "http", "server": "injected"})
     plan = from_dict({"name": "idle", "arms": arms, "idle_connections": 100, "path": "/size/100000"}, "test")
     setup = prepare(plan, seed=1, client="own")
-    with built(setup, 1) as lab:
-        (row,) = loads.measure(plan, lab, setup.pods, 1, 1, setup.client_cpu)
+    with ThisMachine().built(setup, 1) as standing:
+        (row,) = loads.measure(plan, standing.lab, setup.pods, 1, 1, setup.client_cpu)
     assert ("server", 100) == (row.arm, row.connections)
     assert 0 < row.unloaded_kib < row.private_kib

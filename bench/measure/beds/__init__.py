@@ -1,0 +1,1 @@
+"""Places where arms stand while they are measured."""
