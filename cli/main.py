@@ -19,6 +19,7 @@ from sidelab.cli import (
     lab_commands,
     object_commands,
     output,
+    results_commands,
     rules_commands,
 )
 from sidelab.cli.command import Given, Verb
@@ -30,6 +31,7 @@ VERBS = (
     *object_commands.VERBS,
     *rules_commands.VERBS,
     *bench_commands.VERBS,
+    *results_commands.VERBS,
     *completion.VERBS,
 )
 

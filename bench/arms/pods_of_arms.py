@@ -39,7 +39,7 @@ class ArmPods:
     port: int
 
 
-class Target(NamedTuple):
+class ArmTarget(NamedTuple):
     """Whom an arm's client asks: the server pod's address, a port, and what for."""
 
     host: str
@@ -81,11 +81,11 @@ def build(
     return Manifest(pods=tuple(pods), caveats=base.caveats), arms
 
 
-def targets(plan: Plan, pods: Mapping[str, ArmPods], status: Mapping[str, Any]) -> dict[str, Target]:
+def targets(plan: Plan, pods: Mapping[str, ArmPods], status: Mapping[str, Any]) -> dict[str, ArmTarget]:
     """Return whom each arm's client asks; `status` is that of the lab (`Lab.status`)."""
     addresses = {(pod["namespace"], pod["name"]): {4: pod["ipv4"], 6: pod["ipv6"]} for pod in status["pods"]}
     return {
-        arm.name: Target(addresses[pods[arm.name].server][arm.family], pods[arm.name].port, plan.path_of(arm))
+        arm.name: ArmTarget(addresses[pods[arm.name].server][arm.family], pods[arm.name].port, plan.path_of(arm))
         for arm in plan.arms
     }
 

@@ -27,7 +27,7 @@ _CHUNK: Final = 1 << 16
 _RESTORE: Final = "restore the file as it was written"
 
 
-class Member(NamedTuple):
+class GzipMember(NamedTuple):
     """A whole member of a gzip file: what it holds, and where the next one begins."""
 
     content: bytes
@@ -56,7 +56,7 @@ def content(path: Path, most_bytes: int, cure: str) -> bytes:
     return data
 
 
-def members(path: Path, data: bytes, most_bytes: int) -> Iterator[Member]:
+def members(path: Path, data: bytes, most_bytes: int) -> Iterator[GzipMember]:
     """Walk the gzip members of `data` up to the first that is not whole; in pieces, at a cost linear in the size.
 
     Raises `InputError` that names `path` where they hold more than `most_bytes` in all.
@@ -78,7 +78,7 @@ def members(path: Path, data: bytes, most_bytes: int) -> Iterator[Member]:
         if not inflate.eof:
             return
         start = min(position, len(data)) - len(inflate.unused_data)
-        yield Member(b"".join(pieces), start)
+        yield GzipMember(b"".join(pieces), start)
 
 
 def json_object(path: Path, cure: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ WARMUP_ROUND = 0
 """The first round of each rebuild: recorded and shown, and excluded from every statistic, as is known beforehand."""
 
 
-class Sample(NamedTuple):
+class RequestSample(NamedTuple):
     """One request. `rebuild` counts from 1, `round` from 1 (0 is the warm-up), `position` from 0 within its round.
 
     `status` is the HTTP status, 0 where no answer came; `bytes` is the size of the body.
@@ -97,7 +97,7 @@ class RateSample(NamedTuple):
     memory_kib: int
 
 
-COLUMNS = Sample._fields
+COLUMNS = RequestSample._fields
 LOAD_COLUMNS = LoadSample._fields
 ROUND_COLUMNS = RoundSample._fields
 RATE_COLUMNS = RateSample._fields
@@ -115,7 +115,7 @@ def has_tail(n: int, q: float) -> bool:
     return n * (1 - q) >= 10 - 1e-9
 
 
-def encode(samples: Iterable[Sample]) -> str:
+def encode(samples: Iterable[RequestSample]) -> str:
     """Write samples as CSV lines without a header; times with one decimal (100 ns, below what any stamp resolves)."""
     return "".join(
         ",".join(

@@ -12,8 +12,8 @@ import pandas as pd
 
 from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.judge import decomposition, ratios, statistics, summary
-from sidelab.bench.judge.answer import Answer, answer
-from sidelab.bench.judge.decomposition import Term
+from sidelab.bench.judge.answer import RunAnswer, answer
+from sidelab.bench.judge.decomposition import TermEstimate
 from sidelab.bench.judge.ratios import RatioRow
 from sidelab.bench.judge.statistics import Floats
 from sidelab.bench.judge.summary import Summary
@@ -72,12 +72,12 @@ class Analysis:
         return tuple(ratios.compare(self.run.plan, self.medians_against, self.run.loads))
 
     @cached_property
-    def terms(self) -> tuple[Term, ...]:
+    def terms(self) -> tuple[TermEstimate, ...]:
         """What the overhead is made of, where the plan asks for it, as in `decomposition.csv`."""
         return tuple(decomposition.decompose(self.run.plan, self.medians_against))
 
     @cached_property
-    def answer(self) -> Answer:
+    def answer(self) -> RunAnswer:
         """The answer to the plan's question, in words."""
         run = self.run
         said = answer(run.plan, self.summary, terms=self.terms, ratios=self.ratios, rates=run.rates)

@@ -27,7 +27,7 @@ CLOSE_RATIO: Final = 0.15
 """So far may another client's median of the same requests lie from our own: each has its own cost of sending one."""
 
 
-class Row(NamedTuple):
+class RecoveredDelay(NamedTuple):
     """A delay that was put in and what a client found of it, in µs, with the 95 % interval over rebuilds.
 
     `p_value` is for "what was found is what was put in" (as far as `row` asks for that), `found_p_value` for "there
@@ -49,7 +49,7 @@ class Row(NamedTuple):
         return self.low_us <= self.injected_us <= self.high_us
 
 
-class Outcome(StrEnum):
+class CalibrationOutcome(StrEnum):
     """What a check says; `SKIPPED` where what it needs is not installed."""
 
     OK = "ok"
@@ -58,15 +58,17 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
-class Check(NamedTuple):
+class CalibrationCheck(NamedTuple):
     """A question, its answer, and the numbers behind it."""
 
     name: str
-    outcome: Outcome
+    outcome: CalibrationOutcome
     detail: str
 
 
-def rows(client: str, medians: pd.DataFrame, delays_us: Mapping[str, float], *, asleep: bool = False) -> list[Row]:
+def rows(
+    client: str, medians: pd.DataFrame, delays_us: Mapping[str, float], *, asleep: bool = False
+) -> list[RecoveredDelay]:
     """Compare the rebuild medians of each delayed arm (`statistics.rebuild_medians`) with its delay.
 
     `asleep` says that client and CPU sleep meanwhile: what has slept longer wakes later (`bench.measure.awake`), so
@@ -88,7 +90,7 @@ def row(
     *,
     asleep: bool = False,
     resolution_us: float = 0.0,
-) -> Row:
+) -> RecoveredDelay:
     """Make a row of the difference to an arm without a delay, in each rebuild.
 
     `asleep` as for `rows`. A client that counts in steps of `resolution_us` may be wrong by as much without knowing:
@@ -100,19 +102,19 @@ def row(
     truth = statistics.estimate(differences_us - truth_us)
     numbers = (estimate.mean, estimate.low, estimate.high, truth.p_value, estimate.p_value)
     mean, low, high, p_value, found_p_value = map(float, numbers)
-    return Row(client, connection, injected_us, mean, low, high, p_value, found_p_value)
+    return RecoveredDelay(client, connection, injected_us, mean, low, high, p_value, found_p_value)
 
 
-def recovery(found: Sequence[Row]) -> Check:
+def recovery(found: Sequence[RecoveredDelay]) -> CalibrationCheck:
     """Check that no row's interval, at Holm's level, contradicts its delay."""
     p_values = statistics.holm(np.array([each.p_value for each in found]))
     covered = sum(each.covered for each in found)
     most = max(abs(each.recovered_us - each.injected_us) for each in found)
     said = f"{covered} of {len(found)} 95 % intervals hold it; off by at most {most:.2f} µs; p = {p_values.min():.3f}"
-    return Check(f"{found[0].client}: recovers the delay", _outcome(float(p_values.min())), said)
+    return CalibrationCheck(f"{found[0].client}: recovers the delay", _outcome(float(p_values.min())), said)
 
 
-def detection(found: Sequence[Row]) -> Check:
+def detection(found: Sequence[RecoveredDelay]) -> CalibrationCheck:
     """Check that the delays that have to be seen are; where they are not, the machine was too noisy to tell.
 
     An instrument that is blind on a quiet machine has intervals that leave out the delay: `recovery` says so.
@@ -122,33 +124,33 @@ def detection(found: Sequence[Row]) -> Check:
     missed = [each for each, p_value in zip(large, p_values, strict=True) if p_value >= 1 - statistics.CONFIDENCE]
     widest = max((each.high_us - each.low_us) / 2 for each in large)
     said = f"{len(large) - len(missed)} of {len(large)} seen; the widest interval is ± {widest:.1f} µs"
-    outcome = Outcome.INCONCLUSIVE if missed else Outcome.OK
-    return Check(f"{found[0].client}: sees {LEAST_SEEN_US:g} µs and more", outcome, said)
+    outcome = CalibrationOutcome.INCONCLUSIVE if missed else CalibrationOutcome.OK
+    return CalibrationCheck(f"{found[0].client}: sees {LEAST_SEEN_US:g} µs and more", outcome, said)
 
 
-def quiet(client: str, medians: pd.DataFrame, twin: str) -> Check:
+def quiet(client: str, medians: pd.DataFrame, twin: str) -> CalibrationCheck:
     """Check that the twin does not differ, by the rows that may raise an alarm."""
     keys = [(twin, *kind) for kind in GATED if (twin, *kind) in medians.index]
     estimate = statistics.estimate(medians.loc[keys].to_numpy(dtype=float))
     p_value = float(np.nanmin(statistics.holm(estimate.p_value)))
     total = float(estimate.mean[-1])
     said = f"{keys[-1][1]} {keys[-1][2]} {total:+.2f} µs; Holm-corrected p = {p_value:.3f}"
-    return Check(f"{client}: the twin is quiet", _outcome(p_value), said)
+    return CalibrationCheck(f"{client}: the twin is quiet", _outcome(p_value), said)
 
 
-def _outcome(p_value: float) -> Outcome:
-    return Outcome.FAILED if p_value < ALPHA else Outcome.OK
+def _outcome(p_value: float) -> CalibrationOutcome:
+    return CalibrationOutcome.FAILED if p_value < ALPHA else CalibrationOutcome.OK
 
 
-def close(name: str, own_us: float, other_us: float) -> Check:
+def close(name: str, own_us: float, other_us: float) -> CalibrationCheck:
     """Check that two clients' medians of the same requests are alike."""
     ratio = own_us / other_us if other_us > 0 else math.nan
     said = f"own {own_us:.1f} µs, {name} {other_us:.1f} µs: ratio {ratio:.2f}"
-    outcome = Outcome.OK if abs(ratio - 1) <= CLOSE_RATIO else Outcome.FAILED
-    return Check(f"own client and {name}: the same median", outcome, said)
+    outcome = CalibrationOutcome.OK if abs(ratio - 1) <= CLOSE_RATIO else CalibrationOutcome.FAILED
+    return CalibrationCheck(f"own client and {name}: the same median", outcome, said)
 
 
-def status(checks: Sequence[Check]) -> int:
+def status(checks: Sequence[CalibrationCheck]) -> int:
     """Return the exit status: 1 if a check failed, else 4 if one is inconclusive, else 0."""
     outcomes = {check.outcome for check in checks}
-    return 1 if Outcome.FAILED in outcomes else 4 if Outcome.INCONCLUSIVE in outcomes else 0
+    return 1 if CalibrationOutcome.FAILED in outcomes else 4 if CalibrationOutcome.INCONCLUSIVE in outcomes else 0

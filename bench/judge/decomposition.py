@@ -21,7 +21,7 @@ from sidelab.bench.plan.plan import Plan
 CSV = "decomposition.csv"
 
 
-class Term(NamedTuple):
+class TermEstimate(NamedTuple):
     """A row of `decomposition.csv`; `rebuilds` is how many have a value. NaN bounds: fewer than two."""
 
     term: str
@@ -33,7 +33,7 @@ class Term(NamedTuple):
     rebuilds: int
 
 
-def decompose(plan: Plan, medians_against: Callable[[str], pd.DataFrame]) -> list[Term]:
+def decompose(plan: Plan, medians_against: Callable[[str], pd.DataFrame]) -> list[TermEstimate]:
     """Return a row for each term of `plan`, connection and phase that exists, in the plan's order.
 
     `medians_against` gives the run's `statistics.rebuild_medians` against an arm.
@@ -47,7 +47,9 @@ def decompose(plan: Plan, medians_against: Callable[[str], pd.DataFrame]) -> lis
                     continue
                 over = estimate(values)
                 center, low, high = (float(each) for each in (over.mean, over.low, over.high))
-                found.append(Term(term.name, connection, phase, center, low, high, int((~np.isnan(values)).sum())))
+                found.append(
+                    TermEstimate(term.name, connection, phase, center, low, high, int((~np.isnan(values)).sum()))
+                )
     return found
 
 
@@ -64,7 +66,7 @@ def adds_up_to(plan: Plan) -> str:
     return next(iter(left)) if list(left.values()) == [1] and len(plan.terms) > 1 else ""
 
 
-def laid_out(found: Sequence[Term]) -> tuple[list[tuple[str, str]], dict[str, list[Term | None]]]:
+def laid_out(found: Sequence[TermEstimate]) -> tuple[list[tuple[str, str]], dict[str, list[TermEstimate | None]]]:
     """Return the gated (connection, phase) that any term has, and for each term by name what it has for them."""
     known = {(each.term, each.connection, each.phase): each for each in found}
     columns = [kind for kind in GATED if any(key[1:] == kind for key in known)]

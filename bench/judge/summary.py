@@ -12,7 +12,7 @@ import pandas as pd
 from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.base.samples import PHASES, column
 from sidelab.bench.judge import statistics
-from sidelab.bench.judge.verdict import GATED, Verdict, judge, judge_twin, margin_us
+from sidelab.bench.judge.verdict import GATED, ArmVerdict, judge, judge_twin, margin_us
 from sidelab.bench.plan.plan import Plan
 
 
@@ -94,7 +94,7 @@ def summarise(samples: pd.DataFrame, medians: pd.DataFrame, plan: Plan) -> Summa
 
 def twin_alarm(summary: Summary, plan: Plan) -> bool:
     """Tell whether two identical arms differ in this run: its one alarm, by the twin's gated rows."""
-    return any(row.arm == plan.twin and row.verdict == Verdict.CHANGED for row in summary.values())
+    return any(row.arm == plan.twin and row.verdict == ArmVerdict.CHANGED for row in summary.values())
 
 
 def caveats(samples: pd.DataFrame, summary: Summary, plan: Plan) -> list[Caveat]:
@@ -145,11 +145,11 @@ def _percentiles(samples: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(counted, columns=columns).set_index(["arm", "connection", "phase"])
 
 
-def _verdict(row: SummaryRow, plan: Plan) -> Verdict:
+def _verdict(row: SummaryRow, plan: Plan) -> ArmVerdict:
     if row.n == 0:
-        return Verdict.NOT_APPLICABLE
+        return ArmVerdict.NOT_APPLICABLE
     if row.arm == plan.reference:
-        return Verdict.REFERENCE
+        return ArmVerdict.REFERENCE
     if row.arm == plan.twin:
         return judge_twin(row.low_us, row.high_us, row.margin_us, row.p_value if row.gated else float("nan"))
     return judge(row.overhead_us, row.low_us, row.high_us, row.floor_us, row.margin_us)

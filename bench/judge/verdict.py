@@ -29,7 +29,7 @@ costs), the whole, and the whole without a handshake. Every further row would ma
 """
 
 
-class Verdict(StrEnum):
+class ArmVerdict(StrEnum):
     """One row's judgement; `REFERENCE` and `NOT_APPLICABLE` rows have nothing to judge."""
 
     EQUIVALENT = "equivalent"
@@ -47,18 +47,18 @@ def margin_us(reference_p50_us: float, least_us: float, ratio: float) -> float:
     return least_us if math.isnan(reference_p50_us) else max(least_us, ratio * reference_p50_us)
 
 
-def judge(difference_us: float, low_us: float, high_us: float, floor_us: float, margin_us: float) -> Verdict:
+def judge(difference_us: float, low_us: float, high_us: float, floor_us: float, margin_us: float) -> ArmVerdict:
     """Judge an arm's row by its interval, the noise floor and the margin; the unknown (NaN) makes it inconclusive."""
     if -margin_us < low_us and high_us < margin_us:
-        return Verdict.EQUIVALENT
+        return ArmVerdict.EQUIVALENT
     excludes_zero = low_us > 0 or high_us < 0
     # Written so that a NaN floor compares false: without a known floor no change is claimed.
     if excludes_zero and abs(difference_us) > floor_us and abs(difference_us) > margin_us:
-        return Verdict.CHANGED
-    return Verdict.INCONCLUSIVE
+        return ArmVerdict.CHANGED
+    return ArmVerdict.INCONCLUSIVE
 
 
-def judge_twin(low_us: float, high_us: float, margin_us: float, holm_p_value: float) -> Verdict:
+def judge_twin(low_us: float, high_us: float, margin_us: float, holm_p_value: float) -> ArmVerdict:
     """Judge the A/A twin by its interval alone: against a floor made of itself it could never alarm.
 
     `holm_p_value` is the row's p-value, adjusted over the gated rows, and below `ALPHA` exactly where the interval at
@@ -66,11 +66,11 @@ def judge_twin(low_us: float, high_us: float, margin_us: float, holm_p_value: fl
     alarm.
     """
     if holm_p_value < ALPHA:
-        return Verdict.CHANGED
-    return Verdict.EQUIVALENT if -margin_us < low_us and high_us < margin_us else Verdict.INCONCLUSIVE
+        return ArmVerdict.CHANGED
+    return ArmVerdict.EQUIVALENT if -margin_us < low_us and high_us < margin_us else ArmVerdict.INCONCLUSIVE
 
 
-class Outcome(StrEnum):
+class GateOutcome(StrEnum):
     """What a gate says, of a row or of a run: it got slower, it did not, or this run cannot tell."""
 
     PASS = "pass"  # noqa: S105 - no password
@@ -79,7 +79,7 @@ class Outcome(StrEnum):
 
 
 def outcomes(excess: Estimate, holm_p_value: Floats, floor_us: Floats, margin_us: Floats) -> npt.NDArray[Any]:
-    """Judge by how much rows exceed what they may be: an array in their shape of `Outcome`'s values.
+    """Judge by how much rows exceed what they may be: an array in their shape of `GateOutcome`'s values.
 
     A regression passes two gates: the interval at Holm's level lies above 0, and the excess is larger than noise floor
     and margin. A pass is an interval that ends at or below the margin; a family of rows passes only as a whole, so that
@@ -87,4 +87,6 @@ def outcomes(excess: Estimate, holm_p_value: Floats, floor_us: Floats, margin_us
     """
     proven = (holm_p_value < ALPHA) & (excess.mean > np.maximum(floor_us, margin_us)) & (excess.mean > 0)
     passed = excess.high <= margin_us
-    return np.select([proven, passed], [Outcome.REGRESSION, Outcome.PASS], Outcome.INCONCLUSIVE).astype(object)
+    return np.select([proven, passed], [GateOutcome.REGRESSION, GateOutcome.PASS], GateOutcome.INCONCLUSIVE).astype(
+        object
+    )

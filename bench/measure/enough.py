@@ -11,7 +11,7 @@ measurement.
 import numpy as np
 import pandas as pd
 
-from sidelab.bench.base.samples import COLUMNS, PHASES, Sample, column
+from sidelab.bench.base.samples import COLUMNS, PHASES, RequestSample, column
 from sidelab.bench.judge.statistics import estimate, rebuild_medians
 from sidelab.bench.judge.verdict import GATED
 from sidelab.bench.plan.plan import Plan, Stop
@@ -30,7 +30,7 @@ class StopRule:
         self._medians: list[pd.DataFrame] = []
         self._last: int | None = None
 
-    def reason(self, rebuild: int, samples: list[Sample], elapsed_s: float, longest_s: float) -> str:
+    def reason(self, rebuild: int, samples: list[RequestSample], elapsed_s: float, longest_s: float) -> str:
         """Say why the run ends after this rebuild, "" if it goes on.
 
         `samples` are the rebuild's, `longest_s` what its longest rebuild took, `elapsed_s` all of them so far.
@@ -43,7 +43,7 @@ class StopRule:
             return f"the time budget of {self._budget_s:g} s is used up"
         return ""
 
-    def _look(self, rebuild: int, samples: list[Sample]) -> None:
+    def _look(self, rebuild: int, samples: list[RequestSample]) -> None:
         frame = pd.DataFrame(samples, columns=list(COLUMNS))
         times = [column(phase) for phase in PHASES]
         self._medians.append(rebuild_medians(frame.astype(dict.fromkeys(times, "float64")), self._plan.reference))

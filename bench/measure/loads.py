@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from sidelab.bench.arms import pods_of_arms, proxy_processes
-from sidelab.bench.arms.pods_of_arms import ArmPods, Target
+from sidelab.bench.arms.pods_of_arms import ArmPods, ArmTarget
 from sidelab.bench.base.samples import LoadSample
 from sidelab.bench.clients import wrk
 from sidelab.bench.plan.arm import Arm
@@ -66,7 +66,7 @@ def _run(lab: Lab, pod: PodKey, argv: tuple[str, ...]) -> str:
     return text
 
 
-def _memory(lab: Lab, pods: ArmPods, target: Target, connections: int) -> tuple[int, int]:
+def _memory(lab: Lab, pods: ArmPods, target: ArmTarget, connections: int) -> tuple[int, int]:
     """Return the proxy's private memory in KiB, without and with idle connections that have each had one answer."""
     request = f"GET {target.path} HTTP/1.1\r\nHost: {target.url.split('/')[2]}\r\n\r\n".encode()
     family = socket.AF_INET6 if ":" in target.host else socket.AF_INET

@@ -7,7 +7,7 @@ and in which process, it runs.
 from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
-from sidelab.bench.base.samples import LoadSample, RateSample, RoundSample, Sample
+from sidelab.bench.base.samples import LoadSample, RateSample, RequestSample, RoundSample
 from sidelab.bench.clients.stamps import Stamps
 from sidelab.bench.measure.beds.bed import Bed, Standing
 from sidelab.bench.measure.beds.this_machine import HERE
@@ -21,7 +21,7 @@ from sidelab.bench.record import cpu_activity
 class Round(NamedTuple):
     """A measured round, and what else happened meanwhile."""
 
-    samples: list[Sample]
+    samples: list[RequestSample]
     facts: RoundSample
 
 
@@ -62,7 +62,7 @@ def replicate(setup: Setup, rebuild: int, bed: Bed = HERE) -> Generator[Part, No
         yield Whole(rebuild)
 
 
-def measure_build(setup: Setup, rebuild: int, bed: Bed = HERE) -> Iterator[list[Sample]]:
+def measure_build(setup: Setup, rebuild: int, bed: Bed = HERE) -> Iterator[list[RequestSample]]:
     """Measure the requests of a replicate alone, and yield each round's samples; raises as `replicate` does."""
     with bed.built(setup, rebuild) as standing:
         for found in _rounds(setup, rebuild, standing):
@@ -91,13 +91,13 @@ def _rounds(setup: Setup, rebuild: int, standing: Standing) -> Iterator[Round]:
             yield Round(_samples(rebuild, round_, slots, stamps), found)
 
 
-def _samples(rebuild: int, round_: int, slots: Sequence[Slot], stamps: Sequence[Stamps]) -> list[Sample]:
+def _samples(rebuild: int, round_: int, slots: Sequence[Slot], stamps: Sequence[Stamps]) -> list[RequestSample]:
     rows = []
     for position, (slot, (connect, pretransfer, starttransfer, total, status, size)) in enumerate(
         zip(slots, stamps, strict=True)
     ):
         rows.append(
-            Sample(
+            RequestSample(
                 rebuild=rebuild,
                 round=round_,
                 position=position,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sidelab.bench.arms import revisions
 from sidelab.bench.base.interruption import Interrupted
-from sidelab.bench.base.samples import Sample
+from sidelab.bench.base.samples import RequestSample
 from sidelab.bench.measure.progress import Progress
 from sidelab.bench.measure.replicate import Loads, Part, Rates, Round, Whole, replicate
 from sidelab.bench.measure.setup import Setup, facts, prepare, require_question
@@ -100,9 +100,9 @@ def _measure(setup: Setup, writer: RunWriter, progress: Progress, budget_s: floa
             return
 
 
-def _recorded(setup: Setup, rebuild: int, writer: RunWriter, progress: Progress) -> list[Sample]:
+def _recorded(setup: Setup, rebuild: int, writer: RunWriter, progress: Progress) -> list[RequestSample]:
     """Measure a replicate, record each part of it as it comes, and return its requests."""
-    samples: list[Sample] = []
+    samples: list[RequestSample] = []
     with closing(replicate(setup, rebuild)) as parts:
         for part in parts:
             _record(part, writer)

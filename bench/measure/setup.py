@@ -68,13 +68,8 @@ def prepare(
     `doubts` says it. Raises `InputError`; `MachineError` for an arm or a load that is missing and required, for a
     missing reference or twin, and for CPUs that can't be kept awake.
     """
-    if client not in CLIENTS:
-        raise InputError(f"--client {client}: there are {', '.join(CLIENTS)}")
+    _require(asked, client)
     asked, doubts = _without_missing_wrk(asked, require_all=require_all)
-    if asked.idle_connections:
-        identity.require(("SYS_PTRACE",), "to read how much memory proxies hold (/proc/PID/smaps_rollup)")
-    if asked.placement.awake and (hindrance := awake.hindrance()):
-        raise MachineError(f"plan {asked.name} keeps the CPUs awake, and can't here: {hindrance}")
     client_cpu, lab_cpus = asked.placement.resolve(frozenset(os.sched_getaffinity(0)))
     base = load([manifest or pods_of_arms.default_manifest()])
     skipped: dict[str, str] = {}
@@ -103,6 +98,16 @@ def prepare(
         skipped=skipped,
         doubts=doubts,
     )
+
+
+def _require(asked: Plan, client: str) -> None:
+    """Refuse a client that there is not, and a plan that asks for more than this process may do."""
+    if client not in CLIENTS:
+        raise InputError(f"--client {client}: there are {', '.join(CLIENTS)}")
+    if asked.idle_connections:
+        identity.require(("SYS_PTRACE",), "to read how much memory proxies hold (/proc/PID/smaps_rollup)")
+    if asked.placement.awake and (hindrance := awake.hindrance()):
+        raise MachineError(f"plan {asked.name} keeps the CPUs awake, and can't here: {hindrance}")
 
 
 def _without_missing_wrk(asked: Plan, *, require_all: bool) -> tuple[Plan, tuple[Caveat, ...]]:

@@ -6,7 +6,7 @@ from sidelab.lab.net.http_head import AnswerError, HeadReader
 _HEAD_BYTES = 16 * 1024
 
 
-class Answer:
+class AnswerParser:
     """The answer that is awaited on one connection, fed piece by piece; then the next one on the same connection."""
 
     __slots__ = ("_buffer", "_known", "_left", "_length", "_reader", "status")

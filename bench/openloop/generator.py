@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import NamedTuple
 
-from sidelab.bench.openloop.answers import Answer
+from sidelab.bench.openloop.answers import AnswerParser
 from sidelab.lab.errors import PodError
 
 _TIMEOUT_NS = 5_000_000_000
@@ -32,11 +32,11 @@ class Link:
         connected.setblocking(False)
         self.socket = connected
         self.fd = connected.fileno()
-        self.answer = Answer()
+        self.answer = AnswerParser()
         self.due_ns = 0
 
 
-class Load(NamedTuple):
+class GeneratedLoad(NamedTuple):
     """What was measured: latencies and lags in ns, how many requests failed, and how long it took in all.
 
     Failed are answers other than 2xx, requests on a connection that broke, and those unanswered 5 s after the last one
@@ -62,7 +62,7 @@ class Generator:
         self._errors = 0
         self._last_ns = 0
 
-    def run(self) -> Load:
+    def run(self) -> GeneratedLoad:
         """Send everything and wait for the answers; raises `PodError` when no connection is left."""
         line: deque[int] = deque()
         free, starts = self._free, self._starts
@@ -87,7 +87,7 @@ class Generator:
                 _wait(epoll, (begin + starts[taken] if taken < total else end) - perf_counter_ns())
                 for fd, _ in epoll.poll(0):
                     self._receive(self._links[fd], epoll)
-        return Load(self._latencies, self._lags, self._errors, max(self._last_ns, begin) - begin)
+        return GeneratedLoad(self._latencies, self._lags, self._errors, max(self._last_ns, begin) - begin)
 
     def _send(self, link: Link, due_ns: int) -> None:
         link.due_ns = due_ns

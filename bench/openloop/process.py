@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from sidelab.bench.clients.client_process import begin, run
-from sidelab.bench.openloop.answers import Answer
+from sidelab.bench.openloop.answers import AnswerParser
 from sidelab.bench.openloop.due_times import starts_ns
 from sidelab.bench.openloop.generator import Generator
 from sidelab.bench.openloop.histogram import Histogram
@@ -63,7 +63,7 @@ def load(asked: dict[str, Any]) -> dict[str, Any]:
 def _ask(link: socket.socket, request: bytes) -> None:
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     link.sendall(request)
-    answer = Answer()
+    answer = AnswerParser()
     end_s = monotonic() + _TIMEOUT_S
     while data := link.recv(1 << 18):
         if answer.feed(data):

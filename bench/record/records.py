@@ -26,8 +26,8 @@ from sidelab.bench.base.samples import (
     WARMUP_ROUND,
     LoadSample,
     RateSample,
+    RequestSample,
     RoundSample,
-    Sample,
     encode,
 )
 from sidelab.bench.plan.plan import Plan, as_dict
@@ -90,7 +90,7 @@ class RunWriter:
         self._run.update(facts)
         self._write_json()
 
-    def append(self, samples: Iterable[Sample]) -> None:
+    def append(self, samples: Iterable[RequestSample]) -> None:
         """Record one whole round, on the disk when this returns."""
         rows = list(samples)
         text = encode(rows) if self._rounds else HEADER + encode(rows)

@@ -93,7 +93,7 @@ def _wrong(value: Any, kind: Any, key: str) -> str:
 
 
 def wrong_samples(samples: pd.DataFrame, plan: Plan, rebuilds: int) -> Iterator[str]:
-    """Say what is wrong with requests, each a row of `bench.base.samples.Sample`, of a run of `plan`."""
+    """Say what is wrong with requests, each a row of `bench.base.samples.RequestSample`, of a run of `plan`."""
     planned = plan.requests_in(rebuilds)
     if len(samples) > planned:
         yield f"{len(samples):,} requests, {planned:,} were planned"

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sidelab.bench.judge.analysis import Analysis
-from sidelab.bench.judge.decomposition import Term, laid_out
+from sidelab.bench.judge.decomposition import TermEstimate, laid_out
 from sidelab.bench.judge.ratios import RatioRow
 from sidelab.bench.judge.summary import SummaryRow, microseconds
 from sidelab.bench.report.openloop_table import table as openrates
@@ -99,7 +99,7 @@ def _table(connection: str, found: list[SummaryRow]) -> Table:
     return table
 
 
-def _terms(found: Sequence[Term]) -> Table:
+def _terms(found: Sequence[TermEstimate]) -> Table:
     """Lay out the terms of the overhead: what each adds to the gated phases, with its interval."""
     table = titled("what each part adds, µs [95 %]")
     columns, cells = laid_out(found)
@@ -111,7 +111,7 @@ def _terms(found: Sequence[Term]) -> Table:
     return table
 
 
-def _term(term: Term | None) -> str:
+def _term(term: TermEstimate | None) -> str:
     if term is None:
         return "n/a"
     center, low, high = (microseconds(term.mean_us, sign=True), *map(microseconds, (term.low_us, term.high_us)))

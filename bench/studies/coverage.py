@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 
 from sidelab.bench.judge import statistics
 from sidelab.bench.judge.statistics import Estimate, Floats
-from sidelab.bench.judge.verdict import ALPHA, Outcome, outcomes
+from sidelab.bench.judge.verdict import ALPHA, GateOutcome, outcomes
 
 RUNS = 2000
 REBUILDS = (5, 10, 20)
@@ -126,8 +126,8 @@ def _count(excess: Estimate, floor_us: Floats, margin_us: float) -> Rates:
     """Judge runs (the first axis) by their rows, as the gate does: red where one is, green where all are."""
     margins_us = np.full(floor_us.shape, margin_us)
     said = outcomes(excess, statistics.holm(excess.p_value), floor_us, margins_us)
-    red = (said == Outcome.REGRESSION).any(axis=-1)
-    green = (said == Outcome.PASS).all(axis=-1)
+    red = (said == GateOutcome.REGRESSION).any(axis=-1)
+    green = (said == GateOutcome.PASS).all(axis=-1)
     return Rates(int(red.sum()), int((~red & ~green).sum()), int(green.sum()))
 
 

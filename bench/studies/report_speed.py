@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from sidelab.bench.base.samples import Sample
+from sidelab.bench.base.samples import RequestSample
 from sidelab.bench.plan import plan as plans
 from sidelab.bench.plan.plan import Plan
 from sidelab.bench.plan.request_order import rounds
@@ -31,7 +31,7 @@ _SEED = 1
 _TOTAL_US = {"direct": 90.0, "direct-twin": 90.0, "rules-only": 92.0, "tcp": 242.0, "http": 176.0, "both": 253.0}
 
 
-def simulated(plan: Plan) -> Iterator[list[Sample]]:
+def simulated(plan: Plan) -> Iterator[list[RequestSample]]:
     """Yield the plan's rounds: each request as long as its arm takes, give or take a tail."""
     rng = np.random.default_rng(_SEED)
     for rebuild in range(1, plan.rebuilds + 1):
@@ -43,7 +43,7 @@ def simulated(plan: Plan) -> Iterator[list[Sample]]:
                 new = slot.connection == "new"
                 first, connect = (0.5 * total, 0.4 * total) if new else (0.9 * total, None)
                 phases = (None, connect, None, 0.41 * total if new else 0.4, first, total)
-                rows.append(Sample(rebuild, round_, position, slot.arm, slot.connection, *phases, 200, 612))
+                rows.append(RequestSample(rebuild, round_, position, slot.arm, slot.connection, *phases, 200, 612))
             yield rows
 
 

@@ -23,11 +23,11 @@ from scipy.stats import binomtest
 
 from sidelab.bench.judge.statistics import rebuild_medians
 from sidelab.bench.judge.summary import Summary, summarise, twin_alarm
-from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.judge.verdict import ArmVerdict
 from sidelab.bench.measure import awake
 from sidelab.bench.measure.setup import prepare
 from sidelab.bench.plan.plan import Plan, from_dict
-from sidelab.bench.selftest.selftest import measure
+from sidelab.bench.selftest.known_delays import measure
 
 _NOMINAL: Final = 0.05
 _ALPHA: Final = 0.01
@@ -109,7 +109,7 @@ def _delay_20_of(plan: Plan, runs: int, *, asleep: bool) -> Iterator[tuple[str, 
         said = f"{connection}: {covered} of {runs} intervals hold 20 µs, {above} lie above"
         said += f" (mean {mean_us:.2f} ± {half_us:.2f} each)"
         yield f"{said}; 95 % explains {wrong} with p = {p_value:.3f}", p_value >= _ALPHA
-        seen = sum(each.verdict == Verdict.CHANGED for each in found)
+        seen = sum(each.verdict == ArmVerdict.CHANGED for each in found)
         yield f"{connection}: 20 µs detected in {seen} of {runs} runs (at least 99 %)", seen >= 0.99 * runs
 
 
@@ -122,7 +122,7 @@ def _delay_5(runs: int) -> Iterator[tuple[str, bool]]:
         row = _summary(plan, number)["spin", "keep-alive", "total"]
         took_s = monotonic() - begun_s
         longest_s = max(longest_s, took_s)
-        seen += row.verdict == Verdict.CHANGED and took_s <= _BUDGET_S
+        seen += row.verdict == ArmVerdict.CHANGED and took_s <= _BUDGET_S
     said = f"keep-alive: 5 µs detected in {seen} of {runs} runs (at least 90 %), the longest took {longest_s:.0f} s"
     yield said, seen >= 0.9 * runs
 

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.stats import binomtest, mannwhitneyu, norm, ttest_ind
 
-from sidelab.bench.base.samples import COLUMNS, PHASES, Sample, column
+from sidelab.bench.base.samples import COLUMNS, PHASES, RequestSample, column
 from sidelab.bench.judge import statistics
 from sidelab.bench.judge.statistics import Floats
 from sidelab.bench.judge.summary import microseconds
@@ -93,7 +93,7 @@ def _median_error(values: Floats) -> float:
 
 def interleaved(setup: Setup, repetition: int) -> Found:
     """Compare twins as `sidelab bench` does."""
-    samples: list[Sample] = []
+    samples: list[RequestSample] = []
     for rebuild in range(1, REBUILDS + 1):
         for rows in measure_build(setup, rebuild):
             samples += rows

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sidelab.bench.base.samples import COLUMNS, WARMUP_ROUND, Sample
+from sidelab.bench.base.samples import COLUMNS, WARMUP_ROUND, RequestSample
 from sidelab.bench.plan.plan import Plan
 from sidelab.bench.plan.request_order import rounds
 
@@ -27,7 +27,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, ...], *, rho: float, scale
     return steps
 
 
-def samples(plan: Plan, seed: int, *, extra_us: dict[str, float] | None = None) -> list[list[Sample]]:
+def samples(plan: Plan, seed: int, *, extra_us: dict[str, float] | None = None) -> list[list[RequestSample]]:
     """Simulate a whole run of `plan`, one list per round, in the order that its schedule gives."""
     rng = np.random.default_rng(seed)
     extra = extra_us or {}
@@ -53,12 +53,12 @@ def samples(plan: Plan, seed: int, *, extra_us: dict[str, float] | None = None) 
                     )
                 else:
                     times = (None, None, None, 0.4, kept - 2.0, kept)
-                rows.append(Sample(rebuild, round_, position, slot.arm, slot.connection, *times, 200, 612))
+                rows.append(RequestSample(rebuild, round_, position, slot.arm, slot.connection, *times, 200, 612))
             recorded.append(rows)
     return recorded
 
 
-def frame(recorded: list[list[Sample]]) -> pd.DataFrame:
+def frame(recorded: list[list[RequestSample]]) -> pd.DataFrame:
     """Make the frame that the reader would return for these rounds."""
     table = pd.DataFrame([row for rows in recorded for row in rows], columns=list(COLUMNS))
     table = table.astype({name: "float64" for name in COLUMNS if name.endswith("_us")})

@@ -7,8 +7,8 @@ import drawn
 import pytest
 
 from sidelab.bench.base.samples import PHASES
-from sidelab.bench.judge.answer import Answer, answer
-from sidelab.bench.judge.decomposition import Term
+from sidelab.bench.judge.answer import RunAnswer, answer
+from sidelab.bench.judge.decomposition import TermEstimate
 from sidelab.bench.judge.ratios import RatioRow as Ratio
 from sidelab.bench.judge.summary import SummaryRow
 from sidelab.bench.plan import plan as plans
@@ -37,13 +37,13 @@ def summary(plan: Plan, overheads: Mapping[str, Sequence[float]], verdicts: Mapp
 def terms(plan: Plan, values: Mapping[str, Sequence[float]]):
     """Make the terms of a plan with those means for a new and a kept-alive connection, give or take 1 µs."""
     return [
-        Term(name, connection, "total", us, us - 1, us + 1, 20)
+        TermEstimate(name, connection, "total", us, us - 1, us + 1, 20)
         for name, both in values.items()
         for connection, us in zip(plan.connections, both, strict=True)
     ]
 
 
-def said(name: str, overheads: Mapping[str, Sequence[float]], values: Mapping[str, Sequence[float]]) -> Answer:
+def said(name: str, overheads: Mapping[str, Sequence[float]], values: Mapping[str, Sequence[float]]) -> RunAnswer:
     """Answer a shipped plan."""
     plan = plans.load(name)
     return answer(plan, summary(plan, overheads), terms=terms(plan, values))
@@ -62,7 +62,7 @@ def test_what_interception_adds(name: str):
     """The headline is about the first sidecar, with percent and both medians; each connection and the noise follow."""
     found = said(name, OVERHEADS, {})
     assert (
-        Answer(
+        RunAnswer(
             "A request on a new connection takes 105 µs (117 %) longer through a TCP sidecar at the server: 195 instead of "
             "90 µs.",
             (

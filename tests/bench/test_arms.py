@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from sidelab.bench.arms import pods_of_arms
-from sidelab.bench.arms.pods_of_arms import Target
+from sidelab.bench.arms.pods_of_arms import ArmTarget
 from sidelab.bench.plan import plan as plans
 from sidelab.lab.errors import InputError
 from sidelab.lab.manifest import Manifest, Pod, load
@@ -98,7 +98,7 @@ def test_targets():
         ]
     }
     found = pods_of_arms.targets(plan, pods, status)
-    assert Target("10.0.0.1", 80, "/") == found["direct"]
+    assert ArmTarget("10.0.0.1", 80, "/") == found["direct"]
     assert "http://[fd00::5]:80/size/9" == found["six"].url
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from sidelab.bench.arms import pods_of_arms
 from sidelab.bench.judge import calibration
-from sidelab.bench.judge.calibration import Check, Outcome, Row
+from sidelab.bench.judge.calibration import CalibrationCheck, CalibrationOutcome, RecoveredDelay
 from sidelab.bench.judge.verdict import GATED
 from sidelab.bench.plan import plan as plans
-from sidelab.bench.selftest import selftest
+from sidelab.bench.selftest import known_delays
 from sidelab.lab.errors import InputError
 from sidelab.lab.manifest import load
 
@@ -36,7 +36,7 @@ def test_what_was_put_in_is_recovered_and_seen() -> None:
         calibration.detection(found),
         calibration.quiet("own", medians(), "direct-twin"),
     ]
-    assert [Outcome.OK] * 3 == [check.outcome for check in checks]
+    assert [CalibrationOutcome.OK] * 3 == [check.outcome for check in checks]
     assert 0 == calibration.status(checks)
 
 
@@ -44,7 +44,7 @@ def test_a_biased_instrument_fails() -> None:
     """An instrument that always finds 3 µs too much fails the recovery and not the detection."""
     found = calibration.rows("own", medians(bias_us=3.0), DELAYS)
     checks = [calibration.recovery(found), calibration.detection(found)]
-    assert [Outcome.FAILED, Outcome.OK] == [check.outcome for check in checks]
+    assert [CalibrationOutcome.FAILED, CalibrationOutcome.OK] == [check.outcome for check in checks]
     assert 1 == calibration.status(checks)
 
 
@@ -55,7 +55,12 @@ def test_whoever_sleeps_may_wake_late_but_not_early() -> None:
         calibration.recovery(calibration.rows("own", each, DELAYS, asleep=asleep)).outcome
         for each, asleep in ((late, True), (late, False), (early, True), (early, False))
     ]
-    assert [Outcome.OK, Outcome.FAILED, Outcome.FAILED, Outcome.FAILED] == outcomes
+    assert [
+        CalibrationOutcome.OK,
+        CalibrationOutcome.FAILED,
+        CalibrationOutcome.FAILED,
+        CalibrationOutcome.FAILED,
+    ] == outcomes
 
 
 def test_a_coarse_clock_proves_nothing_below_its_steps() -> None:
@@ -64,40 +69,44 @@ def test_a_coarse_clock_proves_nothing_below_its_steps() -> None:
         calibration.recovery([calibration.row("wrk", "keep-alive", 20.0, np.full(5, 21.0), resolution_us=each)]).outcome
         for each in (0.0, 1.0)
     )
-    assert (Outcome.FAILED, Outcome.OK) == (exact, coarse)
+    assert (CalibrationOutcome.FAILED, CalibrationOutcome.OK) == (exact, coarse)
 
 
 def test_a_difference_between_twins_fails() -> None:
     """A twin that takes 3 µs longer is an alarm."""
-    assert Outcome.FAILED == calibration.quiet("own", medians(twin_us=3.0), "direct-twin").outcome
+    assert CalibrationOutcome.FAILED == calibration.quiet("own", medians(twin_us=3.0), "direct-twin").outcome
 
 
 def test_a_machine_too_noisy_to_see_is_inconclusive() -> None:
     """Where intervals are wider than the delay nothing failed, and nothing is proven."""
     check = calibration.detection(calibration.rows("own", medians(spread_us=300.0), DELAYS))
-    assert Outcome.INCONCLUSIVE == check.outcome
-    assert 4 == calibration.status([check, Check("x", Outcome.SKIPPED, "")])
+    assert CalibrationOutcome.INCONCLUSIVE == check.outcome
+    assert 4 == calibration.status([check, CalibrationCheck("x", CalibrationOutcome.SKIPPED, "")])
 
 
-@pytest.mark.parametrize(("own", "other", "outcome"), [(50.0, 56.0, Outcome.OK), (50.0, 70.0, Outcome.FAILED)])
-def test_medians_of_two_clients_are_alike_or_not(own: float, other: float, outcome: Outcome) -> None:
+@pytest.mark.parametrize(
+    ("own", "other", "outcome"), [(50.0, 56.0, CalibrationOutcome.OK), (50.0, 70.0, CalibrationOutcome.FAILED)]
+)
+def test_medians_of_two_clients_are_alike_or_not(own: float, other: float, outcome: CalibrationOutcome) -> None:
     """Within 15 % they are."""
     assert outcome == calibration.close("wrk", own, other).outcome
 
 
 def test_the_interval_decides_what_is_covered() -> None:
     """A row knows whether its interval holds the truth."""
-    assert (True, False) == tuple(Row("own", "new", truth, 5.0, 4.0, 6.0, 1.0, 0.0).covered for truth in (4.5, 3.9))
+    assert (True, False) == tuple(
+        RecoveredDelay("own", "new", truth, 5.0, 4.0, 6.0, 1.0, 0.0).covered for truth in (4.5, 3.9)
+    )
 
 
 def test_the_selftests_plan_holds_its_delays() -> None:
     """The plan's arms are the reference, its twin, and one for each delay; the reference answers by the same code."""
-    assert [0.0, 0.0, *selftest.DELAYS_US] == [arm.delay_us for arm in selftest.plan(5).arms]
+    assert [0.0, 0.0, *known_delays.DELAYS_US] == [arm.delay_us for arm in known_delays.plan(5).arms]
 
 
 def test_a_delay_reaches_the_server_alone() -> None:
     """The stand-in of the arm's server is told by its environment, of a delay of 0 too; no client is."""
-    manifest, _ = pods_of_arms.build(selftest.plan(5), load([pods_of_arms.default_manifest()]))
+    manifest, _ = pods_of_arms.build(known_delays.plan(5), load([pods_of_arms.default_manifest()]))
     told = {"/".join(pod.key): each.value for pod in manifest.pods for each in pod.spec.containers[0].env}
     delays = {"spin-5/nginx": "5", "spin-20/nginx": "20", "spin-50/nginx": "50"}
     assert {"direct/nginx": "0", "direct-twin/nginx": "0"} | delays == told

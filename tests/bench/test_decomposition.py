@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 import simulate
 
-from sidelab.bench.judge.decomposition import Term, decompose
+from sidelab.bench.judge.decomposition import TermEstimate, decompose
 from sidelab.bench.judge.statistics import rebuild_medians
 from sidelab.bench.plan import plan as plans
 
@@ -16,7 +16,7 @@ PLAN = plans.from_dict(plans.as_dict(plans.load("smoke")) | {"rebuilds": 12, "te
 ROWS = decompose(PLAN, partial(rebuild_medians, simulate.frame(simulate.samples(PLAN, 3))))
 
 
-def row(term: str, connection: str, phase: str) -> Term:
+def row(term: str, connection: str, phase: str) -> TermEstimate:
     """Find a row."""
     return next(each for each in ROWS if (each.term, each.connection, each.phase) == (term, connection, phase))
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.judge import summary
 from sidelab.bench.judge.gate.gate import GateResult, GateRow
-from sidelab.bench.judge.verdict import Outcome
+from sidelab.bench.judge.verdict import GateOutcome
 from sidelab.bench.plan import plan as plans
 from sidelab.bench.record.records import RUN_JSON, SAMPLES, RunWriter
 from sidelab.bench.report.exports import Files, action_benchmark, github_annotations, junit, markdown, terminal, write
@@ -23,7 +23,7 @@ from sidelab.lab.errors import InputError
 NAN = float("nan")
 
 
-def row(arm: str, verdict: Outcome, difference_us: float, limit: str = "at most 40 µs"):
+def row(arm: str, verdict: GateOutcome, difference_us: float, limit: str = "at most 40 µs"):
     """Make a row whose interval is 1 µs to both sides."""
     low, high = difference_us - 1, difference_us + 1
     return GateRow(
@@ -32,9 +32,9 @@ def row(arm: str, verdict: Outcome, difference_us: float, limit: str = "at most 
 
 
 ROWS = (
-    row("fast", Outcome.PASS, 20.0),
-    row("slow", Outcome.REGRESSION, 52.5, "at most 25 %"),
-    row("vague", Outcome.INCONCLUSIVE, NAN),
+    row("fast", GateOutcome.PASS, 20.0),
+    row("slow", GateOutcome.REGRESSION, 52.5, "at most 25 %"),
+    row("vague", GateOutcome.INCONCLUSIVE, NAN),
 )
 OVERHEAD = summary.SummaryRow(
     "slow", "new", "total", 400, 142.0, 150.0, NAN, 10, 52.53, 51.5, 53.5, 0.0, 0.5, 2.0, 2.0, True, "changed"

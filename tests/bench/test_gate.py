@@ -14,7 +14,7 @@ from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.judge.gate import budget
 from sidelab.bench.judge.gate.gate import GateResult, against_budget, judge
 from sidelab.bench.judge.statistics import Estimate
-from sidelab.bench.judge.verdict import ALPHA, GATED, Outcome, outcomes
+from sidelab.bench.judge.verdict import ALPHA, GATED, GateOutcome, outcomes
 from sidelab.bench.plan import plan as plans
 from sidelab.bench.report.exports import terminal
 from sidelab.lab.errors import InputError
@@ -52,7 +52,7 @@ def test_a_build_like_its_base_passes():
     """Two arms alike keep to a limit without a number, in all four gated rows, with status 0."""
     result = held(RUN, {"arm": "head", "against": "base"})
     assert [("head", "base", *kind) for kind in GATED] == [row[:4] for row in result.rows]
-    assert (Outcome.PASS, 0) == (result.verdict, result.exit_status)
+    assert (GateOutcome.PASS, 0) == (result.verdict, result.exit_status)
     assert "Pass: all 4 rows keep to budget.toml." == result.sentence
 
 
@@ -60,7 +60,7 @@ def test_a_slower_build_is_a_regression():
     """30 µs more than the base are proven, estimated within the interval, and end with status 1."""
     result = held(SLOW, {"arm": "head", "against": "base", "connection": "keep-alive"})
     (row,) = result.rows
-    assert (Outcome.REGRESSION, 1) == (result.verdict, result.exit_status)
+    assert (GateOutcome.REGRESSION, 1) == (result.verdict, result.exit_status)
     assert row.low_us <= 30.0 <= row.high_us
     assert result.sentence.startswith("Regression: 1 of 1 rows exceed budget.toml, most of all head, keep-alive, total")
 
@@ -68,14 +68,14 @@ def test_a_slower_build_is_a_regression():
 @pytest.mark.parametrize(
     ("limit", "expected"),
     [
-        ({"at_most_us": 95.0}, Outcome.PASS),
-        ({"at_most_us": 85.0}, Outcome.REGRESSION),
-        ({"at_most_us": 90.0}, Outcome.INCONCLUSIVE),
-        ({"at_most_percent": 340}, Outcome.PASS),  # of 28 µs: 95 µs
-        ({"at_most_percent": 300}, Outcome.REGRESSION),  # 84 µs
+        ({"at_most_us": 95.0}, GateOutcome.PASS),
+        ({"at_most_us": 85.0}, GateOutcome.REGRESSION),
+        ({"at_most_us": 90.0}, GateOutcome.INCONCLUSIVE),
+        ({"at_most_percent": 340}, GateOutcome.PASS),  # of 28 µs: 95 µs
+        ({"at_most_percent": 300}, GateOutcome.REGRESSION),  # 84 µs
     ],
 )
-def test_limits_in_microseconds_and_percent(limit: dict[str, float], expected: Outcome):
+def test_limits_in_microseconds_and_percent(limit: dict[str, float], expected: GateOutcome):
     """The base adds 90 µs to a kept-alive request of 28 µs: a limit is kept, exceeded, or too near to tell."""
     result = held(RUN, {"arm": "base", "connection": "keep-alive", "phase": "total", **limit})
     assert expected == result.verdict
@@ -88,7 +88,7 @@ def test_inconclusive_says_what_would_have_shown():
     noisy = gating.run(5, build_us=15.0, head=8.0)
     result = held(noisy, {"arm": "head", "against": "base", "connection": "keep-alive"})
     (row,) = result.rows
-    assert (Outcome.INCONCLUSIVE, 4) == (result.verdict, result.exit_status)
+    assert (GateOutcome.INCONCLUSIVE, 4) == (result.verdict, result.exit_status)
     assert row.smallest_visible_us > 8.0
     assert result.sentence.endswith(f"an excess of {row.smallest_visible_us:.1f} µs would have shown.")
 
@@ -105,7 +105,7 @@ def test_a_difference_below_the_floor_is_no_regression():
     (row,) = result.rows
     assert row.low_us > 0
     assert row.floor_us == pytest.approx(9.0, abs=0.5)
-    assert Outcome.INCONCLUSIVE == result.verdict
+    assert GateOutcome.INCONCLUSIVE == result.verdict
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_a_difference_below_the_floor_is_no_regression():
 def test_a_run_that_cannot_be_trusted_cannot_pass(run: Any, words: str):
     """Interrupted, torn, with a restless twin or failed requests: all rows may pass, the run does not."""
     result = held(run, {"arm": "head", "against": "base", "connection": "keep-alive"})
-    assert {Outcome.PASS} == {row.verdict for row in result.rows}
-    assert (Outcome.INCONCLUSIVE, 4) == (result.verdict, result.exit_status)
+    assert {GateOutcome.PASS} == {row.verdict for row in result.rows}
+    assert (GateOutcome.INCONCLUSIVE, 4) == (result.verdict, result.exit_status)
     assert words in result.sentence
 
 
@@ -129,7 +129,7 @@ def test_a_restless_twin_does_not_hide_a_regression():
     """Where identical arms differ by 3 µs, 30 µs more than the base are a regression all the same."""
     restless = gating.run(8, head=30.0, direct_twin=3.0)
     result = held(restless, {"arm": "head", "against": "base"})
-    assert Outcome.REGRESSION == result.verdict
+    assert GateOutcome.REGRESSION == result.verdict
     assert min(row.floor_us for row in result.rows) > 2.5
 
 
@@ -137,18 +137,18 @@ def test_failures_of_arms_that_are_not_judged_do_not_matter():
     """503 from an arm that no limit names does not keep the others from passing."""
     failing = RUN.samples.assign(status=np.where(RUN.samples["arm"] == "head", 503, 200))
     result = held(RUN._replace(samples=failing), {"arm": "base", "at_most_us": 120.0})
-    assert Outcome.PASS == result.verdict
+    assert GateOutcome.PASS == result.verdict
 
 
 def test_two_runs_are_compared_by_their_overheads():
     """A machine that is 50 µs slower in everything changes no verdict; 30 µs more in one arm do."""
     slower = gating.run(4, direct=50.0, direct_twin=50.0, base=50.0, head=50.0)
     same = gating.against_base(slower, BASE)
-    assert (Outcome.PASS, 8) == (same.verdict, len(same.rows))
+    assert (GateOutcome.PASS, 8) == (same.verdict, len(same.rows))
     worse = gating.against_base(SLOW, BASE)
-    assert Outcome.REGRESSION == worse.verdict
-    assert {"head"} == {row.arm for row in worse.of(Outcome.REGRESSION)}
-    assert {"head in base-run"} == {row.against for row in worse.of(Outcome.REGRESSION)}
+    assert GateOutcome.REGRESSION == worse.verdict
+    assert {"head"} == {row.arm for row in worse.of(GateOutcome.REGRESSION)}
+    assert {"head in base-run"} == {row.against for row in worse.of(GateOutcome.REGRESSION)}
 
 
 def changed_plan(**changes: Any):
@@ -196,7 +196,7 @@ def test_another_machine_is_a_caveat():
     """Another CPU, kernel, version or core is named in a caveat, and the comparison is made."""
     machine = gating.MACHINE | {"cpu_model": "6502", "packages": {"sidelab": "2"}}
     result = gating.against_base(RUN, changed_facts(environment=machine, placement={"client_cpu": 3, "lab_cpus": [0]}))
-    assert Outcome.PASS == result.verdict
+    assert GateOutcome.PASS == result.verdict
     assert [
         "not the base's machine: cpu model: Z80 here, 6502 in the base",
         "not the base's machine: placement: client_cpu: 1 here, 3 in the base",
@@ -207,7 +207,7 @@ def test_another_machine_is_a_caveat():
 def test_another_build_is_a_caveat():
     """Which Envoy and which commit an arm had is told where it differs: it may be what is compared."""
     result = gating.against_base(RUN, changed_facts(envoys={"head": "1.35.0"}, revisions={"git:main": "a" * 40}))
-    assert Outcome.PASS == result.verdict
+    assert GateOutcome.PASS == result.verdict
     assert [
         "not the base's build: Envoy of arm head: nothing here, 1.35.0 in the base",
         f"not the base's build: commit of git:main: nothing here, {'a' * 40} in the base",
@@ -216,7 +216,7 @@ def test_another_build_is_a_caveat():
 
 def test_a_doubtful_base_keeps_from_passing():
     """A base that is interrupted is no base to pass against."""
-    assert Outcome.INCONCLUSIVE == gating.against_base(RUN, changed_facts(state="interrupted")).verdict
+    assert GateOutcome.INCONCLUSIVE == gating.against_base(RUN, changed_facts(state="interrupted")).verdict
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_a_run_is_not_compared_with_itself(tmp_path: Path):
 
 def standing(result: GateResult):
     """Order verdicts from good to bad."""
-    return [Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.REGRESSION].index(result.verdict)
+    return [GateOutcome.PASS, GateOutcome.INCONCLUSIVE, GateOutcome.REGRESSION].index(result.verdict)
 
 
 @settings(deadline=None, max_examples=15)
@@ -308,10 +308,10 @@ def test_what_is_visible_is_red_and_what_is_not_is_not(rows: list[tuple[float, f
     said = outcomes(excess, statistics.holm(excess.p_value), floor, margin)
     visible = statistics.smallest_visible(strict.half_width, floor, margin)
     # The slack is for rounding at the very border.
-    assert (said[excess.mean > 1.0001 * visible + 1e-9] == Outcome.REGRESSION).all()
-    assert (said[excess.mean < np.maximum(floor, margin)] != Outcome.REGRESSION).all()
-    assert (said[excess.high < margin] == Outcome.PASS).all()
-    assert not (said[excess.mean > margin] == Outcome.PASS).any()
+    assert (said[excess.mean > 1.0001 * visible + 1e-9] == GateOutcome.REGRESSION).all()
+    assert (said[excess.mean < np.maximum(floor, margin)] != GateOutcome.REGRESSION).all()
+    assert (said[excess.high < margin] == GateOutcome.PASS).all()
+    assert not (said[excess.mean > margin] == GateOutcome.PASS).any()
 
 
 @pytest.mark.parametrize("place", range(4))
@@ -321,7 +321,7 @@ def test_the_unknown_is_inconclusive(place: int):
     values[place] = np.array([np.nan])
     mean, error, floor, margin = values
     excess = Estimate(mean, mean - error, mean + error, error / 10)
-    assert [Outcome.INCONCLUSIVE] == list(outcomes(excess, statistics.holm(excess.p_value), floor, margin))
+    assert [GateOutcome.INCONCLUSIVE] == list(outcomes(excess, statistics.holm(excess.p_value), floor, margin))
 
 
 @pytest.mark.parametrize(("first_seed", "slower_us", "red"), [(100, 0.0, 0), (200, 30.0, 12)])
@@ -329,7 +329,7 @@ def test_equal_builds_are_never_red_and_slower_ones_always(first_seed: int, slow
     """Of twelve runs with equal builds none is red; of twelve with a build slower by 30 µs all are."""
     runs = [gating.run(first_seed + number, head=slower_us) for number in range(12)]
     verdicts = [held(run, {"arm": "head", "against": "base"}).verdict for run in runs]
-    assert red == verdicts.count(Outcome.REGRESSION)
+    assert red == verdicts.count(GateOutcome.REGRESSION)
 
 
 def test_overheads_are_the_runs_own():

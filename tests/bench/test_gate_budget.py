@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sidelab.bench.base.samples import PHASES
 from sidelab.bench.judge.gate import budget
-from sidelab.bench.judge.gate.budget import Cell, Limit
+from sidelab.bench.judge.gate.budget import GatedCell, Limit
 from sidelab.bench.judge.verdict import GATED
 from sidelab.lab.errors import InputError
 
@@ -32,10 +32,10 @@ def test_the_documented_form(tmp_path: Path):
     path = tmp_path / "budget.toml"
     path.write_text(DOCUMENTED)
     expected = (
-        Cell("head", "direct", "keep-alive", "total", at_most_us=60.0),
-        Cell("head", "base", "new", "connect", at_most_percent=5.0),
-        Cell("head", "base", "new", "starttransfer", at_most_percent=5.0),
-        Cell("head", "base", "new", "total", at_most_percent=5.0),
+        GatedCell("head", "direct", "keep-alive", "total", at_most_us=60.0),
+        GatedCell("head", "base", "new", "connect", at_most_percent=5.0),
+        GatedCell("head", "base", "new", "starttransfer", at_most_percent=5.0),
+        GatedCell("head", "base", "new", "total", at_most_percent=5.0),
     )
     assert expected == budget.cells(budget.load(path), gating.PLAN, "budget.toml")
     assert ["at most 60 µs", "at most 5 %"] == [cell.limit for cell in expected[:2]]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import standin
 
-from sidelab.bench.openloop.answers import Answer
+from sidelab.bench.openloop.answers import AnswerParser
 from sidelab.bench.openloop.generator import Generator
 from sidelab.bench.openloop.process import load
 from sidelab.lab.errors import PodError
@@ -116,7 +116,7 @@ def test_a_load_is_what_its_order_says() -> None:
 def test_an_answer_is_whole_however_it_is_cut(cuts: list[int], size: int) -> None:
     """Pieces of any size make the same answer, and only its last byte completes it."""
     data = b"HTTP/1.1 200 OK\r\nServer: x\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size
-    answer = Answer()
+    answer = AnswerParser()
     whole = []
     for cut in (*cuts, len(data)):
         piece, data = data[:cut], data[cut:]
@@ -153,4 +153,4 @@ def test_answers_on_one_connection_do_not_mix(said: list[tuple[int, int, bool]],
 def test_what_is_no_answer_is_refused(data: bytes) -> None:
     """Another protocol, an answer without a length, more than was asked for, a head without an end."""
     with pytest.raises(PodError):
-        Answer().feed(data)
+        AnswerParser().feed(data)

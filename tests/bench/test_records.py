@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import simulate
 
-from sidelab.bench.base.samples import COLUMNS, HEADER, LoadSample, RoundSample, Sample, encode
+from sidelab.bench.base.samples import COLUMNS, HEADER, LoadSample, RequestSample, RoundSample, encode
 from sidelab.bench.plan import plan as plans
 from sidelab.bench.record.reader import read_loads, read_rounds, read_run, read_samples
 from sidelab.bench.record.records import RUN_JSON, SAMPLES, RunWriter
@@ -28,7 +28,7 @@ MEANWHILE = RoundSample(1, 1, 0.25, 0.01, 1200, 3, 40)
 LOAD = LoadSample(1, "direct", 32, 900, 0, 900.5, 10.5, 20.5, 30.5, -1, -1)
 
 
-def record(results: Path, rounds: Iterable[list[Sample]] = ROUNDS):
+def record(results: Path, rounds: Iterable[list[RequestSample]] = ROUNDS):
     """Record a run and return its directory."""
     with RunWriter(results, PLAN, 1, NOON) as writer:
         for rows in rounds:
@@ -52,7 +52,7 @@ def test_columns_are_the_documented_ones():
 
 def test_missing_phase_is_an_empty_cell():
     """A phase that does not exist is written as nothing, not as 0, and times have one decimal."""
-    row = Sample(1, 2, 3, "direct", "keep-alive", None, None, None, 0.0, 25.06, 28.0, 200, 612)
+    row = RequestSample(1, 2, 3, "direct", "keep-alive", None, None, None, 0.0, 25.06, 28.0, 200, 612)
     assert "1,2,3,direct,keep-alive,,,,0.0,25.1,28.0,200,612\n" == encode([row])
 
 
@@ -91,7 +91,7 @@ def test_exception_is_interrupted(tmp_path: Path):
     """An exception, Ctrl-C included, leaves the rounds before it and the state interrupted, and is not swallowed."""
     directory = tmp_path / "20240229T120000Z-smoke"
 
-    def rounds() -> Iterator[list[Sample]]:
+    def rounds() -> Iterator[list[RequestSample]]:
         yield ROUNDS[0]
         assert "running" == state(directory)
         raise KeyboardInterrupt
@@ -213,7 +213,8 @@ def test_garbage_tail(tmp_path: Path):
 def test_rounds_larger_than_a_read(tmp_path: Path):
     """Members are found where they end, however they fall on the pieces that the file is read in."""
     rows = [
-        Sample(1, 1, k, "direct", "new", None, k * 1.7, None, k * 1.9, k * 2.3, k * 3.1, 200, k) for k in range(9_000)
+        RequestSample(1, 1, k, "direct", "new", None, k * 1.7, None, k * 1.9, k * 2.3, k * 3.1, 200, k)
+        for k in range(9_000)
     ]
     path = tmp_path / SAMPLES
     path.write_bytes(b"".join(gzip.compress((HEADER * (k == 0) + encode(rows)).encode()) for k in range(3)))

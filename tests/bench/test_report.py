@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import simulate
 
-from sidelab.bench.base.samples import Sample
+from sidelab.bench.base.samples import RequestSample
 from sidelab.bench.judge.analysis import analyse
 from sidelab.bench.judge.summary import SUMMARY_COLUMNS
 from sidelab.bench.plan import plan as plans
@@ -31,7 +31,7 @@ FIGURES = ["overhead.svg", "overhead.png", "phases.svg", "phases.png", "ecdf.svg
 WRITTEN = ["summary.csv", *FIGURES, "report.html"]
 
 
-def record(results: Path, rounds: list[list[Sample]], plan: Plan = PLAN):
+def record(results: Path, rounds: list[list[RequestSample]], plan: Plan = PLAN):
     """Record a run with an environment and a caveat, and return its directory."""
     with RunWriter(results, plan, 5, datetime(2024, 2, 29, tzinfo=UTC)) as writer:
         machine = environment.read()

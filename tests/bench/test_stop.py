@@ -7,7 +7,7 @@ from sidelab.bench.plan import plan as plans
 from sidelab.bench.plan.plan import Plan
 
 if TYPE_CHECKING:
-    from sidelab.bench.base.samples import Sample
+    from sidelab.bench.base.samples import RequestSample
 
 
 def plan(**stop: float) -> Plan:
@@ -18,7 +18,7 @@ def plan(**stop: float) -> Plan:
 
 def stops_after(asked: Plan, budget_s: float | None = None) -> tuple[int, str]:
     """Simulate rebuilds of 2 s each; return how many there were, and why it ended."""
-    recorded: dict[int, list[Sample]] = {}
+    recorded: dict[int, list[RequestSample]] = {}
     for rows in simulate.samples(asked, 1):
         recorded.setdefault(rows[0].rebuild, []).extend(rows)
     rule = StopRule(asked, budget_s)

@@ -8,7 +8,7 @@ import simulate
 from sidelab.bench.base.samples import PHASES
 from sidelab.bench.judge import summary as summaries
 from sidelab.bench.judge.statistics import rebuild_medians
-from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.judge.verdict import ArmVerdict
 from sidelab.bench.plan import plan as plans
 
 PLAN = plans.from_dict(plans.as_dict(plans.load("smoke")) | {"requests_per_round": 60}, "here")
@@ -130,5 +130,5 @@ def test_an_arm_without_samples_has_no_figures():
     """A run cut before an arm was measured says so for that arm and still judges the others."""
     without = SAMPLES[SAMPLES["arm"] != "both"]
     summary = summarise(without)
-    assert {Verdict.NOT_APPLICABLE} == {row.verdict for row in summary.values() if row.arm == "both"}
+    assert {ArmVerdict.NOT_APPLICABLE} == {row.verdict for row in summary.values() if row.arm == "both"}
     assert "changed" == cell(summary, "http", "new", "total")["verdict"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidelab.bench.judge.verdict import GATED, Verdict, judge, judge_twin, margin_us
+from sidelab.bench.judge.verdict import GATED, ArmVerdict, judge, judge_twin, margin_us
 
 NAN = math.nan
 
@@ -49,7 +49,7 @@ def test_judge_twin(low: float, high: float, p_value: float, expected: str):
 def test_a_change_is_always_visible(difference: float, half_width: float, floor: float, margin: float):
     """Nothing below the smallest visible effect is ever called changed, and the mirror image has the same verdict."""
     verdict = judge(difference, difference - half_width, difference + half_width, floor, margin)
-    if verdict == Verdict.CHANGED:
+    if verdict == ArmVerdict.CHANGED:
         assert abs(difference) >= max(half_width, floor, margin)
     assert verdict == judge(-difference, -difference - half_width, -difference + half_width, floor, margin)
 

@@ -13,7 +13,7 @@ from command_line import ROOT, nothing_left
 from tools import needs, tool
 
 from sidelab.bench.arms import revisions
-from sidelab.bench.base.samples import Sample
+from sidelab.bench.base.samples import RequestSample
 from sidelab.bench.judge import decomposition, statistics
 from sidelab.bench.measure.replicate import measure_build
 from sidelab.bench.measure.setup import _without, prepare
@@ -33,7 +33,7 @@ def of(*arms: dict[str, Any], **keys: Any) -> Plan:
     return from_dict({"name": "short", "arms": every, **SHORT, **keys}, "here")
 
 
-def measured(asked: Plan, **given: Any) -> list[Sample]:
+def measured(asked: Plan, **given: Any) -> list[RequestSample]:
     """Build each of a plan's labs, measure, and have every path proven; nothing may be left."""
     with nothing_left():
         setup = prepare(asked, seed=1, client="own", **given)

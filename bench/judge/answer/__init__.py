@@ -12,13 +12,13 @@ import pandas as pd
 
 from sidelab.bench.judge.answer import openrates, overheads, pairs, parts, two_programs
 from sidelab.bench.judge.answer.words import NOUNS, short
-from sidelab.bench.judge.decomposition import Term, adds_up_to
+from sidelab.bench.judge.decomposition import TermEstimate, adds_up_to
 from sidelab.bench.judge.ratios import RatioRow
 from sidelab.bench.judge.summary import Summary, twin_alarm
 from sidelab.bench.plan.plan import Plan
 
 
-class Answer(NamedTuple):
+class RunAnswer(NamedTuple):
     """`headline` and `bullets` are sentences; `warnings` have to be read before either, and mostly there are none."""
 
     headline: str
@@ -30,10 +30,10 @@ def answer(
     plan: Plan,
     table: Summary,
     *,
-    terms: Sequence[Term] = (),
+    terms: Sequence[TermEstimate] = (),
     ratios: Sequence[RatioRow] = (),
     rates: pd.DataFrame | None = None,
-) -> Answer:
+) -> RunAnswer:
     """Answer a plan's question by its tables, as `bench.judge.analysis` makes them."""
     if ratios:
         headline, *others = two_programs.sentences(plan, ratios)
@@ -45,7 +45,7 @@ def answer(
         headline, *others = overheads.sentences(plan, table)
     if rates is not None and len(rates):
         others[1:] = openrates.sentences(plan, rates)
-    return Answer(headline, (*others[:2], _noise(plan, table)), tuple(_warnings(plan, table)))
+    return RunAnswer(headline, (*others[:2], _noise(plan, table)), tuple(_warnings(plan, table)))
 
 
 def _warnings(plan: Plan, table: Summary) -> Iterator[str]:

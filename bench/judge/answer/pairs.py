@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 
 from sidelab.bench.judge.answer import overheads
-from sidelab.bench.judge.answer.words import NOUNS, Difference, effect, sentence
-from sidelab.bench.judge.decomposition import Term
+from sidelab.bench.judge.answer.words import NOUNS, JudgedDifference, effect, sentence
+from sidelab.bench.judge.decomposition import TermEstimate
 from sidelab.bench.judge.summary import Summary
-from sidelab.bench.judge.verdict import Verdict, judge, margin_us
+from sidelab.bench.judge.verdict import ArmVerdict, judge, margin_us
 from sidelab.bench.plan import plan as plans
 from sidelab.bench.plan.plan import Plan
 
 
-def sentences(plan: Plan, table: Summary, terms: Sequence[Term]) -> list[str]:
+def sentences(plan: Plan, table: Summary, terms: Sequence[TermEstimate]) -> list[str]:
     """Return the headline, about the largest difference that was found, and a bullet for each kind of connection."""
     first, *others = plan.connections
     found = {each.name: difference(plan, table, terms, each, first) for each in plan.terms}
@@ -27,7 +27,9 @@ def sentences(plan: Plan, table: Summary, terms: Sequence[Term]) -> list[str]:
     return said
 
 
-def difference(plan: Plan, table: Summary, terms: Sequence[Term], asked: plans.Term, connection: str) -> Difference:
+def difference(
+    plan: Plan, table: Summary, terms: Sequence[TermEstimate], asked: plans.Term, connection: str
+) -> JudgedDifference:
     """Judge a term as an arm is judged: by its interval, the twins' noise floor, and the margin."""
     unknown = float("nan")
     key = (asked.name, connection, "total")
@@ -36,20 +38,20 @@ def difference(plan: Plan, table: Summary, terms: Sequence[Term], asked: plans.T
     us = unknown if asked.parts else table[asked.arm, connection, "total"].p50_us  # no request takes an interaction
     margin = margin_us(base_us, plan.margin_us, plan.margin_ratio)
     if term is None:
-        return Difference(unknown, unknown, unknown, us, base_us, margin, unknown, Verdict.NOT_APPLICABLE)
+        return JudgedDifference(unknown, unknown, unknown, us, base_us, margin, unknown, ArmVerdict.NOT_APPLICABLE)
     floor_us = table[plan.twin, connection, "total"].floor_us
     visible_us = max((term.high_us - term.low_us) / 2, floor_us, margin)
     verdict = judge(term.mean_us, term.low_us, term.high_us, floor_us, margin)
-    return Difference(term.mean_us, term.low_us, term.high_us, us, base_us, margin, visible_us, verdict)
+    return JudgedDifference(term.mean_us, term.low_us, term.high_us, us, base_us, margin, visible_us, verdict)
 
 
-def _headline(plan: Plan, found: dict[str, Difference], connection: str) -> str:
-    changed = [name for name, each in found.items() if each.verdict == Verdict.CHANGED]
+def _headline(plan: Plan, found: dict[str, JudgedDifference], connection: str) -> str:
+    changed = [name for name, each in found.items() if each.verdict == ArmVerdict.CHANGED]
     if changed or len(found) == 1:
         most = max(changed or found, key=lambda name: abs(found[name].mean_us))
         return f"{sentence(found[most], connection, *_ways(plan, most))}."
     request = f"a request on {NOUNS[connection]}"
-    if all(each.verdict == Verdict.EQUIVALENT for each in found.values()):
+    if all(each.verdict == ArmVerdict.EQUIVALENT for each in found.values()):
         return f"None of the {len(found)} pairs that were compared differs in {request} by what matters."
     return f"This run finds no difference in {request} between the {len(found)} pairs that were compared."
 
@@ -62,6 +64,6 @@ def _ways(plan: Plan, name: str) -> tuple[str, str]:
     return f"in {term.arm}", f"in {term.against or plan.reference}"
 
 
-def _listed(found: dict[str, Difference], connection: str) -> str:
+def _listed(found: dict[str, JudgedDifference], connection: str) -> str:
     clauses = [f"{name}: {effect(each)}" for name, each in found.items()]
     return f"On {NOUNS[connection]} – {'; '.join(clauses)}."

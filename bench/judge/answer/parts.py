@@ -6,13 +6,13 @@ import numpy as np
 
 from sidelab.bench.judge.answer.pairs import difference
 from sidelab.bench.judge.answer.words import NOUNS, capital, effect, of_arm, sentence, short, through
-from sidelab.bench.judge.decomposition import Term, adds_up_to
+from sidelab.bench.judge.decomposition import TermEstimate, adds_up_to
 from sidelab.bench.judge.summary import Summary
-from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.judge.verdict import ArmVerdict
 from sidelab.bench.plan.plan import Plan
 
 
-def sentences(plan: Plan, table: Summary, terms: Sequence[Term]) -> list[str]:
+def sentences(plan: Plan, table: Summary, terms: Sequence[TermEstimate]) -> list[str]:
     """Return the headline, the whole and its parts on the first kind of connection, and a bullet for each other.
 
     The bullet after the headline says which part is the largest, and which can't be told from nothing.
@@ -22,7 +22,7 @@ def sentences(plan: Plan, table: Summary, terms: Sequence[Term]) -> list[str]:
     return [*said, _largest(plan, table, terms, first)]
 
 
-def _whole(plan: Plan, table: Summary, terms: Sequence[Term], connection: str) -> str:
+def _whole(plan: Plan, table: Summary, terms: Sequence[TermEstimate], connection: str) -> str:
     name = adds_up_to(plan)
     whole = of_arm(table, plan, name, connection)
     steps = [
@@ -34,14 +34,14 @@ def _whole(plan: Plan, table: Summary, terms: Sequence[Term], connection: str) -
     return f"{sentence(whole, connection, through(plan.arm(name)))}; {listing}."
 
 
-def _largest(plan: Plan, table: Summary, terms: Sequence[Term], connection: str) -> str:
+def _largest(plan: Plan, table: Summary, terms: Sequence[TermEstimate], connection: str) -> str:
     found = {each.name: difference(plan, table, terms, each, connection) for each in plan.terms}
     known = {name: each for name, each in found.items() if not np.isnan(each.mean_us)}
     if not known:
         return f"No part was measured on {NOUNS[connection]}."
     most = max(known, key=lambda name: abs(known[name].mean_us))
-    small = [name for name, each in known.items() if each.verdict == Verdict.EQUIVALENT]
-    open_ = [name for name, each in known.items() if each.verdict == Verdict.INCONCLUSIVE]
+    small = [name for name, each in known.items() if each.verdict == ArmVerdict.EQUIVALENT]
+    open_ = [name for name, each in known.items() if each.verdict == ArmVerdict.INCONCLUSIVE]
     said = [f"on {NOUNS[connection]} the largest part is {most}: {effect(known[most])}"]
     if small:
         said.append(f"no difference that matters: {', '.join(small)}")

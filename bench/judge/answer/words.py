@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from sidelab.bench.judge.summary import Summary, microseconds
-from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.judge.verdict import ArmVerdict
 from sidelab.bench.plan.arm import Arm
 from sidelab.bench.plan.plan import Plan
 
@@ -14,7 +14,7 @@ NOUNS: Final = {"new": "a new connection", "keep-alive": "a kept-alive connectio
 _WITH_AN: Final = ("HTTP", *"AEIOaeio")
 
 
-class Difference(NamedTuple):
+class JudgedDifference(NamedTuple):
     """What a request takes longer by one way (`us` of `base_us` is its median) than by another; µs, NaN for unknown."""
 
     mean_us: float
@@ -24,19 +24,19 @@ class Difference(NamedTuple):
     base_us: float
     margin_us: float
     visible_us: float
-    verdict: Verdict
+    verdict: ArmVerdict
 
 
-def of_arm(table: Summary, plan: Plan, arm: str, connection: str) -> Difference:
+def of_arm(table: Summary, plan: Plan, arm: str, connection: str) -> JudgedDifference:
     """Return what an arm's requests take longer than the reference's."""
     row, base = table[arm, connection, "total"], table[plan.reference, connection, "total"]
     bounds = (row.overhead_us, row.low_us, row.high_us)
-    return Difference(
-        *bounds, row.p50_us, base.p50_us, row.margin_us, row.smallest_visible_us, Verdict(str(row.verdict))
+    return JudgedDifference(
+        *bounds, row.p50_us, base.p50_us, row.margin_us, row.smallest_visible_us, ArmVerdict(str(row.verdict))
     )
 
 
-def sentence(found: Difference, connection: str, by: str, than: str = "") -> str:
+def sentence(found: JudgedDifference, connection: str, by: str, than: str = "") -> str:
     """Say a difference in a sentence of its own, without full stop.
 
     `by` is the way of the requests ("through a TCP sidecar"), `than` the way that they are compared with, where that is
@@ -44,13 +44,13 @@ def sentence(found: Difference, connection: str, by: str, than: str = "") -> str
     """
     request = f"a request on {NOUNS[connection]}"
     than_that = f" than {than}" if than else ""
-    if found.verdict == Verdict.NOT_APPLICABLE or np.isnan(found.mean_us):
+    if found.verdict == ArmVerdict.NOT_APPLICABLE or np.isnan(found.mean_us):
         return capital(f"{request} {by} was not measured")
     more = "longer" if found.mean_us > 0 else "less"
     size = f"{short(abs(found.mean_us))} µs{_share(found)}"
-    if found.verdict == Verdict.CHANGED:
+    if found.verdict == ArmVerdict.CHANGED:
         return capital(f"{request} takes {size} {more} {by}{than_that}{_medians(found)}")
-    if found.verdict == Verdict.EQUIVALENT:
+    if found.verdict == ArmVerdict.EQUIVALENT:
         margin = f"any difference is below the {short(found.margin_us)} µs that nobody need care about"
         return capital(f"{request} takes as long {by} as {than or 'without'}: {margin}")
     if np.isnan(found.low_us):
@@ -60,20 +60,20 @@ def sentence(found: Difference, connection: str, by: str, than: str = "") -> str
     return f"This run can't tell whether {request} takes longer {by}{than_that}: {interval(found)}, and {seen}"
 
 
-def effect(found: Difference) -> str:
+def effect(found: JudgedDifference) -> str:
     """Say a difference in a list: its size with percent, or why it has none."""
-    if found.verdict == Verdict.NOT_APPLICABLE or np.isnan(found.mean_us):
+    if found.verdict == ArmVerdict.NOT_APPLICABLE or np.isnan(found.mean_us):
         return "not measured"
-    if found.verdict == Verdict.EQUIVALENT:
+    if found.verdict == ArmVerdict.EQUIVALENT:
         return "no difference that matters"
-    if found.verdict == Verdict.CHANGED:
+    if found.verdict == ArmVerdict.CHANGED:
         return f"{short(found.mean_us, sign=True)} µs{_share(found)}"
     if np.isnan(found.low_us):
         return f"{short(found.mean_us, sign=True)} µs in one build"
     return f"inconclusive ({interval(found)})"
 
 
-def interval(found: Difference) -> str:
+def interval(found: JudgedDifference) -> str:
     """Write a difference with its 95 % interval."""
     center = microseconds(found.mean_us, sign=True)
     return f"{center} µs [{microseconds(found.low_us)}, {microseconds(found.high_us)}]"
@@ -99,7 +99,7 @@ def capital(said: str) -> str:
     return said[:1].upper() + said[1:]
 
 
-def _share(found: Difference) -> str:
+def _share(found: JudgedDifference) -> str:
     """Write the difference as a share of the other way's median, in brackets; '' where that is unknown."""
     if np.isnan(found.base_us) or found.base_us <= 0:
         return ""
@@ -107,7 +107,7 @@ def _share(found: Difference) -> str:
     return f" ({share:,.0f} %)" if share >= 1.95 else f" ({share:.1f} %)"
 
 
-def _medians(found: Difference) -> str:
+def _medians(found: JudgedDifference) -> str:
     """Write both medians, where there are two, and why their difference is another where that shows."""
     if np.isnan(found.us) or np.isnan(found.base_us):
         return ""

@@ -44,7 +44,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("at_most_us and at_most_percent must be finite numbers")
 
 
-class Cell(NamedTuple):
+class GatedCell(NamedTuple):
     """One gated row: `arm - against` in one phase of one kind of connection, and what it may be.
 
     At most one of `at_most_us` and `at_most_percent` (of `against`'s time) is given; without either, no slower.
@@ -105,12 +105,12 @@ def from_dict(table: Mapping[str, Any], where: str) -> tuple[Limit, ...]:
     return tuple(limits)
 
 
-def cells(limits: tuple[Limit, ...], plan: Plan, where: str) -> tuple[Cell, ...]:
+def cells(limits: tuple[Limit, ...], plan: Plan, where: str) -> tuple[GatedCell, ...]:
     """Apply limits to a plan: a cell for each row to be judged, in the file's order.
 
     Raises `InputError` for an arm or a kind of connection that the plan does not have, and for a row with two limits.
     """
-    found: list[Cell] = []
+    found: list[GatedCell] = []
     for index, limit in enumerate(limits):
         name = f"budget {where}: limits[{index}]"
         against = limit.against or plan.reference
@@ -124,7 +124,8 @@ def cells(limits: tuple[Limit, ...], plan: Plan, where: str) -> tuple[Cell, ...]
         for connection in wanted:
             phases = [limit.phase] if limit.phase else [phase for kind, phase in GATED if kind == connection]
             found += [
-                Cell(limit.arm, against, connection, phase, limit.at_most_us, limit.at_most_percent) for phase in phases
+                GatedCell(limit.arm, against, connection, phase, limit.at_most_us, limit.at_most_percent)
+                for phase in phases
             ]
     rows = [cell[:4] for cell in found]
     for row in rows:

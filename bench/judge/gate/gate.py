@@ -20,15 +20,15 @@ from sidelab.bench.base.samples import PHASES, column
 from sidelab.bench.judge import statistics, summary
 from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.judge.gate import budget, comparable
-from sidelab.bench.judge.gate.budget import Cell, Limit
+from sidelab.bench.judge.gate.budget import GatedCell, Limit
 from sidelab.bench.judge.gate.gate_inputs import Measured, count
 from sidelab.bench.judge.statistics import Estimate, Floats
 from sidelab.bench.judge.summary import microseconds
-from sidelab.bench.judge.verdict import ALPHA, GATED, Outcome, outcomes
+from sidelab.bench.judge.verdict import ALPHA, GATED, GateOutcome, outcomes
 from sidelab.bench.record.reader import Run, read_run
 from sidelab.lab.errors import InputError
 
-EXIT_STATUS = {Outcome.PASS: 0, Outcome.REGRESSION: 1, Outcome.INCONCLUSIVE: 4}
+EXIT_STATUS = {GateOutcome.PASS: 0, GateOutcome.REGRESSION: 1, GateOutcome.INCONCLUSIVE: 4}
 
 
 class GateRow(NamedTuple):
@@ -53,7 +53,7 @@ class GateRow(NamedTuple):
     floor_us: float
     margin_us: float
     smallest_visible_us: float
-    verdict: Outcome
+    verdict: GateOutcome
 
     @property
     def name(self) -> str:
@@ -82,33 +82,33 @@ class GateResult:
     caveats: tuple[Caveat, ...]
 
     @property
-    def verdict(self) -> Outcome:
+    def verdict(self) -> GateOutcome:
         """A regression where one row is; a pass where all rows pass without a doubt."""
         found = {row.verdict for row in self.rows}
-        if Outcome.REGRESSION in found:
-            return Outcome.REGRESSION
-        return Outcome.PASS if found == {Outcome.PASS} and not self.doubts else Outcome.INCONCLUSIVE
+        if GateOutcome.REGRESSION in found:
+            return GateOutcome.REGRESSION
+        return GateOutcome.PASS if found == {GateOutcome.PASS} and not self.doubts else GateOutcome.INCONCLUSIVE
 
     @property
     def exit_status(self) -> int:
         """0 passed, 1 a regression was proven, 4 inconclusive."""
         return EXIT_STATUS[self.verdict]
 
-    def of(self, outcome: Outcome) -> list[GateRow]:
+    def of(self, outcome: GateOutcome) -> list[GateRow]:
         """Return the rows with that outcome."""
         return [row for row in self.rows if row.verdict is outcome]
 
     @property
     def sentence(self) -> str:
         """Say the verdict and its reason in one sentence."""
-        proven, open_ = self.of(Outcome.REGRESSION), self.of(Outcome.INCONCLUSIVE)
+        proven, open_ = self.of(GateOutcome.REGRESSION), self.of(GateOutcome.INCONCLUSIVE)
         if proven:
             worst = max(proven, key=lambda row: row.difference_us - row.limit_us)
             return (
                 f"Regression: {len(proven)} of {len(self.rows)} rows exceed {self.standard}, most of all {worst.name} "
                 f"with {worst.interval} against {worst.against} ({worst.limit})."
             )
-        if self.verdict is Outcome.PASS:
+        if self.verdict is GateOutcome.PASS:
             return f"Pass: all {len(self.rows)} rows keep to {self.standard}."
         if self.doubts:
             return f"Inconclusive against {self.standard}: {'; '.join(doubt.what for doubt in self.doubts)}."
@@ -121,7 +121,7 @@ class GateResult:
     @property
     def heading(self) -> str:
         """The sentence for where the doubts are listed below it: it leaves the reasons to them."""
-        if self.verdict is not Outcome.INCONCLUSIVE or not self.doubts:
+        if self.verdict is not GateOutcome.INCONCLUSIVE or not self.doubts:
             return self.sentence
         many = f"are {len(self.doubts)} reasons" if len(self.doubts) > 1 else "is a reason"
         return f"Inconclusive against {self.standard}: there {many} to distrust the comparison."
@@ -180,7 +180,7 @@ def against_base(held: Analysis, base: Analysis) -> GateResult:
     if not arms:
         raise InputError(f"plan {plan.name} has no arm but {plan.reference} and its twin: there is nothing to compare")
     kinds = [kind for kind in GATED if kind[0] in plan.connections]
-    cells = tuple(Cell(arm, plan.reference, *kind) for arm in arms for kind in kinds)
+    cells = tuple(GatedCell(arm, plan.reference, *kind) for arm in arms for kind in kinds)
     theirs, judged = Measured(base), {*arms, plan.reference}
     differences, others = ours.differences(cells), theirs.differences(cells)
     in_base = tuple(cell._replace(against=cell.arm) for cell in cells)
@@ -201,7 +201,7 @@ def against_base(held: Analysis, base: Analysis) -> GateResult:
     )
 
 
-def _check_phases(cells: Sequence[Cell], differences: Floats, run: Run, where: str) -> None:
+def _check_phases(cells: Sequence[GatedCell], differences: Floats, run: Run, where: str) -> None:
     """Refuse limits on what no request has; a phase that does not exist cannot keep a budget."""
     for cell, medians in zip(cells, differences, strict=True):
         if np.isnan(medians).all():
@@ -214,7 +214,7 @@ def _check_phases(cells: Sequence[Cell], differences: Floats, run: Run, where: s
 
 
 def _rows(
-    cells: Sequence[Cell],
+    cells: Sequence[GatedCell],
     estimate: Callable[[float], Estimate],
     limit_us: Floats,
     floor_us: Floats,
@@ -241,7 +241,7 @@ def _rows(
             floor_us=float(floor_us[k]),
             margin_us=float(margin_us[k]),
             smallest_visible_us=float(visible_us[k]),
-            verdict=Outcome(verdicts[k]),
+            verdict=GateOutcome(verdicts[k]),
         )
         for k, cell in enumerate(cells)
     )

@@ -12,7 +12,7 @@ import pandas as pd
 from sidelab.bench.base.caveats import Caveat
 from sidelab.bench.judge import statistics, summary
 from sidelab.bench.judge.analysis import Analysis
-from sidelab.bench.judge.gate.budget import Cell
+from sidelab.bench.judge.gate.budget import GatedCell
 from sidelab.bench.judge.statistics import Floats
 from sidelab.bench.judge.verdict import margin_us
 from sidelab.bench.record.reader import unfinished
@@ -39,14 +39,14 @@ class Measured:
         named = (run.plan.reference, run.plan.twin)
         self.overheads = tuple(row for row in found.summary.values() if row.gated and row.n and row.arm not in named)
 
-    def differences(self, cells: Sequence[Cell]) -> Floats:
+    def differences(self, cells: Sequence[GatedCell]) -> Floats:
         """Return each cell's rebuild medians of the paired differences, arm - against."""
         tables = {each: self._found.medians_against(each) for each in {cell.against for cell in cells}}
         whole = pd.concat(tables, names=["against"]).reindex(columns=self._rebuilds)
         keys = [(cell.against, cell.arm, cell.connection, cell.phase) for cell in cells]
         return whole.reindex(pd.MultiIndex.from_tuples(keys)).to_numpy(dtype=float)
 
-    def limits_us(self, cells: Sequence[Cell]) -> Floats:
+    def limits_us(self, cells: Sequence[GatedCell]) -> Floats:
         """Return what each cell may be; a share is of the other arm's own median in that rebuild."""
         fixed = np.array([[cell.at_most_us or 0.0] for cell in cells])
         share = np.array([[(cell.at_most_percent or 0.0) / 100] for cell in cells])
@@ -54,14 +54,14 @@ class Measured:
         levels = self._found.levels.reindex(index=keys, columns=self._rebuilds)
         return fixed + np.where(share == 0.0, 0.0, share * levels.to_numpy(dtype=float))
 
-    def floors_us(self, cells: Sequence[Cell]) -> Floats:
+    def floors_us(self, cells: Sequence[GatedCell]) -> Floats:
         """Return the noise floor of each cell; where the twins alarm, as far as they may differ, if that is more."""
         return np.array([self._floor_us(self._found.summary[self._run.plan.twin, *cell[2:4]]) for cell in cells])
 
     def _floor_us(self, twin: summary.SummaryRow) -> float:
         return max(twin.floor_us, abs(twin.low_us), abs(twin.high_us)) if self._found.twin_alarm else twin.floor_us
 
-    def margins_us(self, cells: Sequence[Cell]) -> Floats:
+    def margins_us(self, cells: Sequence[GatedCell]) -> Floats:
         """Return how much slower than the other arm nobody need care about; nothing where a limit says it."""
         plan = self._run.plan
         return np.array(

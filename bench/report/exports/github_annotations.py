@@ -6,17 +6,17 @@ the sentence comes first.
 """
 
 from sidelab.bench.judge.gate.gate import GateResult, GateRow
-from sidelab.bench.judge.verdict import Outcome
+from sidelab.bench.judge.verdict import GateOutcome
 from sidelab.lab.base.text import escapes
 
 _TITLE = "sidelab gate"
-_LEVEL = {Outcome.PASS: "notice", Outcome.REGRESSION: "error", Outcome.INCONCLUSIVE: "warning"}
+_LEVEL = {GateOutcome.PASS: "notice", GateOutcome.REGRESSION: "error", GateOutcome.INCONCLUSIVE: "warning"}
 
 
 def render(result: GateResult) -> str:
     """Write the sentence as an annotation of the verdict's level, then one for each row that did not pass."""
     lines = [_command(_LEVEL[result.verdict], _TITLE, result.heading)]
-    for outcome in (Outcome.REGRESSION, Outcome.INCONCLUSIVE):
+    for outcome in (GateOutcome.REGRESSION, GateOutcome.INCONCLUSIVE):
         lines += [_command(_LEVEL[outcome], f"{_TITLE}: {outcome}", _message(row)) for row in result.of(outcome)]
     lines += [_command("warning", f"{_TITLE}: doubt", str(doubt)) for doubt in result.doubts]
     return "".join(f"{line}\n" for line in lines)

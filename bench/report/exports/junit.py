@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 from sidelab.bench.judge.gate.gate import GateResult, GateRow
 from sidelab.bench.judge.summary import microseconds
-from sidelab.bench.judge.verdict import Outcome
+from sidelab.bench.judge.verdict import GateOutcome
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to write (section 2.2, production Char)."""
@@ -20,9 +20,9 @@ def render(result: GateResult) -> str:
     """Write one suite with a case per row and doubt."""
     counts = {
         "tests": str(len(result.rows) + len(result.doubts)),
-        "failures": str(len(result.of(Outcome.REGRESSION))),
+        "failures": str(len(result.of(GateOutcome.REGRESSION))),
         "errors": "0",
-        "skipped": str(len(result.of(Outcome.INCONCLUSIVE)) + len(result.doubts)),
+        "skipped": str(len(result.of(GateOutcome.INCONCLUSIVE)) + len(result.doubts)),
         "time": "0",
     }
     top = ET.Element("testsuites", {"name": "sidelab gate", **counts})
@@ -44,9 +44,9 @@ def _case(suite: ET.Element, row: GateRow) -> None:
     name = _text(f"{row.connection} {row.phase} against {row.against}")
     case = ET.SubElement(suite, "testcase", {"classname": f"sidelab.{row.arm}", "name": name, "time": "0"})
     message = _text(f"{row.interval}, {row.limit}; {microseconds(row.smallest_visible_us)} µs more would have shown")
-    if row.verdict is Outcome.REGRESSION:
+    if row.verdict is GateOutcome.REGRESSION:
         ET.SubElement(case, "failure", {"message": message, "type": "regression"}).text = message
-    elif row.verdict is Outcome.INCONCLUSIVE:
+    elif row.verdict is GateOutcome.INCONCLUSIVE:
         ET.SubElement(case, "skipped", {"message": f"inconclusive: {message}"})
     else:
         ET.SubElement(case, "system-out").text = message

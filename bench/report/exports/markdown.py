@@ -4,12 +4,12 @@ import re
 
 from sidelab.bench.judge.gate.gate import GateResult, GateRow
 from sidelab.bench.judge.summary import microseconds
-from sidelab.bench.judge.verdict import Outcome
+from sidelab.bench.judge.verdict import GateOutcome
 from sidelab.lab.base.text import escapes
 
 _MARKUP = re.compile(r"[\\`*_{}<>|\[\]#~&$]")
 _LINKED = re.compile(r"@|#|:(?=//)|www(?=\.)|GH(?=-)", re.IGNORECASE)
-_SIGN = {Outcome.PASS: "✅", Outcome.REGRESSION: "❌", Outcome.INCONCLUSIVE: "❔"}
+_SIGN = {GateOutcome.PASS: "✅", GateOutcome.REGRESSION: "❌", GateOutcome.INCONCLUSIVE: "❔"}
 _HEADINGS = ("", "arm", "against", "connection", "phase", "difference [95 %]", "limit", "smallest visible")
 
 

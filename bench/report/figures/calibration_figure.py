@@ -6,7 +6,7 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sidelab.bench.judge.calibration import Row
+from sidelab.bench.judge.calibration import RecoveredDelay
 from sidelab.bench.report.figures import scales, style
 from sidelab.bench.report.figures.sheet import FILE, Foot, Sheet, across
 
@@ -24,7 +24,7 @@ _SHIFT: Final = 0.11
 """Rows of one delay stand beside each other."""
 
 
-def figure(rows: Sequence[Row], title: str, foot: Sequence[str]) -> Figure:
+def figure(rows: Sequence[RecoveredDelay], title: str, foot: Sequence[str]) -> Figure:
     """Draw recovered against injected delays, and the error of each with its 95 % interval."""
     sheet = Sheet(FILE, title, "each of them once per client and kind of connection; on the line is right")
     kinds = [kind for kind in _LOOK if any((row.client, row.connection) == kind for row in rows)]

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.judge.summary import Summary, SummaryRow
-from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.judge.verdict import ArmVerdict
 from sidelab.bench.plan.plan import Plan
 from sidelab.bench.report.figures import scales, style
 from sidelab.bench.report.figures.overhead import close_to_zero
@@ -109,7 +109,9 @@ def _line(axes: Axes, found: Sequence[SummaryRow], look: style.Look) -> None:
     axes.vlines(places, *ends, color=look.colour, linewidth=thick, zorder=3)
     for proven, fill in ((True, look.colour), (False, style.WHITE)):
         chosen = [
-            (place, row.overhead_us) for place, row in enumerate(found, 1) if (row.verdict == Verdict.CHANGED) is proven
+            (place, row.overhead_us)
+            for place, row in enumerate(found, 1)
+            if (row.verdict == ArmVerdict.CHANGED) is proven
         ]
         shape: dict[str, Any] = {"marker": look.marker, "markersize": 6, "mew": 1.5, "markerfacecolor": fill}
         if many:

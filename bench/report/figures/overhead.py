@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from sidelab.bench.judge.analysis import Analysis
 from sidelab.bench.judge.statistics import Floats
 from sidelab.bench.judge.summary import Summary, SummaryRow
-from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.judge.verdict import ArmVerdict
 from sidelab.bench.plan.plan import Plan
 from sidelab.bench.report.figures import scales, style
 from sidelab.bench.report.figures.foot import captured_client_note, footer
@@ -24,7 +24,7 @@ from sidelab.bench.report.figures.sheet import Handle, Medium, Sheet, floor_hand
 
 Key = tuple[str, str, str]
 
-_JUDGED: Final = (Verdict.CHANGED, Verdict.EQUIVALENT, Verdict.INCONCLUSIVE)
+_JUDGED: Final = (ArmVerdict.CHANGED, ArmVerdict.EQUIVALENT, ArmVerdict.INCONCLUSIVE)
 _DECADES: Final = 5
 """The axis is drawn a second time, close to 0, if it is this many times as long as what matters there."""
 
@@ -119,14 +119,14 @@ def _arm(axes: Axes, number: int, row: SummaryRow, builds: Floats, colour: str) 
     interval_us = (mean_us, mean_us) if np.isnan(row.low_us) else (row.low_us, row.high_us)
     whisker(axes, number, interval_us, colour=colour, width=3.5)
     if low <= mean_us <= high:
-        look = _verdict_look(Verdict(row.verdict), colour)
+        look = _verdict_look(ArmVerdict(row.verdict), colour)
         axes.plot([mean_us], [number], zorder=5, linestyle="", **look)
 
 
-def _verdict_look(verdict: Verdict, colour: str) -> dict[str, Any]:
+def _verdict_look(verdict: ArmVerdict, colour: str) -> dict[str, Any]:
     """Tell verdicts apart by shape and filling; the colour is the arm's."""
-    marker = {Verdict.CHANGED: "D", Verdict.EQUIVALENT: "o", Verdict.INCONCLUSIVE: "s"}[verdict]
-    fill = colour if verdict == Verdict.CHANGED else style.WHITE
+    marker = {ArmVerdict.CHANGED: "D", ArmVerdict.EQUIVALENT: "o", ArmVerdict.INCONCLUSIVE: "s"}[verdict]
+    fill = colour if verdict == ArmVerdict.CHANGED else style.WHITE
     return {"marker": marker, "color": colour, "markerfacecolor": fill, "markersize": 6.5, "mew": 1.5}
 
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from sidelab.bench.judge.analysis import Analysis
-from sidelab.bench.judge.decomposition import Term, adds_up_to
+from sidelab.bench.judge.decomposition import TermEstimate, adds_up_to
 from sidelab.bench.judge.summary import SummaryRow
 from sidelab.bench.report.figures import scales, style
 from sidelab.bench.report.figures.foot import captured_client_note, footer
@@ -67,7 +67,7 @@ def _cell(bar: Bar | None) -> Cell:
     return Cell("n/a") if bar is None else interval(bar.mean_us, bar.low_us, bar.high_us)
 
 
-def _bars(terms: Sequence[Term | None], whole: SummaryRow | None) -> list[Bar | None]:
+def _bars(terms: Sequence[TermEstimate | None], whole: SummaryRow | None) -> list[Bar | None]:
     """Place the terms, and below them the whole; what is not known has no bar."""
     placed: list[Bar | None] = []
     start_us = 0.0

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from sidelab.bench.base.samples import PHASES
-from sidelab.bench.judge.decomposition import Term, laid_out
+from sidelab.bench.judge.decomposition import TermEstimate, laid_out
 from sidelab.bench.judge.ratios import RatioRow
 from sidelab.bench.judge.summary import Summary, SummaryRow, microseconds
-from sidelab.bench.judge.verdict import Verdict
+from sidelab.bench.judge.verdict import ArmVerdict
 from sidelab.bench.plan.plan import Plan
 from sidelab.bench.report.figures.ratios_figure import quotient
 from sidelab.bench.report.page.html import Markup, element, table
@@ -30,7 +30,7 @@ def totals(found: Summary, plan: Plan) -> Iterator[Markup]:
         for arm in plan.arms:
             total = found[arm.name, connection, "total"]
             medians = [_time(found[arm.name, connection, phase].p50_us) for phase in phases]
-            judged = (chip(Verdict(total.verdict)), _overhead(total))
+            judged = (chip(ArmVerdict(total.verdict)), _overhead(total))
             tail = (_time(total.p90_us), _time(total.p99_us), f"{total.n:,}")
             lines.append([arm.name, *judged, *medians, *tail])
         headings = ["arm", "verdict", "overhead [95\N{NO-BREAK SPACE}%]", *(f"{phase} p50" for phase in phases)]
@@ -47,7 +47,7 @@ def every_row(found: Summary, plan: Plan) -> Markup:
             row.arm,
             row.connection,
             f"{row.phase}{' (gated)' if row.gated else ''}",
-            chip(Verdict(row.verdict)),
+            chip(ArmVerdict(row.verdict)),
             _overhead(row),
             *map(_time, (row.p50_us, row.floor_us, row.margin_us, row.smallest_visible_us)),
         ]
@@ -72,7 +72,7 @@ def ratios(compared: Sequence[RatioRow]) -> Markup:
     return table("One arm as a multiple of the other, over lab builds", headings, lines)
 
 
-def terms(found: Sequence[Term]) -> Markup:
+def terms(found: Sequence[TermEstimate]) -> Markup:
     """Make the table of the overhead's terms: a row each, a column for each connection and phase that is gated."""
     columns, cells = laid_out(found)
     lines = [

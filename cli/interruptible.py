@@ -1,0 +1,22 @@
+"""What the commands that take long have in common: they can be stopped, and say on standard error what they do."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def interruptible(line: str) -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and SIGHUP end the block with one line, `line` unless there is one already."""
+    from sidelab.bench.base.interruption import Interrupted, raised
+
+    with raised():
+        try:
+            yield
+        except Interrupted as stop:
+            raise Interrupted(stop.number, str(stop) or line) from None
+
+
+def say(line: str, *, leading: bool = True) -> None:
+    """Tell on standard error what happens; `leading` with our name, as an error has it."""
+    sys.stderr.write(f"{'sidelab: ' if leading else ''}{line}\n")
