@@ -139,7 +139,7 @@ def an_answer(status: int, size: int, late: bool) -> bytes:
 )
 def test_answers_on_one_connection_do_not_mix(said: list[tuple[int, int, bool]], cuts: list[int]) -> None:
     """Whether the head is that of the answer before or another one, and however each arrives."""
-    answer = Answer()
+    answer = AnswerParser()
     for each in said:
         data = an_answer(*each)
         for cut in (*cuts, len(data)):
