@@ -15,13 +15,34 @@ from base64 import b32encode
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import count
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sidelab.lab.cluster.catalog import translated
 from sidelab.lab.cluster.state import Endpoint, Service, State
-from sidelab.lab.netlink.nftables import named_batch as nft
-from sidelab.lab.netlink.nftables.named_batch import QUARTERS, Part
-from sidelab.lab.netlink.nftables.objects import IPV4, IPV6, Base, Chain, Code, Hook, MetaKey, Table
+from sidelab.lab.netlink import nftables
+from sidelab.lab.netlink.nftables import objects as kernel
+from sidelab.lab.netlink.nftables.objects import (
+    IPV4,
+    IPV6,
+    Base,
+    Bitwise,
+    Chain,
+    Code,
+    Compare,
+    Elements,
+    Expression,
+    Hook,
+    Immediate,
+    Meta,
+    MetaKey,
+    NamedSet,
+    Operation,
+    Payload,
+    Rule,
+    Table,
+    Verdict,
+    quarter,
+)
 
 _MASQUERADE_MARK = 0x4000
 _PROTOCOLS = {"TCP": socket.IPPROTO_TCP, "UDP": socket.IPPROTO_UDP}
@@ -50,8 +71,8 @@ class _Family(NamedTuple):
 
 
 _FAMILIES = (
-    _Family(IPV4, socket.AF_INET, 12, 16, 4, nft.IPV4_ADDRESS, 3),
-    _Family(IPV6, socket.AF_INET6, 8, 24, 16, nft.IPV6_ADDRESS, 4),
+    _Family(IPV4, socket.AF_INET, 12, 16, 4, kernel.IPV4_ADDRESS, 3),
+    _Family(IPV6, socket.AF_INET6, 8, 24, 16, kernel.IPV6_ADDRESS, 4),
 )
 
 
@@ -76,7 +97,7 @@ class _Port(NamedTuple):
 def batch(state: State) -> bytes:
     """Return the transaction that makes the node's rules those of `state`; without Services it removes them."""
     parts = [part for family in _FAMILIES for part in _table(family, state)]
-    return nft.batch(_FAMILIES[0].table, parts)
+    return nftables.batch(_FAMILIES[0].table, parts)
 
 
 def _table(family: _Family, state: State) -> Iterator[bytes]:
@@ -85,9 +106,9 @@ def _table(family: _Family, state: State) -> Iterator[bytes]:
     if not services:
         return
     yield _frame(family)
-    addresses = Part(family.table, _ADDRESSES)
-    addresses.addresses("cluster-ips", family.kind, (_packed(family, _address(family, each)) for each in services))
-    yield addresses.packed()
+    addresses = tuple(_packed(family, _address(family, each)) for each in services)
+    made = NamedSet(family.table, "cluster-ips", family.kind, family.length)
+    yield _part(_ADDRESSES, made, Elements(family.table, made.name, addresses))
     served = [port for service in services for port in _ports(family, service) if port.endpoints]
     for port in served:
         yield _translation(family, port)
@@ -110,108 +131,104 @@ def _ports(family: _Family, service: Service) -> Iterator[_Port]:
         )
 
 
+def _part(number: int, *added: Table | Chain | Rule | NamedSet | Elements) -> bytes:
+    return nftables.part((Operation("add", each) for each in added), number)
+
+
 @lru_cache(maxsize=4)
 def _emptied(family: _Family) -> bytes:
     """Return what leaves an empty table, whether there was one or not."""
-    part = Part(family.table, _EMPTYING)
-    part.table()
-    part.delete_table()
-    part.table()
-    return part.packed()
+    verbs: tuple[Literal["add", "delete"], ...] = ("add", "delete", "add")
+    return nftables.part((Operation(verb, family.table) for verb in verbs), _EMPTYING)
 
 
 @lru_cache(maxsize=4)
 def _frame(family: _Family) -> bytes:
     """Return the chains that are there whatever the Services, but for the map that leads to theirs."""
     table = family.table
-    part = Part(table, _FRAME)
-    part.base_chain(Chain(table, "nat-prerouting", "nat", Hook.PREROUTING, _TRANSLATE))
-    part.base_chain(Chain(table, "filter-prerouting", "filter", Hook.PREROUTING, _REFUSE))
-    part.base_chain(Chain(table, "nat-postrouting", "nat", Hook.POSTROUTING, _MASQUERADE))
-    for chain in ("services", "cluster-ips-check", "reject-chain", "mark-for-masquerade", "masquerading"):
-        part.chain(chain)
-    jump = {name: nft.verdict(Code.JUMP, name) for name in ("services", "cluster-ips-check", "masquerading")}
-    part.rule("nat-prerouting", jump["services"])
-    part.rule("filter-prerouting", jump["cluster-ips-check"])
-    part.rule("nat-postrouting", jump["masquerading"])
-    mark = nft.meta(MetaKey.MARK, 1)
-    everything = 0xFFFFFFFF
-    part.rule(
-        "mark-for-masquerade",
-        mark,
-        nft.bits(everything & ~_MASQUERADE_MARK, _MASQUERADE_MARK, 1),
-        nft.set_mark(1),
+    names = ("services", "cluster-ips-check", "reject-chain", "mark-for-masquerade", "masquerading")
+    kind = (family.kind << 6 | kernel.PROTOCOL) << 6 | kernel.SERVICE
+    return _part(
+        _FRAME,
+        Chain(table, "nat-prerouting", "nat", Hook.PREROUTING, _TRANSLATE),
+        Chain(table, "filter-prerouting", "filter", Hook.PREROUTING, _REFUSE),
+        Chain(table, "nat-postrouting", "nat", Hook.POSTROUTING, _MASQUERADE),
+        *(Chain(table, name) for name in names),
+        NamedSet(table, "service-ips", kind, family.length + 8, verdicts=True),
+        *(Rule(table, chain, expressions) for chain, expressions in _frame_rules(family)),
     )
-    part.rule(
-        "masquerading",
-        mark,
-        nft.bits(_MASQUERADE_MARK, 0, 1),
-        nft.equals(struct.pack("=I", 0), 1),
-        nft.verdict(Code.RETURN),
-    )
-    part.rule("masquerading", mark, nft.bits(everything, _MASQUERADE_MARK, 1), nft.set_mark(1), nft.masquerade())
-    tcp = (nft.meta(MetaKey.L4PROTO, 1), nft.equals(bytes((socket.IPPROTO_TCP,)), 1))
-    part.rule("reject-chain", *tcp, nft.reset())  # not rate-limited, as ICMP is: a second attempt is told at once, too
-    part.rule("reject-chain", nft.unreachable(family.port_unreachable))
-    length = family.length + 8
-    kind = (family.kind << 6 | nft.PROTOCOL) << 6 | nft.SERVICE
-    part.verdict_map("service-ips", kind, length)
-    destination = nft.payload(Base.NETWORK, family.destination, family.length, QUARTERS)
-    after = QUARTERS + family.length // 4
-    part.rule(
+
+
+def _frame_rules(family: _Family) -> Iterator[tuple[str, tuple[Expression, ...]]]:
+    yield "nat-prerouting", (Verdict(Code.JUMP, "services"),)
+    yield "filter-prerouting", (Verdict(Code.JUMP, "cluster-ips-check"),)
+    yield "nat-postrouting", (Verdict(Code.JUMP, "masquerading"),)
+    mark, set_mark = Meta(MetaKey.MARK), Meta(MetaKey.MARK, store=True)
+    bit, everything = _number(_MASQUERADE_MARK), _number(0xFFFFFFFF)
+    others = _number(0xFFFFFFFF & ~_MASQUERADE_MARK)
+    yield "mark-for-masquerade", (mark, Bitwise(others, bit), set_mark)
+    yield "masquerading", (mark, Bitwise(bit), Compare(_number(0)), Verdict(Code.RETURN))
+    yield "masquerading", (mark, Bitwise(everything, bit), set_mark, kernel.Masquerade())
+    # A TCP reset is not rate-limited, as ICMP is: a second attempt is told at once, too.
+    yield "reject-chain", (Meta(MetaKey.L4PROTO), Compare(bytes((socket.IPPROTO_TCP,))), kernel.Reset())
+    yield "reject-chain", (kernel.Unreachable(family.port_unreachable),)
+    after = family.length // 4
+    yield (
         "services",
-        destination,
-        nft.meta(MetaKey.L4PROTO, after),
-        nft.payload(Base.TRANSPORT, 2, 2, after + 1),
-        nft.decide_by("service-ips", QUARTERS),
+        (
+            Payload(Base.NETWORK, family.destination, family.length),
+            Meta(MetaKey.L4PROTO, register=quarter(after)),
+            Payload(Base.TRANSPORT, 2, 2, quarter(after + 1)),
+            kernel.MapReference("service-ips"),
+        ),
     )
-    return part.packed()
 
 
 @lru_cache(maxsize=8192)
 def _translation(family: _Family, port: _Port) -> bytes:
     """Return the chains of a Service's port and of its endpoints."""
-    number = next(_numbers)
-    part = Part(family.table, number)
+    table = family.table
     chains = [port.endpoint_chain(each) for each in port.endpoints]
-    for endpoint, chain in zip(port.endpoints, chains, strict=True):
-        part.chain(chain)
-        address = _packed(family, endpoint[0])
-        part.rule(
-            chain,
-            nft.payload(Base.NETWORK, family.source, family.length, 1),
-            nft.equals(address, 1),
-            nft.verdict(Code.JUMP, "mark-for-masquerade"),
+    added: list[Chain | Rule] = []
+    for (address, number), chain in zip(port.endpoints, chains, strict=True):
+        packed = _packed(family, address)
+        itself = (
+            Payload(Base.NETWORK, family.source, family.length),
+            Compare(packed),
+            Verdict(Code.JUMP, "mark-for-masquerade"),
         )
         # The kernel wants to see the protocol compared before it takes a port.
-        part.rule(
-            chain,
-            nft.meta(MetaKey.L4PROTO, 1),
-            nft.equals(bytes((port.protocol,)), 1),
-            nft.immediate(address, 1),
-            nft.immediate(struct.pack("!H", endpoint[1]), 2),
-            nft.translate_destination(family.number, 1, 2),
+        translated_to = (
+            Meta(MetaKey.L4PROTO),
+            Compare(bytes((port.protocol,))),
+            Immediate(packed),
+            Immediate(struct.pack("!H", number), register=2),
+            kernel.TranslateDestination(family.number, address=1, port=2),
         )
-    part.chain(port.chain)
+        added += [Chain(table, chain), Rule(table, chain, itself), Rule(table, chain, translated_to)]
+    added.append(Chain(table, port.chain))
     if len(chains) == 1:  # nothing to choose
-        part.rule(port.chain, nft.verdict(Code.GOTO, chains[0]))
+        chosen: tuple[Expression, ...] = (Verdict(Code.GOTO, chains[0]),)
     else:
-        choice = part.choice(number, chains)
-        part.rule(port.chain, nft.random_below(len(chains), 1), nft.decide_by(choice, 1, number))
-    return part.packed()
+        chosen = (kernel.RandomNumber(len(chains)), kernel.Choice(tuple(chains)))
+    return _part(next(_numbers), *added, Rule(table, port.chain, chosen))
 
 
 def _map(family: _Family, served: list[_Port]) -> bytes:
     """Return the elements that lead to the Services' chains, and the refusal of what is for their addresses still."""
-    part = Part(family.table, _MAP)
-    part.gotos("service-ips", ((_key(family, port), port.chain) for port in served))
-    part.rule(
-        "cluster-ips-check",
-        nft.payload(Base.NETWORK, family.destination, family.length, 1),
-        nft.in_set("cluster-ips", 1),
-        nft.verdict(Code.GOTO, "reject-chain"),
+    table = family.table
+    refused = (
+        Payload(Base.NETWORK, family.destination, family.length),
+        kernel.SetReference("cluster-ips"),
+        Verdict(Code.GOTO, "reject-chain"),
     )
-    return part.packed()
+    gotos = tuple((_key(family, port), port.chain) for port in served)
+    return _part(_MAP, Elements(table, "service-ips", gotos), Rule(table, "cluster-ips-check", refused))
+
+
+def _number(value: int) -> bytes:
+    """Return a number as the packet's meta data holds it: 32 bits in the machine's order."""
+    return struct.pack("=I", value)
 
 
 def _key(family: _Family, port: _Port) -> bytes:

@@ -138,7 +138,9 @@ def read(description: Description, data: bytes, *, strict: bool = False) -> dict
         elif isinstance(value, tuple):
             found |= read(value, content, strict=strict)
         elif isinstance(value, str):
-            found[value] = how.read(content)
+            told = how.read(content)
+            if found.setdefault(value, told) != told:
+                raise ValueError(f"attribute {kind} is not {found[value]}, as another one says")
         elif how.read(content) != value:
             raise ValueError(f"attribute {kind} is not {value}")
     if strict and any(rest.values()):  # empty ones are padding (nla_put_64bit)

@@ -11,11 +11,15 @@ from typing import Any
 import dnslib
 import pytest
 from command_line import CommandLine, await_true, descendants
+from netns_helper import in_namespace
 from tools import needs
 
 from sidelab.lab.base import identity
 from sidelab.lab.client.lab import Lab
+from sidelab.lab.cluster import service_rules
+from sidelab.lab.cluster.state import Endpoint, Port, Service, State
 from sidelab.lab.netlink import nftables
+from sidelab.lab.netlink.nftables import objects as kernel
 from sidelab.lab.netlink.nftables.objects import IPV4, IPV6
 
 pytestmark = [pytest.mark.kernel, needs("curl")]
@@ -319,3 +323,27 @@ def test_a_lab_without_services_has_names_and_no_rules(sidelab: CommandLine):
     with link:
         assert ((), ()) == (nftables.dump(link, IPV4), nftables.dump(link, IPV6))
     assert [] == sidelab.state()["caveats"]
+
+
+def test_the_kernel_shows_the_rules_of_services_as_they_were_sent():
+    """Registers, sets and maps by name, translation and refusal: nothing is read back as something unknown."""
+    endpoints = tuple(
+        Endpoint(pod=("a", f"{n}"), ipv4=f"10.244.0.{n}", ipv6=f"fd00:10:244::{n}", ready=True, targets=(8080,))
+        for n in (2, 3)
+    )
+    ports = (Port(name="http", port=80, protocol="TCP"),)
+    web = Service(namespace="a", name="web", ipv4="10.96.0.11", ipv6="fd00:10:96::b", ports=ports, endpoints=endpoints)
+
+    def work() -> list[tuple[kernel.Expression, ...]]:
+        with nftables.open_socket() as link:
+            nftables.send(link, service_rules.batch(State(services=(web,))))
+            tables = [table for family in (IPV4, IPV6) for table in nftables.dump(link, family)]
+            return [rule.expressions for table in tables for chain in table.chains for rule in chain.rules]
+
+    shown = in_namespace(work)
+    sent = [each for family in service_rules._FAMILIES for _, each in service_rules._frame_rules(family)]
+    assert [] == [each for each in sent if each not in shown]
+    assert 2 * (len(sent) // 2 + 2 * 2 + 1 + 1) == len(shown)
+    found = {type(each) for expressions in shown for each in expressions}
+    assert kernel.Unknown not in found
+    assert {kernel.TranslateDestination, kernel.RandomNumber, kernel.MapReference, kernel.Unreachable} <= found

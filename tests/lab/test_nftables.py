@@ -7,33 +7,44 @@ from pyroute2.netlink.nfnetlink.nftsocket import nft_rule_msg
 
 from sidelab.lab.errors import MachineError, PodError
 from sidelab.lab.netlink import header
-from sidelab.lab.netlink.attributes import attribute, attributes, contents, text
+from sidelab.lab.netlink.attributes import attribute, attributes, contents, read, text
 from sidelab.lab.netlink.header import Refusal
-from sidelab.lab.netlink.nftables import Chain, Operation, Rule, RuleHandle, Table, encode, messages
+from sidelab.lab.netlink.nftables import Chain, Operation, Rule, RuleHandle, Table, encode, messages, part
+from sidelab.lab.netlink.nftables import batch as join
 from sidelab.lab.netlink.nftables.expressions import DATA, NAME, decode
 from sidelab.lab.netlink.nftables.expressions import encode as encode_expression
-from sidelab.lab.netlink.nftables.forms import SetReference
+from sidelab.lab.netlink.nftables.forms import FORMS
 from sidelab.lab.netlink.nftables.objects import (
     IPV4,
     IPV6,
     Base,
     Bitwise,
+    Choice,
     Code,
     Compare,
     Counter,
     Ct,
     CtKey,
+    Elements,
     Expression,
     Hook,
     Immediate,
     Lookup,
+    MapReference,
+    Masquerade,
     Meta,
     MetaKey,
     Payload,
+    RandomNumber,
     Redirect,
+    Reset,
+    SetReference,
     Tproxy,
+    TranslateDestination,
     Unknown,
+    Unreachable,
     Verdict,
+    quarter,
 )
 from sidelab.lab.netlink.nftables.talk import explain
 
@@ -88,7 +99,7 @@ def shown(part: object) -> object:
     return part
 
 
-EXAMPLES: list[tuple[Expression | SetReference, str, dict[str, object]]] = [
+EXAMPLES: list[tuple[Expression, str, dict[str, object]]] = [
     (Meta(MetaKey.SKUID), "meta", {"NFTA_META_KEY": "NFT_META_SKUID", "NFTA_META_DREG": "NFT_REG_1"}),
     (Meta(MetaKey.MARK, store=True), "meta", {"NFTA_META_KEY": "NFT_META_MARK", "NFTA_META_SREG": "NFT_REG_1"}),
     (Ct(CtKey.STATE), "ct", {"NFTA_CT_KEY": "NFT_CT_STATE", "NFTA_CT_DREG": "NFT_REG_1"}),
@@ -154,15 +165,43 @@ EXAMPLES: list[tuple[Expression | SetReference, str, dict[str, object]]] = [
             "NFTA_REDIR_FLAGS": {"NF_NAT_RANGE_PROTO_SPECIFIED"},
         },
     ),
+    (
+        MapReference("services", register=9),
+        "lookup",
+        {"NFTA_LOOKUP_SET": "services", "NFTA_LOOKUP_SREG": "NFT_REG32_01", "NFTA_LOOKUP_DREG": "NFT_REG_VERDICT"},
+    ),
+    (
+        TranslateDestination(IPV6, 1, 2),
+        "nat",
+        {
+            "NFTA_NAT_TYPE": "NFT_NAT_DNAT",
+            "NFTA_NAT_FAMILY": IPV6,
+            "NFTA_NAT_REG_ADDR_MIN": "NFT_REG_1",
+            "NFTA_NAT_REG_ADDR_MAX": "NFT_REG_1",
+            "NFTA_NAT_REG_PROTO_MIN": "NFT_REG_2",
+            "NFTA_NAT_REG_PROTO_MAX": "NFT_REG_2",
+            "NFTA_NAT_FLAGS": {"NF_NAT_RANGE_MAP_IPS", "NF_NAT_RANGE_PROTO_SPECIFIED"},
+        },
+    ),
+    (Masquerade(), "masq", {"NFTA_MASQ_FLAGS": {"NF_NAT_RANGE_PROTO_RANDOM_FULLY"}}),
+    (
+        RandomNumber(3),
+        "numgen",
+        {"NFTA_NG_DREG": "NFT_REG_1", "NFTA_NG_MODULUS": 3, "NFTA_NG_TYPE": "NFT_NG_RANDOM"},
+    ),
+    (Reset(), "reject", {"NFTA_REJECT_TYPE": "NFT_REJECT_TCP_RST"}),
+    (
+        Unreachable(3),  # pyroute2 takes the family's own code for one of both families
+        "reject",
+        {"NFTA_REJECT_TYPE": "NFT_REJECT_ICMP_UNREACH", "NFTA_REJECT_ICMP_CODE": "NFT_REJECT_ICMPX_ADMIN_PROHIBITED"},
+    ),
     # pyroute2 takes the family's number for a register's.
     (Tproxy(IPV4), "tproxy", {"NFTA_TPROXY_FAMILY": "NFT_REG_2", "NFTA_TPROXY_REG_PORT": "NFT_REG_1"}),
 ]
 
 
 @pytest.mark.parametrize(("expression", "name", "attributes"), EXAMPLES)
-def test_pyroute2_reads_what_is_meant(
-    expression: Expression | SetReference, name: str, attributes: dict[str, object]
-) -> None:
+def test_pyroute2_reads_what_is_meant(expression: Expression, name: str, attributes: dict[str, object]) -> None:
     """An independent decoder finds the kernel's own names for the expression, its attributes and their values."""
     element = nft_rule_msg.nft_expr(encode_expression(expression))
     element.decode()
@@ -193,31 +232,39 @@ BYTES = st.binary(min_size=1, max_size=16)
 NAMES = st.text("abcxyz-_019", min_size=1, max_size=12)
 U32 = st.integers(0, 2**32 - 1)
 U64 = st.integers(0, 2**64 - 1)
+REGISTERS = st.integers(0, 15).map(quarter)
 
 
-def of(kind: type, *fields: st.SearchStrategy[object]) -> st.SearchStrategy[Expression | SetReference]:
+def of(kind: type, *fields: st.SearchStrategy[object]) -> st.SearchStrategy[Expression]:
     """Return expressions of `kind`."""
     return st.tuples(*fields).map(lambda values: kind(*values))
 
 
 EXPRESSIONS = st.one_of(
-    of(Meta, st.sampled_from(MetaKey), st.booleans()),
-    of(Ct, st.sampled_from(CtKey), st.booleans()),
-    of(Payload, st.sampled_from(Base), U32, U32),
-    of(Bitwise, BYTES),
-    of(Compare, BYTES, st.booleans()),
-    of(SetReference, NAMES, U32, st.booleans()),
-    of(Immediate, BYTES),
+    of(Meta, st.sampled_from(MetaKey), st.booleans(), REGISTERS),
+    of(Ct, st.sampled_from(CtKey), st.booleans(), REGISTERS),
+    of(Payload, st.sampled_from(Base), U32, U32, REGISTERS),
+    of(Bitwise, BYTES, st.just(b""), REGISTERS),
+    of(Bitwise, BYTES, BYTES.filter(any), REGISTERS),
+    of(Compare, BYTES, st.booleans(), REGISTERS),
+    of(SetReference, NAMES, U32, st.booleans(), REGISTERS),
+    of(MapReference, NAMES, U32, REGISTERS),
+    of(Immediate, BYTES, REGISTERS),
     of(Verdict, st.sampled_from(Code), st.just("") | NAMES),
     of(Counter, U64, U64),
-    of(Redirect),
-    of(Tproxy, st.sampled_from([IPV4, IPV6])),
+    of(Redirect, REGISTERS),
+    of(Tproxy, st.sampled_from([IPV4, IPV6]), REGISTERS),
+    of(TranslateDestination, st.sampled_from([IPV4, IPV6]), REGISTERS, REGISTERS),
+    of(Masquerade),
+    of(RandomNumber, U32, REGISTERS),
+    of(Reset),
+    of(Unreachable, st.integers(0, 255)),
 )
 
 
 @given(EXPRESSIONS)
 @settings(deadline=None)
-def test_what_is_encoded_decodes_to_the_same(expression: Expression | SetReference) -> None:
+def test_what_is_encoded_decodes_to_the_same(expression: Expression) -> None:
     """Reading an encoded expression gives that expression, and encoding this gives those bytes."""
     element = encode_expression(expression)
     ((_, _, content),) = attributes(element)
@@ -228,9 +275,7 @@ def test_what_is_encoded_decodes_to_the_same(expression: Expression | SetReferen
 
 @given(EXPRESSIONS, st.integers(40, 200), BYTES)
 @settings(deadline=None)
-def test_an_attribute_too_many_makes_an_expression_unknown(
-    expression: Expression | SetReference, number: int, content: bytes
-) -> None:
+def test_an_attribute_too_many_makes_an_expression_unknown(expression: Expression, number: int, content: bytes) -> None:
     """What an expression says besides is never ignored, unless it is padding, which is empty."""
     ((_, _, element),) = attributes(encode_expression(expression))
     data = contents(element)[DATA]
@@ -244,7 +289,6 @@ def test_an_attribute_too_many_makes_an_expression_unknown(
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("meta", {1: 2, 2: 3}),  # another register
         ("meta", {1: 1, 2: 999}),  # another key
         ("meta", {1: 1}),  # no key
         ("cmp", {1: 1, 2: 2}),  # less than
@@ -255,26 +299,88 @@ def test_an_attribute_too_many_makes_an_expression_unknown(
     ],
 )
 def test_what_our_types_cannot_say_is_unknown(name: str, data: dict[int, int]) -> None:
-    """Other registers, operations and expressions are not taken for ours."""
+    """Other operations and expressions are not taken for ours."""
     content = b"".join(attribute(number, value.to_bytes(4, "big")) for number, value in data.items())
 
     assert Unknown(name, content) == decode(attribute(NAME, text(name)) + attribute(DATA, content))
 
 
-@pytest.mark.parametrize("mask_and_xor", [(b"\xff\xff", b"\0\1"), (b"\xff", b"\0")])
-def test_flipping_or_a_wrong_length_is_no_mask(mask_and_xor: tuple[bytes, bytes]) -> None:
-    """A bitwise expression is read as a mask only if it flips nothing and is as long as it says."""
-    registers = attribute(1, b"\0\0\0\1") + attribute(2, b"\0\0\0\1") + attribute(3, b"\0\0\0\2")
-    data = registers + b"".join(attribute(4 + at, attribute(1, each)) for at, each in enumerate(mask_and_xor))
+@pytest.mark.parametrize(
+    ("registers", "mask_and_xor", "expected"),
+    [
+        ((1, 1), (b"\xff\xff", b"\0\0"), Bitwise(b"\xff\xff")),
+        ((2, 2), (b"\xff\xff", b"\0\1"), Bitwise(b"\xff\xff", b"\0\1", register=2)),
+        ((1, 1), (b"\xff", b"\0"), None),
+        ((1, 2), (b"\xff\xff", b"\0\0"), None),
+    ],
+)
+def test_flipping_is_not_masking(
+    registers: tuple[int, int], mask_and_xor: tuple[bytes, bytes], expected: Expression | None
+) -> None:
+    """What is flipped is read as such; a wrong length, or a result in another register, can't be said."""
+    source, result = (number.to_bytes(4, "big") for number in registers)
+    data = attribute(1, source) + attribute(2, result) + attribute(3, b"\0\0\0\2")
+    data += b"".join(attribute(4 + at, attribute(1, each)) for at, each in enumerate(mask_and_xor))
 
-    assert Unknown("bitwise", data) == decode(attribute(NAME, text("bitwise")) + attribute(DATA, data))
+    expected = Unknown("bitwise", data) if expected is None else expected
+    assert expected == decode(attribute(NAME, text("bitwise")) + attribute(DATA, data))
+
+
+def test_registers_have_the_kernels_names() -> None:
+    """A quarter that begins a whole register is called as that is; the others by their own numbers."""
+    assert [1, 9, 10, 11, 2, 13] == [quarter(number) for number in range(6)]
+
+
+def test_a_choice_is_an_anonymous_map() -> None:
+    """It is made and filled before its rule, which refers to it by its number in the batch."""
+    chosen = (RandomNumber(2), Choice(("one", "other")))
+    batch = encode((ADD_TABLE, *rules(chosen, chosen)))
+    bodies = [body for kind, _, _, body in header.messages(batch) if kind & 0xFF == messages.NEW_RULE]
+
+    assert kinds(batch)[2:8] == [
+        (9, 0x401, 2),
+        (12, 0x401, 2),
+        (6, 0xC01, 2),
+        (9, 0x401, 3),
+        (12, 0x401, 3),
+        (6, 0xC05, 3),
+    ]
+    assert bodies[0] != bodies[1]
+
+
+def test_the_elements_of_a_set_are_listed_in_as_many_messages_as_they_need() -> None:
+    """An attribute's length has 16 bits; all elements are in one of the lists, in order."""
+    keys = tuple(number.to_bytes(16, "big") for number in range(5000))
+    batch = encode((ADD_TABLE, Operation("add", Elements(TABLE, "many", keys))))
+    listed = [
+        read(messages.SET_ELEMENTS, body[4:])["elements"]
+        for kind, _, _, body in header.messages(batch)
+        if kind & 0xFF == messages.NEW_ELEMENTS
+    ]
+
+    assert len(listed) > 1
+    assert keys == tuple(key for each in listed for key in each)
+
+
+def test_parts_of_a_batch_keep_their_number() -> None:
+    """A part is the same whatever stands beside it, and a refusal of its number names what is in it."""
+    chain = Operation("add", Chain(TABLE, "chain"))
+    one, two = part((ADD_TABLE, chain), 7), part(rules((Verdict(Code.RETURN),)), 9)
+    whole = join(TABLE, (one, two))
+
+    assert one in whole
+    assert kinds(whole) == [
+        *((0x10, 1, 0), (0, 0x401, 7), (3, 0x401, 7)),
+        *((6, 0xC01, 9), (0, 0x405, 1), (0x11, 1, 0)),
+    ]
+    assert "rule 1 of chain output of table tt" in str(explain(whole, Refusal(9, errno.EINVAL)))
 
 
 @given(st.binary(max_size=40))
 @settings(deadline=None)
 def test_any_attributes_of_an_expression_can_be_read(noise: bytes) -> None:
     """Whatever an expression of a known name carries, reading it raises nothing."""
-    for name in ("meta", "ct", "payload", "bitwise", "cmp", "lookup", "immediate", "counter", "redir", "tproxy"):
+    for name in {form.type._field_defaults["name"] for form in FORMS}:
         assert name == decode(attribute(NAME, text(name)) + attribute(DATA, noise)).name
 
 
@@ -292,6 +398,7 @@ def test_equal_fields_do_not_make_expressions_equal() -> None:
         (Operation("delete", Rule(TABLE, "output", ())),),
         (Operation("add", RuleHandle(TABLE, "output", 1)),),
         tuple(rules((Unknown("synproxy"),))),
+        (Operation("delete", Elements(TABLE, "set", ())),),
     ],
 )
 def test_what_cannot_be_said_is_a_bug(operations: tuple[Operation, ...]) -> None:

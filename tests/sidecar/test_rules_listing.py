@@ -2,7 +2,21 @@ from dataclasses import replace
 
 import pytest
 
+from sidelab.lab.netlink.nftables.objects import (
+    Bitwise,
+    Code,
+    Compare,
+    Ct,
+    CtKey,
+    Expression,
+    Immediate,
+    Meta,
+    MetaKey,
+    Redirect,
+    Verdict,
+)
 from sidelab.sidecar.interception import Options, build, render
+from sidelab.sidecar.interception.expressions.lift import lift
 from sidelab.sidecar.interception.model.counted import TableRows, from_ruleset
 from sidelab.sidecar.interception.text.listing import data, listing, short
 
@@ -196,3 +210,19 @@ def test_data_has_exact_counters_and_plain_types() -> None:
 def test_an_absent_table_lists_nothing() -> None:
     """Without rules in a table its listing is empty."""
     assert listing(tables(*TUTORIAL), "mangle") == ""
+
+
+@pytest.mark.parametrize(
+    "expressions",
+    [
+        (Meta(MetaKey.MARK, register=2), Compare(bytes(4)), Verdict(Code.RETURN)),
+        (Meta(MetaKey.MARK), Compare(bytes(4), register=2), Verdict(Code.RETURN)),
+        (Ct(CtKey.STATE), Bitwise(bytes(4), b"\1\0\0\0"), Compare(bytes(4), negated=True), Verdict(Code.RETURN)),
+        (Immediate(b"\x3a\x99", register=2), Redirect()),
+    ],
+)
+def test_what_works_on_another_register_is_not_ours(expressions: tuple[Expression, ...]) -> None:
+    """A rule of somebody else's that only looks like one of ours is shown by the kernel's words."""
+    row = lift("nat", "OUTPUT", expressions)
+    assert row.rule is None
+    assert " ".join(type(each).__name__.lower() for each in expressions) == row.words

@@ -7,7 +7,7 @@ caller opened inside one.
 from sidelab.lab.netlink.nftables.dump import ChainState, TableState, dump, handles, uncounted
 from sidelab.lab.netlink.nftables.objects import Chain, Expression, Operation, Rule, RuleHandle, Table, Transaction
 from sidelab.lab.netlink.nftables.talk import NETLINK_NETFILTER, open_socket, prepared, send
-from sidelab.lab.netlink.nftables.transaction import encode
+from sidelab.lab.netlink.nftables.transaction import batch, encode, part
 
 __all__ = [
     "NETLINK_NETFILTER",
@@ -20,10 +20,12 @@ __all__ = [
     "Table",
     "TableState",
     "Transaction",
+    "batch",
     "dump",
     "encode",
     "handles",
     "open_socket",
+    "part",
     "prepared",
     "send",
     "uncounted",

@@ -11,8 +11,7 @@ from sidelab.lab.errors import NotPermittedError, PodError
 from sidelab.lab.netlink import receive
 from sidelab.lab.netlink.attributes import contents, pack, read
 from sidelab.lab.netlink.nftables import messages
-from sidelab.lab.netlink.nftables.forms import SetReference
-from sidelab.lab.netlink.nftables.messages import GENERIC, RuleSet
+from sidelab.lab.netlink.nftables.messages import GENERIC
 from sidelab.lab.netlink.nftables.objects import (
     INET,
     Chain,
@@ -22,6 +21,7 @@ from sidelab.lab.netlink.nftables.objects import (
     Lookup,
     Rule,
     RuleHandle,
+    SetReference,
     Table,
     Unknown,
 )
@@ -109,14 +109,14 @@ def _rule(sock: socket.socket, body: bytes, family: int) -> Rule:
     return Rule(table, place["chain"], tuple(_whole(sock, table, each) for each in said))
 
 
-def _whole(sock: socket.socket, table: Table, expression: Expression | SetReference) -> Expression:
+def _whole(sock: socket.socket, table: Table, expression: Expression) -> Expression:
     """Return `expression`, or the lookup that a reference to a set stands for."""
     if not isinstance(expression, SetReference):
         return expression
-    called = pack(messages.SET_CALLED, RuleSet(table.name, (), 0, 0, expression.set))
+    called = pack(messages.SET_CALLED, messages.SetPart(table.name, expression.set))
     answers = _get(sock, messages.GET_ELEMENTS, table.family, called)
     try:
         elements = [element for body in answers for element in read(messages.SET_ELEMENTS, body).get("elements", ())]
     except ValueError:  # intervals, counters, maps
         return Unknown(expression.name)
-    return Lookup(tuple(sorted(elements)), negated=expression.negated)
+    return Lookup(tuple(sorted(elements)), negated=expression.negated, register=expression.register)

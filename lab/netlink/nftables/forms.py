@@ -12,19 +12,13 @@ from typing import Any, NamedTuple
 from sidelab.lab.netlink.attributes import BYTES, INSIDE, TEXT, U32, U64, Attribute, Description, number
 from sidelab.lab.netlink.nftables import objects
 
-_REGISTER = 1  # NFT_REG_1, 16 bytes wide
 _VERDICT_REGISTER = 0  # NFT_REG_VERDICT
 _PORTS_GIVEN = 2  # NF_NAT_RANGE_PROTO_SPECIFIED
 _MASK_AND_XOR = 0  # NFT_BITWISE_MASK_XOR
-
-
-class SetReference(NamedTuple):
-    """A lookup as its rule says it: the elements are in the set called `set`, or in set `number` of the same batch."""
-
-    set: str
-    number: int = 0
-    negated: bool = False
-    name: str = "lookup"
+_DNAT, _ADDRESS_AND_PORT = 1, 3  # NFT_NAT_DNAT, NF_NAT_RANGE_MAP_IPS and _PROTO_SPECIFIED
+_FULLY_RANDOM = 16  # NF_NAT_RANGE_PROTO_RANDOM_FULLY
+_RANDOM = 1  # NFT_NG_RANDOM
+_UNREACHABLE, _RESET = 0, 1  # NFT_REJECT_ICMP_UNREACH, NFT_REJECT_TCP_RST
 
 
 class Form(NamedTuple):
@@ -56,7 +50,7 @@ _DECISION = (
     Attribute(1, number("!i", objects.Code), "code"),  # CODE
     Attribute(2, TEXT, "chain", optional=True),  # CHAIN
 )
-_DATA_VERDICT = (Attribute(2, INSIDE, _DECISION),)  # NFTA_DATA_VERDICT
+DATA_VERDICT = (Attribute(2, INSIDE, _DECISION),)  # NFTADATA_VERDICT
 
 
 def _data_value(field: str) -> Description:
@@ -65,15 +59,15 @@ def _data_value(field: str) -> Description:
 
 FORMS = (
     # NFTA_META_KEY, and NFTA_META_DREG or _SREG
-    Form(objects.Meta, (_META_KEY, Attribute(1, U32, _REGISTER)), {"store": False}),
-    Form(objects.Meta, (_META_KEY, Attribute(3, U32, _REGISTER)), {"store": True}),
+    Form(objects.Meta, (_META_KEY, Attribute(1, U32, "register")), {"store": False}),
+    Form(objects.Meta, (_META_KEY, Attribute(3, U32, "register")), {"store": True}),
     # NFTA_CT_KEY, and NFTA_CT_DREG or _SREG
-    Form(objects.Ct, (_CT_KEY, Attribute(1, U32, _REGISTER)), {"store": False}),
-    Form(objects.Ct, (_CT_KEY, Attribute(4, U32, _REGISTER)), {"store": True}),
+    Form(objects.Ct, (_CT_KEY, Attribute(1, U32, "register")), {"store": False}),
+    Form(objects.Ct, (_CT_KEY, Attribute(4, U32, "register")), {"store": True}),
     Form(
         objects.Payload,  # NFTA_PAYLOAD_
         (
-            Attribute(1, U32, _REGISTER),  # DREG
+            Attribute(1, U32, "register"),  # DREG
             Attribute(2, number("!I", objects.Base), "base"),  # BASE
             Attribute(3, U32, "offset"),  # OFFSET
             Attribute(4, U32, "length"),  # LEN
@@ -82,35 +76,57 @@ FORMS = (
     Form(
         objects.Bitwise,  # NFTA_BITWISE_
         (
-            Attribute(1, U32, _REGISTER),  # SREG
-            Attribute(2, U32, _REGISTER),  # DREG
+            Attribute(1, U32, "register"),  # SREG
+            Attribute(2, U32, "register"),  # DREG
             Attribute(3, U32, "length"),  # LEN
             Attribute(4, INSIDE, _data_value("mask")),  # MASK
-            Attribute(5, INSIDE, _data_value("xor")),  # XOR
+            Attribute(5, INSIDE, _data_value("nothing")),  # XOR
+            Attribute(6, U32, _MASK_AND_XOR, optional=True),  # OP, since Linux 5.6
+        ),
+        {"flips": b""},
+    ),
+    Form(
+        objects.Bitwise,  # NFTA_BITWISE_
+        (
+            Attribute(1, U32, "register"),  # SREG
+            Attribute(2, U32, "register"),  # DREG
+            Attribute(3, U32, "length"),  # LEN
+            Attribute(4, INSIDE, _data_value("mask")),  # MASK
+            Attribute(5, INSIDE, _data_value("flips")),  # XOR
             Attribute(6, U32, _MASK_AND_XOR, optional=True),  # OP, since Linux 5.6
         ),
     ),
     Form(
         objects.Compare,  # NFTA_CMP_
         (
-            Attribute(1, U32, _REGISTER),  # SREG
+            Attribute(1, U32, "register"),  # SREG
             Attribute(2, _INVERTED, "negated"),  # OP
             Attribute(3, INSIDE, _data_value("data")),  # DATA
         ),
     ),
     Form(
-        SetReference,  # NFTA_LOOKUP_
+        objects.SetReference,  # NFTA_LOOKUP_
         (
             Attribute(1, TEXT, "set"),  # SET
-            Attribute(2, U32, _REGISTER),  # SREG
+            Attribute(2, U32, "register"),  # SREG
             Attribute(4, U32, "number", optional=True),  # SET_ID
             Attribute(5, _INVERTED, "negated", optional=True),  # FLAGS
         ),
     ),
     Form(
+        objects.MapReference,  # NFTA_LOOKUP_
+        (
+            Attribute(1, TEXT, "map"),  # SET
+            Attribute(2, U32, "register"),  # SREG
+            Attribute(3, U32, _VERDICT_REGISTER),  # DREG
+            Attribute(4, U32, "number", optional=True),  # SET_ID
+            Attribute(5, U32, 0, optional=True),  # FLAGS
+        ),
+    ),
+    Form(
         objects.Immediate,  # NFTA_IMMEDIATE_
         (
-            Attribute(1, U32, _REGISTER),  # DREG
+            Attribute(1, U32, "register"),  # DREG
             Attribute(2, INSIDE, _data_value("data")),  # DATA
         ),
     ),
@@ -118,7 +134,7 @@ FORMS = (
         objects.Verdict,  # NFTA_IMMEDIATE_
         (
             Attribute(1, U32, _VERDICT_REGISTER),  # DREG
-            Attribute(2, INSIDE, _DATA_VERDICT),  # DATA
+            Attribute(2, INSIDE, DATA_VERDICT),  # DATA
         ),
     ),
     Form(
@@ -131,8 +147,8 @@ FORMS = (
     Form(
         objects.Redirect,  # NFTA_REDIR_
         (
-            Attribute(1, U32, _REGISTER),  # REG_PROTO_MIN
-            Attribute(2, U32, _REGISTER),  # REG_PROTO_MAX
+            Attribute(1, U32, "register"),  # REG_PROTO_MIN
+            Attribute(2, U32, "register"),  # REG_PROTO_MAX
             Attribute(3, U32, _PORTS_GIVEN),  # FLAGS
         ),
     ),
@@ -140,7 +156,32 @@ FORMS = (
         objects.Tproxy,  # NFTA_TPROXY_
         (
             Attribute(1, _VERSION, "family"),  # FAMILY
-            Attribute(3, U32, _REGISTER),  # REG_PORT
+            Attribute(3, U32, "register"),  # REG_PORT
         ),
     ),
+    Form(
+        objects.TranslateDestination,  # NFTA_NAT_
+        (
+            Attribute(1, U32, _DNAT),  # TYPE
+            Attribute(2, _VERSION, "family"),  # FAMILY
+            Attribute(3, U32, "address"),  # REG_ADDR_MIN
+            Attribute(4, U32, "address"),  # REG_ADDR_MAX
+            Attribute(5, U32, "port"),  # REG_PROTO_MIN
+            Attribute(6, U32, "port"),  # REG_PROTO_MAX
+            Attribute(7, U32, _ADDRESS_AND_PORT),  # FLAGS
+        ),
+    ),
+    Form(objects.Masquerade, (Attribute(1, U32, _FULLY_RANDOM),)),  # NFTA_MASQ_FLAGS
+    Form(
+        objects.RandomNumber,  # NFTA_NG_
+        (
+            Attribute(1, U32, "register"),  # DREG
+            Attribute(2, U32, "below"),  # MODULUS
+            Attribute(3, U32, _RANDOM),  # TYPE
+            Attribute(4, U32, 0, optional=True),  # OFFSET
+        ),
+    ),
+    Form(objects.Reset, (Attribute(1, U32, _RESET),)),  # NFTA_REJECT_TYPE
+    # NFTA_REJECT_TYPE and _ICMP_CODE
+    Form(objects.Unreachable, (Attribute(1, U32, _UNREACHABLE), Attribute(2, number("!B"), "code"))),
 )

@@ -24,7 +24,7 @@ from sidelab.lab.netlink.attributes import (
 )
 from sidelab.lab.netlink.header import HEADER, REQUEST
 from sidelab.lab.netlink.nftables import expressions
-from sidelab.lab.netlink.nftables.forms import SetReference
+from sidelab.lab.netlink.nftables.forms import DATA_VERDICT
 from sidelab.lab.netlink.nftables.objects import Code, Expression, Hook, Table
 
 GENERIC = struct.Struct("!BBH")  # nfgenmsg: family, version, resource
@@ -36,7 +36,8 @@ NEW_CHAIN, GET_CHAIN, DELETE_CHAIN = 3, 4, 5
 NEW_RULE, GET_RULE, DELETE_RULE = 6, 7, 8
 NEW_SET = 9
 NEW_ELEMENTS, GET_ELEMENTS = 12, 13
-_ANONYMOUS, _CONSTANT = 1, 2  # NFT_SET_*
+ANONYMOUS, CONSTANT, MAP = 1, 2, 8  # NFT_SET_*
+VERDICTS = 0xFFFFFF00  # NFT_DATA_VERDICT
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
@@ -82,51 +83,68 @@ class RulePlace(NamedTuple):
 class RuleContent(NamedTuple):
     """What a rule's message says: of a lookup only the reference to its set."""
 
-    expressions: tuple[Expression | SetReference, ...]
+    expressions: tuple[Expression, ...]
 
 
-class RuleSet(NamedTuple):
-    """The anonymous set of a rule in `table`, which its batch calls `number`; else as in `objects.Lookup`."""
+class SetHead(NamedTuple):
+    """A set, or a map to `data`, which its batch calls `number`; `size` is a limit, and 0 none.
+
+    `order` is for the nft tool alone, which shows keys in it.
+    """
 
     table: str
-    elements: tuple[bytes, ...]
+    name: str
+    flags: int
     kind: int
-    number: int
-    name: str = "__set%d"  # the kernel puts the first free number in
-
-    @property
-    def length(self) -> int:
-        """The bytes of an element."""
-        return len(self.elements[0])
-
-    @property
-    def size(self) -> int:
-        """How many elements there are."""
-        return len(self.elements)
+    length: int
+    number: int = 1  # the kernel wants one; named sets are found by their names
+    data: int = 0
+    size: int = 0
+    order: bytes = b""
 
 
 # NFTA_SET_
 SET = (
     Attribute(1, TEXT, "table"),  # TABLE
     Attribute(2, TEXT, "name"),  # NAME
-    Attribute(3, U32, _ANONYMOUS | _CONSTANT),  # FLAGS
+    Attribute(3, U32, "flags"),  # FLAGS
     Attribute(4, U32, "kind"),  # KEY_TYPE
     Attribute(5, U32, "length"),  # KEY_LEN
+    Attribute(6, U32, "data", optional=True),  # DATA_TYPE
     Attribute(10, U32, "number"),  # ID
-    Attribute(9, INSIDE, (Attribute(1, U32, "size"),)),  # DESC, in it NFTA_SET_DESC_SIZE
+    Attribute(9, INSIDE, (Attribute(1, U32, "size", optional=True),), optional=True),  # DESC, in it NFTA_SET_DESC_SIZE
+    Attribute(13, BYTES, "order", optional=True),  # USERDATA
 )
+
+
+class SetPart(NamedTuple):
+    """Elements of a set, packed, which is an anonymous one of the same batch if it has a `number`."""
+
+    table: str
+    name: str
+    elements: tuple[bytes, ...] = ()
+    number: int = 0
 
 
 class _Element(NamedTuple):
     key: bytes
+    chain: str = ""
+    code: Code = Code.GOTO
 
 
 _KEY = (Attribute(1, BYTES, "key"),)  # NFTA_DATA_VALUE
-_ELEMENT = (Attribute(1, INSIDE, _KEY),)  # NFTA_SET_ELEM_KEY
+# NFTA_SET_ELEM_
+_ELEMENT = (Attribute(1, INSIDE, _KEY),)  # KEY
+_MAP_ELEMENT = (*_ELEMENT, Attribute(2, INSIDE, DATA_VERDICT))  # KEY, DATA
 
 
-def _pack_element(element: bytes) -> bytes:
-    return attribute(LIST_ELEMENT | NESTED, pack(_ELEMENT, _Element(element)))
+def packed_element(element: bytes | tuple[bytes, str]) -> bytes:
+    """Return a key, or a key of a map and the chain to go to, as one element of a list."""
+    if isinstance(element, bytes):
+        content = pack(_ELEMENT, _Element(element))
+    else:
+        content = pack(_MAP_ELEMENT, _Element(*element))
+    return attribute(LIST_ELEMENT | NESTED, content)
 
 
 def _read_element(content: bytes) -> Any:
@@ -141,5 +159,5 @@ SET_CALLED = (
 SET_ELEMENTS = (
     *SET_CALLED,
     Attribute(4, U32, "number", optional=True),  # SET_ID
-    Attribute(3, many(_pack_element, _read_element), "elements", optional=True),  # ELEMENTS
+    Attribute(3, many(bytes, _read_element), "elements", optional=True),  # ELEMENTS
 )

@@ -1,7 +1,7 @@
-"""nftables' objects as frozen values: tables, chains, and rules as tuples of the kernel's own expressions.
+"""nftables' objects as frozen values: tables, chains, sets, and rules as tuples of the kernel's own expressions.
 
 Generic and pure: knows what the kernel's virtual machine can do, not what anybody uses it for. Source of the numbers:
-Linux' include/uapi/linux/netfilter/nf_tables.h. All expressions work on one register.
+Linux' include/uapi/linux/netfilter/nf_tables.h. Expressions work on register 1 unless they name another: see `quarter`.
 
 They are named tuples because a rule set has hundreds, which are then made and hashed (so as to be encoded once) in C.
 An expression's `name` is the kernel's, and keeps expressions of different types unequal.
@@ -13,6 +13,17 @@ from typing import Literal, NamedTuple
 INET = 1  # NFPROTO_INET: a table for both IP families
 IPV4 = 2
 IPV6 = 10
+
+# What the nft tool calls the types of keys and data (its datatype.h); of several together, six bits each.
+INTEGER, IPV4_ADDRESS, IPV6_ADDRESS, PROTOCOL, SERVICE = 4, 7, 8, 12, 13
+
+
+def quarter(number: int) -> int:
+    """Return the register that begins at the four bytes `number`, counted from 0, as the kernel itself names it.
+
+    Registers 1 to 4 are 16 bytes wide; 8 to 23 are their quarters, of which the first has the whole one's name.
+    """
+    return 8 + number if number % 4 else 1 + number // 4
 
 
 class MetaKey(IntEnum):
@@ -68,6 +79,7 @@ class Meta(NamedTuple):
 
     key: MetaKey
     store: bool = False
+    register: int = 1
     name: str = "meta"
 
 
@@ -76,6 +88,7 @@ class Ct(NamedTuple):
 
     key: CtKey
     store: bool = False
+    register: int = 1
     name: str = "ct"
 
 
@@ -85,13 +98,16 @@ class Payload(NamedTuple):
     base: Base
     offset: int
     length: int
+    register: int = 1
     name: str = "payload"
 
 
 class Bitwise(NamedTuple):
-    """Mask the register."""
+    """Mask the register, then flip the bits in `flips`, which is as long as the mask, or empty: no bit."""
 
     mask: bytes
+    flips: bytes = b""
+    register: int = 1
     name: str = "bitwise"
 
     @property
@@ -100,8 +116,8 @@ class Bitwise(NamedTuple):
         return len(self.mask)
 
     @property
-    def xor(self) -> bytes:
-        """What the kernel flips after masking: nothing."""
+    def nothing(self) -> bytes:
+        """What the kernel is told to flip if no bit is."""
         return bytes(len(self.mask))
 
 
@@ -110,6 +126,7 @@ class Compare(NamedTuple):
 
     data: bytes
     negated: bool = False
+    register: int = 1
     name: str = "cmp"
 
 
@@ -122,7 +139,38 @@ class Lookup(NamedTuple):
 
     elements: tuple[bytes, ...]
     negated: bool = False
-    kind: int = 13  # inet_service
+    kind: int = SERVICE
+    register: int = 1
+    name: str = "lookup"
+
+
+class Choice(NamedTuple):
+    """Go to the first, second … of `chains` if the register is 0, 1 …; the chains are in an anonymous map."""
+
+    chains: tuple[str, ...]
+    register: int = 1
+    name: str = "lookup"
+
+
+class SetReference(NamedTuple):
+    """Go on only if the register is in the set of that name (or, `negated`, is not).
+
+    With `number` the set is an anonymous one of the same batch: that is how its rule says a `Lookup`.
+    """
+
+    set: str
+    number: int = 0
+    negated: bool = False
+    register: int = 1
+    name: str = "lookup"
+
+
+class MapReference(NamedTuple):
+    """Decide as the map of that name says for the register, or go on; `number` as in `SetReference`."""
+
+    map: str
+    number: int = 0
+    register: int = 1
     name: str = "lookup"
 
 
@@ -130,6 +178,7 @@ class Immediate(NamedTuple):
     """Put `data` into the register."""
 
     data: bytes
+    register: int = 1
     name: str = "immediate"
 
 
@@ -152,6 +201,7 @@ class Counter(NamedTuple):
 class Redirect(NamedTuple):
     """Send the connection to this machine, to the port in the register."""
 
+    register: int = 1
     name: str = "redir"
 
 
@@ -159,7 +209,44 @@ class Tproxy(NamedTuple):
     """Give the packet to a local socket on the port in the register; `family` is IPV4 or IPV6."""
 
     family: int
+    register: int = 1
     name: str = "tproxy"
+
+
+class TranslateDestination(NamedTuple):
+    """Send the connection to the address and the port in these registers; `family` is IPV4 or IPV6."""
+
+    family: int
+    address: int
+    port: int
+    name: str = "nat"
+
+
+class Masquerade(NamedTuple):
+    """Send the connection from an address of this machine, and a port that cannot be foreseen."""
+
+    name: str = "masq"
+
+
+class RandomNumber(NamedTuple):
+    """Load a random number from 0 to `below` - 1 into the register, in the machine's byte order."""
+
+    below: int
+    register: int = 1
+    name: str = "numgen"
+
+
+class Reset(NamedTuple):
+    """Answer with a TCP reset."""
+
+    name: str = "reject"
+
+
+class Unreachable(NamedTuple):
+    """Answer with ICMP destination unreachable and `code`, which is the IP family's own."""
+
+    code: int
+    name: str = "reject"
 
 
 class Unknown(NamedTuple):
@@ -170,7 +257,26 @@ class Unknown(NamedTuple):
 
 
 Expression = (
-    Meta | Ct | Payload | Bitwise | Compare | Lookup | Immediate | Verdict | Counter | Redirect | Tproxy | Unknown
+    Meta
+    | Ct
+    | Payload
+    | Bitwise
+    | Compare
+    | Lookup
+    | Choice
+    | SetReference
+    | MapReference
+    | Immediate
+    | Verdict
+    | Counter
+    | Redirect
+    | Tproxy
+    | TranslateDestination
+    | Masquerade
+    | RandomNumber
+    | Reset
+    | Unreachable
+    | Unknown
 )
 
 
@@ -219,15 +325,42 @@ class RuleHandle(NamedTuple):
         return f"a rule of chain {self.chain} of {self.table}"
 
 
+class NamedSet(NamedTuple):
+    """A set of keys of `length` bytes, or, with `verdicts`, a map from such keys to verdicts.
+
+    `kind` is the number by which the nft tool knows the keys' type.
+    """
+
+    table: Table
+    name: str
+    kind: int
+    length: int
+    verdicts: bool = False
+
+    def __str__(self) -> str:
+        return f"set {self.name} of {self.table}"
+
+
+class Elements(NamedTuple):
+    """Elements of a set, which are keys, or of a map: keys, each with the chain to go to."""
+
+    table: Table
+    set: str
+    elements: tuple[bytes, ...] | tuple[tuple[bytes, str], ...]
+
+    def __str__(self) -> str:
+        return f"elements of set {self.set} of {self.table}"
+
+
 class Operation(NamedTuple):
     """One step of a transaction.
 
-    Tables, chains and rules are added; tables and chains flushed of their rules; tables, chains and rules (by their
-    handles) deleted.
+    Tables, chains, rules, sets and their elements are added; tables and chains flushed of their rules; tables, chains
+    and rules (by their handles) deleted.
     """
 
     verb: Literal["add", "flush", "delete"]
-    thing: Table | Chain | Rule | RuleHandle
+    thing: Table | Chain | Rule | RuleHandle | NamedSet | Elements
 
     def __str__(self) -> str:
         return f"{self.verb} {self.thing}"

@@ -45,7 +45,7 @@ def lift(table: str, chain: str, expressions: tuple[Expression, ...]) -> Row:
     """Return the row of a rule in `chain` of `table` (iptables' names)."""
     counter = next((e for e in expressions if isinstance(e, Counter)), Counter())
     try:
-        rule = _rule(table, chain, [e for e in expressions if not isinstance(e, Counter)])
+        rule = _rule(table, chain, [_simple(e) for e in expressions if not isinstance(e, Counter)])
     except _ForeignError:
         words = " ".join(map(_word, expressions))
         return Row(None, counter.packets, counter.bytes, words)
@@ -57,6 +57,13 @@ def _word(expression: Expression) -> str:
     return (
         f"{word} {nft.model_chain(expression.chain)}" if isinstance(expression, Verdict) and expression.chain else word
     )
+
+
+def _simple(expression: Expression) -> Expression:
+    """Return `expression`, which works on the register that our rules use and flips no bits, as `_rule` expects."""
+    if getattr(expression, "register", 1) != 1 or getattr(expression, "flips", b""):
+        raise _ForeignError
+    return expression
 
 
 def _rule(table: str, chain: str, expressions: list[Expression]) -> Rule:
