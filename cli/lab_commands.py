@@ -87,6 +87,7 @@ def up(given: Given) -> None:
 
     from sidelab.cli.registered_kinds import known
     from sidelab.lab.client.lab import background
+    from sidelab.lab.manifest.registered import doubts
     from sidelab.lab.plan.blueprint import draw
     from sidelab.lab.standins.standin_images import STANDIN, chosen, programs
     from sidelab.sidecar.istio_images import IMAGES as MESH
@@ -96,11 +97,13 @@ def up(given: Given) -> None:
         raise InputError(f"up: --timeout {given.timeout:g}: give a number of seconds greater than 0")
     identity.decide(identity.read())
     manifest = _injected(given.manifests, given.rules)
-    blueprint = draw(manifest, chosen(given.images) + MESH, known())
+    kinds = known()
+    blueprint = draw(manifest, chosen(given.images) + MESH, kinds)
     if given.images != STANDIN:
         caveats = (f"image {image}: {program}" for image, program in programs(given.images).items())
         blueprint = replace(blueprint, caveats=(*blueprint.caveats, *caveats))
-    for warning in warnings(manifest.expanded().pods):
+    whole = blueprint.manifest
+    for warning in (*warnings(whole.pods), *doubts(whole.objects, whole, kinds)):
         sys.stderr.write(f"warning: {warning}\n")
     if given.host_ids:
         sys.stderr.write(f"warning: --host-ids: uid 0 of a container is {_starter()}; trust this manifest\n")
@@ -294,10 +297,12 @@ def apply(given: Given) -> None:
 
     manifest = _injected(given.manifests, given.rules)
     with find(given.lab) as found:
-        outcomes = changed(found, manifest, LIVE, prune=given.prune)
+        outcomes, warnings = changed(found, manifest, LIVE, prune=given.prune)
     with reader_may_leave():
         for name, outcome in outcomes:
             sys.stdout.write(f"{name} {outcome}\n")
+    for warning in warnings:
+        sys.stderr.write(f"warning: {warning}\n")
     for caveat in manifest.caveats:
         sys.stderr.write(f"note: {caveat}\n")
 

@@ -37,6 +37,12 @@ def check(gate: Gate, manifest: Manifest) -> Iterable[str]:
         yield "material: air holds nothing"
 
 
+def doubt(gate: Gate, manifest: Manifest) -> Iterable[str]:
+    """Want some pod to be selected."""
+    if not any(concerns(gate, pod) for pod in manifest.pods):
+        yield "selector: it selects no pod"
+
+
 def fixed(before: Gate, after: Gate) -> Iterable[str]:
     """Refuse another material."""
     if before.material != after.material:
@@ -86,6 +92,7 @@ GATE = RegisteredKind(
     plural="gates",
     short=("gt",),
     check=check,
+    doubt=doubt,
     fixed=fixed,
     concerns=concerns,
     acts="gates:Gates",

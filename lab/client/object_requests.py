@@ -1,7 +1,7 @@
 """The objects of a running lab from outside: its supervisor is asked to change, to remove and to show them."""
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidelab.lab.client.lab import Lab
 
@@ -9,24 +9,31 @@ if TYPE_CHECKING:
     from sidelab.lab.manifest import Manifest
 
 
-def apply(lab: Lab, manifest: "Manifest", live: Collection[str], *, prune: bool = False) -> list[tuple[str, str]]:
+class Applied(NamedTuple):
+    """Each object, as `service/nginx`, with what became of it, and warnings about those that are new or changed."""
+
+    outcomes: list[tuple[str, str]]
+    warnings: list[str]
+
+
+def apply(lab: Lab, manifest: "Manifest", live: Collection[str], *, prune: bool = False) -> Applied:
     """Change what runs to what `manifest`, already injected, says of the objects that it mentions.
 
     `live` are the annotations that may change in a running pod; with `prune`, objects that come and go, such as
-    Services, are removed where `manifest` does not mention them. Returns each object, as `service/nginx`, and what
-    became of it: "created", "configured", "unchanged" or "pruned". Raises `InputError`, and then nothing has changed,
-    for what needs a new lab.
+    Services, are removed where `manifest` does not mention them. What becomes of an object is "created", "configured",
+    "unchanged" or "pruned". Raises `InputError`, and then nothing has changed, for all that needs a new lab.
     """
     import msgspec  # noqa: PLC0415  # who only looks would wait for it
 
     objects = msgspec.to_builtins(manifest.expanded().objects)
-    return _outcomes(lab.ask("apply", objects=objects, live=sorted(live), prune=prune)[0])
+    answer = lab.ask("apply", objects=objects, live=sorted(live), prune=prune)[0]
+    return Applied(_outcomes(answer), list(answer["warnings"]))
 
 
 def delete(
     lab: Lab, objects: Sequence[tuple[str, str, str]], *, ignore_not_found: bool = False
 ) -> list[tuple[str, str]]:
-    """Remove objects, each given by a word for its kind, its namespace and its name; returns as `apply`: "deleted".
+    """Remove objects, each given by a word for its kind, its namespace and its name; return their outcomes: "deleted".
 
     Raises `InputError`, and then nothing has changed, for all that is not there and all that a running lab keeps.
     """

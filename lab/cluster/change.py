@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from sidelab.lab.errors import InputError
 from sidelab.lab.manifest import Manifest, Object, Pod, Service, plain, title
 from sidelab.lab.manifest.own_kinds import OWN
-from sidelab.lab.manifest.registered import KnownKinds, not_found, problems, reference
+from sidelab.lab.manifest.registered import KnownKinds, doubts, not_found, problems, reference
 
 Identity = tuple[str, str, str]
 Outcome = Literal["created", "configured", "unchanged", "pruned", "deleted"]
@@ -19,13 +19,15 @@ Outcome = Literal["created", "configured", "unchanged", "pruned", "deleted"]
 class Change(NamedTuple):
     """What to do: objects to `put` are new or different, those in `removed` go, `pods` have other metadata.
 
-    `outcomes` has each object that was mentioned or removed, as `service/nginx`, in the manifest's order.
+    `outcomes` has each object that was mentioned or removed, as `service/nginx`, in the manifest's order; `doubts` are
+    warnings about what is put.
     """
 
     put: tuple[Object, ...]
     removed: tuple[Identity, ...]
     pods: tuple[Pod, ...]
     outcomes: tuple[tuple[str, Outcome], ...]
+    doubts: tuple[str, ...] = ()
 
 
 def compare(
@@ -68,8 +70,9 @@ def compare(
             if each.key not in kept
         )
     change = Change(tuple(put), tuple(each.identity for each in gone), tuple(touched), tuple(outcomes))
-    refuse(wrong or problems(put, changed(running, change), kinds))
-    return change
+    after = changed(running, change)
+    refuse(wrong or problems(put, after, kinds))
+    return change._replace(doubts=tuple(doubts(put, after, kinds)))
 
 
 def without(

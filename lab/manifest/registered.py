@@ -41,6 +41,7 @@ class RegisteredKind(msgspec.Struct, frozen=True, kw_only=True):
     the command line, as kubectl has them. Functions get whole, valid values:
 
     `check(object, manifest)` yields what is wrong with an object beside the others of `manifest`.
+    `doubt(object, manifest)` yields what is worth a warning there, such as a selector that selects no pod.
     `fixed(before, after)` yields what a running lab can't change.
     `concerns(object, pod)` tells whether a pod may read an object; without it no pod reads any.
 
@@ -55,6 +56,7 @@ class RegisteredKind(msgspec.Struct, frozen=True, kw_only=True):
     short: tuple[str, ...] = ()
     namespaced: bool = True
     check: Callable[[Any, Manifest], Iterable[str]] = _no_problem
+    doubt: Callable[[Any, Manifest], Iterable[str]] = _no_problem
     fixed: Callable[[Any, Any], Iterable[str]] = _no_problem
     concerns: Callable[[Any, Pod], bool] | None = in_its_namespace
     acts: str = ""
@@ -149,9 +151,11 @@ class KnownKinds:
 
 def problems(objects: Iterable[Object], manifest: Manifest, kinds: KnownKinds) -> list[str]:
     """Return all that is wrong with `objects` of stored kinds beside the others of `manifest`, which has them, too."""
-    return [
-        f"{title(value)}: {problem}"
-        for value in objects
-        if value.kind in kinds.stored
-        for problem in kinds.stored[value.kind].check(value, manifest)
-    ]
+    stored = [(each, kinds.stored[each.kind]) for each in objects if each.kind in kinds.stored]
+    return [f"{title(value)}: {problem}" for value, kind in stored for problem in kind.check(value, manifest)]
+
+
+def doubts(objects: Iterable[Object], manifest: Manifest, kinds: KnownKinds) -> list[str]:
+    """Return all warnings about `objects` of stored kinds beside the others of `manifest`, which has them, too."""
+    stored = [(each, kinds.stored[each.kind]) for each in objects if each.kind in kinds.stored]
+    return [f"{title(value)}: {doubt}" for value, kind in stored for doubt in kind.doubt(value, manifest)]

@@ -30,6 +30,7 @@ from sidelab.lab.runtime.live_pod import LiveContainer, LivePod
 from sidelab.lab.runtime.status import shown_of, status
 
 if TYPE_CHECKING:
+    from sidelab.lab.cluster.change import Change
     from sidelab.lab.runtime.spawner import Handle
     from sidelab.lab.runtime.supervisor import Supervisor
 
@@ -327,11 +328,12 @@ class _Connection:
 
     def _about_objects(self, request: _Apply | _Delete | _Get) -> dict[str, Any]:
         if not isinstance(request, _Get):
-            return {"outcomes": self._change(request)}
+            change = self._changed(request)
+            return {"outcomes": list(change.outcomes), "warnings": list(change.doubts)}
         objects = self._supervisor.manifest().objects
         return {"tables": tables(request, self._kinds, objects, self._live)}
 
-    def _change(self, request: _Apply | _Delete) -> list[tuple[str, str]]:
+    def _changed(self, request: _Apply | _Delete) -> "Change":
         """Change the lab as far as it can be changed alive, all of what is asked or, if any of it can't be, nothing."""
         from sidelab.lab.cluster.change import compare, without  # noqa: PLC0415  # few labs are changed, and all would wait for it
 
@@ -343,7 +345,7 @@ class _Connection:
             wanted = Manifest.of(kinds.decoded(each) for each in request.objects)
             change = compare(running, wanted, request.live, name, kinds=kinds, prune=request.prune)
         supervisor.apply(change)
-        return list(change.outcomes)
+        return change
 
     def _execute(self, request: _Exec, standard: list[int]) -> None:
         """Run a program as the container would run it; its end is told, and a peer that hangs up ends it."""

@@ -139,6 +139,17 @@ def test_what_is_refused_has_changed_nothing(line: CommandLine):
     assert "200" == line.exec("two", "curl", "-so/dev/null", "-w%{http_code}", "http://web/").stdout
 
 
+def test_what_is_doubtful_is_warned_of(line: CommandLine):
+    """By `up` and by `apply`, which do it all the same."""
+    doubtful = GATE.replace("{app: web}", "{app: nothing}")
+    done = line.up(line.manifest(f"{PODS}---\n{doubtful}"))
+    warning = "warning: Gate default/front: selector: it selects no pod\n"
+    assert (0, True) == (done.returncode, warning in done.stderr)
+    done = line.run("apply", "-", "--lab", line.name, input=doubtful.replace("front", "back"))
+    assert (0, "gate.example.org/back created\n") == (done.returncode, done.stdout)
+    assert warning.replace("front", "back") in done.stderr
+
+
 def test_a_file_is_deleted_as_a_whole_or_not_at_all(line: CommandLine):
     """Services and gates of a file go; one with a pod in it stays."""
     _up(line, PODS, GATE, SERVICE)

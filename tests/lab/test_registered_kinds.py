@@ -153,6 +153,14 @@ def test_everything_that_is_wrong_is_said_at_once():
     assert wrong == str(caught.value).splitlines()
 
 
+def test_what_is_new_and_doubtful_is_warned_of():
+    """Beside the pods that run, not those of the file; what stays as it is was warned of before."""
+    doubtful = GATES.replace("{app: web}", "{app: nothing}")
+    assert () == compared(GATES).doubts
+    assert ("Gate default/g: selector: it selects no pod",) == compared(doubtful).doubts
+    assert () == compared(doubtful, running=manifest(PODS, doubtful)).doubts
+
+
 def test_a_lab_is_not_started_with_objects_that_do_not_fit():
     """All that is wrong is known before anything is built."""
     bad = manifest(PODS, GATES.replace("width: 3", "width: 3\nservice: web").replace("color: red", "material: air"))
