@@ -15,6 +15,7 @@ from sidelab.bench.openloop.generator import Generator
 from sidelab.bench.openloop.histogram import Histogram
 from sidelab.lab.base import framing, syscalls
 from sidelab.lab.errors import PodError
+from sidelab.lab.net.ask import limit
 
 _TIMEOUT_S = 5.0
 
@@ -62,14 +63,13 @@ def load(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _ask(link: socket.socket, request: bytes) -> None:
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    link.sendall(request)
     answer = AnswerParser()
-    end_s = monotonic() + _TIMEOUT_S
+    deadline_s = monotonic() + _TIMEOUT_S
+    link.sendall(request)
     while data := link.recv(1 << 18):
         if answer.feed(data):
             return
-        if monotonic() > end_s:
-            raise TimeoutError  # it does answer, for ever
+        limit(link, deadline_s)  # it may answer for ever
     raise PodError("the server closed a connection of the load unanswered")
 
 

@@ -3,16 +3,16 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import standin
 
+from sidelab.bench.openloop import process
 from sidelab.bench.openloop.answers import AnswerParser
 from sidelab.bench.openloop.generator import Generator
-from sidelab.bench.openloop.process import load
 from sidelab.lab.errors import PodError
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -106,9 +106,31 @@ def test_a_load_is_what_its_order_says() -> None:
     """The process opens the connections, keeps the rate, and returns histograms."""
     with standin() as (host, port):
         order = {"host": host, "port": port, "request": REQUEST.decode(), "schedule": "uniform", "seed": "1"}
-        said = load(order | {"rate_per_s": 200, "duration_s": 0.2, "connections": 4})
+        said = process.load(order | {"rate_per_s": 200, "duration_s": 0.2, "connections": 4})
     assert (40, 4, 0) == (sum(count for _, count in said["latency"]), said["warmup"], said["errors"])
     assert 40 == sum(count for _, count in said["lag"])
+
+
+def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the load each connection is asked once, within a time that is for the whole answer."""
+    monkeypatch.setattr(process, "_TIMEOUT_S", 0.2)
+    done = threading.Event()
+
+    def drip() -> None:
+        with suppress(OSError), listening.accept()[0] as link:
+            link.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not done.wait(0.01):
+                link.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        host, port = listening.getsockname()
+        order = {"host": host, "port": port, "request": REQUEST.decode(), "schedule": "uniform", "seed": "1"}
+        with pytest.raises(PodError, match="no answer in time"):
+            process.load(order | {"rate_per_s": 200, "duration_s": 0.2, "connections": 1})
+        done.set()
+        thread.join(10)
 
 
 @settings(deadline=None, max_examples=100)
