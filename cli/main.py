@@ -1,4 +1,4 @@
-"""The command line: the table of verbs, read and called.
+"""The command line: its words are read, and the verb among them called.
 
 Imports happen inside the verbs, because `up` has 0.3 s for everything and `bench` needs half of that for pandas alone.
 That is also why it is argparse: typer would take 0.09 s (it imports pydantic).
@@ -11,29 +11,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from sidelab.bench.base import interruption
-from sidelab.cli import (
-    arguments,
-    bench_commands,
-    completion,
-    demo_command,
-    lab_commands,
-    object_commands,
-    output,
-    results_commands,
-    rules_commands,
-)
+from sidelab.cli import arguments, output
 from sidelab.cli.command import Given, Verb
+from sidelab.cli.commands import completion
+from sidelab.cli.verbs import VERBS
 from sidelab.lab.errors import InputError, SidelabError
-
-VERBS = (
-    *demo_command.VERBS,
-    *lab_commands.VERBS,
-    *object_commands.VERBS,
-    *rules_commands.VERBS,
-    *bench_commands.VERBS,
-    *results_commands.VERBS,
-    *completion.VERBS,
-)
 
 
 class _Parser(argparse.ArgumentParser):

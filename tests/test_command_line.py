@@ -5,9 +5,10 @@ import shlex
 
 import pytest
 
-from sidelab.cli import object_commands
 from sidelab.cli.command import Verb
-from sidelab.cli.main import VERBS, parse
+from sidelab.cli.commands import object_commands
+from sidelab.cli.main import parse
+from sidelab.cli.verbs import VERBS
 from sidelab.lab.errors import InputError
 
 _LS = ["ls", "-l", "-c"]

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from sidelab.bench.judge.gate import budget
-from sidelab.cli.main import VERBS, parse
+from sidelab.cli.main import parse
+from sidelab.cli.verbs import VERBS
 from sidelab.lab.errors import InputError
 
 ROOT = Path(__file__).parents[2]

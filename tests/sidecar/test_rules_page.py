@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidelab.cli.main import VERBS
+from sidelab.cli.verbs import VERBS
 from sidelab.sidecar.interception import Options, build, render
 from sidelab.sidecar.interception.build.backends import DIFFERENCES
 from sidelab.sidecar.interception.options.options import WAYS

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from sidelab.cli.command import IMAGES, JSON, Argument, Given, Verb, leave_as, print_json, reader_may_leave
+from sidelab.cli.commands.results_commands import present_run
 from sidelab.cli.interruptible import interruptible, say
-from sidelab.cli.results_commands import present_run
 from sidelab.lab.base import identity
 from sidelab.lab.errors import InputError
 
@@ -57,7 +57,7 @@ def selftest(given: Given) -> None:
 
 
 # Looked for here, because `bench.plan.plan` takes 30 ms to import and every verb's help would wait for it.
-PLANS = sorted(path.stem for path in (Path(__file__).parents[1] / "bench" / "plan" / "shipped").glob("*.toml"))
+PLANS = sorted(path.stem for path in (Path(__file__).parents[2] / "bench" / "plan" / "shipped").glob("*.toml"))
 _NAMES = ", ".join(PLANS)
 
 VERBS = (

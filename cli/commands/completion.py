@@ -49,7 +49,7 @@ def _labs(**_: Any) -> list[str]:
 def _plans(prefix: str, **_: Any) -> list[str]:
     from argcomplete.completers import FilesCompleter
 
-    from sidelab.cli.bench_commands import PLANS
+    from sidelab.cli.commands.bench_commands import PLANS
 
     return [*PLANS, *FilesCompleter(("toml",))(prefix)]
 
