@@ -51,7 +51,7 @@ def _print(given: Given, observed: "Observed", took_s: float) -> None:
 def _lab(*, keep: bool) -> Iterator["Lab"]:
     """Run the lab of the example for the length of the block; a kept one stays if the block succeeds."""
     from sidelab.lab.client.ending import stop
-    from sidelab.lab.client.lab import background, foreground
+    from sidelab.lab.client.starting import background, foreground
     from sidelab.lab.manifest import load
     from sidelab.lab.manifest.examples import example
     from sidelab.lab.plan.blueprint import draw

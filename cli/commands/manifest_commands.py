@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def injected(paths: list[str], rules: str | None = None) -> "Manifest":
-    """Return the manifest in these files, injected; `rules` is how rules get into pods that don't say. Raises `InputError`."""
+    """Return the manifest in these files, injected; `rules` is the way for pods that name none. Raises `InputError`."""
     from sidelab.cli.registered_kinds import known
     from sidelab.lab.manifest import load
     from sidelab.sidecar.inject import inject, warnings

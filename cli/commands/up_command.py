@@ -34,7 +34,7 @@ def up(given: Given) -> None:
     from dataclasses import replace
 
     from sidelab.cli.registered_kinds import known
-    from sidelab.lab.client.lab import background
+    from sidelab.lab.client.starting import background
     from sidelab.lab.manifest.registered import doubts
     from sidelab.lab.plan.blueprint import draw
     from sidelab.lab.standins.standin_images import STANDIN, chosen, programs

@@ -165,7 +165,7 @@ import os, sys
 from sidelab.lab.errors import PodError
 from sidelab.lab.plan.blueprint import draw
 from sidelab.lab.standins.standin_images import IMAGES
-from sidelab.lab.client.lab import foreground
+from sidelab.lab.client.starting import foreground
 from sidelab.lab.manifest import load
 with foreground(draw(load([{manifest!r}]), IMAGES), {name!r}) as lab:
     print(lab.pid, flush=True)

@@ -9,7 +9,8 @@ from rules_held import require
 from sidelab.bench.arms import pods_of_arms
 from sidelab.bench.measure import path_proof
 from sidelab.bench.plan import plan
-from sidelab.lab.client.lab import Lab, foreground
+from sidelab.lab.client.lab import Lab
+from sidelab.lab.client.starting import foreground
 from sidelab.lab.errors import PodError
 from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import load

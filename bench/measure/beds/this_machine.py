@@ -13,7 +13,8 @@ from sidelab.bench.measure.path_proof import Opened, Prover
 from sidelab.bench.openloop import measure as openloop
 from sidelab.bench.plan.arm import Arm
 from sidelab.bench.plan.plan import Plan
-from sidelab.lab.client.lab import Lab, foreground
+from sidelab.lab.client.lab import Lab
+from sidelab.lab.client.starting import foreground
 from sidelab.lab.errors import MachineError
 from sidelab.lab.plan.blueprint import Blueprint
 
