@@ -215,7 +215,7 @@ STRICT = (
         _get(b"Connection: upgrade\r\nUpgrade: h2c"),
     ),
     Difference(
-        "A Connection field that names host: refused",
+        "A Connection field that names host, or what begins with a colon: refused",
         "Envoy does; the field is needed.",
         (PROXY,),
         ("Connection names a field",),

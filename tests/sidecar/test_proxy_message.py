@@ -121,6 +121,7 @@ def test_beginning_of_a_request_is_incomplete(end: int) -> None:
         (400, b"\x16\x03\x01\x02\x00"),
         (400, b"GET / HTTP/1.1\r\n\r\n"),
         (400, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: host\r\n\r\n"),
+        (400, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: :path\r\n\r\n"),
         (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"),
         (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
         (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n"),

@@ -89,7 +89,7 @@ def without_nominated(head: bytes, options: set[bytes], malformed: int) -> bytes
     if options <= _WELL_KNOWN_OPTIONS:
         return head
     nominated = options - _WELL_KNOWN_OPTIONS - NEVER_NOMINATED
-    if options & _NOT_TO_BE_NAMED:
+    if options & _NOT_TO_BE_NAMED or any(option.startswith(b":") for option in nominated):
         raise BadMessageError(
             malformed, "Connection names a field that every hop needs", "http1.connection_header_rejected"
         )
