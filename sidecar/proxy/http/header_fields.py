@@ -53,7 +53,7 @@ def declared_length(fields: HeaderFields, malformed: int) -> int | None:
             raise BadMessageError(
                 malformed, "both Transfer-Encoding and Content-Length", "http1.content_length_and_chunked_not_allowed"
             )
-        if [coding.rstrip(b" \t").lower() for coding in codings] != [b"chunked"]:
+        if codings != [b"chunked"] and [coding.rstrip(b" \t").lower() for coding in codings] != [b"chunked"]:
             status = 501 if malformed == 400 else malformed
             raise BadMessageError(status, "the only transfer coding is one chunked", "http1.invalid_transfer_encoding")
         return CHUNKED
