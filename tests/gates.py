@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import ClassVar
 
-from sidelab.lab.cluster.acting import Key, Node, Prepared
+from sidelab.lab.cluster.acting import Node, Prepared
 from sidelab.lab.errors import PodError
+from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import FieldError, Manifest, Object, Pod, Rows
 from sidelab.lab.manifest.fields import OBJECT, Inert
 from sidelab.lab.manifest.own_kinds import OWN
@@ -77,7 +78,7 @@ class Gates:
 
         return Prepared(commit, lambda: self.calls.append("undo"))
 
-    def set_ready(self, key: Key, *, ready: bool) -> None:
+    def set_ready(self, key: PodKey, *, ready: bool) -> None:
         """See `Actor`."""
 
     def live(self, value: Gate) -> Mapping[str, str]:

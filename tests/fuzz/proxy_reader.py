@@ -7,7 +7,7 @@ from http_readings import CLOSED, KEPT, OVER, REFUSED, SWITCHED, WAITING, Messag
 from llhttp_reader import SecondReader
 
 from sidelab.sidecar.proxy.http.message import Limits, RequestHead, ResponseHead, parse_request, parse_response
-from sidelab.sidecar.proxy.http.message_body import UNTIL_CLOSE, BadMessageError, Body, body_of, forwarded
+from sidelab.sidecar.proxy.http.message_body import UNTIL_CLOSE, BadMessageError, MessageBody, body_of, forwarded
 
 _LIMITS = Limits(61440, 100)
 
@@ -27,7 +27,7 @@ class ProxyReader:
         self._requests = requests
         self._bad_status = 400 if requests else 502
         self._buffer = b""
-        self._body: Body | None = None
+        self._body: MessageBody | None = None
         self._next = SecondReader(requests=requests, forwarded=True)
         self._message: Message | None = None
         self._read = 0
