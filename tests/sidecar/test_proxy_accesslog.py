@@ -52,9 +52,9 @@ OUTCOMES = st.builds(
     **dict.fromkeys(("duration_us", "status", "bytes_received", "bytes_sent"), st.integers(0, 2**40)),
     upstream_us=st.integers(-1, 2**40),
     **dict.fromkeys("method path authority user_agent request_id forwarded_for".split(), HOSTILE),
-    **dict.fromkeys("protocol flags details termination transport_failure upstream_host".split(), HOSTILE_TEXT),
+    **dict.fromkeys("protocol flags details transport_failure upstream_host".split(), HOSTILE_TEXT),
     **dict.fromkeys("upstream_local cluster downstream_local downstream_remote".split(), HOSTILE_TEXT),
-    **dict.fromkeys("server_name route service workload".split(), HOSTILE_TEXT),
+    **dict.fromkeys("route service workload".split(), HOSTILE_TEXT),
 )
 
 

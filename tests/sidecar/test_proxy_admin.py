@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sidelab.sidecar.config.intent import Intent, Workload
 from sidelab.sidecar.proxy.admin.admin_pages import ProxyPages
 from sidelab.sidecar.proxy.admin.commands import PageAnswer, answer
-from sidelab.sidecar.proxy.admin.proxy_status import FAILED_ACTIVE_CHECK, ClusterStatus, HostStatus, ListenerStatus
+from sidelab.sidecar.proxy.admin.proxy_status import ClusterStatus, HostStatus, ListenerStatus
 from sidelab.sidecar.proxy.stats import memory
 from sidelab.sidecar.proxy.stats.prometheus import MetricFamily, MetricSample
 
@@ -32,9 +32,9 @@ class Running:
 
     def clusters(self) -> list[ClusterStatus]:
         """Do as asked."""
-        sick = HostStatus("fd00::3", 80, "nginx-2", flags=(FAILED_ACTIVE_CHECK,))
-        well = HostStatus("10.244.0.2", 80, "nginx-1", {"cx_total": 3, "cx_active": 1})
-        return [ClusterStatus(NGINX, (well, sick)), ClusterStatus("BlackHoleCluster")]
+        idle = HostStatus("fd00::3", 80, "nginx-2")
+        busy = HostStatus("10.244.0.2", 80, "nginx-1", {"cx_total": 3, "cx_active": 1})
+        return [ClusterStatus(NGINX, (busy, idle)), ClusterStatus("BlackHoleCluster")]
 
     def stats(self) -> list[tuple[str, int]]:
         """Do as asked."""
@@ -227,7 +227,7 @@ BlackHoleCluster::added_via_api::true
 {NGINX}::10.244.0.2:80::weight::1
 {NGINX}::10.244.0.2:80::priority::0
 {NGINX}::[fd00::3]:80::hostname::nginx-2
-{NGINX}::[fd00::3]:80::health_flags::/failed_active_hc
+{NGINX}::[fd00::3]:80::health_flags::healthy
 {NGINX}::[fd00::3]:80::weight::1
 {NGINX}::[fd00::3]:80::priority::0
 """
@@ -236,19 +236,16 @@ BlackHoleCluster::added_via_api::true
 
 
 def test_clusters_are_json() -> None:
-    """As JSON, numbers are strings and flags are true, as Envoy has it."""
+    """As JSON, numbers are strings, as Envoy has it."""
     (cluster,) = json.loads(_ask("/clusters?format=json&filter=nginx").body)["cluster_statuses"]
     assert NGINX == cluster["name"]
-    well, sick = cluster["host_statuses"]
-    assert {"socket_address": {"address": "10.244.0.2", "port_value": 80}} == well["address"]
+    busy, _ = cluster["host_statuses"]
+    assert {"socket_address": {"address": "10.244.0.2", "port_value": 80}} == busy["address"]
     assert [
         {"type": "GAUGE", "name": "cx_active", "value": "1"},
         {"type": "COUNTER", "name": "cx_total", "value": "3"},
-    ] == well["stats"]
-    assert ({"eds_health_status": "HEALTHY"}, {"failed_active_hc": True}) == (
-        well["health_status"],
-        sick["health_status"],
-    )
+    ] == busy["stats"]
+    assert {"eds_health_status": "HEALTHY"} == busy["health_status"]
 
 
 def test_listeners_are_named() -> None:

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sidelab.sidecar.proxy.admin.proxy_status import HEALTHY, ClusterStatus, HostStatus, ListenerStatus, socket_address
+from sidelab.sidecar.proxy.admin.proxy_status import ClusterStatus, HostStatus, ListenerStatus, socket_address
 
-_GAUGES = ("cx_active", "rq_active", "rq_pending_active")
+_GAUGES = ("cx_active", "rq_active")
+_THRESHOLDS = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), 2**32 - 1)
+"""The most that a cluster takes of each at a time: Istio's numbers where no DestinationRule says others."""
 
 
 def listener_lines(listener: ListenerStatus) -> Iterator[str]:
@@ -22,7 +24,7 @@ def cluster_lines(cluster: ClusterStatus) -> Iterator[str]:
     """Yield what `/clusters` says."""
     name = cluster.name
     yield f"{name}::observability_name::{name}"
-    for limit, value in cluster.thresholds.items():
+    for limit, value in _THRESHOLDS.items():
         yield f"{name}::default_priority::{limit}::{value}"
     yield f"{name}::added_via_api::true"
     for host in cluster.hosts:
@@ -30,7 +32,7 @@ def cluster_lines(cluster: ClusterStatus) -> Iterator[str]:
         for stat, count in sorted(host.stats.items()):
             yield f"{prefix}::{stat}::{count}"
         yield f"{prefix}::hostname::{host.hostname}"
-        yield f"{prefix}::health_flags::{''.join(host.flags) or HEALTHY}"
+        yield f"{prefix}::health_flags::healthy"
         yield f"{prefix}::weight::1"
         yield f"{prefix}::priority::0"
 
@@ -41,14 +43,13 @@ def cluster_json(cluster: ClusterStatus) -> dict[str, Any]:
         "name": cluster.name,
         "observability_name": cluster.name,
         "added_via_api": True,
-        "circuit_breakers": {"thresholds": [cluster.thresholds]},
+        "circuit_breakers": {"thresholds": [_THRESHOLDS]},
         "host_statuses": [_host_json(host) for host in cluster.hosts],
     }
 
 
 def _host_json(host: HostStatus) -> dict[str, Any]:
-    # As in the JSON of protocol buffers: 64-bit numbers are strings, flags are there when they are true.
-    health = {flag.removeprefix("/"): True for flag in host.flags}
+    # As in the JSON of protocol buffers: 64-bit numbers are strings.
     return {
         "address": _address_json(host.address, host.port),
         "hostname": host.hostname,
@@ -56,7 +57,7 @@ def _host_json(host: HostStatus) -> dict[str, Any]:
             {"type": "GAUGE" if name in _GAUGES else "COUNTER", "name": name, "value": str(value)}
             for name, value in sorted(host.stats.items())
         ],
-        "health_status": health or {"eds_health_status": "HEALTHY"},
+        "health_status": {"eds_health_status": "HEALTHY"},
         "weight": 1,
     }
 

@@ -31,7 +31,7 @@ def text_line(outcome: TrafficOutcome) -> bytes:
         str(outcome.status),
         _bare(outcome.flags),
         _bare(outcome.details),
-        _bare(outcome.termination),
+        _ABSENT,  # connection termination details
         f'"{_escaped(outcome.transport_failure)}"',
         str(outcome.bytes_received),
         str(outcome.bytes_sent),
@@ -46,7 +46,7 @@ def text_line(outcome: TrafficOutcome) -> bytes:
         _bare(outcome.upstream_local),
         _bare(outcome.downstream_local),
         _bare(outcome.downstream_remote),
-        _bare(outcome.server_name),
+        _ABSENT,  # requested server name
         _bare(outcome.route),
     )
     return (" ".join(parts) + "\n").encode("ascii")
@@ -58,7 +58,7 @@ def json_line(outcome: TrafficOutcome) -> bytes:
         "authority": _value(outcome.authority),
         "bytes_received": outcome.bytes_received,
         "bytes_sent": outcome.bytes_sent,
-        "connection_termination_details": outcome.termination or None,
+        "connection_termination_details": None,
         "downstream_local_address": outcome.downstream_local or None,
         "downstream_remote_address": outcome.downstream_remote or None,
         "duration": outcome.duration_us // 1000,
@@ -66,7 +66,7 @@ def json_line(outcome: TrafficOutcome) -> bytes:
         "path": _value(outcome.path),
         "protocol": outcome.protocol or None,
         "request_id": _value(outcome.request_id),
-        "requested_server_name": outcome.server_name or None,
+        "requested_server_name": None,
         "response_code": outcome.status,
         "response_code_details": outcome.details or None,
         "response_flags": outcome.flags or _ABSENT,

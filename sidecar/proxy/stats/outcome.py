@@ -9,17 +9,12 @@ from typing import Protocol
 OK = "-"
 CONNECT_FAILED = "UF"
 CONNECTION_ENDED = "UC"
-UPSTREAM_TIMEOUT = "UT"
-UPSTREAM_RESET = "UR"
 UPSTREAM_PROTOCOL_ERROR = "UPE"
 NO_ROUTE = "NR"
-NO_CLUSTER = "NC"
 NO_HEALTHY_UPSTREAM = "UH"
-OVERFLOW = "UO"
 DOWNSTREAM_ENDED = "DC"
 DOWNSTREAM_PROTOCOL_ERROR = "DPE"
 IDLE_TIMEOUT = "SI"
-UNAUTHORIZED = "UAEX"
 ATTEMPTS_EXHAUSTED = "URX,UF"
 """The last of several attempts to connect failed, or the only one that a TCP connection has; in Envoy's order."""
 
@@ -47,7 +42,6 @@ class TrafficOutcome:
     status: int = 0
     flags: str = OK
     details: str = ""
-    termination: str = ""
     transport_failure: str = ""
     bytes_received: int = 0
     bytes_sent: int = 0
@@ -60,7 +54,6 @@ class TrafficOutcome:
     cluster: str = ""
     downstream_local: str = ""
     downstream_remote: str = ""
-    server_name: str = ""
     route: str = ""
     service: str = ""
     workload: str = ""
