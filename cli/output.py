@@ -14,7 +14,7 @@ import os
 import sys
 from typing import Any, Final, TextIO
 
-from sidelab.lab.base.text.escaping_stream import Shown
+from sidelab.lab.base.text.escaping_stream import EscapingWriter
 from sidelab.lab.errors import InputError
 
 _PLAIN: Final = {
@@ -84,10 +84,10 @@ def _tolerant(stream: TextIO, kind: type[io.FileIO]) -> TextIO:
     raw = kind(stream.fileno(), "w", closefd=False)
     if issubclass(kind, _Messages):
         # Without a buffer: a signal that interrupts a write would leave in it what was written, to be written again.
-        return Shown(raw, encoding=stream.encoding, errors="sidelab", write_through=True)
+        return EscapingWriter(raw, encoding=stream.encoding, errors="sidelab", write_through=True)
     buffered = io.BufferedWriter(raw)
     keep_bytes = not raw.isatty()  # a program that reads paths wants them as they are
-    return Shown(
+    return EscapingWriter(
         buffered, encoding=stream.encoding, errors="sidelab", line_buffering=raw.isatty(), keep_bytes=keep_bytes
     )
 

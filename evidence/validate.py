@@ -46,7 +46,7 @@ class Expected(NamedTuple):
     rules: bool = True
 
 
-class Attempt(NamedTuple):
+class ConnectionAttempt(NamedTuple):
     """How one connection fared.
 
     `problem` is empty if somebody accepted it. `original` is the destination that our own listener recovered, None
@@ -60,7 +60,7 @@ class Attempt(NamedTuple):
     open: bool = True
 
 
-class Check(NamedTuple):
+class FamilyCheck(NamedTuple):
     """One family's outcome; `cure` is empty if it is `ok`."""
 
     family: Family
@@ -70,7 +70,7 @@ class Check(NamedTuple):
     cure: str = ""
 
 
-def validate(lab: Lab, pod: PodKey) -> tuple[Check, ...]:
+def validate(lab: Lab, pod: PodKey) -> tuple[FamilyCheck, ...]:
     """Return the outcome for each family that the pod's rules are for; takes up to the time-out (5 s) a family."""
     (built,) = lab.manifest(pod).pods
     rules = pod_rules.of_pod(built)
@@ -78,7 +78,7 @@ def validate(lab: Lab, pod: PodKey) -> tuple[Check, ...]:
     with lab.open_socket(pod, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
         told = in_pod(lab, pod, wanted.uid, wanted.gid, lambda: attempts(wanted))
         entries = conntrack.dump(link)
-    made = [Attempt(**{**each, "original": each["original"] and tuple(each["original"])}) for each in told]
+    made = [ConnectionAttempt(**{**each, "original": each["original"] and tuple(each["original"])}) for each in told]
     return tuple(judge(wanted, each, entry_of(wanted, each, entries)) for each in made)
 
 
@@ -98,7 +98,7 @@ def expected(options: Options | None) -> Expected:
 
 
 def attempts(wanted: Expected) -> list[dict[str, Any]]:
-    """Dial once in each family, from inside the pod and as the proxy's user; return `Attempt`s as JSON values."""
+    """Dial once in each family, inside the pod and as the proxy's user; return `ConnectionAttempt`s as JSON values."""
     with ExitStack() as opened:
         listeners = {family: list(_listen(opened, family, wanted)) for family in wanted.families[:1]}
         if len(listeners[4]) == 2:  # no proxy runs, so whatever the proxy would hear is ours to hear
@@ -122,7 +122,7 @@ def _listen(opened: ExitStack, family: Family, wanted: Expected) -> Iterator[soc
         yield listener
 
 
-def _dial(wanted: Expected, family: Family, listeners: Sequence[socket.socket]) -> Attempt:
+def _dial(wanted: Expected, family: Family, listeners: Sequence[socket.socket]) -> ConnectionAttempt:
     with socket.socket(_FAMILIES[family], socket.SOCK_STREAM) as dialled:
         dialled.settimeout(wanted.timeout_s)
         try:
@@ -130,13 +130,13 @@ def _dial(wanted: Expected, family: Family, listeners: Sequence[socket.socket]) 
             source_port = dialled.getsockname()[1]
             dialled.connect((_TARGET[family], wanted.probe_port))
         except TimeoutError:
-            return Attempt(family, source_port, f"no answer within {wanted.timeout_s:g} s")
+            return ConnectionAttempt(family, source_port, f"no answer within {wanted.timeout_s:g} s")
         except ConnectionRefusedError as error:
             refused = error.strerror or "Connection refused"
-            return Attempt(family, source_port, refused, open=_is_open(family, wanted.inbound_port))
+            return ConnectionAttempt(family, source_port, refused, open=_is_open(family, wanted.inbound_port))
         except OSError as error:
-            return Attempt(family, 0, error.strerror or str(error))
-        return Attempt(family, source_port, original=_accepted(listeners))
+            return ConnectionAttempt(family, 0, error.strerror or str(error))
+        return ConnectionAttempt(family, source_port, original=_accepted(listeners))
 
 
 def _is_open(family: Family, port: int) -> bool:
@@ -154,7 +154,7 @@ def _accepted(listeners: Sequence[socket.socket]) -> tuple[str, int] | None:
         return original_destination(connection)
 
 
-def entry_of(wanted: Expected, attempt: Attempt, entries: Sequence[Entry]) -> Entry | None:
+def entry_of(wanted: Expected, attempt: ConnectionAttempt, entries: Sequence[Entry]) -> Entry | None:
     """Return what conntrack knows of the attempt's connection."""
     said = (_LOOPBACK[attempt.family], attempt.source_port, _TARGET[attempt.family], wanted.probe_port)
     for entry in entries:
@@ -164,7 +164,7 @@ def entry_of(wanted: Expected, attempt: Attempt, entries: Sequence[Entry]) -> En
     return None
 
 
-def judge(wanted: Expected, attempt: Attempt, entry: Entry | None) -> Check:
+def judge(wanted: Expected, attempt: ConnectionAttempt, entry: Entry | None) -> FamilyCheck:
     """Return whether the connection went where the rules promise; `entry` is what conntrack knows of it."""
     family = attempt.family
     target = f"{_TARGET[family]}:{wanted.probe_port}" if family == 4 else f"[{_TARGET[family]}]:{wanted.probe_port}"
@@ -173,15 +173,15 @@ def judge(wanted: Expected, attempt: Attempt, entry: Entry | None) -> Check:
         f"arrives at the proxy's port {wanted.inbound_port}"
     )
     if attempt.problem:
-        return Check(family, False, promise, attempt.problem, _cure_of_refusal(wanted, attempt))
+        return FamilyCheck(family, False, promise, attempt.problem, _cure_of_refusal(wanted, attempt))
     seen = str(entry) if entry else "it was accepted, and conntrack knows nothing of it"
     if attempt.original is not None:
         seen += f" (our own listener there recovered {attempt.original[0]} port {attempt.original[1]})"
     arrived = entry.reply.source_port if entry else None
     recovered = attempt.original in {None, (_TARGET[family], wanted.probe_port)}
     if arrived == wanted.inbound_port and recovered:
-        return Check(family, True, promise, seen)
-    return Check(family, False, promise, seen, _RULES_CURE)
+        return FamilyCheck(family, True, promise, seen)
+    return FamilyCheck(family, False, promise, seen, _RULES_CURE)
 
 
 _NO_RULES_CURE = (
@@ -195,7 +195,7 @@ _RULES_CURE = (
 )
 
 
-def _cure_of_refusal(wanted: Expected, attempt: Attempt) -> str:
+def _cure_of_refusal(wanted: Expected, attempt: ConnectionAttempt) -> str:
     if not wanted.rules:
         return _NO_RULES_CURE
     if not attempt.open:

@@ -17,7 +17,7 @@ _BAD_STATUS = re.compile(r"Non-2xx or 3xx responses: (\d+)")
 _UNIT_US = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 6e7}
 
 
-class Outcome(NamedTuple):
+class WrkOutcome(NamedTuple):
     """What one run of wrk has measured; `failed` counts socket errors and answers that were neither 2xx nor 3xx."""
 
     requests: int
@@ -34,7 +34,7 @@ def command(url: str, connections: int, duration_s: int, cpu: int) -> tuple[str,
     return ("taskset", "--cpu-list", str(cpu), *load, url)
 
 
-def parse(text: str) -> Outcome:
+def parse(text: str) -> WrkOutcome:
     """Read wrk's output; raises `PodError` with its last lines where it has no figures."""
     requests, rate = _REQUESTS.search(text), _RATE.search(text)
     percentiles = {found[1]: float(found[2]) * _UNIT_US[found[3]] for found in _DISTRIBUTION.finditer(text)}
@@ -43,7 +43,7 @@ def parse(text: str) -> Outcome:
     errors = _SOCKET_ERRORS.search(text)
     bad = _BAD_STATUS.search(text)
     failed = sum(map(int, errors.groups())) if errors else 0
-    return Outcome(
+    return WrkOutcome(
         requests=int(requests[1]),
         failed=failed + (int(bad[1]) if bad else 0),
         requests_per_s=float(rate[1]),

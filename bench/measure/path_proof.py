@@ -22,7 +22,7 @@ from sidelab.lab.netlink.nftables import NETLINK_NETFILTER
 from sidelab.sidecar import live_rules
 from sidelab.sidecar.config.intent import Ports
 from sidelab.sidecar.interception import Key as MatchKey
-from sidelab.sidecar.interception import Verb
+from sidelab.sidecar.interception import RuleAction
 from sidelab.sidecar.interception.model.counted import Row
 
 _PORTS = Ports()
@@ -251,9 +251,9 @@ def _read_pod(lab: Lab, arm: Arm, pod: PodKey, port: int, *, proxied: bool) -> P
     unknown = None if proxied and own and not accepts else 0
     return PodEvidence(
         rules=len(rows),
-        redirected_in=_packets(rows, Verb.REDIRECT, _PORTS.inbound),
-        redirected_out=_packets(rows, Verb.REDIRECT, _PORTS.outbound),
-        transparent_in=_packets(rows, Verb.TPROXY, _PORTS.inbound),
+        redirected_in=_packets(rows, RuleAction.REDIRECT, _PORTS.inbound),
+        redirected_out=_packets(rows, RuleAction.REDIRECT, _PORTS.outbound),
+        transparent_in=_packets(rows, RuleAction.TPROXY, _PORTS.inbound),
         excluded=sum(row.packets for chain, row in rows if chain in _EXCLUDING and _excludes(row, port)),
         accepted_in=accepts.get(_PORTS.inbound, unknown),
         accepted_out=accepts.get(_PORTS.outbound, unknown),
@@ -263,7 +263,7 @@ def _read_pod(lab: Lab, arm: Arm, pod: PodKey, port: int, *, proxied: bool) -> P
 _EXCLUDING = ("ISTIO_INBOUND", "ISTIO_OUTPUT")
 
 
-def _packets(rows: Sequence[tuple[str, Row]], verb: Verb, port: int) -> int:
+def _packets(rows: Sequence[tuple[str, Row]], verb: RuleAction, port: int) -> int:
     targets = ((row.rule.target, row.packets) for _, row in rows if row.rule is not None)
     return sum(packets for target, packets in targets if target.verb is verb and target.port == port)
 
@@ -271,7 +271,7 @@ def _packets(rows: Sequence[tuple[str, Row]], verb: Verb, port: int) -> int:
 def _excludes(row: Row, port: int) -> bool:
     return (
         row.rule is not None
-        and row.rule.target.verb is Verb.RETURN
+        and row.rule.target.verb is RuleAction.RETURN
         and any(match.key is MatchKey.DPORT and match.values == (port,) for match in row.rule.matches)
     )
 

@@ -17,16 +17,16 @@ MAX_SERVICES = 65_000
 _FIRST = 11  # 10.96.0.1 is the API server's on a cluster, .10 the DNS
 
 
-class Addresses:
+class ServiceAddresses:
     """Gives each Service its two addresses, in the order of asking, and none of them ever to another."""
 
     def __init__(self) -> None:
         self._given: dict[ServiceKey, tuple[str, str]] = {}
         self._next = _FIRST
 
-    def copied(self) -> "Addresses":
+    def copied(self) -> "ServiceAddresses":
         """Return a copy that goes its own way."""
-        other = Addresses()
+        other = ServiceAddresses()
         other.__dict__.update(self.__dict__, _given=dict(self._given))
         return other
 

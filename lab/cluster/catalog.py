@@ -7,8 +7,8 @@ of the selector's; a named target port is looked up in each pod's containers, so
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from sidelab.lab.cluster.addresses import DNS_IPV4, DNS_IPV6, Addresses
-from sidelab.lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.cluster.addresses import DNS_IPV4, DNS_IPV6, ServiceAddresses
+from sidelab.lab.cluster.state import PublishedEndpoint, PublishedPort, PublishedService, State
 from sidelab.lab.errors import InputError
 from sidelab.lab.keys import PodKey, ServiceKey
 from sidelab.lab.manifest import Pod, ServicePort, title
@@ -16,22 +16,22 @@ from sidelab.lab.manifest import Service as Wanted
 from sidelab.lab.manifest.kinds import FAMILIES
 from sidelab.lab.plan.topology import PodAddress
 
-CLUSTER_DNS = Service(
+CLUSTER_DNS = PublishedService(
     namespace="kube-system",
     name="kube-dns",
     ipv4=DNS_IPV4,
     ipv6=DNS_IPV6,
-    ports=(Port(name="dns", port=53, protocol="UDP"), Port(name="dns-tcp", port=53, protocol="TCP")),
+    ports=(PublishedPort(name="dns", port=53, protocol="UDP"), PublishedPort(name="dns-tcp", port=53, protocol="TCP")),
     families=FAMILIES,
     endpoints=(
         # There is no pod behind it: it serves at its own address.
-        Endpoint(pod=("kube-system", "kube-dns"), ipv4=DNS_IPV4, ipv6=DNS_IPV6, ready=True, targets=(53, 53)),
+        PublishedEndpoint(pod=("kube-system", "kube-dns"), ipv4=DNS_IPV4, ipv6=DNS_IPV6, ready=True, targets=(53, 53)),
     ),
 )
 """The Service that every cluster has."""
 
 
-def translated(state: State) -> tuple[Service, ...]:
+def translated(state: State) -> tuple[PublishedService, ...]:
     """Return the Services with addresses that the node must translate; the cluster's DNS serves at its own."""
     return tuple(each for each in state.services if (each.ipv4 or each.ipv6) and each != CLUSTER_DNS)
 
@@ -65,10 +65,10 @@ class Catalog:
     """The Services of a lab with their addresses, and its pods."""
 
     def __init__(
-        self, services: Iterable[Wanted], members: Iterable[Member], addresses: Addresses | None = None
+        self, services: Iterable[Wanted], members: Iterable[Member], addresses: ServiceAddresses | None = None
     ) -> None:
         self.services: dict[ServiceKey, Wanted] = {}
-        self._addresses = addresses or Addresses()
+        self._addresses = addresses or ServiceAddresses()
         self._members = {each.key: each for each in members}
         self._selected: dict[ServiceKey, tuple[Member, ...]] = {}
         self._by_label: dict[tuple[str, str, str], list[PodKey]] | None = None
@@ -108,22 +108,22 @@ class Catalog:
         services = tuple(self._service(service, ready) for service in self.services.values())
         return State(generation=generation, services=(CLUSTER_DNS, *services))
 
-    def _service(self, service: Wanted, ready: Collection[PodKey]) -> Service:
+    def _service(self, service: Wanted, ready: Collection[PodKey]) -> PublishedService:
         spec = service.spec
         ipv4, ipv6 = ("", "") if spec.headless else self._addresses.of(service.key)
         families = spec.families
-        return Service(
+        return PublishedService(
             namespace=service.namespace,
             name=service.name,
             ipv4=ipv4 if "IPv4" in families else "",
             ipv6=ipv6 if "IPv6" in families else "",
             families=families,
             ports=tuple(
-                Port(name=port.name, port=port.port, protocol=port.protocol, app_protocol=port.app_protocol)
+                PublishedPort(name=port.name, port=port.port, protocol=port.protocol, app_protocol=port.app_protocol)
                 for port in spec.ports
             ),
             endpoints=tuple(
-                Endpoint(
+                PublishedEndpoint(
                     pod=each.key,
                     ipv4=each.ipv4,
                     ipv6=each.ipv6,

@@ -21,7 +21,7 @@ from sidelab.lab.cluster.publish import (
     write_podinfo,
 )
 from sidelab.lab.cluster.services import Services
-from sidelab.lab.cluster.state import Service
+from sidelab.lab.cluster.state import PublishedService
 from sidelab.lab.cluster.store import Store
 from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import Object
@@ -63,7 +63,7 @@ class Cluster:
         }
 
     @property
-    def services(self) -> tuple[Service, ...]:
+    def services(self) -> tuple[PublishedService, ...]:
         """The manifest's Services, as published last."""
         return self._services.published
 

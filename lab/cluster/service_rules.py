@@ -18,7 +18,7 @@ from itertools import count
 from typing import Literal, NamedTuple
 
 from sidelab.lab.cluster.catalog import translated
-from sidelab.lab.cluster.state import Endpoint, Service, State
+from sidelab.lab.cluster.state import PublishedEndpoint, PublishedService, State
 from sidelab.lab.netlink import nftables
 from sidelab.lab.netlink.nftables import objects as kernel
 from sidelab.lab.netlink.nftables.objects import (
@@ -26,20 +26,20 @@ from sidelab.lab.netlink.nftables.objects import (
     IPV6,
     Base,
     Bitwise,
-    Chain,
     Code,
     Compare,
     Elements,
     Expression,
-    Hook,
     Immediate,
     Meta,
     MetaKey,
     NamedSet,
+    NftChain,
+    NftHook,
+    NftRule,
+    NftTable,
     Operation,
     Payload,
-    Rule,
-    Table,
     Verdict,
     quarter,
 )
@@ -66,8 +66,8 @@ class _Family(NamedTuple):
     port_unreachable: int
 
     @property
-    def table(self) -> Table:
-        return Table("kube-proxy", self.number)
+    def table(self) -> NftTable:
+        return NftTable("kube-proxy", self.number)
 
 
 _FAMILIES = (
@@ -115,11 +115,11 @@ def _table(family: _Family, state: State) -> Iterator[bytes]:
     yield _map(family, served)
 
 
-def _address(family: _Family, thing: Service | Endpoint) -> str:
+def _address(family: _Family, thing: PublishedService | PublishedEndpoint) -> str:
     return thing.ipv4 if family.number == IPV4 else thing.ipv6
 
 
-def _ports(family: _Family, service: Service) -> Iterator[_Port]:
+def _ports(family: _Family, service: PublishedService) -> Iterator[_Port]:
     for index, port in enumerate(service.ports):
         ready = [each for each in service.endpoints if each.ready and each.targets[index]]
         yield _Port(
@@ -131,7 +131,7 @@ def _ports(family: _Family, service: Service) -> Iterator[_Port]:
         )
 
 
-def _part(number: int, *added: Table | Chain | Rule | NamedSet | Elements) -> bytes:
+def _part(number: int, *added: NftTable | NftChain | NftRule | NamedSet | Elements) -> bytes:
     return nftables.part((Operation("add", each) for each in added), number)
 
 
@@ -150,12 +150,12 @@ def _frame(family: _Family) -> bytes:
     kind = (family.kind << 6 | kernel.PROTOCOL) << 6 | kernel.SERVICE
     return _part(
         _FRAME,
-        Chain(table, "nat-prerouting", "nat", Hook.PREROUTING, _TRANSLATE),
-        Chain(table, "filter-prerouting", "filter", Hook.PREROUTING, _REFUSE),
-        Chain(table, "nat-postrouting", "nat", Hook.POSTROUTING, _MASQUERADE),
-        *(Chain(table, name) for name in names),
+        NftChain(table, "nat-prerouting", "nat", NftHook.PREROUTING, _TRANSLATE),
+        NftChain(table, "filter-prerouting", "filter", NftHook.PREROUTING, _REFUSE),
+        NftChain(table, "nat-postrouting", "nat", NftHook.POSTROUTING, _MASQUERADE),
+        *(NftChain(table, name) for name in names),
         NamedSet(table, "service-ips", kind, family.length + 8, verdicts=True),
-        *(Rule(table, chain, expressions) for chain, expressions in _frame_rules(family)),
+        *(NftRule(table, chain, expressions) for chain, expressions in _frame_rules(family)),
     )
 
 
@@ -189,7 +189,7 @@ def _translation(family: _Family, port: _Port) -> bytes:
     """Return the chains of a Service's port and of its endpoints."""
     table = family.table
     chains = [port.endpoint_chain(each) for each in port.endpoints]
-    added: list[Chain | Rule] = []
+    added: list[NftChain | NftRule] = []
     for (address, number), chain in zip(port.endpoints, chains, strict=True):
         packed = _packed(family, address)
         itself = (
@@ -205,13 +205,13 @@ def _translation(family: _Family, port: _Port) -> bytes:
             Immediate(struct.pack("!H", number), register=2),
             kernel.TranslateDestination(family.number, address=1, port=2),
         )
-        added += [Chain(table, chain), Rule(table, chain, itself), Rule(table, chain, translated_to)]
-    added.append(Chain(table, port.chain))
+        added += [NftChain(table, chain), NftRule(table, chain, itself), NftRule(table, chain, translated_to)]
+    added.append(NftChain(table, port.chain))
     if len(chains) == 1:  # nothing to choose
         chosen: tuple[Expression, ...] = (Verdict(Code.GOTO, chains[0]),)
     else:
         chosen = (kernel.RandomNumber(len(chains)), kernel.Choice(tuple(chains)))
-    return _part(next(_numbers), *added, Rule(table, port.chain, chosen))
+    return _part(next(_numbers), *added, NftRule(table, port.chain, chosen))
 
 
 def _map(family: _Family, served: list[_Port]) -> bytes:
@@ -223,7 +223,7 @@ def _map(family: _Family, served: list[_Port]) -> bytes:
         Verdict(Code.GOTO, "reject-chain"),
     )
     gotos = tuple((_key(family, port), port.chain) for port in served)
-    return _part(_MAP, Elements(table, "service-ips", gotos), Rule(table, "cluster-ips-check", refused))
+    return _part(_MAP, Elements(table, "service-ips", gotos), NftRule(table, "cluster-ips-check", refused))
 
 
 def _number(value: int) -> bytes:

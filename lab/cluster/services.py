@@ -15,7 +15,7 @@ from sidelab.lab.cluster.acting import Node, Prepared
 from sidelab.lab.cluster.catalog import Catalog, member, translated
 from sidelab.lab.cluster.dns.nameserver import NameServer
 from sidelab.lab.cluster.publish import STATE_FILE, discard, put, write_state
-from sidelab.lab.cluster.state import Service, State
+from sidelab.lab.cluster.state import PublishedService, State
 from sidelab.lab.keys import PodKey, ServiceKey
 from sidelab.lab.manifest import Service as Wanted
 from sidelab.lab.plan.blueprint import PodPlan
@@ -39,7 +39,7 @@ class Services:
         self._catalog = Catalog(services, (member(plan.source, plan.address) for plan in node.plans.values()))
         self._ready: set[PodKey] = set()
         self._state = State(generation=-1)
-        self._indexed, self._index = self._state, dict[ServiceKey, Service]()
+        self._indexed, self._index = self._state, dict[ServiceKey, PublishedService]()
         self._name_server = NameServer(node.loop, node.incidents, STATE_FILE)
         self._netlink: socket.socket | None = None
         self._rules = b""
@@ -52,7 +52,7 @@ class Services:
         return self._state
 
     @property
-    def published(self) -> tuple[Service, ...]:
+    def published(self) -> tuple[PublishedService, ...]:
         """The manifest's Services, as published last."""
         return tuple(each for each in self._state.services if (each.namespace, each.name) in self._catalog.services)
 

@@ -12,7 +12,7 @@ STATE = "/run/cluster/state.json"
 """Where a pod finds the file, read-only."""
 
 
-class Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PublishedPort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A port of a Service; `app_protocol` is as the Service's author wrote it, "" for nothing."""
 
     name: str
@@ -21,7 +21,7 @@ class Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     app_protocol: str = ""
 
 
-class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PublishedEndpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A pod that a Service selects; `targets` are its port numbers in the order of the Service's ports (0: none).
 
     `ready` is true of every pod where the Service publishes addresses that are not ready. `hostname` is the pod's name
@@ -36,15 +36,15 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     hostname: str = ""
 
 
-class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PublishedService(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A Service of one or both `families`; where it has no address of its own that is "", both if it is headless."""
 
     namespace: str
     name: str
     ipv4: str
     ipv6: str
-    ports: tuple[Port, ...]
-    endpoints: tuple[Endpoint, ...]
+    ports: tuple[PublishedPort, ...]
+    endpoints: tuple[PublishedEndpoint, ...]
     families: tuple[str, ...] = ("IPv4",)
 
 
@@ -53,4 +53,4 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     version: int = 1
     generation: int = 0
-    services: tuple[Service, ...] = ()
+    services: tuple[PublishedService, ...] = ()

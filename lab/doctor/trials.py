@@ -16,7 +16,7 @@ from sidelab.lab.doctor.finding import Finding
 from sidelab.lab.errors import NotPermittedError, PodError, SidelabError
 from sidelab.lab.netlink import conntrack, header, nftables, receive, route
 from sidelab.lab.netlink.attributes import TEXT, attribute
-from sidelab.lab.netlink.nftables import Chain, Operation, Rule, Table
+from sidelab.lab.netlink.nftables import NftChain, NftRule, NftTable, Operation
 from sidelab.lab.netlink.nftables.objects import (
     IPV4,
     Compare,
@@ -24,16 +24,16 @@ from sidelab.lab.netlink.nftables.objects import (
     Ct,
     CtKey,
     Expression,
-    Hook,
     Immediate,
     Meta,
     MetaKey,
+    NftHook,
     Redirect,
     Tproxy,
 )
 from sidelab.lab.plan.topology import PodAddress
 from sidelab.lab.runtime.network import Network
-from sidelab.lab.sandbox.overlay import Shown
+from sidelab.lab.sandbox.overlay import DetachedMounts
 from sidelab.lab.sandbox.sandbox import RUN, make_mounts
 from sidelab.lab.sandbox.user_namespaces import AllSpaces
 
@@ -41,9 +41,9 @@ _POD = PodAddress(("doctor", "pod"), 0, "10.244.0.2", "fd00:10:244::2", "02:00:0
 _PORT = Immediate((15001).to_bytes(2, "big"))
 _IS_TCP = (Meta(MetaKey.L4PROTO), Compare(bytes([socket.IPPROTO_TCP])))
 _NAT_OUTPUT, _OUTPUT, _PREROUTING = (
-    ("nat", Hook.OUTPUT, -100),
-    ("filter", Hook.OUTPUT, -300),
-    ("filter", Hook.PREROUTING, -150),
+    ("nat", NftHook.OUTPUT, -100),
+    ("filter", NftHook.OUTPUT, -300),
+    ("filter", NftHook.PREROUTING, -150),
 )
 _LO = 1
 _OWNER = 1337
@@ -83,7 +83,7 @@ def run(tools: Mapping[str, str]) -> Iterator[Finding]:
 
 
 # By name: whether the main job needs it, where such a rule stands, what it says, and the modules that have it.
-_RULES: dict[str, tuple[bool, tuple[str, Hook, int], tuple[Expression, ...], str]] = {
+_RULES: dict[str, tuple[bool, tuple[str, NftHook, int], tuple[Expression, ...], str]] = {
     "nftables": (True, _NAT_OUTPUT, (*_IS_TCP, Counter()), "nf_tables nft_chain_nat"),
     "nft redirect": (True, _NAT_OUTPUT, (*_IS_TCP, _PORT, Redirect()), "nft_redir nf_nat"),
     "nft owner": (True, _NAT_OUTPUT, (Meta(MetaKey.SKUID), Compare(struct.pack("=I", _OWNER))), "nf_tables"),
@@ -119,7 +119,7 @@ def _overlay() -> None:
     """Make an overlayfs as pods are shown directories by."""
     empty = Path(RUN, "empty")
     empty.mkdir()
-    Shown().open([Path("/etc")], empty)
+    DetachedMounts().open([Path("/etc")], empty)
 
 
 def _ipv6() -> None:
@@ -133,11 +133,11 @@ def _pod_network() -> None:
     Network(AllSpaces(host_ids=False)).build([_POD])
 
 
-def _load(place: tuple[str, Hook, int], said: tuple[Expression, ...]) -> None:
-    table = Table("doctor")
-    chain = Chain(table, "chain", *place)
+def _load(place: tuple[str, NftHook, int], said: tuple[Expression, ...]) -> None:
+    table = NftTable("doctor")
+    chain = NftChain(table, "chain", *place)
     remove = (Operation("add", table), Operation("delete", table))
-    rule = Rule(table, chain.name, said)
+    rule = NftRule(table, chain.name, said)
     with nftables.open_socket() as link:
         nftables.send(link, nftables.encode((*remove, *(Operation("add", each) for each in (table, chain, rule)))))
 

@@ -16,7 +16,7 @@ MAX_BYTES = 8_000_000
 _MOST_NAMES = 10_000
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class AskedObjects(msgspec.Struct, frozen=True, kw_only=True):
     """Which objects: words for kinds, each with an object's name or None for all; no word means all kinds.
 
     `namespace` None means all of them. With `values` the answer has objects as in a manifest, else cells, of `wide`
@@ -30,7 +30,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tables(
-    asked: Asked, kinds: KnownKinds, objects: Sequence[Object], live: Callable[[Object], Mapping[str, str]]
+    asked: AskedObjects, kinds: KnownKinds, objects: Sequence[Object], live: Callable[[Object], Mapping[str, str]]
 ) -> list[dict[str, Any]]:
     """Return a table, as plain values, for each kind that is wanted and has objects.
 
@@ -53,7 +53,7 @@ def tables(
     return out
 
 
-def _chosen(asked: Asked, kinds: KnownKinds) -> dict[str, dict[str | None, None]]:
+def _chosen(asked: AskedObjects, kinds: KnownKinds) -> dict[str, dict[str | None, None]]:
     """Return names by kind, in the order of first mention; raises `InputError` for all words that are no kind."""
     chosen: dict[str, dict[str | None, None]] = {} if asked.wanted else {each.kind: {None: None} for each in kinds}
     wrong = []
@@ -72,7 +72,7 @@ def _is_in(namespace: str | None, value: Object, kinds: KnownKinds) -> bool:
 
 
 def _table(
-    asked: Asked, kind: RegisteredKind, objects: Sequence[Object], live: Callable[[Object], Mapping[str, str]]
+    asked: AskedObjects, kind: RegisteredKind, objects: Sequence[Object], live: Callable[[Object], Mapping[str, str]]
 ) -> dict[str, Any]:
     columns = [each for each in kind.columns if asked.wide or not each.wide]
 

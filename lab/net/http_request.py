@@ -23,7 +23,7 @@ class RequestError(Exception):
         self.status = status
 
 
-class Asked(NamedTuple):
+class AskedRequest(NamedTuple):
     """A request: its `method`, its target, which is a path with or without a query, and its fields' lines.
 
     `close` is whether the client wants the connection to end behind the answer, `length` how many bytes of body follow.
@@ -54,7 +54,7 @@ def request_head(data: bytes) -> bytes | None:
     return None
 
 
-def read_request(head: bytes) -> Asked:
+def read_request(head: bytes) -> AskedRequest:
     """Return what a head from `request_head` asks for.
 
     Raises `RequestError`: 400 for what is malformed, 501 for a transfer coding, 505 for other versions of HTTP.
@@ -73,7 +73,7 @@ def read_request(head: bytes) -> Asked:
     close = close or old
     if hosts != 1 and not (close and not hosts):
         raise RequestError(400)
-    return Asked(method, target, fields, close, length)
+    return AskedRequest(method, target, fields, close, length)
 
 
 def _meanings(fields: bytes) -> tuple[int, bool, int]:

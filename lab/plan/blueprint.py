@@ -31,7 +31,7 @@ class Process:
 
 
 @dataclass(frozen=True)
-class Check:
+class PlannedCheck:
     """Something to ask or to do: `address` is host and port for the handlers that have one, else ("", 0)."""
 
     handler: HTTPGet | TCPSocket | GRPC | Exec | Sleep
@@ -42,7 +42,7 @@ class Check:
 class ProbePlan:
     """A probe with its address; `timing` is the probe as in the manifest."""
 
-    check: Check
+    check: PlannedCheck
     timing: Probe
 
 
@@ -59,8 +59,8 @@ class ContainerPlan:
     startup: ProbePlan | None = None
     liveness: ProbePlan | None = None
     readiness: ProbePlan | None = None
-    post_start: Check | None = None
-    pre_stop: Check | None = None
+    post_start: PlannedCheck | None = None
+    pre_stop: PlannedCheck | None = None
     sidecar: bool = False
 
 
@@ -177,7 +177,7 @@ def _container(pod: Pod, container: Container, address: PodAddress, registry: Re
     )
 
 
-def _hook(pod: Pod, container: Container, name: str, hook: Handler, address: PodAddress) -> Check:
+def _hook(pod: Pod, container: Container, name: str, hook: Handler, address: PodAddress) -> PlannedCheck:
     if hook.tcp_socket is not None:
         raise InputError(
             f"pod {pod.name}: container {container.name}: {name}.tcpSocket: Kubernetes accepts it, and then it fails "
@@ -186,12 +186,12 @@ def _hook(pod: Pod, container: Container, name: str, hook: Handler, address: Pod
     return _check(hook, container, address)
 
 
-def _check(asked: Probe | Handler, container: Container, address: PodAddress) -> Check:
+def _check(asked: Probe | Handler, container: Container, address: PodAddress) -> PlannedCheck:
     handler = asked.handler
     host = handler.host if isinstance(handler, (HTTPGet, TCPSocket)) else ""
     if asked.port is None:
-        return Check(handler, ("", 0))
-    return Check(handler, (host or address.ipv4, container.port_number(asked.port)))
+        return PlannedCheck(handler, ("", 0))
+    return PlannedCheck(handler, (host or address.ipv4, container.port_number(asked.port)))
 
 
 def _first(values: Iterable[int | None]) -> int:

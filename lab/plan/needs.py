@@ -24,7 +24,7 @@ from sidelab.lab.plan.machine_view import (
     program_itself,
     walk,
 )
-from sidelab.lab.plan.program_access import Found, User, look
+from sidelab.lab.plan.program_access import FoundProgram, User, look
 from sidelab.lab.plan.registry import Command, Standin
 
 
@@ -59,7 +59,7 @@ def require(blueprint: Blueprint, exposed: Sequence[Path] = ()) -> View:
     run. One that a probe or a hook names is the probe's failure, as in a cluster.
     """
     ends = tuple(_exposed(each) for each in exposed)
-    known: dict[tuple[object, ...], Found] = {}
+    known: dict[tuple[object, ...], FoundProgram] = {}
     shown = dict.fromkeys(program_itself())
     copies: set[Path] = set()
     for pod in blueprint.pods:

@@ -54,7 +54,7 @@ _US = User(0, ours=True)
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundProgram:
     """What is known of a program: `problem` says why the user can't run it, with the cure; "" if nothing is in the way.
 
     `shown` is what a pod has to be shown for it, `copy` the file that has to be copied, if any. `own` says that its
@@ -68,26 +68,26 @@ class Found:
 
 
 class _RefusedError(Exception):
-    """Why a program can't be run, with the cure; `own` as in `Found`."""
+    """Why a program can't be run, with the cure; `own` as in `FoundProgram`."""
 
     def __init__(self, problem: str, *, own: bool = False) -> None:
         super().__init__(problem)
         self.own = own
 
 
-def look(name: str, who: User, search: str = os.defpath, directory: str = "", *, copied: bool = False) -> Found:
+def look(name: str, who: User, search: str = os.defpath, directory: str = "", *, copied: bool = False) -> FoundProgram:
     """Return whether `who` can run the program `name`, which without a slash is looked for in the PATH `search`.
 
     A relative path starts in `directory` ("": the root). With `copied`, a copy is run where the file's own mode keeps
     `who` from it and not us.
     """
     if "\0" in name:
-        return Found(f"{name!r} has a null byte in it: no program is called so")
+        return FoundProgram(f"{name!r} has a null byte in it: no program is called so")
     if "/" in name:
         path = Path("/", directory, name)
         found = _look(path, who)
         if found.problem and copied and not found.own and (ours := _look(path, _US)).problem == "":
-            return Found(shown=ours.shown, copy=walk(path)[1])
+            return FoundProgram(shown=ours.shown, copy=walk(path)[1])
         return found
     refused = ""
     for folder in search.split(":"):
@@ -98,16 +98,16 @@ def look(name: str, who: User, search: str = os.defpath, directory: str = "", *,
                 return found
             refused = refused or found.problem
     missing = f"there is no {name} in its PATH ({search}): install it, or give the program's absolute path"
-    return Found(refused or missing)
+    return FoundProgram(refused or missing)
 
 
-def _look(path: Path, who: User) -> Found:
+def _look(path: Path, who: User) -> FoundProgram:
     shown: list[Path] = []
     try:
         _follow(path, who, shown)
     except _RefusedError as error:
-        return Found(str(error), own=error.own)
-    return Found(shown=tuple(shown))
+        return FoundProgram(str(error), own=error.own)
+    return FoundProgram(shown=tuple(shown))
 
 
 def _follow(first: Path, who: User, shown: list[Path]) -> None:

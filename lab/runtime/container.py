@@ -14,10 +14,10 @@ from sidelab.lab.base.exhausted import cannot_fork
 from sidelab.lab.base.incidents import FAILURES, reason_of
 from sidelab.lab.base.processes.stop import ask_then_kill
 from sidelab.lab.errors import PodError
-from sidelab.lab.plan.blueprint import Check, ContainerPlan, ProbePlan, Process
+from sidelab.lab.plan.blueprint import ContainerPlan, PlannedCheck, ProbePlan, Process
 from sidelab.lab.plan.registry import Standin
-from sidelab.lab.runtime.pod_services import Host, Owner, is_stranger
-from sidelab.lab.runtime.probes import Attempt, Finish, Outcome, Prober, begin
+from sidelab.lab.runtime.pod_services import Host, OwningPod, is_stranger
+from sidelab.lab.runtime.probes import Finish, ProbeAttempt, ProbeOutcome, Prober, begin
 from sidelab.lab.sandbox.apart import is_deaf
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class LiveContainer:
     `last_reason` are of the process before.
     """
 
-    def __init__(self, host: Host, pod: Owner, plan: ContainerPlan) -> None:
+    def __init__(self, host: Host, pod: OwningPod, plan: ContainerPlan) -> None:
         self.plan = plan
         self.started = False
         self.ready = False
@@ -54,7 +54,7 @@ class LiveContainer:
         self._pod = pod
         self._handle: Handle | None = None
         self._probers: list[Prober] = []
-        self._hook: Attempt | None = None
+        self._hook: ProbeAttempt | None = None
         self._ending = False
         self._said: dict[str, str] = {}  # what each probe and hook last met, by its name
         self._cause = ""  # the probe or hook for whose failure it is being ended
@@ -141,7 +141,7 @@ class LiveContainer:
         self._set_ready(ready=False)
         deadline_s = time.monotonic() + grace_s
 
-        def hook_done(outcome: Outcome) -> None:
+        def hook_done(outcome: ProbeOutcome) -> None:
             self._end_hook()
             self._say("preStop hook", outcome)
             if asked:
@@ -151,7 +151,7 @@ class LiveContainer:
         if self.plan.pre_stop is None or grace_s <= 0:
             self._ask_to_end(deadline_s)
         else:
-            late = Outcome(passed=False, reason="timed out")
+            late = ProbeOutcome(passed=False, reason="timed out")
             self._kill_timer = self._host.loop.after(grace_s, lambda: hook_done(late))
             self._begin_hook(self.plan.pre_stop, hook_done)
 
@@ -188,7 +188,7 @@ class LiveContainer:
         self.reason = "its postStart hook has not returned yet"
         self._begin_hook(self.plan.post_start, self._post_started)
 
-    def _post_started(self, outcome: Outcome) -> None:
+    def _post_started(self, outcome: ProbeOutcome) -> None:
         self._end_hook()
         self._say("postStart hook", outcome)
         if outcome.passed:
@@ -197,11 +197,11 @@ class LiveContainer:
             self.end(self._pod.plan.grace_s, self.reason)
         self._pod.hook_returned(self)
 
-    def _begin_hook(self, check: Check, finish: Finish) -> None:
+    def _begin_hook(self, check: PlannedCheck, finish: Finish) -> None:
         try:
             self._hook = begin(self._host.loop, check, self._execute, finish, any_answer=True)
         except FAILURES as error:
-            finish(Outcome(passed=False, reason=reason_of(error)))
+            finish(ProbeOutcome(passed=False, reason=reason_of(error)))
 
     def _end_hook(self) -> None:
         if self._kill_timer is not None:
@@ -216,7 +216,7 @@ class LiveContainer:
             self._set_started()
             return
 
-        def said(outcome: Outcome) -> None:
+        def said(outcome: ProbeOutcome) -> None:
             self._say("startup probe", outcome)
             if outcome.passed:
                 self._stop_asking()
@@ -231,12 +231,12 @@ class LiveContainer:
         self.started = True
         liveness, readiness = self.plan.liveness, self.plan.readiness
 
-        def liveness_said(outcome: Outcome) -> None:
+        def liveness_said(outcome: ProbeOutcome) -> None:
             self._say("liveness probe", outcome)
             if liveness is not None and outcome.counts and not outcome.passed:
                 self._end_for(liveness)
 
-        def readiness_said(outcome: Outcome) -> None:
+        def readiness_said(outcome: ProbeOutcome) -> None:
             self._say("readiness probe", outcome)
             if outcome.counts:
                 self._set_ready(ready=outcome.passed)
@@ -249,7 +249,7 @@ class LiveContainer:
             self._set_ready(ready=True)
         self._pod.container_started(self)
 
-    def _say(self, who: str, outcome: Outcome) -> None:
+    def _say(self, who: str, outcome: ProbeOutcome) -> None:
         """Have the reason tell what the probes and hooks last met."""
         warning = f"{who}: {outcome.reason}" if outcome.reason else ""
         self._said[who] = warning if outcome.passed else f"{who} failed: {outcome.reason}"

@@ -23,7 +23,7 @@ from sidelab.lab.base.processes.stop import ask_then_kill
 from sidelab.lab.errors import InputError, PodError, SidelabError
 from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import Manifest, Object, encode
-from sidelab.lab.manifest.object_table import Asked, tables
+from sidelab.lab.manifest.object_table import AskedObjects, tables
 from sidelab.lab.manifest.registered import KnownKinds
 from sidelab.lab.plan.blueprint import Process
 from sidelab.lab.runtime.live_pod import LiveContainer, LivePod
@@ -45,7 +45,7 @@ CONNECTIONS_INCLUDED = 24
 """How many connections there is room for among the files that every supervisor needs."""
 
 
-class Server:
+class ControlServer:
     """Accepts connections of this lab's user and serves their requests, one at a time per connection.
 
     There are never more than `most` connections: for a new one the one that has been silent for longest is closed,
@@ -156,7 +156,7 @@ class _Delete(msgspec.Struct, tag="delete", tag_field="verb"):
     ignore_not_found: bool
 
 
-class _Get(Asked, frozen=True, tag="get", tag_field="verb"):
+class _Get(AskedObjects, frozen=True, tag="get", tag_field="verb"):
     pass
 
 

@@ -37,7 +37,7 @@ _ANYBODY = 0o666
 """The mode of a log: it lies where nobody else gets, and its container opens it again as /dev/stderr."""
 
 
-class Context:
+class ForkedContext:
     """What a stand-in is called with: its arguments, its environment, and how to say that it serves."""
 
     def __init__(self, number: int, events: socket.socket, args: tuple[str, ...], env: Mapping[str, str]) -> None:
@@ -210,7 +210,7 @@ def _run(request: dict[str, Any], descriptors: list[int], events: socket.socket,
     if request["argv"]:
         _execute(request, events)
     module, _, function = request["entry"].partition(":")
-    context = Context(request["id"], events, request["args"], request["env"])
+    context = ForkedContext(request["id"], events, request["args"], request["env"])
     getattr(importlib.import_module(module), function)(context)
 
 

@@ -30,7 +30,7 @@ from sidelab.lab.cluster.publish import CLUSTER_DIRECTORY
 from sidelab.lab.cluster.state import STATE
 from sidelab.lab.plan.blueprint import PodPlan
 from sidelab.lab.plan.machine_view import OWN, Cover, View, named
-from sidelab.lab.sandbox.overlay import Shown, make_place, take_root
+from sidelab.lab.sandbox.overlay import DetachedMounts, make_place, take_root
 from sidelab.lab.sandbox.sandbox import RUN
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _NSSWITCH = Path("/etc/nsswitch.conf")
 class PodMounts:
     """The mount namespaces of a lab's pods, each made when first asked for."""
 
-    def __init__(self, podinfo: Callable[[PodPlan], Path], view: View, shown: Shown) -> None:
+    def __init__(self, podinfo: Callable[[PodPlan], Path], view: View, shown: DetachedMounts) -> None:
         """`podinfo` has a pod's file about itself written, and returns the directory that holds it.
 
         `shown` has what is shown of the machine's /run, which `make_mounts` puts out of reach.
@@ -100,7 +100,7 @@ class PodMounts:
         """Return the descriptor of a copy of a pod's mount namespace, with `covers` for some that it has."""
         before = {path for each in self._view.covers for path in each.shown}
         more = {path for each in covers for path in each.shown} - before
-        shown = Shown()
+        shown = DetachedMounts()
         shown.open(more, _EMPTY, optional=more)
 
         def make() -> None:
@@ -160,7 +160,7 @@ class PodMounts:
             str(Path(PODINFO).parent): self._podinfo(plan),
         }
         sources = {target: os.open(path, os.O_PATH | os.O_CLOEXEC) for target, path in shown.items()}
-        own = Shown()
+        own = DetachedMounts()
         own.clone(self._kept)
         with self._copies(own=True):
             reveal(own, self._own_covers)
@@ -187,7 +187,7 @@ def _copy(programs: Sequence[Path]) -> None:
     make_read_only(_PROGRAMS)
 
 
-def reveal(mounts: Shown, covers: Sequence[Cover], shown: Sequence[Path] = ()) -> None:
+def reveal(mounts: DetachedMounts, covers: Sequence[Cover], shown: Sequence[Path] = ()) -> None:
     """Mount `shown`, then `covers`, outer ones first, in the caller's mount namespace, and what is shown in them.
 
     All of that is open in `mounts` already: behind a cover nothing could be.

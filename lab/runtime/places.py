@@ -10,7 +10,7 @@ from sidelab.lab.base.framing import hung_up
 from sidelab.lab.keys import PodKey
 from sidelab.lab.plan.blueprint import PodPlan
 from sidelab.lab.runtime.mounts import PodMounts
-from sidelab.lab.runtime.spawner import Place
+from sidelab.lab.runtime.spawner import ProcessPlace
 from sidelab.lab.sandbox.user_namespaces import AllSpaces
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ class Places:
     @contextmanager
     def of(
         self, plan: PodPlan, *, files: bool, stranger: bool, beside: int | None, words: Sequence[str] = ()
-    ) -> Iterator[Place]:
+    ) -> Iterator[ProcessPlace]:
         """Yield where a process of a pod runs; the descriptors are good for the length of the block.
 
         With `files` it sees the pod's own mounts. A `stranger` is kept apart from the lab: with those of its container
         where it runs `beside` one (see `Host.spawn`), and with all of the pod's where that shares its processes. It is
         shown what `words` name beside what its pod is shown; then it has not the mounts of its container.
         """
-        place = Place(
+        place = ProcessPlace(
             hostname=plan.hostname,
             network=self._network.descriptor(plan.key),
             user=self._spaces.of(plan.key).user,

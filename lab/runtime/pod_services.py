@@ -13,7 +13,7 @@ from sidelab.lab.plan.blueprint import PodPlan, Process
 from sidelab.lab.plan.machine_view import Cover, why_absent
 from sidelab.lab.plan.registry import Command, Standin
 from sidelab.lab.runtime.logfile import Logs
-from sidelab.lab.runtime.spawner import Handle, Place, Spawner
+from sidelab.lab.runtime.spawner import Handle, ProcessPlace, Spawner
 
 if TYPE_CHECKING:
     from sidelab.lab.runtime.container import LiveContainer
@@ -34,7 +34,7 @@ class Host:
     loop: Loop
     spawners: dict[tuple[str, ...], Spawner]
     inside: Callable[[PodKey | None], AbstractContextManager[None]]
-    place: Callable[..., AbstractContextManager[Place]]
+    place: Callable[..., AbstractContextManager[ProcessPlace]]
     logs: Logs
     incidents: Incidents
     covers: Sequence[Cover] = ()
@@ -67,7 +67,7 @@ def is_stranger(program: Command | Standin) -> bool:
     return isinstance(program, Command) or bool(program.starts)
 
 
-class Owner(Protocol):
+class OwningPod(Protocol):
     """The pod, as its containers see it."""
 
     plan: PodPlan

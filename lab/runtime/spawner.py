@@ -37,7 +37,7 @@ _AGAIN_S = 0.5
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessPlace:
     """Where a process runs: descriptors of the namespaces that it enters; None where it stays in the lab's.
 
     `user` is None where the pods' ids are the lab's. A process that is `alone` is the first in a pid namespace of its
@@ -132,7 +132,7 @@ class Spawner:
     def spawn(
         self,
         process: Process,
-        place: Place,
+        place: ProcessPlace,
         on_event: Callable[[str, int | str], None],
         output: int | Sequence[int],
         *,

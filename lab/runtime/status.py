@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sidelab.lab.cluster.state import Service
+from sidelab.lab.cluster.state import PublishedService
 from sidelab.lab.runtime.live_pod import LiveContainer, LivePod
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def shown_of(pod: LivePod) -> dict[str, str]:
     }
 
 
-def _service_status(service: Service) -> dict[str, Any]:
+def _service_status(service: PublishedService) -> dict[str, Any]:
     return {
         "namespace": service.namespace,
         "name": service.name,

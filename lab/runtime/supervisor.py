@@ -26,7 +26,7 @@ from sidelab.lab.runtime.mounts import PodMounts
 from sidelab.lab.runtime.places import Places
 from sidelab.lab.runtime.pod_services import Host, is_stranger, sees_files
 from sidelab.lab.runtime.spawner import Spawner
-from sidelab.lab.sandbox.overlay import Shown
+from sidelab.lab.sandbox.overlay import DetachedMounts
 from sidelab.lab.sandbox.sandbox import REPORT_BYTES, Inside, make_mounts
 from sidelab.lab.sandbox.user_namespaces import AllSpaces, reach_out
 
@@ -149,7 +149,7 @@ class Supervisor:
         self._inside = inside
         self._is_ready = False
         self._stopping = False
-        shown = Shown()
+        shown = DetachedMounts()
         shown.open_early(order.view)
         make_mounts()
         reached("mounts-made")
@@ -177,7 +177,7 @@ class Supervisor:
         )
         self.pods = {plan.key: LivePod(self.host, plan, self._pod_changed) for plan in order.blueprint.pods}
         self._unready = set(self.pods)
-        self.control = control.Server(self, listener, spare_files + control.CONNECTIONS_INCLUDED)
+        self.control = control.ControlServer(self, listener, spare_files + control.CONNECTIONS_INCLUDED)
 
     def _build_network(self) -> "Network":
         # Its import takes a moment, in which the fork servers, already started, import what they need.

@@ -6,7 +6,7 @@ that is made later. And what overlayfs shows, it has to be let at itself, as the
 caller (Documentation/filesystems/overlayfs.rst, "Permission model"). Here that is nobody: what others may not read, no
 user of a pod can, even as the machine's root.
 
-What it has looked up it does not look up again, though a file may have been replaced since: see `Shown.refresh`.
+It does not look up again what it has once, though a file may have been replaced: see `DetachedMounts.refresh`.
 """
 
 import errno
@@ -25,7 +25,7 @@ _NOBODY = 65534
 _ROOT_SIZE = "64k"
 
 
-class Shown:
+class DetachedMounts:
     """What is about to be shown in a mount namespace: a mount that is attached nowhere yet, for each path."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from sidelab.lab.standins.nginx_answers import DELAY, Connection
 if TYPE_CHECKING:
     from sidelab.lab.plan.registry import Context
 
-Connect = Callable[["Server", socket.socket, tuple[str, int]], Connection]
+Connect = Callable[["NginxServer", socket.socket, tuple[str, int]], Connection]
 """Makes the connection of an accepted socket and its peer's address."""
 
 
@@ -36,7 +36,7 @@ def main(context: "Context") -> None:
     """
     ports = [_port(text) for text in context.args or (context.env.get("PORT", "80"),)]
     listening = [each for port in ports for each in _listen(port)]
-    server = Server(listening, os.uname().nodename, _connections(context))
+    server = NginxServer(listening, os.uname().nodename, _connections(context))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: server.stop())
     context.ready()
@@ -54,7 +54,7 @@ def _connections(context: "Context") -> Connect:
     return lambda server, accepted, address: Spinning(server, accepted, address, late_ns)
 
 
-class Server:
+class NginxServer:
     """Serves on `listening` as the pod `name` until `stop`, which may come from a signal handler or a thread."""
 
     def __init__(self, listening: list[socket.socket], name: str, connect: Connect = Connection) -> None:

@@ -40,7 +40,7 @@ _PHRASES = {
 _FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id", b"x-envoy-attempt-count")
 
 
-class Server(Protocol):
+class ServerView(Protocol):
     """What a connection needs of its server."""
 
     name: str
@@ -61,7 +61,7 @@ class Connection:
         "number", "socket",
     )  # fmt: skip
 
-    def __init__(self, server: Server, accepted: socket.socket, address: tuple[str, int]) -> None:
+    def __init__(self, server: ServerView, accepted: socket.socket, address: tuple[str, int]) -> None:
         self.socket = accepted
         self.number = accepted.fileno()
         self._server = server

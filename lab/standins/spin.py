@@ -9,7 +9,7 @@ import socket
 from time import perf_counter_ns
 
 from sidelab.lab.errors import PodError
-from sidelab.lab.standins.nginx_answers import DELAY, Connection, Server
+from sidelab.lab.standins.nginx_answers import DELAY, Connection, ServerView
 
 MOST_US = 100_000.0
 
@@ -22,7 +22,7 @@ class Spinning(Connection):
 
     __slots__ = ("_spin_ns",)
 
-    def __init__(self, server: Server, accepted: socket.socket, address: tuple[str, int], spin_ns: int) -> None:
+    def __init__(self, server: ServerView, accepted: socket.socket, address: tuple[str, int], spin_ns: int) -> None:
         super().__init__(server, accepted, address)
         self._spin_ns = spin_ns
 

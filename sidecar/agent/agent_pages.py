@@ -11,7 +11,7 @@ from sidelab.lab.net.http_answer import Answer
 from sidelab.sidecar.agent.http import merged_metrics
 from sidelab.sidecar.agent.http.fetch import fetch
 from sidelab.sidecar.agent.http.server import Reply, Request
-from sidelab.sidecar.agent.probes.probers import Prober
+from sidelab.sidecar.agent.probes.probers import AppProber
 from sidelab.sidecar.config.contract import READY_PATH
 from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
@@ -22,7 +22,7 @@ _DRAIN_PATH = "/drain_listeners?inboundonly&graceful"
 Answering = Callable[[Reply], None]
 
 
-class Agent(Protocol):
+class AgentView(Protocol):
     """What the pages need of the agent."""
 
     def ports(self) -> tuple[int, int, int]:
@@ -44,9 +44,9 @@ class Pages:
     def __init__(
         self,
         loop: ProxyLoop,
-        agent: Agent,
-        probers: Mapping[str, Prober],
-        probe: Callable[[Prober, float, Request, Answering], None],
+        agent: AgentView,
+        probers: Mapping[str, AppProber],
+        probe: Callable[[AppProber, float, Request, Answering], None],
     ) -> None:
         self._loop = loop
         self._agent = agent

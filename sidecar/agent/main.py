@@ -20,10 +20,10 @@ from sidelab.sidecar.agent.agent_pages import Pages
 from sidelab.sidecar.agent.delivery import Delivery, Paths
 from sidelab.sidecar.agent.http import merged_metrics
 from sidelab.sidecar.agent.http.fetch import fetch
-from sidelab.sidecar.agent.http.server import Server
+from sidelab.sidecar.agent.http.server import AgentServer
 from sidelab.sidecar.agent.probes import probers
 from sidelab.sidecar.agent.probes.probes import Probes
-from sidelab.sidecar.agent.proxy_child import Child
+from sidelab.sidecar.agent.proxy_child import ProxyChild
 from sidelab.sidecar.config.agent_settings import Settings
 from sidelab.sidecar.config.contract import READY_PATH
 from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
@@ -59,7 +59,7 @@ class Agent:
         settings = Settings.of(context.env)
         known = probers.read(context.env)
         self._delivery = Delivery(paths, settings)
-        self._child = Child(settings.proxy, paths.intent, paths.home, context.env)
+        self._child = ProxyChild(settings.proxy, paths.intent, paths.home, context.env)
         os.nice(_NICE)  # the proxy, which has begun, must not wait for a page of ours
         self.status = 0
         self._loop = ProxyLoop()
@@ -69,7 +69,7 @@ class Agent:
         port = self._delivery.intent.ports.agent
         probes = Probes(pod.ipv4 or pod.ipv6, port)
         self._pages = Pages(self._loop, self, known, probes.begin)
-        self._server = Server(self._loop, port, self._pages.handle)
+        self._server = AgentServer(self._loop, port, self._pages.handle)
         self._resolver = self._resolve(pod.namespace) if settings.dns else None
         directories = [str(Path(each).parent) for each in (paths.state, paths.podinfo)]
         self._source = file_events.watch(self._loop, directories, self._changed)

@@ -21,7 +21,7 @@ from sidelab.sidecar.config.contract import ENTRIES, full_command
 _FIRST_DESCRIPTOR, _DESCRIPTORS = 3, 1 << 20
 
 
-class Child:
+class ProxyChild:
     """A started proxy; `status` is None while it runs, then its exit status (128 + n for signal n)."""
 
     def __init__(self, proxy: Sequence[str], intent: str, home: str, env: Mapping[str, str]) -> None:

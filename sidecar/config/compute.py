@@ -12,13 +12,21 @@ from msgspec import structs
 
 from sidelab.lab.cluster.addresses import DOMAIN
 from sidelab.lab.cluster.podinfo import PodInfo
-from sidelab.lab.cluster.state import Endpoint as ClusterEndpoint
-from sidelab.lab.cluster.state import Port as ClusterPort
-from sidelab.lab.cluster.state import Service as ClusterService
+from sidelab.lab.cluster.state import PublishedEndpoint as ClusterEndpoint
+from sidelab.lab.cluster.state import PublishedPort as ClusterPort
+from sidelab.lab.cluster.state import PublishedService as ClusterService
 from sidelab.lab.cluster.state import State
 from sidelab.lab.keys import PodKey
 from sidelab.sidecar.config import proxy_annotations
-from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
+from sidelab.sidecar.config.intent import (
+    InboundPort,
+    Intent,
+    IntentEndpoint,
+    IntentService,
+    IntentServicePort,
+    Protocol,
+    Workload,
+)
 
 _WORDS: Mapping[str, Protocol] = {
     **dict.fromkeys(("http", "http_proxy", "grpc-web"), "http"),
@@ -89,27 +97,29 @@ class _Families:
         return tuple(address for address, meant in wanted if address and meant)
 
 
-def _service(service: ClusterService, default: Protocol, families: _Families) -> Service:
+def _service(service: ClusterService, default: Protocol, families: _Families) -> IntentService:
     ports = (_service_port(service, index, default, families) for index in range(len(service.ports)))
-    return Service(
+    return IntentService(
         host=host_of(service),
         addresses=families.of(service.ipv4, service.ipv6, service.families),
         ports=tuple(each for each in ports if each is not None),
     )
 
 
-def _service_port(service: ClusterService, index: int, default: Protocol, families: _Families) -> ServicePort | None:
+def _service_port(
+    service: ClusterService, index: int, default: Protocol, families: _Families
+) -> IntentServicePort | None:
     port = service.ports[index]
     if port.protocol != "TCP":
         return None
     ready = [each for each in service.endpoints if each.ready and each.targets[index]]
     endpoints = [
-        Endpoint(address=address, port=each.targets[index], pod="/".join(each.pod))
+        IntentEndpoint(address=address, port=each.targets[index], pod="/".join(each.pod))
         for each in ready
         for address in _dialled(service, each, families)
     ]
     protocol = _default(protocol_of(port), default)
-    return ServicePort(port=port.port, name=port.name, protocol=protocol, endpoints=tuple(endpoints))
+    return IntentServicePort(port=port.port, name=port.name, protocol=protocol, endpoints=tuple(endpoints))
 
 
 def _dialled(service: ClusterService, endpoint: ClusterEndpoint, families: _Families) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     version: str = ""
 
 
-class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class IntentEndpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An address (IPv4 or IPv6) and port that serve, and the name of the pod behind it."""
 
     address: str
@@ -56,16 +56,16 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pod: str = ""
 
 
-class ServicePort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class IntentServicePort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A port of a Service with its ready endpoints; `name` "" where the Service gives none."""
 
     port: int
     name: str = ""
     protocol: Protocol = "auto"
-    endpoints: tuple[Endpoint, ...] = ()
+    endpoints: tuple[IntentEndpoint, ...] = ()
 
 
-class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class IntentService(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A destination of outbound traffic: `host` is its full DNS name.
 
     `addresses` are its virtual ones; a headless Service has none, and is known by its endpoints' addresses.
@@ -73,7 +73,7 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     host: str
     addresses: tuple[str, ...] = ()
-    ports: tuple[ServicePort, ...] = ()
+    ports: tuple[IntentServicePort, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse an address that nobody can dial: 0.0.0.0 and :: would be every listener's; raises `InputError`."""
@@ -128,7 +128,7 @@ class Intent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     mode: Literal["redirect", "tproxy"] = "redirect"
     ipv6: bool = True
     outbound_policy: Literal["ALLOW_ANY", "REGISTRY_ONLY"] = "ALLOW_ANY"
-    services: tuple[Service, ...] = ()
+    services: tuple[IntentService, ...] = ()
     inbound: tuple[InboundPort, ...] = ()
     ports: Ports = Ports()
     inbound_bind_ipv4: str = "127.0.0.6"

@@ -13,7 +13,7 @@ _STDOUT, _STDERR = 1, 2
 _NOT_STARTED = 127
 
 
-class Child:
+class EnvoyChild:
     """A running program, and the pipes by which its output comes: file descriptor here → the one to pass it on to."""
 
     def __init__(self, argv: Sequence[str]) -> None:

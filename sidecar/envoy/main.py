@@ -28,7 +28,7 @@ from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.envoy import ask_admin
 from sidelab.sidecar.envoy.command_line import command
 from sidelab.sidecar.envoy.configuration import config_files
-from sidelab.sidecar.envoy.envoy_child import Child
+from sidelab.sidecar.envoy.envoy_child import EnvoyChild
 from sidelab.sidecar.envoy.find_binary import find_envoy
 
 _LOOK_AGAIN_S = 0.1
@@ -101,7 +101,7 @@ class _Sidecar:
         config_files.publish(self._folder, config_files.initial(intent, str(self._folder), ipv6=self._ipv6))
         with ExitStack() as undone:
             signals = _signals(undone)
-            child = Child(command(intent, str(self._folder / config_files.BOOTSTRAP), envoy=str(self._envoy)))
+            child = EnvoyChild(command(intent, str(self._folder / config_files.BOOTSTRAP), envoy=str(self._envoy)))
             while (status := child.status()) is None:
                 self._turn(child, signals)
             child.finish()
@@ -109,7 +109,7 @@ class _Sidecar:
             _say(f"envoy: it ended with status {status}; its last words: {child.reason() or 'none'}")
         return status
 
-    def _turn(self, child: Child, signals: socket.socket) -> None:
+    def _turn(self, child: EnvoyChild, signals: socket.socket) -> None:
         """Wait for something to happen, and attend to it."""
         poll = select.poll()
         for fd in (signals.fileno(), *child.outputs):
@@ -146,7 +146,7 @@ class _Sidecar:
         config_files.publish(self._folder, config_files.dynamic(intent, ipv6=self._ipv6))
         self._intent = intent
 
-    def _end(self, child: Child) -> None:
+    def _end(self, child: EnvoyChild) -> None:
         """Stop Envoy once nothing is open or the time is over."""
         self._timers.expire()
         if not self._asked and (time.monotonic() >= self._ends_s or self._idle()):

@@ -63,7 +63,7 @@ _QUANTITIES = (
 
 
 @dataclass(frozen=True)
-class Owner:
+class OwnerReference:
     """The object that a pod belongs to, or the pod itself."""
 
     api_version: str
@@ -123,7 +123,7 @@ def _excluded(annotations: Mapping[str, str], agent_port: int) -> str:
 
 
 def istio_proxy(
-    owner: Owner, annotations: Mapping[str, str], choices: Choices, app: PodSpec, variables: Mapping[str, str]
+    owner: OwnerReference, annotations: Mapping[str, str], choices: Choices, app: PodSpec, variables: Mapping[str, str]
 ) -> Container:
     """Return the proxy's container, for the pod of `app`; `variables` are added to its environment."""
     return Container(
@@ -185,7 +185,7 @@ def _lifecycle(choices: Choices) -> Lifecycle | None:
     return None
 
 
-def _environment(owner: Owner, choices: Choices, app: PodSpec, added: Mapping[str, str]) -> tuple[EnvVar, ...]:
+def _environment(owner: OwnerReference, choices: Choices, app: PodSpec, added: Mapping[str, str]) -> tuple[EnvVar, ...]:
     ports = [_port(port) for container in app.containers for port in container.ports]
     said = {
         "PROXY_CONFIG": choices.config.json,

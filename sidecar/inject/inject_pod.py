@@ -9,7 +9,7 @@ from sidelab.lab.errors import InputError
 from sidelab.lab.manifest import Container, Deployment, FieldError, Metadata, Pod, PodSpec, TemplateMetadata
 from sidelab.sidecar.config.choices import Choices, read
 from sidelab.sidecar.inject import containers, metadata, rewrite_probes
-from sidelab.sidecar.inject.containers import Owner
+from sidelab.sidecar.inject.containers import OwnerReference
 
 Meta = TypeVar("Meta", Metadata, TemplateMetadata)
 
@@ -19,21 +19,21 @@ def inject_pod(pod: Pod) -> Pod:
 
     Raises `InputError` naming the annotation that is wrong.
     """
-    owner = Owner(pod.api_version, pod.kind, pod.namespace, pod.name)
+    owner = OwnerReference(pod.api_version, pod.kind, pod.namespace, pod.name)
     meta, spec = _injected(f"pod {pod.name}", owner, pod.metadata, pod.spec)
     return structs.replace(pod, metadata=meta, spec=spec)
 
 
 def inject_deployment(deployment: Deployment) -> Deployment:
     """Return `deployment` with a sidecar in its template; raises `InputError` as `inject_pod` does."""
-    owner = Owner(deployment.api_version, deployment.kind, deployment.namespace, deployment.name)
+    owner = OwnerReference(deployment.api_version, deployment.kind, deployment.namespace, deployment.name)
     template = deployment.spec.template
     meta, spec = _injected(f"deployment {deployment.name}", owner, template.metadata, template.spec)
     template = structs.replace(template, metadata=meta, spec=spec)
     return structs.replace(deployment, spec=structs.replace(deployment.spec, template=template))
 
 
-def _injected(where: str, owner: Owner, meta: Meta, app: PodSpec) -> tuple[Meta, PodSpec]:
+def _injected(where: str, owner: OwnerReference, meta: Meta, app: PodSpec) -> tuple[Meta, PodSpec]:
     choices = read(where, meta.annotations)
     try:
         spec = _spec(owner, meta, app, choices)
@@ -42,7 +42,7 @@ def _injected(where: str, owner: Owner, meta: Meta, app: PodSpec) -> tuple[Meta,
         raise InputError(f"{where}: with a sidecar it would not be valid: {error}") from None
 
 
-def _spec(owner: Owner, meta: Metadata | TemplateMetadata, app: PodSpec, choices: Choices) -> PodSpec:
+def _spec(owner: OwnerReference, meta: Metadata | TemplateMetadata, app: PodSpec, choices: Choices) -> PodSpec:
     """Return the pod with the added containers in Istio's order.
 
     The pod's own init containers run before the rules, which would lead them to a proxy that is not there yet; with a

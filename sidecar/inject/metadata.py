@@ -14,7 +14,7 @@ from sidelab.sidecar.config import injected_names
 from sidelab.sidecar.config.annotations import REVISION, STATUS
 from sidelab.sidecar.config.choices import Choices
 from sidelab.sidecar.config.proxy_annotations import CONCURRENCY, MODE, PROMETHEUS
-from sidelab.sidecar.inject.containers import Owner
+from sidelab.sidecar.inject.containers import OwnerReference
 
 PROMETHEUS_VARIABLE = "ISTIO_PROMETHEUS_ANNOTATIONS"
 _LABEL_LENGTH = 63
@@ -22,7 +22,7 @@ _LABEL_LENGTH = 63
 Marked = TypeVar("Marked", Metadata, TemplateMetadata)
 
 
-def marked(metadata: Marked, owner: Owner, choices: Choices, app: PodSpec, added: PodSpec) -> Marked:
+def marked(metadata: Marked, owner: OwnerReference, choices: Choices, app: PodSpec, added: PodSpec) -> Marked:
     """Return the metadata of a pod whose `app` became `added`; what its author wrote stays, metrics' place excepted."""
     annotations = dict(metadata.annotations)
     if choices.config.mode:
@@ -52,7 +52,7 @@ def _merges(annotations: Mapping[str, str], choices: Choices) -> bool:
     return wanted and choices.proxied and choices.agent_port != 0
 
 
-def _labels(labels: Mapping[str, str], owner: Owner) -> dict[str, str]:
+def _labels(labels: Mapping[str, str], owner: OwnerReference) -> dict[str, str]:
     name = labels.get("app.kubernetes.io/name") or labels.get("app") or owner.name
     revision = labels.get("app.kubernetes.io/version") or labels.get("version") or "latest"
     ours = {

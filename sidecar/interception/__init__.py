@@ -11,10 +11,10 @@ from sidelab.sidecar.interception.model.model import (
     Match,
     PolicyRoute,
     Rule,
+    RuleAction,
     Ruleset,
     Table,
     Target,
-    Verb,
 )
 from sidelab.sidecar.interception.options.options import Options
 from sidelab.sidecar.interception.text.render import FORMS, render
@@ -28,10 +28,10 @@ __all__ = [
     "Options",
     "PolicyRoute",
     "Rule",
+    "RuleAction",
     "Ruleset",
     "Table",
     "Target",
-    "Verb",
     "build",
     "render",
 ]

@@ -13,7 +13,7 @@ def standin() -> Iterator[tuple[str, int]]:
     """Serve for the block; yields host and port."""
     listening = nginx.listen(socket.AF_INET, "127.0.0.1", 0)
     host, port = listening.getsockname()
-    server = nginx.Server([listening], "nginx")
+    server = nginx.NginxServer([listening], "nginx")
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -24,7 +24,7 @@ Transfer/sec:     17.32MB
 
 def test_every_figure_is_read_in_microseconds() -> None:
     """Percentiles come in several units, and all end up as µs."""
-    assert wrk.parse(OUTPUT) == wrk.Outcome(37121, 0, 37062.24, 848.0, 1100.0, 1_020_000.0)
+    assert wrk.parse(OUTPUT) == wrk.WrkOutcome(37121, 0, 37062.24, 848.0, 1100.0, 1_020_000.0)
 
 
 def test_failures_are_counted_whatever_their_kind() -> None:

@@ -15,7 +15,7 @@ from sidelab.bench.record.reader import read_run
 from sidelab.lab.base import framing
 from sidelab.lab.cluster.dns import replies
 from sidelab.lab.cluster.dns.zone import Zone
-from sidelab.lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.cluster.state import PublishedEndpoint, PublishedPort, PublishedService, State
 from sidelab.lab.errors import InputError
 from sidelab.lab.manifest import decode
 from sidelab.lab.net import dns
@@ -27,15 +27,17 @@ _ROOT = Path(__file__).parents[2]
 _STATE = State(
     generation=1,
     services=tuple(
-        Service(
+        PublishedService(
             name=name,
             namespace="default",
             ipv4=ipv4,
             ipv6="",
             families=("IPv4",),
-            ports=(Port(name="http", protocol="TCP", port=80),),
+            ports=(PublishedPort(name="http", protocol="TCP", port=80),),
             endpoints=tuple(
-                Endpoint(pod=("default", f"web-{each}"), ipv4=f"10.244.0.{each}", ipv6="", ready=True, targets=(80,))
+                PublishedEndpoint(
+                    pod=("default", f"web-{each}"), ipv4=f"10.244.0.{each}", ipv6="", ready=True, targets=(80,)
+                )
                 for each in range(3)
             ),
         )

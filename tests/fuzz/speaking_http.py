@@ -7,7 +7,7 @@ from mutating import pieces
 from proxy_rig import MemoryGateway, MemoryWire, Notes
 
 from sidelab.lab.net.http_answer import Answer, AnswerError
-from sidelab.lab.net.http_request import Asked, RequestError, read_request, request_head
+from sidelab.lab.net.http_request import AskedRequest, RequestError, read_request, request_head
 from sidelab.sidecar.agent.http.server import Exchange, Reply, Request
 from sidelab.sidecar.proxy.http.detect import Detection
 from sidelab.sidecar.proxy.io.deadlines import Deadlines
@@ -140,7 +140,7 @@ class Detecting:
 def server_requests(data: bytes, number: int) -> None:
     """Have a client of the nginx stand-in send `data`: in pieces it is what it is at once."""
 
-    def read(parts: Iterable[bytes]) -> Asked | int | None:
+    def read(parts: Iterable[bytes]) -> AskedRequest | int | None:
         arrived = b""
         for part in parts:
             arrived += part
@@ -154,7 +154,7 @@ def server_requests(data: bytes, number: int) -> None:
 
     found = read([data])
     assert found == read(pieces(data, number))
-    assert found is None or isinstance(found, Asked) or found in (400, 431, 501, 505)
+    assert found is None or isinstance(found, AskedRequest) or found in (400, 431, 501, 505)
 
 
 class Agent:

@@ -22,7 +22,7 @@ from sidelab.lab.base import syscalls
 from sidelab.lab.plan.machine_view import plan
 from sidelab.lab.runtime.forkserver import end_with
 from sidelab.lab.runtime.mounts import reveal
-from sidelab.lab.sandbox.overlay import Shown
+from sidelab.lab.sandbox.overlay import DetachedMounts
 from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.envoy import find_envoy
 from sidelab.sidecar.envoy.main import run
@@ -202,7 +202,7 @@ def _show(program: Path, folder: Path) -> None:
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     (folder / "empty").mkdir(exist_ok=True)
-    view, shown = plan([program], own=()), Shown()
+    view, shown = plan([program], own=()), DetachedMounts()
     shown.open([path for each in view.covers for path in each.shown], folder / "empty")
     reveal(shown, view.covers)
 

@@ -15,7 +15,14 @@ from envoy_rig import ARGUMENTS, CLIENT, CLIENT6, POD, POD6, Sidecar, ask, conne
 from netns_helper import in_namespace
 from tools import envoy
 
-from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort
+from sidelab.sidecar.config.intent import (
+    InboundPort,
+    Intent,
+    IntentEndpoint,
+    IntentService,
+    IntentServicePort,
+    Protocol,
+)
 
 pytestmark = pytest.mark.kernel
 
@@ -27,11 +34,11 @@ def _envoy() -> None:
     envoy()
 
 
-def service(name: str, port: int, *endpoints: int, protocol: Protocol = "http", address: str = VIP) -> Service:
+def service(name: str, port: int, *endpoints: int, protocol: Protocol = "http", address: str = VIP) -> IntentService:
     """Return a Service whose endpoints are ports of this pod's loopback, which no rule captures."""
-    serving_ = tuple(Endpoint(address="127.0.0.1", port=each) for each in endpoints)
-    ports = (ServicePort(port=port, protocol=protocol, endpoints=serving_),)
-    return Service(host=f"{name}.default.svc.cluster.local", addresses=(address,), ports=ports)
+    serving_ = tuple(IntentEndpoint(address="127.0.0.1", port=each) for each in endpoints)
+    ports = (IntentServicePort(port=port, protocol=protocol, endpoints=serving_),)
+    return IntentService(host=f"{name}.default.svc.cluster.local", addresses=(address,), ports=ports)
 
 
 def in_pod(folder: Path, work: Callable[[Sidecar], Any], arguments: str = ARGUMENTS) -> Any:

@@ -69,7 +69,7 @@ def test_rules_that_change_are_read_again() -> None:
     """A transaction in the middle of a dump of nftables makes it begin anew."""
 
     def work() -> tuple[int, int]:
-        tables = [Operation("add", nftables.Table(f"{'t' * 20}{number}")) for number in range(1000)]
+        tables = [Operation("add", nftables.NftTable(f"{'t' * 20}{number}")) for number in range(1000)]
         with nftables.open_socket() as other:
             nftables.send(other, nftables.encode(tuple(tables[:-1])))
             link = Meddled(socket.AF_NETLINK, socket.SOCK_RAW, nftables.NETLINK_NETFILTER)

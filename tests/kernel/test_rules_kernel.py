@@ -61,10 +61,10 @@ def lowered(ruleset: Ruleset) -> dict[tuple[str, str], tuple[object, ...]]:
         (chain.table.name, chain.name): tuple(
             rule
             for rule in things
-            if isinstance(rule, nftables.Rule) and (rule.table, rule.chain) == (chain.table, chain.name)
+            if isinstance(rule, nftables.NftRule) and (rule.table, rule.chain) == (chain.table, chain.name)
         )
         for chain in things
-        if isinstance(chain, nftables.Chain)
+        if isinstance(chain, nftables.NftChain)
     }
 
 
@@ -122,7 +122,7 @@ def test_applying_twice_is_applying_once() -> None:
 
 def test_removing_leaves_nothing_of_ours() -> None:
     """After removal our tables are gone and others are not; removing once more is no error."""
-    other = nftables.Table("not-ours")
+    other = nftables.NftTable("not-ours")
 
     def work() -> list[str]:
         with nftables.open_socket() as sock:
@@ -139,8 +139,8 @@ def test_a_refused_object_leaves_nothing() -> None:
     """If the kernel refuses one rule, no table, chain or rule of the transaction stays, and the rule is named."""
     operations = lower(TUTORIAL)
     table = operations[0].thing
-    assert isinstance(table, nftables.Table)
-    bad = Operation("add", nftables.Rule(table, "no-such-chain", ()))
+    assert isinstance(table, nftables.NftTable)
+    bad = Operation("add", nftables.NftRule(table, "no-such-chain", ()))
 
     def work() -> tuple[str, int]:
         with nftables.open_socket() as sock:
@@ -185,9 +185,9 @@ def test_a_socket_is_good_again_after_a_refusal() -> None:
 
 def test_a_transaction_may_be_megabytes() -> None:
     """Ten thousand rules are one transaction, where the machine's root asks."""
-    table = nftables.Table("many")
-    rule = Operation("add", nftables.Rule(table, "all", (Counter(), Counter())))
-    begin = (Operation("add", table), Operation("add", nftables.Chain(table, "all")))
+    table = nftables.NftTable("many")
+    rule = Operation("add", nftables.NftRule(table, "all", (Counter(), Counter())))
+    begin = (Operation("add", table), Operation("add", nftables.NftChain(table, "all")))
 
     def work() -> int:
         with nftables.open_socket() as sock:

@@ -17,7 +17,7 @@ from tools import needs
 from sidelab.lab.base import identity
 from sidelab.lab.client.lab import Lab
 from sidelab.lab.cluster import service_rules
-from sidelab.lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.cluster.state import PublishedEndpoint, PublishedPort, PublishedService, State
 from sidelab.lab.netlink import nftables
 from sidelab.lab.netlink.nftables import objects as kernel
 from sidelab.lab.netlink.nftables.objects import IPV4, IPV6
@@ -328,11 +328,15 @@ def test_a_lab_without_services_has_names_and_no_rules(sidelab: CommandLine):
 def test_the_kernel_shows_the_rules_of_services_as_they_were_sent():
     """Registers, sets and maps by name, translation and refusal: nothing is read back as something unknown."""
     endpoints = tuple(
-        Endpoint(pod=("a", f"{n}"), ipv4=f"10.244.0.{n}", ipv6=f"fd00:10:244::{n}", ready=True, targets=(8080,))
+        PublishedEndpoint(
+            pod=("a", f"{n}"), ipv4=f"10.244.0.{n}", ipv6=f"fd00:10:244::{n}", ready=True, targets=(8080,)
+        )
         for n in (2, 3)
     )
-    ports = (Port(name="http", port=80, protocol="TCP"),)
-    web = Service(namespace="a", name="web", ipv4="10.96.0.11", ipv6="fd00:10:96::b", ports=ports, endpoints=endpoints)
+    ports = (PublishedPort(name="http", port=80, protocol="TCP"),)
+    web = PublishedService(
+        namespace="a", name="web", ipv4="10.96.0.11", ipv6="fd00:10:96::b", ports=ports, endpoints=endpoints
+    )
 
     def work() -> list[tuple[kernel.Expression, ...]]:
         with nftables.open_socket() as link:

@@ -11,7 +11,7 @@ from command_line import EXAMPLE, PATIENCE_S, ROOT, CommandLine
 from netns_helper import add_pod_link, in_namespace, owner
 
 from sidelab.evidence import validate
-from sidelab.evidence.validate import Attempt, Check, Expected
+from sidelab.evidence.validate import ConnectionAttempt, Expected, FamilyCheck
 from sidelab.lab.netlink import conntrack, nftables
 from sidelab.sidecar.interception import Options, build
 from sidelab.sidecar.interception.apply import kernel as rules
@@ -153,10 +153,10 @@ def test_an_ordinary_users_pod_is_validated_as_roots_is(rootless: CommandLine):
     assert (0, "IPv4 ok") == (done.returncode, done.stdout.splitlines()[0]), done.stderr
 
 
-def checks(arguments: str, *addresses: str, listen: bool = False) -> tuple[Check, ...]:
+def checks(arguments: str, *addresses: str, listen: bool = False) -> tuple[FamilyCheck, ...]:
     """Return what validation says in a namespace with these rules and addresses; `listen` for a proxy, IPv4 only."""
 
-    def work() -> tuple[Check, ...]:
+    def work() -> tuple[FamilyCheck, ...]:
         add_pod_link("10.9.0.1", "fd00:9::1")
         for address in addresses:
             add_loopback(address)
@@ -166,7 +166,7 @@ def checks(arguments: str, *addresses: str, listen: bool = False) -> tuple[Check
             wanted = validate.expected(options)
             proxies = [socket.create_server(("", port)) for port in (15001, 15006)] if listen else []
             with owner(wanted.uid):
-                told = [Attempt(**each) for each in validate.attempts(wanted)]
+                told = [ConnectionAttempt(**each) for each in validate.attempts(wanted)]
             for proxy in proxies:
                 proxy.close()
             entries = conntrack.dump(link)

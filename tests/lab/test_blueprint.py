@@ -15,7 +15,7 @@ from sidelab.lab.plan.blueprint import Blueprint, PodPlan, Process, draw
 from sidelab.lab.plan.registry import Command, Hook, Registry, Standin, image_name
 from sidelab.lab.runtime.logfile import Logs, Shelf
 from sidelab.lab.runtime.pod_services import Host
-from sidelab.lab.runtime.spawner import Place, Spawner
+from sidelab.lab.runtime.spawner import ProcessPlace, Spawner
 from sidelab.lab.standins.standin_images import IMAGES
 
 Draw = Callable[..., Blueprint]
@@ -196,10 +196,10 @@ def test_who_sees_the_pods_own_files_and_is_kept_apart(program: Command | Standi
 
     def place(
         _pod: PodPlan, *, files: bool, stranger: bool, beside: int | None, words: Sequence[str]
-    ) -> AbstractContextManager[Place]:
+    ) -> AbstractContextManager[ProcessPlace]:
         assert words == ()
         asked.append((files, stranger))
-        return nullcontext(Place("", 0, beside))
+        return nullcontext(ProcessPlace("", 0, beside))
 
     class Deaf:
         def spawn(self, *_: object, **__: object) -> None:

@@ -8,21 +8,25 @@ from hypothesis import strategies as st
 from sidelab.lab.cluster.catalog import CLUSTER_DNS
 from sidelab.lab.cluster.dns.replies import TTL_S, answer
 from sidelab.lab.cluster.dns.zone import Zone
-from sidelab.lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.cluster.state import PublishedEndpoint, PublishedPort, PublishedService, State
 from sidelab.lab.net.dns import EDNS_BYTES, UDP_BYTES
 
 
-def crowd(pods: int) -> Service:
+def crowd(pods: int) -> PublishedService:
     """Return a headless Service with as many pods that are ready."""
     endpoints = tuple(
-        Endpoint(pod=("default", f"p{n}"), ipv4=f"10.244.{n >> 8}.{n & 255}", ipv6="", ready=True, targets=(80,))
+        PublishedEndpoint(
+            pod=("default", f"p{n}"), ipv4=f"10.244.{n >> 8}.{n & 255}", ipv6="", ready=True, targets=(80,)
+        )
         for n in range(2, pods + 2)
     )
-    ports = (Port(name="http", port=80, protocol="TCP"),)
-    return Service(namespace="default", name=f"crowd-{pods}", ipv4="", ipv6="", ports=ports, endpoints=endpoints)
+    ports = (PublishedPort(name="http", port=80, protocol="TCP"),)
+    return PublishedService(
+        namespace="default", name=f"crowd-{pods}", ipv4="", ipv6="", ports=ports, endpoints=endpoints
+    )
 
 
-WEB = Service(namespace="default", name="web", ipv4="10.96.0.11", ipv6="", ports=(), endpoints=())
+WEB = PublishedService(namespace="default", name="web", ipv4="10.96.0.11", ipv6="", ports=(), endpoints=())
 ZONE = Zone(State(generation=3, services=(CLUSTER_DNS, WEB, crowd(3), crowd(60), crowd(600))))
 
 

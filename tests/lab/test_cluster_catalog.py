@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidelab.lab.cluster.addresses import DNS_IPV4, Addresses
+from sidelab.lab.cluster.addresses import DNS_IPV4, ServiceAddresses
 from sidelab.lab.cluster.catalog import Catalog, Member
-from sidelab.lab.cluster.state import Endpoint, Service
+from sidelab.lab.cluster.state import PublishedEndpoint, PublishedService
 from sidelab.lab.errors import InputError
 from sidelab.lab.manifest import Metadata, ServicePort, ServiceSpec
 from sidelab.lab.manifest import Service as Wanted
@@ -24,12 +24,12 @@ def service(name: str, *ports: ServicePort, namespace: str = "default", **spec: 
     return Wanted(metadata=Metadata(name=name, namespace=namespace), spec=ServiceSpec(**values))
 
 
-def published(catalog: Catalog, *ready: tuple[str, str]) -> list[Service]:
+def published(catalog: Catalog, *ready: tuple[str, str]) -> list[PublishedService]:
     """Return the Services of the manifest as they are published."""
     return [each for each in catalog.state(ready).services if each.namespace != "kube-system"]
 
 
-def names(found: Service) -> list[str]:
+def names(found: PublishedService) -> list[str]:
     """Return the names of a Service's endpoints."""
     return [each.pod[1] for each in found.endpoints]
 
@@ -69,7 +69,7 @@ def test_a_changed_service_keeps_its_address():
 @settings(deadline=None, max_examples=50)
 def test_no_two_services_ever_share_an_address(steps: list[tuple[bool, int]]):
     """Whatever comes and goes, an address belongs to one life of one Service, and never to the cluster's DNS."""
-    addresses = Addresses()
+    addresses = ServiceAddresses()
     alive: dict[int, str] = {}
     seen = {DNS_IPV4}
     for comes, number in steps:
@@ -159,4 +159,4 @@ def test_selection_is_inclusion(selector: dict[str, str], pods: list[dict[str, s
 
 def test_an_endpoint_of_an_old_state_can_still_be_read():
     """Fields that came later have defaults."""
-    assert "" == Endpoint(pod=("a", "b"), ipv4="", ipv6="", ready=True, targets=()).hostname
+    assert "" == PublishedEndpoint(pod=("a", "b"), ipv4="", ipv6="", ready=True, targets=()).hostname

@@ -1,26 +1,28 @@
 from sidelab.lab.cluster import service_rules
 from sidelab.lab.cluster.catalog import CLUSTER_DNS, translated
-from sidelab.lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.cluster.state import PublishedEndpoint, PublishedPort, PublishedService, State
 from sidelab.lab.netlink import header
 from sidelab.lab.netlink.attributes import contents, name
 from sidelab.lab.netlink.nftables import messages
 from sidelab.lab.netlink.nftables.objects import IPV4, IPV6
 
-HTTP = (Port(name="http", port=80, protocol="TCP"),)
+HTTP = (PublishedPort(name="http", port=80, protocol="TCP"),)
 
 
-def state(*services: Service) -> State:
+def state(*services: PublishedService) -> State:
     """Return a state with these Services and the cluster's DNS."""
     return State(services=(CLUSTER_DNS, *services))
 
 
-def service(*ready: bool, ipv4: str = "10.96.0.11", ipv6: str = "", longer: str = "") -> Service:
+def service(*ready: bool, ipv4: str = "10.96.0.11", ipv6: str = "", longer: str = "") -> PublishedService:
     """Return a Service with endpoints that are ready or not."""
     endpoints = tuple(
-        Endpoint(pod=("a", f"{n}"), ipv4=f"10.244.0.{n}", ipv6=f"fd00:10:244::{n}", ready=each, targets=(8080,))
+        PublishedEndpoint(
+            pod=("a", f"{n}"), ipv4=f"10.244.0.{n}", ipv6=f"fd00:10:244::{n}", ready=each, targets=(8080,)
+        )
         for n, each in enumerate(ready, 2)
     )
-    return Service(namespace="a", name=f"web{longer}", ipv4=ipv4, ipv6=ipv6, ports=HTTP, endpoints=endpoints)
+    return PublishedService(namespace="a", name=f"web{longer}", ipv4=ipv4, ipv6=ipv6, ports=HTTP, endpoints=endpoints)
 
 
 def chains(wanted: State) -> list[tuple[int, str]]:
@@ -36,13 +38,13 @@ def chains(wanted: State) -> list[tuple[int, str]]:
 
 def test_chains_are_called_as_kube_proxys_are():
     """The names are those of kube-proxy's own documentation; an IPv6 address is written without colons."""
-    pod = Endpoint(pod=("ns1", "x"), ipv4="10.180.0.1", ipv6="fd00::1", ready=True, targets=(80,))
-    found = Service(
+    pod = PublishedEndpoint(pod=("ns1", "x"), ipv4="10.180.0.1", ipv6="fd00::1", ready=True, targets=(80,))
+    found = PublishedService(
         namespace="ns1",
         name="svc1",
         ipv4="172.30.0.41",
         ipv6="fd00::41",
-        ports=(Port(name="p80", port=80, protocol="TCP"),),
+        ports=(PublishedPort(name="p80", port=80, protocol="TCP"),),
         endpoints=(pod,),
     )
     *four, (family, six), (_, service_six) = chains(state(found))
@@ -61,8 +63,8 @@ def test_only_ready_endpoints_have_chains():
 
 def test_an_endpoint_without_the_port_has_no_chain():
     """A named target port that the pod has not is nowhere to send to."""
-    lacking = Endpoint(pod=("a", "x"), ipv4="10.244.0.9", ipv6="", ready=True, targets=(0,))
-    found = Service(namespace="a", name="web", ipv4="10.96.0.11", ipv6="", ports=HTTP, endpoints=(lacking,))
+    lacking = PublishedEndpoint(pod=("a", "x"), ipv4="10.244.0.9", ipv6="", ready=True, targets=(0,))
+    found = PublishedService(namespace="a", name="web", ipv4="10.96.0.11", ipv6="", ports=HTTP, endpoints=(lacking,))
     assert [] == chains(state(found))
 
 

@@ -3,20 +3,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidelab.lab.cluster.catalog import CLUSTER_DNS
-from sidelab.lab.cluster.dns.zone import NOERROR, NXDOMAIN, ORIGINS, REFUSED, Found, Zone
-from sidelab.lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.cluster.dns.zone import NOERROR, NXDOMAIN, ORIGINS, REFUSED, Zone, ZoneAnswer
+from sidelab.lab.cluster.state import PublishedEndpoint, PublishedPort, PublishedService, State
 
 BOTH = ("IPv4", "IPv6")
-WEB = Endpoint(pod=("shop", "web"), ipv4="10.244.0.2", ipv6="fd00:10:244::2", ready=True, targets=(8080, 5353))
+WEB = PublishedEndpoint(pod=("shop", "web"), ipv4="10.244.0.2", ipv6="fd00:10:244::2", ready=True, targets=(8080, 5353))
 ENDPOINTS = (
     WEB,
-    Endpoint(
+    PublishedEndpoint(
         pod=("shop", "db"), ipv4="10.244.0.3", ipv6="fd00:10:244::3", ready=True, targets=(80, 53), hostname="db-0"
     ),
-    Endpoint(pod=("shop", "new"), ipv4="10.244.0.4", ipv6="fd00:10:244::4", ready=False, targets=(80, 53)),
+    PublishedEndpoint(pod=("shop", "new"), ipv4="10.244.0.4", ipv6="fd00:10:244::4", ready=False, targets=(80, 53)),
 )
-PORTS = (Port(name="http", port=80, protocol="TCP"), Port(name="dns", port=53, protocol="UDP"))
-VIRTUAL = Service(
+PORTS = (PublishedPort(name="http", port=80, protocol="TCP"), PublishedPort(name="dns", port=53, protocol="UDP"))
+VIRTUAL = PublishedService(
     namespace="shop",
     name="web",
     ipv4="10.96.0.11",
@@ -25,12 +25,14 @@ VIRTUAL = Service(
     endpoints=ENDPOINTS,
     families=BOTH,
 )
-HEADLESS = Service(namespace="shop", name="all", ipv4="", ipv6="", ports=PORTS, endpoints=ENDPOINTS, families=BOTH)
-SINGLE = Service(namespace="shop", name="four", ipv4="10.96.0.12", ipv6="", ports=PORTS[:1], endpoints=(WEB,))
+HEADLESS = PublishedService(
+    namespace="shop", name="all", ipv4="", ipv6="", ports=PORTS, endpoints=ENDPOINTS, families=BOTH
+)
+SINGLE = PublishedService(namespace="shop", name="four", ipv4="10.96.0.12", ipv6="", ports=PORTS[:1], endpoints=(WEB,))
 ZONE = Zone(State(generation=7, services=(CLUSTER_DNS, VIRTUAL, HEADLESS, SINGLE)))
 
 
-def find(name: str, kind: str = "A") -> Found:
+def find(name: str, kind: str = "A") -> ZoneAnswer:
     """Look a name up, `.svc.cluster.local` added to a short one."""
     whole = name if name.endswith((".local", ".arpa", ".com")) else f"{name}.svc.cluster.local"
     return ZONE.find(tuple(whole.encode().split(b".")), kind)
@@ -144,7 +146,7 @@ def test_addresses_of_endpoints_have_a_name_for_each_service():
 @pytest.mark.parametrize("name", ["example.com", "local.com", "1.168.192.in-addr.arpa", "x.notcluster.local"])
 def test_names_outside_the_cluster_are_refused(name: str):
     """There is no way out of a lab, and nothing is said about what is there."""
-    assert Found(REFUSED, None) == find(name)
+    assert ZoneAnswer(REFUSED, None) == find(name)
 
 
 def test_the_version_of_the_schema_is_told():

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidelab.lab.base.text import escapes
-from sidelab.lab.base.text.escaping_stream import LogText, Shown, styled, write_command
+from sidelab.lab.base.text.escaping_stream import EscapingWriter, LogText, styled, write_command
 
 # Every code point, lone surrogates too, and more often those that matter.
 _SIGNS = st.one_of(st.characters(), st.characters(categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Zs"]))
@@ -35,7 +35,7 @@ def obeyed(text: str) -> list[str]:
 def shown(*texts: str, keep_bytes: bool = False) -> str:
     """Return what a stream has written of these texts."""
     raw = io.BytesIO()
-    stream = Shown(raw, encoding="utf-8", errors="surrogateescape", write_through=True, keep_bytes=keep_bytes)
+    stream = EscapingWriter(raw, encoding="utf-8", errors="surrogateescape", write_through=True, keep_bytes=keep_bytes)
     for text in texts:
         stream.write(text)
     return raw.getvalue().decode("utf-8", "surrogateescape")
@@ -106,7 +106,7 @@ def test_a_files_name_stays_bytes_where_a_program_reads_it():
 def test_what_is_ours_is_written_as_it_is():
     """Colours by `styled`, whose lines are no commands; commands by `write_command`."""
     raw = io.BytesIO()
-    stream = Shown(raw, encoding="utf-8", write_through=True)
+    stream = EscapingWriter(raw, encoding="utf-8", write_through=True)
     styled(stream).write("\r\x1b[1mbold\x1b[0m\n::error::x\n")
     write_command(stream, "::warning::y\n")
     assert b"\r\x1b[1mbold\x1b[0m\n\\x3a:error::x\n::warning::y\n" == raw.getvalue()
@@ -116,7 +116,7 @@ def test_what_is_ours_is_written_as_it_is():
 def logged(*pieces: bytes) -> str:
     """Return what is shown of a log that comes in these pieces."""
     raw = io.BytesIO()
-    log = LogText(Shown(raw, encoding="utf-8", write_through=True))
+    log = LogText(EscapingWriter(raw, encoding="utf-8", write_through=True))
     for each in pieces:
         log.write(each)
     return raw.getvalue().decode()

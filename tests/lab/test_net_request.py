@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sidelab.lab.net.http_request import (
     REQUEST_HEAD_BYTES,
-    Asked,
+    AskedRequest,
     RequestError,
     read_request,
     request_fields,
@@ -64,7 +64,7 @@ def test_a_sound_request_is_read_back(
     lines = b"\r\n".join(b"%b: \t%b " % each for each in fields.items())
     data = b"%b %b HTTP/1.1\r\n%b\r\n\r\nnot looked at" % (method, target, lines)
     asked = read(data, [])
-    assert Asked(method, target, lines, close, length or 0) == asked
+    assert AskedRequest(method, target, lines, close, length or 0) == asked
     assert fields == dict(request_fields(lines))
 
 
@@ -91,7 +91,7 @@ def test_a_head_has_a_bound(size: int, status: int | None) -> None:
     data = begin + b"x" * (size - len(begin))
     assert status == read(data, [])
     assert 431 == read(data + b"xx", [])
-    assert isinstance(read(data + b"\r\n\r\n", []), int if status else Asked)
+    assert isinstance(read(data + b"\r\n\r\n", []), int if status else AskedRequest)
 
 
 @settings(max_examples=300)
@@ -99,4 +99,4 @@ def test_a_head_has_a_bound(size: int, status: int | None) -> None:
 def test_any_bytes_are_a_request_or_refused(data: bytes, begun: bool) -> None:
     """With a status that says why, and nothing else is raised."""
     data = (b"GET / HTTP/1.1\r\n" if begun else b"") + data + b"\r\n\r\n"
-    assert isinstance(found := read(data, []), Asked) or found in (400, 501, 505)
+    assert isinstance(found := read(data, []), AskedRequest) or found in (400, 501, 505)

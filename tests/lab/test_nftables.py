@@ -9,7 +9,7 @@ from sidelab.lab.errors import MachineError, PodError
 from sidelab.lab.netlink import header
 from sidelab.lab.netlink.attributes import attribute, attributes, contents, read, text
 from sidelab.lab.netlink.header import Refusal
-from sidelab.lab.netlink.nftables import Chain, Operation, Rule, RuleHandle, Table, encode, messages, part
+from sidelab.lab.netlink.nftables import NftChain, NftRule, NftTable, Operation, RuleHandle, encode, messages, part
 from sidelab.lab.netlink.nftables import batch as join
 from sidelab.lab.netlink.nftables.expressions import DATA, NAME, decode
 from sidelab.lab.netlink.nftables.expressions import encode as encode_expression
@@ -27,13 +27,13 @@ from sidelab.lab.netlink.nftables.objects import (
     CtKey,
     Elements,
     Expression,
-    Hook,
     Immediate,
     Lookup,
     MapReference,
     Masquerade,
     Meta,
     MetaKey,
+    NftHook,
     Payload,
     RandomNumber,
     Redirect,
@@ -48,15 +48,15 @@ from sidelab.lab.netlink.nftables.objects import (
 )
 from sidelab.lab.netlink.nftables.talk import explain
 
-TABLE = Table("tt")
+TABLE = NftTable("tt")
 TCP = (Meta(MetaKey.L4PROTO), Compare(b"\6"))
 ADD_TABLE = Operation("add", TABLE)
-NAT = Operation("add", Chain(TABLE, "output", "nat", Hook.OUTPUT, -100))
+NAT = Operation("add", NftChain(TABLE, "output", "nat", NftHook.OUTPUT, -100))
 
 
 def rules(*expressions: tuple[Expression, ...]) -> list[Operation]:
     """Return the operations that append these rules to the chain `output`."""
-    return [Operation("add", Rule(TABLE, "output", each)) for each in expressions]
+    return [Operation("add", NftRule(TABLE, "output", each)) for each in expressions]
 
 
 def kinds(batch: bytes) -> list[tuple[int, int, int]]:
@@ -364,7 +364,7 @@ def test_the_elements_of_a_set_are_listed_in_as_many_messages_as_they_need() -> 
 
 def test_parts_of_a_batch_keep_their_number() -> None:
     """A part is the same whatever stands beside it, and a refusal of its number names what is in it."""
-    chain = Operation("add", Chain(TABLE, "chain"))
+    chain = Operation("add", NftChain(TABLE, "chain"))
     one, two = part((ADD_TABLE, chain), 7), part(rules((Verdict(Code.RETURN),)), 9)
     whole = join(TABLE, (one, two))
 
@@ -395,7 +395,7 @@ def test_equal_fields_do_not_make_expressions_equal() -> None:
     "operations",
     [
         (),
-        (Operation("delete", Rule(TABLE, "output", ())),),
+        (Operation("delete", NftRule(TABLE, "output", ())),),
         (Operation("add", RuleHandle(TABLE, "output", 1)),),
         tuple(rules((Unknown("synproxy"),))),
         (Operation("delete", Elements(TABLE, "set", ())),),

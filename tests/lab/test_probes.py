@@ -8,8 +8,8 @@ import pytest
 from sidelab.lab.base.loop import Loop
 from sidelab.lab.base.timers import Timer, Timers
 from sidelab.lab.manifest import Exec, Probe
-from sidelab.lab.plan.blueprint import Check, ProbePlan
-from sidelab.lab.runtime.probes import FIRST_RETRY_S, Outcome, Prober
+from sidelab.lab.plan.blueprint import PlannedCheck, ProbePlan
+from sidelab.lab.runtime.probes import FIRST_RETRY_S, ProbeOutcome, Prober
 
 
 class ManualLoop(Loop):
@@ -60,18 +60,18 @@ class Commands:
         self.running.pop(0)(status)
 
 
-PASSED = Outcome(passed=True)
+PASSED = ProbeOutcome(passed=True)
 
 
-def _failed(reason: str = "exit status 1", *, counts: bool) -> Outcome:
-    return Outcome(passed=False, reason=reason, counts=counts)
+def _failed(reason: str = "exit status 1", *, counts: bool) -> ProbeOutcome:
+    return ProbeOutcome(passed=False, reason=reason, counts=counts)
 
 
-def _prober(*, patient: bool = False, **timings: Any) -> tuple[ManualLoop, Commands, Prober, list[Outcome]]:
+def _prober(*, patient: bool = False, **timings: Any) -> tuple[ManualLoop, Commands, Prober, list[ProbeOutcome]]:
     loop, commands = ManualLoop(), Commands()
-    heard: list[Outcome] = []
+    heard: list[ProbeOutcome] = []
     command = Exec(command=("check",))
-    plan = ProbePlan(Check(command, ("", 0)), Probe(exec=command, **timings))
+    plan = ProbePlan(PlannedCheck(command, ("", 0)), Probe(exec=command, **timings))
     prober = Prober(loop, plan, commands.execute, heard.append, patient=patient, clock=lambda: loop.now_s)
     return loop, commands, prober, heard
 
@@ -212,7 +212,7 @@ def test_who_hears_a_result_may_stop_the_prober():
     """A failure that ends the container is the last that is asked."""
     loop, commands, prober, heard = _prober(failure_threshold=1)
 
-    def hear(outcome: Outcome) -> None:
+    def hear(outcome: ProbeOutcome) -> None:
         heard.append(outcome)
         prober.stop()
 

@@ -15,8 +15,8 @@ import sidelab.lab.runtime.probes.grpc  # noqa: F401  # before a turn is timed t
 from sidelab.lab.base.incidents import Incidents
 from sidelab.lab.base.loop import Loop
 from sidelab.lab.manifest import GRPC, Exec, HTTPGet, Probe, TCPSocket
-from sidelab.lab.plan.blueprint import Check, ProbePlan
-from sidelab.lab.runtime.probes import Outcome, Prober
+from sidelab.lab.plan.blueprint import PlannedCheck, ProbePlan
+from sidelab.lab.runtime.probes import ProbeOutcome, Prober
 
 HOST = "127.0.0.1"
 TURN_CPU_S = 0.25  # of the supervisor's, however much has arrived; a turn of all others takes a thousandth of it
@@ -126,14 +126,14 @@ GRPCS = {
 }
 
 
-def probed(check: Check) -> tuple[Outcome, int]:
+def probed(check: PlannedCheck) -> tuple[ProbeOutcome, int]:
     """Probe once beside another probe, which passes all the time; return what came of it, and of the other how often.
 
     Fails where one turn of the loop takes much of the processor's time.
     """
     incidents = Incidents()
     loop = Loop(incidents.unforeseen)
-    outcomes: list[Outcome] = []
+    outcomes: list[ProbeOutcome] = []
     passes: list[None] = []
 
     def never(_argv: tuple[str, ...], _done: Callable[[int], None]) -> Callable[[], None]:
@@ -144,7 +144,9 @@ def probed(check: Check) -> tuple[Outcome, int]:
         done_later = loop.after(0, lambda: done(1))
         return done_later.cancel
 
-    other = Prober(loop, ProbePlan(Check(Exec(command=("x",)), (HOST, 0)), TIMING), at_once, lambda _outcome: None)
+    other = Prober(
+        loop, ProbePlan(PlannedCheck(Exec(command=("x",)), (HOST, 0)), TIMING), at_once, lambda _outcome: None
+    )
     prober = Prober(loop, ProbePlan(check, TIMING), never, outcomes.append)
     while not outcomes:
         begun_s = time.thread_time()
@@ -160,7 +162,7 @@ def probed(check: Check) -> tuple[Outcome, int]:
 def test_an_http_probe_of_a_hostile_server_fails(name: str):
     """At its deadline at the latest; other probes go on meanwhile."""
     with serving(HTTP[name]) as port:
-        outcome, others = probed(Check(HTTPGet(port=port), (HOST, port)))
+        outcome, others = probed(PlannedCheck(HTTPGet(port=port), (HOST, port)))
     assert not outcome.passed
     assert outcome.reason
     assert others > 0
@@ -170,7 +172,7 @@ def test_an_http_probe_of_a_hostile_server_fails(name: str):
 def test_an_https_probe_of_a_hostile_server_fails(name: str):
     """The same before TLS is agreed on."""
     with serving(HTTP[name]) as port:
-        outcome, others = probed(Check(HTTPGet(port=port, scheme="HTTPS"), (HOST, port)))
+        outcome, others = probed(PlannedCheck(HTTPGet(port=port, scheme="HTTPS"), (HOST, port)))
     assert (False, True) == (outcome.passed, others > 0)
 
 
@@ -178,7 +180,7 @@ def test_an_https_probe_of_a_hostile_server_fails(name: str):
 def test_a_grpc_probe_of_a_hostile_server_fails(name: str):
     """The same for frames that are no answer, however small."""
     with serving(GRPCS[name]) as port:
-        outcome, others = probed(Check(GRPC(port=port), (HOST, port)))
+        outcome, others = probed(PlannedCheck(GRPC(port=port), (HOST, port)))
     assert not outcome.passed
     assert outcome.reason
     assert others > 0
@@ -193,8 +195,8 @@ def test_a_server_that_redirects_to_itself_for_ever_fails():
 
     with serving(serve) as port:
         assert (
-            Outcome(passed=False, reason="stopped after 10 redirects", counts=False)
-            == probed(Check(HTTPGet(port=port), (HOST, port)))[0]
+            ProbeOutcome(passed=False, reason="stopped after 10 redirects", counts=False)
+            == probed(PlannedCheck(HTTPGet(port=port), (HOST, port)))[0]
         )
 
 
@@ -202,10 +204,10 @@ def test_a_server_that_redirects_to_itself_for_ever_fails():
 def test_an_endless_body_is_read_for_ten_kilobytes(framing: bytes):
     """As much as the kubelet reads, and the status counts."""
     with serving(endless(OK + framing, b"x" * 1000)) as port:
-        assert probed(Check(HTTPGet(port=port), (HOST, port)))[0].passed
+        assert probed(PlannedCheck(HTTPGet(port=port), (HOST, port)))[0].passed
 
 
 def test_a_dial_of_a_server_that_floods_passes():
     """It is closed as soon as it opens."""
     with serving(endless(b"", b"x")) as port:
-        assert probed(Check(TCPSocket(port=port), (HOST, port)))[0].passed
+        assert probed(PlannedCheck(TCPSocket(port=port), (HOST, port)))[0].passed

@@ -14,20 +14,20 @@ from tools import PATIENCE_S
 
 from sidelab.lab.base.loop import Loop
 from sidelab.lab.manifest import GRPC, HTTPGet, HTTPHeader, Sleep, TCPSocket
-from sidelab.lab.plan.blueprint import Check
-from sidelab.lab.runtime.probes import Outcome, begin
-from sidelab.lab.runtime.probes.grpc import Check as GrpcCheck
-from sidelab.lab.runtime.probes.http_get import Get
+from sidelab.lab.plan.blueprint import PlannedCheck
+from sidelab.lab.runtime.probes import ProbeOutcome, begin
+from sidelab.lab.runtime.probes.grpc import GrpcCheck
+from sidelab.lab.runtime.probes.http_get import HttpCheck
 
 DATA = Path(__file__).parents[1] / "data"
 CERTIFICATE = str(DATA / "self-signed.pem")
 HOST = "127.0.0.1"
-PASSED = Outcome(passed=True)
+PASSED = ProbeOutcome(passed=True)
 OK = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
-def _failed(reason: str) -> Outcome:
-    return Outcome(passed=False, reason=reason)
+def _failed(reason: str) -> ProbeOutcome:
+    return ProbeOutcome(passed=False, reason=reason)
 
 
 @contextlib.contextmanager
@@ -61,9 +61,9 @@ def _answering(answer: bytes, seen: list[bytes] | None = None) -> Callable[[sock
     return serve
 
 
-def _outcome(check: Check, *, any_answer: bool = False) -> Outcome:
+def _outcome(check: PlannedCheck, *, any_answer: bool = False) -> ProbeOutcome:
     """Carry out one check to its end."""
-    loop, outcomes = Loop(), list[Outcome]()
+    loop, outcomes = Loop(), list[ProbeOutcome]()
 
     def execute(_argv: tuple[str, ...], _done: Callable[[int], None]) -> Callable[[], None]:
         raise NotImplementedError
@@ -76,8 +76,8 @@ def _outcome(check: Check, *, any_answer: bool = False) -> Outcome:
     return outcomes[0]
 
 
-def _http(get: HTTPGet, port: int) -> Check:
-    return Check(get, (HOST, port))
+def _http(get: HTTPGet, port: int) -> PlannedCheck:
+    return PlannedCheck(get, (HOST, port))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def _http(get: HTTPGet, port: int) -> Check:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", _failed("its body ends 8 bytes early")),
     ],
 )
-def test_an_answers_status_decides(answer: bytes, outcome: Outcome):
+def test_an_answers_status_decides(answer: bytes, outcome: ProbeOutcome):
     """From 200 to 399 is well; what is no complete answer is not."""
 
     def serve(accepted: socket.socket) -> None:
@@ -141,7 +141,9 @@ def test_a_redirect_to_another_host_passes_with_a_warning():
     """As the kubelet, which does not let a container vouch for others."""
     with _serving(_redirect("https://elsewhere.example/")) as port:
         found = _outcome(_http(HTTPGet(port=port), port))
-    assert Outcome(passed=True, reason="it redirects to 'https://elsewhere.example/', which is not followed") == found
+    assert (
+        ProbeOutcome(passed=True, reason="it redirects to 'https://elsewhere.example/', which is not followed") == found
+    )
 
 
 @pytest.mark.parametrize("target", ["ftp://127.0.0.1/", "http://[", "http://127.0.0.1:99999/"])
@@ -189,14 +191,14 @@ def test_https_to_what_speaks_no_tls_fails_with_openssls_word():
 def test_a_connection_that_opens_passes():
     """And one that is refused does not."""
     with _serving(lambda _: None) as port:
-        assert PASSED == _outcome(Check(TCPSocket(port=port), (HOST, port)))
-    assert _failed("Connection refused") == _outcome(Check(TCPSocket(port=port), (HOST, port)))
+        assert PASSED == _outcome(PlannedCheck(TCPSocket(port=port), (HOST, port)))
+    assert _failed("Connection refused") == _outcome(PlannedCheck(TCPSocket(port=port), (HOST, port)))
 
 
 def test_a_host_that_is_a_name_is_refused_with_the_reason():
     """The node resolves no names, and waiting for a resolver would hold up the lab."""
     with pytest.raises(OSError, match="'web' is no address, and the node resolves no names"):
-        _outcome(Check(TCPSocket(port=80, host="web"), ("web", 80)))
+        _outcome(PlannedCheck(TCPSocket(port=80, host="web"), ("web", 80)))
 
 
 def test_a_hook_by_https_makes_do_with_http():
@@ -228,7 +230,7 @@ def test_a_hook_passes_with_any_answer():
 
 def test_a_sleep_passes_when_it_is_over():
     """Of no seconds, at once."""
-    assert PASSED == _outcome(Check(Sleep(seconds=0), ("", 0)))
+    assert PASSED == _outcome(PlannedCheck(Sleep(seconds=0), ("", 0)))
 
 
 def _module() -> ModuleType:
@@ -250,10 +252,10 @@ def _module() -> ModuleType:
         ("a" * 300, _failed("gRPC status NOT_FOUND")),
     ],
 )
-def test_a_grpc_health_check_passes_when_the_service_serves(service: str, outcome: Outcome):
+def test_a_grpc_health_check_passes_when_the_service_serves(service: str, outcome: ProbeOutcome):
     """Another status, or a service that is not known, is told by its name."""
     with _serving(_module().serve) as port:
-        assert outcome == _outcome(Check(GRPC(port=port, service=service), (HOST, port)))
+        assert outcome == _outcome(PlannedCheck(GRPC(port=port, service=service), (HOST, port)))
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
@@ -266,7 +268,7 @@ def test_what_speaks_no_grpc_fails(said: bytes):
             accepted.sendall(said)
 
     with _serving(serve) as port:
-        found = _outcome(Check(GRPC(port=port), (HOST, port)))
+        found = _outcome(PlannedCheck(GRPC(port=port), (HOST, port)))
     assert found in (_failed("no HTTP/2 answer"), _failed("no gRPC answer"), _failed("Connection reset by peer"))
 
 
@@ -291,15 +293,15 @@ PIECES = [OK, b"HTTP/1.1 302 Go\r\n", b"Location: ", b"//[", b"http://127.0.0.1:
 @given(st.lists(st.binary(min_size=1, max_size=40) | st.sampled_from(PIECES), max_size=8), st.booleans())
 def test_whatever_arrives_finishes_once_or_waits(parts: list[bytes], is_grpc: bool):  # hypothesis gives it
     """Nothing that a container says gets out as an exception: it would end the lab."""
-    outcomes: list[Outcome] = []
+    outcomes: list[ProbeOutcome] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sidelab.lab.runtime.probes.http_get.Stream", _Heard)
         patch.setattr("sidelab.lab.runtime.probes.grpc.Stream", _Heard)
         loop, address = Loop(), (HOST, 80)
-        asked: Get | GrpcCheck = (
+        asked: HttpCheck | GrpcCheck = (
             GrpcCheck(loop, GRPC(port=80), address, outcomes.append)
             if is_grpc
-            else Get(loop, HTTPGet(port=80), address, outcomes.append)
+            else HttpCheck(loop, HTTPGet(port=80), address, outcomes.append)
         )
         asked.opened()
         for part in parts:

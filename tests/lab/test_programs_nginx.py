@@ -21,7 +21,7 @@ class Pod:
     def __init__(self) -> None:
         listening = nginx.listen(socket.AF_INET, "127.0.0.1", 0)
         self.address = listening.getsockname()
-        self.server = nginx.Server([listening], "nginx")
+        self.server = nginx.NginxServer([listening], "nginx")
         self._thread = threading.Thread(target=self.server.run)
         self._thread.start()
 

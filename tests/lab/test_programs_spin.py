@@ -18,7 +18,7 @@ def test_a_delayed_answer_is_the_same_answer_later() -> None:
     context = SimpleNamespace(env={"SPIN_US": "3000"})
     listening = nginx.listen(socket.AF_INET, "127.0.0.1", 0)
     address = listening.getsockname()
-    server = nginx.Server([listening], "nginx", nginx._connections(context))  # type: ignore[arg-type]  # only env is read
+    server = nginx.NginxServer([listening], "nginx", nginx._connections(context))  # type: ignore[arg-type]  # only env is read
     thread = threading.Thread(target=server.run)
     thread.start()
     with socket.create_connection(address, timeout=PATIENCE_S) as client:

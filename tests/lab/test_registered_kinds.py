@@ -14,7 +14,7 @@ from sidelab.lab.cluster.change import Change, changed, compare, without
 from sidelab.lab.cluster.store import Store
 from sidelab.lab.errors import InputError
 from sidelab.lab.manifest import Manifest, Metadata, Pod, decode, encode
-from sidelab.lab.manifest.object_table import Asked, tables
+from sidelab.lab.manifest.object_table import AskedObjects, tables
 from sidelab.lab.manifest.own_kinds import OWN
 from sidelab.lab.plan.blueprint import draw
 from sidelab.lab.standins.standin_images import IMAGES
@@ -183,7 +183,7 @@ def test_what_is_not_there_and_what_stays_is_refused_at_once():
 
 def shown(*wanted: tuple[str, str | None], **asked: Any) -> list[dict[str, Any]]:
     """Return tables of what runs."""
-    return tables(Asked(wanted=wanted, **asked), KINDS, RUNNING.objects, lambda each: {"number": each.name})
+    return tables(AskedObjects(wanted=wanted, **asked), KINDS, RUNNING.objects, lambda each: {"number": each.name})
 
 
 def test_tables_have_the_columns_of_their_kind():

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from sidelab.lab.cluster.podinfo import PodInfo, PodObjects
-from sidelab.lab.cluster.state import Service, State
+from sidelab.lab.cluster.state import PublishedService, State
 from sidelab.lab.errors import InputError, PodError
 from sidelab.sidecar.agent import file_events
 from sidelab.sidecar.agent.delivery import Delivery, Paths
@@ -15,7 +15,7 @@ from sidelab.sidecar.config.agent_settings import ENVIRONMENT, Settings
 from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
-SERVICE = Service(namespace="default", name="web", ipv4="10.96.0.11", ipv6="", ports=(), endpoints=())
+SERVICE = PublishedService(namespace="default", name="web", ipv4="10.96.0.11", ipv6="", ports=(), endpoints=())
 
 
 @pytest.fixture

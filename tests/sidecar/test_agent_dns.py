@@ -15,22 +15,22 @@ from tools import PATIENCE_S
 
 from sidelab.lab.cluster.dns.replies import answer
 from sidelab.lab.cluster.dns.zone import Zone
-from sidelab.lab.cluster.state import Endpoint, Service, State
+from sidelab.lab.cluster.state import PublishedEndpoint, PublishedService, State
 from sidelab.lab.net import dns
 from sidelab.sidecar.agent.dns import forward
-from sidelab.sidecar.agent.dns.nametable import Addresses, table
+from sidelab.sidecar.agent.dns.nametable import NameAddresses, table
 from sidelab.sidecar.agent.dns.resolver import Resolver, local_answer, upstreams
 from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
-MEMBER = Endpoint(
+MEMBER = PublishedEndpoint(
     pod=("default", "db-0"), ipv4="10.244.0.3", ipv6="fd00:10:244::3", ready=True, targets=(), hostname="db-0"
 )
 STATE = State(
     services=(
-        Service(namespace="default", name="web", ipv4="10.96.0.11", ipv6="", ports=(), endpoints=()),
-        Service(namespace="shop", name="cart", ipv4="10.96.0.12", ipv6="fd00:10:96::c", ports=(), endpoints=(),
+        PublishedService(namespace="default", name="web", ipv4="10.96.0.11", ipv6="", ports=(), endpoints=()),
+        PublishedService(namespace="shop", name="cart", ipv4="10.96.0.12", ipv6="fd00:10:96::c", ports=(), endpoints=(),
                 families=("IPv4", "IPv6")),
-        Service(namespace="default", name="db", ipv4="", ipv6="", ports=(), endpoints=(MEMBER,)),
+        PublishedService(namespace="default", name="db", ipv4="", ipv6="", ports=(), endpoints=(MEMBER,)),
     )
 )  # fmt: skip
 NAMES = table(STATE, "default")
@@ -43,7 +43,7 @@ def local(packet: bytes, *, udp: bool = True, turn: int = 0) -> bytes | None:
     """Return what the agent answers itself; the test's query is one."""
     query = dns.read(packet, udp=udp)
     assert isinstance(query, dns.Query)
-    return local_answer(query, {**NAMES, "crowd": Addresses(CROWD, ())}, turn)
+    return local_answer(query, {**NAMES, "crowd": NameAddresses(CROWD, ())}, turn)
 
 
 def question(name: str, kind: str = "A") -> bytes:
@@ -62,18 +62,18 @@ def read(packet: bytes | None) -> tuple[int, list[tuple[str, int]]]:
 @pytest.mark.parametrize(
     ("name", "addresses"),
     [
-        ("web", Addresses(("10.96.0.11",), ())),
-        ("web.default", Addresses(("10.96.0.11",), ())),
-        ("web.default.svc", Addresses(("10.96.0.11",), ())),
-        ("web.default.svc.cluster.local", Addresses(("10.96.0.11",), ())),
+        ("web", NameAddresses(("10.96.0.11",), ())),
+        ("web.default", NameAddresses(("10.96.0.11",), ())),
+        ("web.default.svc", NameAddresses(("10.96.0.11",), ())),
+        ("web.default.svc.cluster.local", NameAddresses(("10.96.0.11",), ())),
         ("cart", None),
-        ("cart.shop", Addresses(("10.96.0.12",), ("fd00:10:96::c",))),
-        ("db", Addresses(("10.244.0.3",), ())),
-        ("db-0.db.default.svc.cluster.local", Addresses(("10.244.0.3",), ())),
+        ("cart.shop", NameAddresses(("10.96.0.12",), ("fd00:10:96::c",))),
+        ("db", NameAddresses(("10.244.0.3",), ())),
+        ("db-0.db.default.svc.cluster.local", NameAddresses(("10.244.0.3",), ())),
         ("example.com", None),
     ],
 )
-def test_a_service_has_its_names(name: str, addresses: Addresses | None):
+def test_a_service_has_its_names(name: str, addresses: NameAddresses | None):
     """The full one, and shorter ones as far as the pod's namespace makes them plain; headless is its endpoints."""
     assert addresses == NAMES.get(name)
 

@@ -11,11 +11,11 @@ from tools import PATIENCE_S
 
 from sidelab.sidecar.agent.agent_pages import Pages
 from sidelab.sidecar.agent.http import merged_metrics
-from sidelab.sidecar.agent.http.server import Reply, Request, Server
-from sidelab.sidecar.agent.probes.probers import Prober, TCPSocket
+from sidelab.sidecar.agent.http.server import AgentServer, Reply, Request
+from sidelab.sidecar.agent.probes.probers import AppProber, TcpProber
 from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
-PROBER = Prober(tcp_socket=TCPSocket(port=1), timeout_seconds=3)
+PROBER = AppProber(tcp_socket=TcpProber(port=1), timeout_seconds=3)
 READYZ = "/app-health/web/readyz"
 
 
@@ -52,7 +52,7 @@ def served(agent: Agent, told: list[Tell] | None = None) -> Iterator[tuple[Proxy
     """Serve an agent's pages on a free port; whoever asks for a probe is put into `told`."""
     loop = ProxyLoop()
 
-    def probe(prober: Prober, timeout_s: float, request: Request, tell: Tell) -> None:
+    def probe(prober: AppProber, timeout_s: float, request: Request, tell: Tell) -> None:
         assert (PROBER, 3.0) == (prober, timeout_s)
         assert request.raw.startswith(b"GET /app-health/web/readyz")
         if told is None:
@@ -61,7 +61,7 @@ def served(agent: Agent, told: list[Tell] | None = None) -> Iterator[tuple[Proxy
             told.append(tell)
 
     pages = Pages(loop, agent, {READYZ: PROBER}, probe)
-    server = Server(loop, 0, pages.handle)
+    server = AgentServer(loop, 0, pages.handle)
     try:
         yield loop, server.port
     finally:

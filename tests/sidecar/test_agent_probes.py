@@ -20,16 +20,16 @@ from sidelab.lab.net.get import BODY_BYTES
 from sidelab.lab.net.node_addresses import NODE_IPV4, NODE_IPV6
 from sidelab.sidecar.agent.http.server import Reply, Request
 from sidelab.sidecar.agent.probes import probers
-from sidelab.sidecar.agent.probes.probers import GRPC, HTTPGet, Prober, TCPSocket
+from sidelab.sidecar.agent.probes.probers import AppProber, GrpcProber, HttpProber, TcpProber
 from sidelab.sidecar.agent.probes.probes import MOST_AT_ONCE, MOST_OF_OTHERS, Probes, ask
 
 LOCAL = "127.0.0.1"
 CERTIFICATE = Path(__file__).parents[1] / "data" / "self-signed.pem"
 
 
-def get(port: int, **more: object) -> Prober:
+def get(port: int, **more: object) -> AppProber:
     """Return a prober that gets."""
-    return Prober(http_get=HTTPGet(port=port, **more))  # type: ignore[arg-type]  # the fields of HTTPGet
+    return AppProber(http_get=HttpProber(port=port, **more))  # type: ignore[arg-type]  # the fields of HTTPGet
 
 
 def test_istios_variable_is_understood():
@@ -42,8 +42,8 @@ def test_istios_variable_is_understood():
     found = probers.read({probers.VARIABLE: json.dumps(text)})
     assert {
         "/app-health/hello/livez": (get(80, path="/x", scheme="HTTPS"), 1.0),
-        "/app-health/hello/readyz": (Prober(grpc=GRPC(port=90), timeout_seconds=5), 5.0),
-        "/app-lifecycle/hello/poststartz": (Prober(tcp_socket=TCPSocket(port=93)), 60.0),
+        "/app-health/hello/readyz": (AppProber(grpc=GrpcProber(port=90), timeout_seconds=5), 5.0),
+        "/app-lifecycle/hello/poststartz": (AppProber(tcp_socket=TcpProber(port=93)), 60.0),
     } == {path: (prober, prober.timeout_s(path)) for path, prober in found.items()}
     assert {} == probers.read({})
 
@@ -119,7 +119,7 @@ def test_nobody_there_is_500():
     """A refused connection is a failed probe with its reason, by whichever handler."""
     with socket.create_server((LOCAL, 0)) as free:
         port = free.getsockname()[1]
-    handlers = (get(port), Prober(tcp_socket=TCPSocket(port=port)), Prober(grpc=GRPC(port=port)))
+    handlers = (get(port), AppProber(tcp_socket=TcpProber(port=port)), AppProber(grpc=GrpcProber(port=port)))
     assert [Reply(500, b"Connection refused\n")] * 3 == [ask(each, LOCAL, PATIENCE_S) for each in handlers]
 
 
@@ -139,7 +139,7 @@ def test_no_http_is_500():
 def test_an_open_port_is_enough_for_tcp():
     """A connection that opens passes."""
     with socket.create_server((LOCAL, 0)) as server:
-        assert Reply(200) == ask(Prober(tcp_socket=TCPSocket(port=server.getsockname()[1])), LOCAL, PATIENCE_S)
+        assert Reply(200) == ask(AppProber(tcp_socket=TcpProber(port=server.getsockname()[1])), LOCAL, PATIENCE_S)
 
 
 def test_certificates_are_not_verified():
@@ -199,7 +199,7 @@ def health_service(message: bytes, trailers: list[tuple[str, str]]) -> Iterator[
 def test_grpc_passes_with_serving_alone(message: bytes, code: str, status: int):
     """Another status, an error, or no message fails; the service's name is sent along."""
     with health_service(message, [("grpc-status", code)]) as (port, received):
-        reply = ask(Prober(grpc=GRPC(port=port, service="api")), LOCAL, PATIENCE_S)
+        reply = ask(AppProber(grpc=GrpcProber(port=port, service="api")), LOCAL, PATIENCE_S)
     assert (status, [b"\0\0\0\0\5\x0a\3api"]) == (reply.status, received)
 
 
@@ -224,7 +224,7 @@ def test_one_that_hangs_blocks_no_other_and_many_are_refused(peer: str, most: in
         for _ in range(most - 1):
             probes.begin(get(hanging.getsockname()[1]), PATIENCE_S, request, lambda _reply: heard.release())
         for _ in range(3):
-            probes.begin(Prober(tcp_socket=TCPSocket(port=quick.getsockname()[1])), PATIENCE_S, request, tell)
+            probes.begin(AppProber(tcp_socket=TcpProber(port=quick.getsockname()[1])), PATIENCE_S, request, tell)
             assert heard.acquire(timeout=PATIENCE_S)
         blocking = get(hanging.getsockname()[1])
         probes.begin(blocking, PATIENCE_S, request, lambda _reply: heard.release())
@@ -250,7 +250,9 @@ def test_nobody_but_the_node_can_use_up_the_nodes_probes():
     with socket.create_server((LOCAL, 0), backlog=MOST_AT_ONCE) as hanging, socket.create_server((LOCAL, 0)) as quick:
         for _ in range(2 * MOST_AT_ONCE):
             probes.begin(get(hanging.getsockname()[1]), PATIENCE_S, asked_by("10.244.0.9"), lambda _reply: None)
-        probes.begin(Prober(tcp_socket=TCPSocket(port=quick.getsockname()[1])), PATIENCE_S, asked_by(NODE_IPV6), tell)
+        probes.begin(
+            AppProber(tcp_socket=TcpProber(port=quick.getsockname()[1])), PATIENCE_S, asked_by(NODE_IPV6), tell
+        )
         assert heard.acquire(timeout=PATIENCE_S)
     assert [Reply(200)] == replies
 

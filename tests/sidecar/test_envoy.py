@@ -7,11 +7,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tools import envoy
 
-from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
+from sidelab.sidecar.config.intent import (
+    InboundPort,
+    Intent,
+    IntentEndpoint,
+    IntentService,
+    IntentServicePort,
+    Protocol,
+    Workload,
+)
 from sidelab.sidecar.envoy import bootstrap, command
 
 Config = dict[str, Any]
-ENDPOINT = Endpoint(address="10.244.0.9", port=80, pod="web")
+ENDPOINT = IntentEndpoint(address="10.244.0.9", port=80, pod="web")
 
 
 def listeners(intent: Intent, *, ipv6: bool = True) -> dict[str, Config]:
@@ -51,10 +59,12 @@ def filters(listener: Config) -> list[str]:
     return [each["name"].rpartition(".")[2] for each in listener.get("listener_filters", [])]
 
 
-def web(protocol: Protocol = "auto", **changes: Any) -> Service:
+def web(protocol: Protocol = "auto", **changes: Any) -> IntentService:
     """Return a Service on port 8080."""
-    port = ServicePort(port=8080, protocol=protocol, endpoints=(ENDPOINT,))
-    return Service(**{"host": "web.shop.svc.cluster.local", "addresses": ("10.96.0.5",), "ports": (port,), **changes})
+    port = IntentServicePort(port=8080, protocol=protocol, endpoints=(ENDPOINT,))
+    return IntentService(
+        **{"host": "web.shop.svc.cluster.local", "addresses": ("10.96.0.5",), "ports": (port,), **changes}
+    )
 
 
 def validated(intent: Intent, *, ipv6: bool = True) -> tuple[int, str]:
@@ -75,12 +85,16 @@ _NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 _PORTS = st.integers(1, 65535) | st.sampled_from([80, 8080, 15001, 15006, 15021, 15090])
 _PROTOCOLS = st.sampled_from(["auto", "tcp", "http"])
 _IPV4, _IPV6 = (st.ip_addresses(v=version).filter(lambda each: not each.is_unspecified).map(str) for version in (4, 6))
-_ENDPOINTS = st.builds(Endpoint, address=_IPV4 | _IPV6, port=_PORTS, pod=_NAMES)
+_ENDPOINTS = st.builds(IntentEndpoint, address=_IPV4 | _IPV6, port=_PORTS, pod=_NAMES)
 _SERVICE_PORTS = st.builds(
-    ServicePort, port=_PORTS, name=_NAMES, protocol=_PROTOCOLS, endpoints=st.lists(_ENDPOINTS, max_size=3).map(tuple)
+    IntentServicePort,
+    port=_PORTS,
+    name=_NAMES,
+    protocol=_PROTOCOLS,
+    endpoints=st.lists(_ENDPOINTS, max_size=3).map(tuple),
 )
 _SERVICES = st.builds(
-    Service,
+    IntentService,
     host=st.builds("{}.{}.svc.cluster.local".format, _NAMES, _NAMES | st.just("default")),
     addresses=st.just(()) | st.tuples(_IPV4) | st.tuples(_IPV4, _IPV6),
     ports=st.lists(_SERVICE_PORTS, max_size=3).map(tuple),
@@ -246,8 +260,8 @@ def test_clusters_have_istios_limits() -> None:
 
 def test_without_ipv6_nothing_of_it_is_left() -> None:
     """In a pod without IPv6 neither listeners nor endpoints have such addresses."""
-    endpoints = (ENDPOINT, Endpoint(address="fd00::9", port=80))
-    port = ServicePort(port=8080, endpoints=endpoints)
+    endpoints = (ENDPOINT, IntentEndpoint(address="fd00::9", port=80))
+    port = IntentServicePort(port=8080, endpoints=endpoints)
     intent = Intent(services=(web(addresses=("10.96.0.5", "fd00::5"), ports=(port,)),))
     assert "::" in json.dumps(bootstrap(intent, ipv6=True))
     assert "::" not in json.dumps(bootstrap(intent, ipv6=False))

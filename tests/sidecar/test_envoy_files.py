@@ -2,18 +2,18 @@ import json
 import os
 from pathlib import Path
 
-from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Service, ServicePort
+from sidelab.sidecar.config.intent import InboundPort, Intent, IntentEndpoint, IntentService, IntentServicePort
 from sidelab.sidecar.envoy.configuration.config_files import BOOTSTRAP, dynamic, initial, publish
 
 
-def services(*ports: int, endpoint: int = 80) -> tuple[Service, ...]:
+def services(*ports: int, endpoint: int = 80) -> tuple[IntentService, ...]:
     """Return a Service of HTTP for each port."""
-    endpoints = (Endpoint(address="10.244.0.9", port=endpoint),)
+    endpoints = (IntentEndpoint(address="10.244.0.9", port=endpoint),)
     return tuple(
-        Service(
+        IntentService(
             host=f"web{port}.default.svc.cluster.local",
             addresses=("10.96.0.5",),
-            ports=(ServicePort(port=port, protocol="http", endpoints=endpoints),),
+            ports=(IntentServicePort(port=port, protocol="http", endpoints=endpoints),),
         )
         for port in ports
     )

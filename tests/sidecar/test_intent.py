@@ -1,7 +1,7 @@
 import pytest
 
 from sidelab.lab.errors import InputError
-from sidelab.sidecar.config.intent import Intent, Ports, Service
+from sidelab.sidecar.config.intent import Intent, IntentService, Ports
 
 
 def test_survives_json() -> None:
@@ -41,4 +41,4 @@ def test_names_what_is_wrong(text: str, named: str) -> None:
 def test_a_service_has_an_address_that_can_be_dialled(address: str) -> None:
     """The unspecified address would be that of every listener."""
     with pytest.raises(InputError, match=r"intent: service a\.b\.svc\.cluster\.local: "):
-        Service(host="a.b.svc.cluster.local", addresses=(address,))
+        IntentService(host="a.b.svc.cluster.local", addresses=(address,))

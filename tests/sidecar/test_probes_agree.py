@@ -11,10 +11,10 @@ import pytest
 
 from sidelab.lab.base.loop import Loop
 from sidelab.lab.manifest import GRPC, HTTPGet
-from sidelab.lab.plan.blueprint import Check
-from sidelab.lab.runtime.probes import Outcome, begin
+from sidelab.lab.plan.blueprint import PlannedCheck
+from sidelab.lab.runtime.probes import ProbeOutcome, begin
 from sidelab.sidecar.agent.probes import probers
-from sidelab.sidecar.agent.probes.probers import Prober
+from sidelab.sidecar.agent.probes.probers import AppProber
 from sidelab.sidecar.agent.probes.probes import ask
 
 sys.path.append(str(Path(__file__).parents[1] / "lab"))
@@ -55,9 +55,9 @@ def serving(data: bytes, *, held: bool) -> Iterator[int]:
 
 def kubelet(handler: HTTPGet | GRPC, port: int, patience_s: float) -> bool:
     """Return whether the kubelet's part lets the server pass."""
-    loop, outcomes = Loop(), list[Outcome]()
-    attempt = begin(loop, Check(handler, (LOCAL, port)), lambda *_: lambda: None, outcomes.append)
-    loop.after(patience_s, lambda: outcomes.append(Outcome(passed=False, reason="timed out")))
+    loop, outcomes = Loop(), list[ProbeOutcome]()
+    attempt = begin(loop, PlannedCheck(handler, (LOCAL, port)), lambda *_: lambda: None, outcomes.append)
+    loop.after(patience_s, lambda: outcomes.append(ProbeOutcome(passed=False, reason="timed out")))
     while not outcomes:
         loop.turn()
     attempt.close()
@@ -74,7 +74,7 @@ def test_both_judge_an_answer_as_go_does(name: str):
     expected = isinstance(comes, int) and 200 <= comes < 400
     with serving(data, held=held) as port:
         direct = kubelet(HTTPGet(port=port), port, patience_s)
-        reply = ask(Prober(http_get=probers.HTTPGet(port=port)), LOCAL, patience_s)
+        reply = ask(AppProber(http_get=probers.HttpProber(port=port)), LOCAL, patience_s)
     assert [expected, expected] == [direct, reply.status < 400]
 
 
@@ -84,7 +84,7 @@ def test_neither_waits_for_what_never_ends(endless: bytes):
     begun = b"" if endless.startswith(b"HTTP") else b"HTTP/1.1 200 OK\r\n\r\n"
     with serving(begun + endless * 100, held=True) as port:
         direct = kubelet(HTTPGet(port=port), port, PATIENCE_S)
-        reply = ask(Prober(http_get=probers.HTTPGet(port=port)), LOCAL, PATIENCE_S)
+        reply = ask(AppProber(http_get=probers.HttpProber(port=port)), LOCAL, PATIENCE_S)
     assert [False, 500] == [direct, reply.status]
 
 
@@ -93,5 +93,5 @@ def test_both_refuse_what_speaks_no_grpc(data: bytes):
     """Silence, another protocol, and a connection that ends."""
     with serving(data, held=False) as port:
         direct = kubelet(GRPC(port=port), port, 10.0)
-        reply = ask(Prober(grpc=probers.GRPC(port=port)), LOCAL, 10.0)
+        reply = ask(AppProber(grpc=probers.GrpcProber(port=port)), LOCAL, 10.0)
     assert [False, 500] == [direct, reply.status]

@@ -11,7 +11,7 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived, ResponseReceived, StreamEnded
 from proxy_rig import Rig, read_all, rig, server, serving
 
-from sidelab.sidecar.config.intent import Endpoint, Intent, Protocol, Service, ServicePort
+from sidelab.sidecar.config.intent import Intent, IntentEndpoint, IntentService, IntentServicePort, Protocol
 from sidelab.sidecar.proxy.io.destination import Destination
 
 VIP = ("10.96.0.7", 80)
@@ -76,9 +76,9 @@ class _Client:
 @contextmanager
 def _service(*endpoints: Destination, protocol: Protocol = "http", **fields: Any) -> Iterator[Rig]:
     """Yield a proxy whose connections were going to a Service of `endpoints`."""
-    served = tuple(Endpoint(address=address, port=port, pod="default/shop-0") for address, port in endpoints)
-    port = ServicePort(port=VIP[1], protocol=protocol, endpoints=served)
-    services = (Service(host=HOST, addresses=(VIP[0],), ports=(port,)),)
+    served = tuple(IntentEndpoint(address=address, port=port, pod="default/shop-0") for address, port in endpoints)
+    port = IntentServicePort(port=VIP[1], protocol=protocol, endpoints=served)
+    services = (IntentService(host=HOST, addresses=(VIP[0],), ports=(port,)),)
     with serving(Intent(services=services, drain_s=20.0, **fields), VIP) as proxy:
         yield proxy
 

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Protocol, Service, ServicePort, Workload
+from sidelab.sidecar.config.intent import (
+    InboundPort,
+    Intent,
+    IntentEndpoint,
+    IntentService,
+    IntentServicePort,
+    Protocol,
+    Workload,
+)
 from sidelab.sidecar.proxy.http.detect import begins_http, speaks_http
 from sidelab.sidecar.proxy.routing.routes import ConnectionPlan, Inbound, Outbound, Route
 from sidelab.sidecar.proxy.upstreams.balance import least_request
@@ -15,10 +23,10 @@ SHOP = "outbound|80||shop.default.svc.cluster.local"
 CART = "outbound|80||cart.other.svc.cluster.local"
 
 
-def _service(host: str, *addresses: str, port: int = 80, protocol: Protocol = "http") -> Service:
-    endpoints = (Endpoint(address="10.8.0.2", port=8080),)
-    ports = (ServicePort(port=port, protocol=protocol, endpoints=endpoints),)
-    return Service(host=host, addresses=addresses, ports=ports)
+def _service(host: str, *addresses: str, port: int = 80, protocol: Protocol = "http") -> IntentService:
+    endpoints = (IntentEndpoint(address="10.8.0.2", port=8080),)
+    ports = (IntentServicePort(port=port, protocol=protocol, endpoints=endpoints),)
+    return IntentService(host=host, addresses=addresses, ports=ports)
 
 
 def _outbound(intent: Intent) -> Outbound[str]:

@@ -12,7 +12,15 @@ from proxy_rig import Notes, Rig, read_all, read_until, rig, server, serving
 from tools import PATIENCE_S
 
 from sidelab.lab.errors import InputError
-from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Ports, Protocol, Service, ServicePort
+from sidelab.sidecar.config.intent import (
+    InboundPort,
+    Intent,
+    IntentEndpoint,
+    IntentService,
+    IntentServicePort,
+    Ports,
+    Protocol,
+)
 from sidelab.sidecar.proxy.http.message import Limits
 from sidelab.sidecar.proxy.io.destination import Destination
 from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
@@ -49,15 +57,15 @@ def _echo(connection: socket.socket) -> None:
 
 
 def _intent(*endpoints: Destination, protocol: Protocol = "http", **fields: Any) -> Intent:
-    ports = ServicePort(
+    ports = IntentServicePort(
         port=8080,
         protocol=protocol,
         endpoints=tuple(
-            Endpoint(address=address, port=port, pod=f"default/shop-{at}")
+            IntentEndpoint(address=address, port=port, pod=f"default/shop-{at}")
             for at, (address, port) in enumerate(endpoints)
         ),
     )
-    service = Service(host=HOST, addresses=(VIP[0],), ports=(ports,))
+    service = IntentService(host=HOST, addresses=(VIP[0],), ports=(ports,))
     return msgspec.structs.replace(Intent(services=(service,), drain_s=20.0), **fields)
 
 

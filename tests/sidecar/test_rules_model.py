@@ -4,10 +4,21 @@ import sys
 import pytest
 
 from sidelab.lab.errors import InputError
-from sidelab.sidecar.interception import Backend, Key, Match, Options, PolicyRoute, Rule, Target, Verb, build, render
+from sidelab.sidecar.interception import (
+    Backend,
+    Key,
+    Match,
+    Options,
+    PolicyRoute,
+    Rule,
+    RuleAction,
+    Target,
+    build,
+    render,
+)
 from sidelab.sidecar.interception.model.model import place
 
-RETURN = Target(Verb.RETURN)
+RETURN = Target(RuleAction.RETURN)
 DUAL_TPROXY = Options(interception_mode="TPROXY", inbound_ports="*", enable_ipv6=True)
 
 

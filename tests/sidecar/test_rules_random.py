@@ -116,7 +116,7 @@ def test_what_is_lowered_can_be_lifted(options: Options) -> None:
     lifted: dict[tuple[str, str], list[object]] = {}
     for operation in lower(ruleset):
         thing = operation.thing
-        if isinstance(thing, nftables.Rule):
+        if isinstance(thing, nftables.NftRule):
             place = model_table(thing.table.name), model_chain(thing.chain)
             lifted.setdefault(place, []).append(lift(*place, thing.expressions))
 
@@ -128,11 +128,11 @@ def test_what_is_lowered_can_be_lifted(options: Options) -> None:
 def test_every_lowered_jump_has_its_chain(options: Options) -> None:
     """The transaction makes every chain that a rule of it jumps to, also one that has no rules."""
     operations = lower(build(options))
-    chains = {(o.thing.table.name, o.thing.name) for o in operations if isinstance(o.thing, nftables.Chain)}
+    chains = {(o.thing.table.name, o.thing.name) for o in operations if isinstance(o.thing, nftables.NftChain)}
     jumps = {
         (o.thing.table.name, e.chain)
         for o in operations
-        if isinstance(o.thing, nftables.Rule)
+        if isinstance(o.thing, nftables.NftRule)
         for e in o.thing.expressions
         if isinstance(e, Verdict) and e.chain
     }

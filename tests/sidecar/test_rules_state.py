@@ -5,14 +5,14 @@ from test_rules_random import OPTIONS
 
 from sidelab.sidecar.interception import Backend, Options, build
 from sidelab.sidecar.interception.drift import differences, repair
-from sidelab.sidecar.interception.drift.differences import Drift, Lines, Place, Step
+from sidelab.sidecar.interception.drift.differences import Drift, DriftPlace, Lines, Step
 from sidelab.sidecar.interception.model.counted import from_ruleset
 from sidelab.sidecar.interception.text import iptables, saved
 
 TUTORIAL = build(Options.from_args("-m REDIRECT -i * -b * -d 15090,15021,15020".split()))
 WANTED = differences.expected(TUTORIAL, Backend.IPTABLES)
-INBOUND = Place(4, "nat", "ISTIO_INBOUND")
-OUTPUT = Place(4, "nat", "OUTPUT")
+INBOUND = DriftPlace(4, "nat", "ISTIO_INBOUND")
+OUTPUT = DriftPlace(4, "nat", "OUTPUT")
 TEXT = iptables.render(TUTORIAL, 4)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidelab.evidence.validate import Attempt, Expected, entry_of, expected, judge
+from sidelab.evidence.validate import ConnectionAttempt, Expected, entry_of, expected, judge
 from sidelab.lab.netlink.conntrack import Direction, Entry
 from sidelab.sidecar.interception import Options
 
@@ -32,7 +32,7 @@ def test_a_pod_without_istio_init_is_held_against_the_defaults():
     """Rules made by hand can pass too; if they don't, the cure is the label."""
     wanted = expected(None)
     assert Expected(rules=False) == wanted
-    check = judge(wanted, Attempt(4, 40000, "Connection refused"), None)
+    check = judge(wanted, ConnectionAttempt(4, 40000, "Connection refused"), None)
     assert (False, "Connection refused") == (check.ok, check.seen)
     assert check.cure.startswith("this pod has no istio-init: ")
 
@@ -40,7 +40,7 @@ def test_a_pod_without_istio_init_is_held_against_the_defaults():
 @pytest.mark.parametrize("original", [None, ("127.0.0.6", 15002)])
 def test_arriving_at_the_inbound_port_is_what_was_promised(original: tuple[str, int] | None):
     """The reply's source port tells where the connection went; our own listener, if there was one, confirms it."""
-    check = judge(WANTED, Attempt(4, 40000, original=original), entry(15006))
+    check = judge(WANTED, ConnectionAttempt(4, 40000, original=original), entry(15006))
     assert (True, PROMISE, "") == (check.ok, check.expected, check.cure)
     assert "sport=15006 dport=40000" in check.seen
 
@@ -48,13 +48,13 @@ def test_arriving_at_the_inbound_port_is_what_was_promised(original: tuple[str, 
 @pytest.mark.parametrize(
     ("attempt", "known"),
     [
-        pytest.param(Attempt(4, 40000), entry(15001), id="at the outbound port: it would come round again"),
-        pytest.param(Attempt(4, 40000), entry(15002), id="where it was dialled: somebody listens there"),
-        pytest.param(Attempt(4, 40000), None, id="untracked"),
-        pytest.param(Attempt(4, 40000, original=("127.0.0.1", 15006)), entry(15006), id="destination lost"),
+        pytest.param(ConnectionAttempt(4, 40000), entry(15001), id="at the outbound port: it would come round again"),
+        pytest.param(ConnectionAttempt(4, 40000), entry(15002), id="where it was dialled: somebody listens there"),
+        pytest.param(ConnectionAttempt(4, 40000), None, id="untracked"),
+        pytest.param(ConnectionAttempt(4, 40000, original=("127.0.0.1", 15006)), entry(15006), id="destination lost"),
     ],
 )
-def test_arriving_anywhere_else_is_a_failure_of_the_rules(attempt: Attempt, known: Entry | None):
+def test_arriving_anywhere_else_is_a_failure_of_the_rules(attempt: ConnectionAttempt, known: Entry | None):
     """Accepted is not enough: the cure is to have the rules compared."""
     check = judge(WANTED, attempt, known)
     assert (False, True) == (check.ok, check.cure.startswith("`sidelab rules check POD` tells how the rules differ"))
@@ -63,12 +63,12 @@ def test_arriving_anywhere_else_is_a_failure_of_the_rules(attempt: Attempt, know
 @pytest.mark.parametrize(
     ("attempt", "cure"),
     [
-        (Attempt(4, 40000, "Connection refused"), "`sidelab rules check POD` tells how the rules differ"),
-        (Attempt(4, 40000, "Connection refused", open=False), "nobody listens on 127.0.0.1 port 15006: "),
-        (Attempt(6, 40000, "no answer within 5 s"), "`::6/128` must be an address of lo"),
+        (ConnectionAttempt(4, 40000, "Connection refused"), "`sidelab rules check POD` tells how the rules differ"),
+        (ConnectionAttempt(4, 40000, "Connection refused", open=False), "nobody listens on 127.0.0.1 port 15006: "),
+        (ConnectionAttempt(6, 40000, "no answer within 5 s"), "`::6/128` must be an address of lo"),
     ],
 )
-def test_a_refusal_is_told_with_its_likely_reason(attempt: Attempt, cure: str):
+def test_a_refusal_is_told_with_its_likely_reason(attempt: ConnectionAttempt, cure: str):
     """Closed proxy, missing ::6 and wrong rules are told apart."""
     check = judge(WANTED, attempt, None)
     assert (False, attempt.problem, True) == (check.ok, check.seen, check.cure.startswith(cure))
@@ -77,5 +77,5 @@ def test_a_refusal_is_told_with_its_likely_reason(attempt: Attempt, cure: str):
 def test_an_attempt_is_found_by_its_source_port():
     """Of several connections to the same place, the entry is the one that was made from our port."""
     entries = (entry(15006, 39999), entry(15006, 40000))
-    assert entries[1] == entry_of(WANTED, Attempt(4, 40000), entries)
-    assert None is entry_of(WANTED, Attempt(4, 40001), entries)
+    assert entries[1] == entry_of(WANTED, ConnectionAttempt(4, 40000), entries)
+    assert None is entry_of(WANTED, ConnectionAttempt(4, 40001), entries)

@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidelab.lab.cluster.podinfo import PodInfo
-from sidelab.lab.cluster.state import Endpoint, Port, Service, State
+from sidelab.lab.cluster.state import PublishedEndpoint, PublishedPort, PublishedService, State
 from sidelab.lab.errors import InputError
 from sidelab.sidecar.config import compute
-from sidelab.sidecar.config.intent import Endpoint as Serving
-from sidelab.sidecar.config.intent import InboundPort, Intent, ServicePort, Workload
+from sidelab.sidecar.config.intent import InboundPort, Intent, IntentServicePort, Workload
+from sidelab.sidecar.config.intent import IntentEndpoint as Serving
 from sidelab.sidecar.config.proxy_annotations import MODE
 
 POD = PodInfo(
@@ -21,8 +21,8 @@ POD = PodInfo(
     labels={"app": "web", "version": "v1"},
     annotations={},
 )
-OTHER = Endpoint(pod=("default", "db"), ipv4="10.244.0.3", ipv6="fd00:10:244::3", ready=True, targets=(5432,))
-OWN = Endpoint(pod=("default", "web"), ipv4="10.244.0.2", ipv6="fd00:10:244::2", ready=False, targets=(80,))
+OTHER = PublishedEndpoint(pod=("default", "db"), ipv4="10.244.0.3", ipv6="fd00:10:244::3", ready=True, targets=(5432,))
+OWN = PublishedEndpoint(pod=("default", "web"), ipv4="10.244.0.2", ipv6="fd00:10:244::2", ready=False, targets=(80,))
 
 
 def annotated(**annotations: str) -> PodInfo:
@@ -31,9 +31,11 @@ def annotated(**annotations: str) -> PodInfo:
     return PodInfo(**{name: getattr(POD, name) for name in POD.__struct_fields__} | {"annotations": told})
 
 
-def service(*ports: Port, endpoints: tuple[Endpoint, ...] = (), ipv4: str = "10.96.0.11", ipv6: str = "") -> Service:
+def service(
+    *ports: PublishedPort, endpoints: tuple[PublishedEndpoint, ...] = (), ipv4: str = "10.96.0.11", ipv6: str = ""
+) -> PublishedService:
     """Return a Service `web` of namespace default."""
-    return Service(
+    return PublishedService(
         namespace="default",
         name="web",
         ipv4=ipv4,
@@ -44,9 +46,9 @@ def service(*ports: Port, endpoints: tuple[Endpoint, ...] = (), ipv4: str = "10.
     )
 
 
-def tcp(name: str, port: int = 8080, app_protocol: str = "") -> Port:
+def tcp(name: str, port: int = 8080, app_protocol: str = "") -> PublishedPort:
     """Return a TCP port of a Service."""
-    return Port(name=name, port=port, protocol="TCP", app_protocol=app_protocol)
+    return PublishedPort(name=name, port=port, protocol="TCP", app_protocol=app_protocol)
 
 
 @pytest.mark.parametrize(
@@ -72,17 +74,17 @@ def tcp(name: str, port: int = 8080, app_protocol: str = "") -> Port:
         (tcp("tcp", app_protocol="kubernetes.io/ws"), "http"),
     ],
 )
-def test_a_ports_protocol_is_chosen_as_in_istio(port: Port, protocol: str):
+def test_a_ports_protocol_is_chosen_as_in_istio(port: PublishedPort, protocol: str):
     """The appProtocol decides, then the name's first word, then a well-known number; else the bytes will tell."""
     assert protocol == compute.protocol_of(port)
 
 
 def test_only_ready_endpoints_with_the_port_are_dialled():
     """A pod that is not ready, or has no such port, is none of a Service's endpoints."""
-    missing = Endpoint(pod=("default", "x"), ipv4="10.244.0.9", ipv6="", ready=True, targets=(0,))
+    missing = PublishedEndpoint(pod=("default", "x"), ipv4="10.244.0.9", ipv6="", ready=True, targets=(0,))
     state = State(services=(service(tcp("http"), endpoints=(OWN, OTHER, missing)),))
     (found,) = compute.intent(POD, (), state).services
-    expected = ServicePort(
+    expected = IntentServicePort(
         port=8080,
         name="http",
         protocol="http",
@@ -108,7 +110,7 @@ def test_a_headless_service_is_known_by_all_addresses_that_can_be_captured(ipv6:
 
 def test_udp_ports_are_no_business_of_a_proxy():
     """A Service's UDP port is left out."""
-    state = State(services=(service(Port(name="dns", port=53, protocol="UDP"), tcp("http")),))
+    state = State(services=(service(PublishedPort(name="dns", port=53, protocol="UDP"), tcp("http")),))
     (found,) = compute.intent(POD, (), state).services
     assert ["http"] == [each.name for each in found.ports]
 
@@ -183,7 +185,7 @@ def test_a_wrong_annotation_is_named(name: str, value: str):
 
 NAMES = st.sampled_from(["", "http", "tcp-x", "grpc", "web"])
 PORTS = st.builds(
-    Port,
+    PublishedPort,
     name=NAMES,
     port=st.integers(1, 65535),
     protocol=st.sampled_from(["TCP", "UDP"]),
@@ -192,12 +194,12 @@ PORTS = st.builds(
 
 
 @st.composite
-def services(draw: st.DrawFn) -> Service:
+def services(draw: st.DrawFn) -> PublishedService:
     """Return a Service with any number of ports and endpoints."""
     ports = tuple(draw(st.lists(PORTS, max_size=3)))
     targets = st.tuples(*(st.sampled_from([0, 80, 81]) for _ in ports))
     endpoint = st.builds(
-        Endpoint,
+        PublishedEndpoint,
         pod=st.sampled_from([("default", "web"), ("default", "db")]),
         ipv4=st.sampled_from(["", "10.244.0.3"]),
         ipv6=st.sampled_from(["", "fd00::3"]),
@@ -205,7 +207,7 @@ def services(draw: st.DrawFn) -> Service:
         targets=targets,
         hostname=st.just(""),
     )
-    return Service(
+    return PublishedService(
         namespace="default",
         name="web",
         ipv4=draw(st.sampled_from(["", "10.96.0.11"])),
@@ -218,7 +220,7 @@ def services(draw: st.DrawFn) -> Service:
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(services(), max_size=3), st.lists(st.integers(1, 65535), max_size=3))
-def test_every_wish_survives_its_own_file(found: list[Service], ports: list[int]):
+def test_every_wish_survives_its_own_file(found: list[PublishedService], ports: list[int]):
     """An intent of any cluster reads back from its JSON as it was."""
     intent = compute.intent(POD, ports, State(services=tuple(found)))
     assert intent == Intent.from_json(intent.to_json())

@@ -16,7 +16,7 @@ _COLOUR: Final = re.compile(r"(\x1b\[[0-9;:]{0,40}m)")  # SGR (ECMA-48 8.3.117)
 _NO_COLOUR: Final = "\x1b[0m"
 
 
-class Shown(io.TextIOWrapper):
+class EscapingWriter(io.TextIOWrapper):
     """A `TextIOWrapper` whose `write` escapes; with `keep_bytes`, bytes of file names that are no text stay."""
 
     def __init__(self, buffer: Any, *, keep_bytes: bool = False, **how: Any) -> None:
@@ -49,7 +49,7 @@ class Shown(io.TextIOWrapper):
 class _Styled:
     """A stream as rich wants it: its `write` passes control characters."""
 
-    def __init__(self, stream: Shown) -> None:
+    def __init__(self, stream: EscapingWriter) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
@@ -64,7 +64,7 @@ def styled(stream: TextIO) -> Any:
 
     A stream that escapes nothing is returned as it is.
     """
-    return _Styled(stream) if isinstance(stream, Shown) else stream
+    return _Styled(stream) if isinstance(stream, EscapingWriter) else stream
 
 
 class LogText:
@@ -91,4 +91,4 @@ class LogText:
 
 def write_command(stream: TextIO, text: str) -> None:
     """Write lines that a CI system is to obey."""
-    (stream.write_command if isinstance(stream, Shown) else stream.write)(text)
+    (stream.write_command if isinstance(stream, EscapingWriter) else stream.write)(text)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from sidelab.lab.cluster.addresses import DNS_IPV4, DNS_IPV6, DOMAIN
-from sidelab.lab.cluster.state import Endpoint, Service, State
+from sidelab.lab.cluster.state import PublishedEndpoint, PublishedService, State
 
 Name = tuple[bytes, ...]
 """Labels in lower case, without the root's."""
@@ -53,7 +53,7 @@ class Record(NamedTuple):
     data: tuple[object, ...]
 
 
-class Found(NamedTuple):
+class ZoneAnswer(NamedTuple):
     """The answer to a question: `origin` is the zone that it is from, None where that is none of ours."""
 
     status: int
@@ -76,18 +76,18 @@ class Zone:
         for service in state.services:
             self._add_service(service)
 
-    def find(self, name: Name, kind: str) -> Found:
+    def find(self, name: Name, kind: str) -> ZoneAnswer:
         """Answer a question; `kind` ANY asks for all that there is."""
         origin = next((each for each in ORIGINS if name[-len(each) :] == each), None)
         if origin is None:
-            return Found(REFUSED, None)
+            return ZoneAnswer(REFUSED, None)
         said = self._names.get(name)
         if said is None and len(name) == len(_PODS) + 2 and name[-len(_PODS) :] == _PODS:
             said = list(_pod(name[0])) or None
         if said is None:
-            return Found(NXDOMAIN, origin)
+            return ZoneAnswer(NXDOMAIN, origin)
         records = tuple(dict.fromkeys(each for each in said if kind in (each.kind, "ANY")))
-        return Found(NOERROR, origin, records, tuple(self._additional(records)))
+        return ZoneAnswer(NOERROR, origin, records, tuple(self._additional(records)))
 
     def _additional(self, records: Iterable[Record]) -> Iterator[tuple[Name, Record]]:
         targets = {each.data[-1]: None for each in records if each.kind == "SRV"}
@@ -102,14 +102,14 @@ class Zone:
                 break
             self._names[name[start:]] = []
 
-    def _add_service(self, service: Service) -> None:
+    def _add_service(self, service: PublishedService) -> None:
         name = (service.name.encode(), service.namespace.encode(), *_SERVICES)
         headless = not (service.ipv4 or service.ipv6)
         own = _addresses(service.ipv4, service.ipv6)
         self._add(name, *own)
         for address in own:
             self._add(_reversed(0, str(address.data[0])), Record("PTR", (name,)))
-        targets: list[tuple[Endpoint, Name]] = []
+        targets: list[tuple[PublishedEndpoint, Name]] = []
         for endpoint in service.endpoints:
             addresses = _endpoint_addresses(service, endpoint)
             if headless:
@@ -135,7 +135,7 @@ def _addresses(ipv4: str, ipv6: str) -> tuple[Record, ...]:
     return tuple(Record(kind, (value,)) for kind, value in (("A", ipv4), ("AAAA", ipv6)) if value)
 
 
-def _endpoint_addresses(service: Service, endpoint: Endpoint) -> tuple[Record, ...]:
+def _endpoint_addresses(service: PublishedService, endpoint: PublishedEndpoint) -> tuple[Record, ...]:
     """Return the addresses by which an endpoint has names: those of its Service's families, while it is ready."""
     if not endpoint.ready or endpoint.ipv4 == service.ipv4:  # the cluster's DNS is its own endpoint
         return ()

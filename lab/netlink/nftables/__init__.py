@@ -5,19 +5,27 @@ caller opened inside one.
 """
 
 from sidelab.lab.netlink.nftables.dump import ChainState, TableState, dump, handles, uncounted
-from sidelab.lab.netlink.nftables.objects import Chain, Expression, Operation, Rule, RuleHandle, Table, Transaction
+from sidelab.lab.netlink.nftables.objects import (
+    Expression,
+    NftChain,
+    NftRule,
+    NftTable,
+    Operation,
+    RuleHandle,
+    Transaction,
+)
 from sidelab.lab.netlink.nftables.talk import NETLINK_NETFILTER, open_socket, prepared, send
 from sidelab.lab.netlink.nftables.transaction import batch, encode, part
 
 __all__ = [
     "NETLINK_NETFILTER",
-    "Chain",
     "ChainState",
     "Expression",
+    "NftChain",
+    "NftRule",
+    "NftTable",
     "Operation",
-    "Rule",
     "RuleHandle",
-    "Table",
     "TableState",
     "Transaction",
     "batch",

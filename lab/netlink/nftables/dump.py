@@ -14,15 +14,15 @@ from sidelab.lab.netlink.nftables import messages
 from sidelab.lab.netlink.nftables.messages import GENERIC
 from sidelab.lab.netlink.nftables.objects import (
     INET,
-    Chain,
     Code,
     Counter,
     Expression,
     Lookup,
-    Rule,
+    NftChain,
+    NftRule,
+    NftTable,
     RuleHandle,
     SetReference,
-    Table,
     Unknown,
 )
 
@@ -30,28 +30,28 @@ from sidelab.lab.netlink.nftables.objects import (
 class ChainState(NamedTuple):
     """A chain as it is in the kernel; `accepts` is a base chain's policy."""
 
-    chain: Chain
+    chain: NftChain
     accepts: bool
-    rules: tuple[Rule, ...]
+    rules: tuple[NftRule, ...]
 
 
 class TableState(NamedTuple):
     """A table as it is in the kernel, its chains in the order of their creation."""
 
-    table: Table
+    table: NftTable
     chains: tuple[ChainState, ...]
 
 
-def uncounted(rule: Rule) -> Rule:
+def uncounted(rule: NftRule) -> NftRule:
     """Return `rule` with its counters at zero: what it says, not what it has seen."""
     return rule._replace(expressions=tuple(Counter() if isinstance(e, Counter) else e for e in rule.expressions))
 
 
 def dump(sock: socket.socket, family: int = INET) -> tuple[TableState, ...]:
     """Return all tables of `family`. Raises `PodError` if the kernel refuses to tell."""
-    tables = [Table(read(messages.TABLE, body)["name"], family) for body in _get(sock, messages.GET_TABLE, family)]
+    tables = [NftTable(read(messages.TABLE, body)["name"], family) for body in _get(sock, messages.GET_TABLE, family)]
     chains = [_chain(body, family) for body in _get(sock, messages.GET_CHAIN, family)]
-    rules: dict[tuple[Table, str], list[Rule]] = {}
+    rules: dict[tuple[NftTable, str], list[NftRule]] = {}
     for body in _get(sock, messages.GET_RULE, family):
         rule = _rule(sock, body, family)
         rules.setdefault((rule.table, rule.chain), []).append(rule)
@@ -68,12 +68,12 @@ def dump(sock: socket.socket, family: int = INET) -> tuple[TableState, ...]:
     )
 
 
-def handles(sock: socket.socket, family: int = INET) -> dict[tuple[Table, str], tuple[RuleHandle, ...]]:
+def handles(sock: socket.socket, family: int = INET) -> dict[tuple[NftTable, str], tuple[RuleHandle, ...]]:
     """Return the handles of all rules of `family` by table and chain, in the order in which `dump` has the rules."""
-    found: dict[tuple[Table, str], list[RuleHandle]] = {}
+    found: dict[tuple[NftTable, str], list[RuleHandle]] = {}
     for body in _get(sock, messages.GET_RULE, family):
         place = read(messages.PLACE_OF_RULE, body)
-        table, chain = Table(place["table.name"], family), place["chain"]
+        table, chain = NftTable(place["table.name"], family), place["chain"]
         number = read(messages.HANDLE_OF_RULE, body)["handle"]
         found.setdefault((table, chain), []).append(RuleHandle(table, chain, number))
     return {where: tuple(rules) for where, rules in found.items()}
@@ -93,23 +93,23 @@ def _get(sock: socket.socket, kind: int, family: int, wanted: bytes = b"") -> li
     return [body[GENERIC.size :] for body in answers]
 
 
-def _chain(body: bytes, family: int) -> tuple[Chain, bool]:
+def _chain(body: bytes, family: int) -> tuple[NftChain, bool]:
     if messages.CHAIN_HOOK not in contents(body):
         found = read(messages.CHAIN, body)
-        return Chain(Table(found["table.name"], family), found["name"]), True
+        return NftChain(NftTable(found["table.name"], family), found["name"]), True
     found = read(messages.BASE_CHAIN, body)
-    table = Table(found.pop("table.name"), family)
-    return Chain(table, **found), read(messages.POLICY, body)["policy"] == Code.ACCEPT
+    table = NftTable(found.pop("table.name"), family)
+    return NftChain(table, **found), read(messages.POLICY, body)["policy"] == Code.ACCEPT
 
 
-def _rule(sock: socket.socket, body: bytes, family: int) -> Rule:
+def _rule(sock: socket.socket, body: bytes, family: int) -> NftRule:
     place = read(messages.PLACE_OF_RULE, body)
-    table = Table(place["table.name"], family)
+    table = NftTable(place["table.name"], family)
     said = read(messages.CONTENT_OF_RULE, body)["expressions"]
-    return Rule(table, place["chain"], tuple(_whole(sock, table, each) for each in said))
+    return NftRule(table, place["chain"], tuple(_whole(sock, table, each) for each in said))
 
 
-def _whole(sock: socket.socket, table: Table, expression: Expression) -> Expression:
+def _whole(sock: socket.socket, table: NftTable, expression: Expression) -> Expression:
     """Return `expression`, or the lookup that a reference to a set stands for."""
     if not isinstance(expression, SetReference):
         return expression

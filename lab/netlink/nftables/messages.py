@@ -25,7 +25,7 @@ from sidelab.lab.netlink.attributes import (
 from sidelab.lab.netlink.header import HEADER, REQUEST
 from sidelab.lab.netlink.nftables import expressions
 from sidelab.lab.netlink.nftables.forms import DATA_VERDICT
-from sidelab.lab.netlink.nftables.objects import Code, Expression, Hook, Table
+from sidelab.lab.netlink.nftables.objects import Code, Expression, NftHook, NftTable
 
 GENERIC = struct.Struct("!BBH")  # nfgenmsg: family, version, resource
 SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
@@ -55,7 +55,7 @@ CHAIN = (
     Attribute(CHAIN_NAME, TEXT, "name"),
 )
 _HOOK = (
-    Attribute(1, number("!I", Hook), "hook"),  # NFTA_HOOK_HOOKNUM
+    Attribute(1, number("!I", NftHook), "hook"),  # NFTA_HOOK_HOOKNUM
     Attribute(2, I32, "priority"),  # NFTA_HOOK_PRIORITY
 )
 BASE_CHAIN = (
@@ -76,7 +76,7 @@ CONTENT_OF_RULE = (Attribute(RULE_EXPRESSIONS, many(expressions.encode, expressi
 class RulePlace(NamedTuple):
     """Where a rule is."""
 
-    table: Table
+    table: NftTable
     chain: str
 
 

@@ -63,7 +63,7 @@ class Code(IntEnum):
     RETURN = -5
 
 
-class Hook(IntEnum):
+class NftHook(IntEnum):
     """Where a base chain meets packets (NF_INET_*)."""
 
     PREROUTING = 0
@@ -280,7 +280,7 @@ Expression = (
 )
 
 
-class Table(NamedTuple):
+class NftTable(NamedTuple):
     """A table."""
 
     name: str
@@ -290,23 +290,23 @@ class Table(NamedTuple):
         return f"table {self.name}"
 
 
-class Chain(NamedTuple):
+class NftChain(NamedTuple):
     """A chain, or with `hook` a base chain of type `kind` (nat, filter or route)."""
 
-    table: Table
+    table: NftTable
     name: str
     kind: str = ""
-    hook: Hook | None = None
+    hook: NftHook | None = None
     priority: int = 0
 
     def __str__(self) -> str:
         return f"chain {self.name} of {self.table}"
 
 
-class Rule(NamedTuple):
+class NftRule(NamedTuple):
     """A rule, appended to its chain."""
 
-    table: Table
+    table: NftTable
     chain: str
     expressions: tuple[Expression, ...]
 
@@ -317,7 +317,7 @@ class Rule(NamedTuple):
 class RuleHandle(NamedTuple):
     """A rule that the kernel has, by the number that the kernel gave it."""
 
-    table: Table
+    table: NftTable
     chain: str
     handle: int
 
@@ -331,7 +331,7 @@ class NamedSet(NamedTuple):
     `kind` is the number by which the nft tool knows the keys' type.
     """
 
-    table: Table
+    table: NftTable
     name: str
     kind: int
     length: int
@@ -344,7 +344,7 @@ class NamedSet(NamedTuple):
 class Elements(NamedTuple):
     """Elements of a set, which are keys, or of a map: keys, each with the chain to go to."""
 
-    table: Table
+    table: NftTable
     set: str
     elements: tuple[bytes, ...] | tuple[tuple[bytes, str], ...]
 
@@ -360,7 +360,7 @@ class Operation(NamedTuple):
     """
 
     verb: Literal["add", "flush", "delete"]
-    thing: Table | Chain | Rule | RuleHandle | NamedSet | Elements
+    thing: NftTable | NftChain | NftRule | RuleHandle | NamedSet | Elements
 
     def __str__(self) -> str:
         return f"{self.verb} {self.thing}"

@@ -16,18 +16,18 @@ from sidelab.lab.netlink.nftables import messages
 from sidelab.lab.netlink.nftables.messages import ANONYMOUS, CONSTANT, GENERIC, MAP, VERDICTS, SetHead, SetPart
 from sidelab.lab.netlink.nftables.objects import (
     INTEGER,
-    Chain,
     Choice,
     Elements,
     Expression,
     Lookup,
     MapReference,
     NamedSet,
+    NftChain,
+    NftRule,
+    NftTable,
     Operation,
-    Rule,
     RuleHandle,
     SetReference,
-    Table,
     Transaction,
 )
 
@@ -72,7 +72,7 @@ def part(operations: Iterable[Operation], number: int) -> bytes:
     )
 
 
-def batch(table: Table, parts: Iterable[bytes]) -> bytes:
+def batch(table: NftTable, parts: Iterable[bytes]) -> bytes:
     """Return one transaction of `parts`; the kernel says yes or no to all of it. `table` must be there afterwards."""
     last = messages.message(messages.NEW_TABLE, CREATE | ACK, 1, _generic(table) + pack(messages.TABLE, table))
     return b"".join((_BEGIN, *parts, last, _END))
@@ -85,11 +85,11 @@ def _plain(operation: Operation) -> tuple[_Message, ...]:
         return (_taken_away(operation),)
     if isinstance(thing, RuleHandle):
         raise ValueError(f"{operation}: only the kernel numbers rules")  # noqa: TRY004 - its type is fine elsewhere
-    if isinstance(thing, Rule):
+    if isinstance(thing, NftRule):
         if any(isinstance(expression, Lookup | Choice) for expression in thing.expressions):
             return ()
         return ((messages.NEW_RULE, CREATE | APPEND, _rule(thing, thing.expressions)),)
-    if isinstance(thing, Chain):
+    if isinstance(thing, NftChain):
         description = messages.CHAIN if thing.hook is None else messages.BASE_CHAIN
         return ((messages.NEW_CHAIN, CREATE, _generic(thing.table) + pack(description, thing)),)
     if isinstance(thing, NamedSet | Elements):
@@ -103,13 +103,13 @@ _encoded = lru_cache(maxsize=4096)(_plain)
 def _taken_away(operation: Operation) -> _Message:
     """Return the message that flushes or deletes: deleting the rules of a table, or of a chain, is flushing it."""
     match operation:
-        case Operation("flush", Table() as table):
+        case Operation("flush", NftTable() as table):
             return messages.DELETE_RULE, 0, _generic(table) + pack(messages.TABLE, table)
-        case Operation("flush", Chain() as chain):
+        case Operation("flush", NftChain() as chain):
             return messages.DELETE_RULE, 0, _place(chain.table, chain.name)
-        case Operation("delete", Table() as table):
+        case Operation("delete", NftTable() as table):
             return messages.DELETE_TABLE, 0, _generic(table) + pack(messages.TABLE, table)
-        case Operation("delete", Chain() as chain):
+        case Operation("delete", NftChain() as chain):
             return messages.DELETE_CHAIN, 0, _generic(chain.table) + pack(messages.CHAIN, chain)
         case Operation("delete", RuleHandle() as rule):
             return messages.DELETE_RULE, 0, _place(rule.table, rule.chain) + pack(messages.HANDLE_OF_RULE, rule)
@@ -119,7 +119,7 @@ def _taken_away(operation: Operation) -> _Message:
 def _with_sets(operation: Operation, numbers: Iterator[int]) -> Iterator[_Message]:
     """Yield the messages that make each set of a rule and fill it, numbered in turn, and then that of the rule."""
     rule = operation.thing
-    if not isinstance(rule, Rule):
+    if not isinstance(rule, NftRule):
         return
     said: list[Expression] = []
     for expression in rule.expressions:
@@ -161,12 +161,12 @@ def _named(thing: NamedSet | Elements) -> Iterator[_Message]:
     yield _set(thing.table, SetHead(thing.table.name, thing.name, flags, thing.kind, thing.length, data=data))
 
 
-def _set(table: Table, head: SetHead) -> _Message:
+def _set(table: NftTable, head: SetHead) -> _Message:
     return messages.NEW_SET, CREATE, _generic(table) + pack(messages.SET, head)
 
 
 def _elements(
-    table: Table, called: SetPart, elements: tuple[bytes, ...] | tuple[tuple[bytes, str], ...]
+    table: NftTable, called: SetPart, elements: tuple[bytes, ...] | tuple[tuple[bytes, str], ...]
 ) -> Iterator[_Message]:
     """Yield as many messages as the elements need."""
     packed = tuple(map(messages.packed_element, elements))
@@ -176,14 +176,14 @@ def _elements(
         yield messages.NEW_ELEMENTS, CREATE, _generic(table) + body
 
 
-def _rule(rule: Rule, said: tuple[Expression, ...]) -> bytes:
+def _rule(rule: NftRule, said: tuple[Expression, ...]) -> bytes:
     return _place(rule.table, rule.chain) + pack(messages.CONTENT_OF_RULE, messages.RuleContent(said))
 
 
 @lru_cache(maxsize=1024)
-def _place(table: Table, chain: str) -> bytes:
+def _place(table: NftTable, chain: str) -> bytes:
     return _generic(table) + pack(messages.PLACE_OF_RULE, messages.RulePlace(table, chain))
 
 
-def _generic(table: Table) -> bytes:
+def _generic(table: NftTable) -> bytes:
     return GENERIC.pack(table.family, 0, 0)

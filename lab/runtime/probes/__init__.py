@@ -4,8 +4,8 @@
 `grpc` how it is put. Nothing here knows containers: it is told how to run a command in one.
 """
 
-from sidelab.lab.runtime.probes.attempt import Attempt, Execute, begin
-from sidelab.lab.runtime.probes.probe_outcome import Finish, Outcome
+from sidelab.lab.runtime.probes.attempt import Execute, ProbeAttempt, begin
+from sidelab.lab.runtime.probes.probe_outcome import Finish, ProbeOutcome
 from sidelab.lab.runtime.probes.prober import FIRST_RETRY_S, Prober
 
-__all__ = ["FIRST_RETRY_S", "Attempt", "Execute", "Finish", "Outcome", "Prober", "begin"]
+__all__ = ["FIRST_RETRY_S", "Execute", "Finish", "ProbeAttempt", "ProbeOutcome", "Prober", "begin"]

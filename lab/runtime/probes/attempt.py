@@ -5,23 +5,25 @@ from typing import Protocol
 
 from sidelab.lab.base.loop import Loop
 from sidelab.lab.manifest import GRPC, Exec, HTTPGet, Sleep
-from sidelab.lab.plan.blueprint import Check
-from sidelab.lab.runtime.probes.http_get import Get
-from sidelab.lab.runtime.probes.probe_outcome import Finish, Outcome
+from sidelab.lab.plan.blueprint import PlannedCheck
+from sidelab.lab.runtime.probes.http_get import HttpCheck
+from sidelab.lab.runtime.probes.probe_outcome import Finish, ProbeOutcome
 from sidelab.lab.runtime.probes.probe_stream import Stream
 
 Execute = Callable[[tuple[str, ...], Callable[[int], None]], Callable[[], None]]
 """Runs a command in the container, calls back later with its status, and returns how to kill it."""
 
 
-class Attempt(Protocol):
+class ProbeAttempt(Protocol):
     """What is under way."""
 
     def close(self) -> None:
         """Give up; nothing is heard afterwards."""
 
 
-def begin(loop: Loop, check: Check, execute: Execute, finish: Finish, *, any_answer: bool = False) -> Attempt:
+def begin(
+    loop: Loop, check: PlannedCheck, execute: Execute, finish: Finish, *, any_answer: bool = False
+) -> ProbeAttempt:
     """Begin; `finish` is called once, later. With `any_answer` every status of HTTP passes, as for a hook.
 
     Raises `OSError` where the address can't be reached at all.
@@ -31,11 +33,11 @@ def begin(loop: Loop, check: Check, execute: Execute, finish: Finish, *, any_ans
         case Exec():
             return _Command(handler, execute, finish)
         case HTTPGet():
-            return Get(loop, handler, check.address, finish, any_answer=any_answer)
+            return HttpCheck(loop, handler, check.address, finish, any_answer=any_answer)
         case GRPC():
             from sidelab.lab.runtime.probes import grpc  # noqa: PLC0415  # see its docstring
 
-            return grpc.Check(loop, handler, check.address, finish)
+            return grpc.GrpcCheck(loop, handler, check.address, finish)
         case Sleep():
             return _Pause(loop, handler, finish)
         case _:
@@ -57,12 +59,12 @@ class _Command:
     def _ended(self, status: int) -> None:
         finish, self._finish = self._finish, None
         if finish is not None:
-            finish(Outcome(status == 0, "" if status == 0 else f"exit status {status}"))
+            finish(ProbeOutcome(status == 0, "" if status == 0 else f"exit status {status}"))
 
 
 class _Pause:
     def __init__(self, loop: Loop, sleep: Sleep, finish: Finish) -> None:
-        self._timer = loop.after(sleep.seconds, lambda: finish(Outcome(passed=True)))
+        self._timer = loop.after(sleep.seconds, lambda: finish(ProbeOutcome(passed=True)))
 
     def close(self) -> None:
         self._timer.cancel()
@@ -80,10 +82,10 @@ class _Dial:
 
     def opened(self) -> None:
         self._stream.close()
-        self._finish(Outcome(passed=True))
+        self._finish(ProbeOutcome(passed=True))
 
     def received(self, data: bytes) -> None:
         """Take no interest."""
 
     def ended(self, reason: str) -> None:
-        self._finish(Outcome(passed=False, reason=reason))
+        self._finish(ProbeOutcome(passed=False, reason=reason))

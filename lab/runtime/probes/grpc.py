@@ -4,11 +4,11 @@ from sidelab.lab.base.loop import Loop
 from sidelab.lab.manifest import GRPC
 from sidelab.lab.net.grpc_health import Call
 from sidelab.lab.net.url import netloc
-from sidelab.lab.runtime.probes.probe_outcome import Finish, Outcome
+from sidelab.lab.runtime.probes.probe_outcome import Finish, ProbeOutcome
 from sidelab.lab.runtime.probes.probe_stream import Stream
 
 
-class Check:
+class GrpcCheck:
     """A call to `address`; `finish` is called once, with whether the answer is SERVING, and why not."""
 
     def __init__(self, loop: Loop, grpc: GRPC, address: tuple[str, int], finish: Finish) -> None:
@@ -37,4 +37,4 @@ class Check:
 
     def _end(self, problem: str) -> None:
         self._stream.close()
-        self._finish(Outcome(passed=not problem, reason=problem))
+        self._finish(ProbeOutcome(passed=not problem, reason=problem))

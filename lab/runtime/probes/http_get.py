@@ -10,14 +10,14 @@ from sidelab.lab.net.get import Get as Exchange
 from sidelab.lab.net.get import kubelet_fields
 from sidelab.lab.net.http_answer import AnswerError
 from sidelab.lab.net.url import Url, target_of
-from sidelab.lab.runtime.probes.probe_outcome import Finish, Outcome
+from sidelab.lab.runtime.probes.probe_outcome import Finish, ProbeOutcome
 from sidelab.lab.runtime.probes.probe_stream import Stream
 
 _NOT_TLS = "wrong version number"
 """OpenSSL's word for bytes that are no record of TLS, such as `HTTP/1.1 400 Bad Request`."""
 
 
-class Get:
+class HttpCheck:
     """A request to `address`; `finish` is called once, with whether the answer passes, and why not.
 
     A passing answer may come with a warning as its reason. With `any_answer` every status passes, as for a hook.
@@ -99,12 +99,12 @@ class Get:
             except OSError as error:
                 self._fail(error.strerror or str(error))
         elif self._any_answer or 200 <= answer.status < 400:
-            self._finish(Outcome(passed=True, reason="" if self._any_answer else self._exchange.warning))
+            self._finish(ProbeOutcome(passed=True, reason="" if self._any_answer else self._exchange.warning))
         else:
-            self._finish(Outcome(passed=False, reason=f"status {answer.status}"))
+            self._finish(ProbeOutcome(passed=False, reason=f"status {answer.status}"))
 
     def _fail(self, reason: str) -> None:
         """Fail, unless only the body of a hook's answer is missing, which no one looks at."""
         self._stream.close()
         passed = self._any_answer and self._exchange.answered
-        self._finish(Outcome(passed=passed, reason="" if passed else reason))
+        self._finish(ProbeOutcome(passed=passed, reason="" if passed else reason))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ProbeOutcome:
     """Whether it `passed`, and for what `reason` not; what passed may have a warning for one.
 
     `counts` is false for an answer that is one too few to change what is thought of the container.
@@ -16,4 +16,4 @@ class Outcome:
     counts: bool = True
 
 
-Finish = Callable[[Outcome], None]
+Finish = Callable[[ProbeOutcome], None]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from sidelab.lab.base.incidents import FAILURES, reason_of
 from sidelab.lab.base.loop import Loop
 from sidelab.lab.plan.blueprint import ProbePlan
-from sidelab.lab.runtime.probes.attempt import Attempt, Execute, begin
-from sidelab.lab.runtime.probes.probe_outcome import Outcome
+from sidelab.lab.runtime.probes.attempt import Execute, ProbeAttempt, begin
+from sidelab.lab.runtime.probes.probe_outcome import ProbeOutcome
 
 if TYPE_CHECKING:
     from sidelab.lab.base.timers import Timer
@@ -35,7 +35,7 @@ class Prober:
         loop: Loop,
         plan: ProbePlan,
         execute: Execute,
-        on_result: Callable[[Outcome], None],
+        on_result: Callable[[ProbeOutcome], None],
         *,
         after_s: float = 0.0,
         patient: bool = False,
@@ -53,7 +53,7 @@ class Prober:
         self._run = 0
         self._failed_at_s = _NEVER_S
         self._begun_at_s = 0.0
-        self._attempt: Attempt | None = None
+        self._attempt: ProbeAttempt | None = None
         self._deadline: Timer | None = None
         self._stopped = False
         self._next = loop.after(after_s, self._begin)
@@ -77,10 +77,10 @@ class Prober:
         try:
             self._attempt = begin(self._loop, self._plan.check, self._execute, self._finish)
         except FAILURES as error:
-            self._finish(Outcome(passed=False, reason=reason_of(error)))
+            self._finish(ProbeOutcome(passed=False, reason=reason_of(error)))
 
     def _too_late(self) -> None:
-        self._finish(Outcome(passed=False, reason="timed out"))
+        self._finish(ProbeOutcome(passed=False, reason="timed out"))
 
     def _end_attempt(self) -> None:
         if self._deadline is not None:
@@ -89,7 +89,7 @@ class Prober:
             self._attempt.close()
             self._attempt = None
 
-    def _finish(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: ProbeOutcome) -> None:
         self._end_attempt()
         outcome = replace(outcome, counts=self._counts(outcome))
         if outcome.counts or not outcome.passed:
@@ -97,7 +97,7 @@ class Prober:
         if not self._stopped:
             self._next = self._loop.after(self._delay_s(outcome), self._begin)
 
-    def _counts(self, outcome: Outcome) -> bool:
+    def _counts(self, outcome: ProbeOutcome) -> bool:
         timing, now_s = self._plan.timing, self._clock()
         if not outcome.passed:
             if self._eager and now_s - self._failed_at_s < timing.period_seconds:
@@ -110,7 +110,7 @@ class Prober:
         self._eager = self._eager and not outcome.passed
         return True
 
-    def _delay_s(self, outcome: Outcome) -> float:
+    def _delay_s(self, outcome: ProbeOutcome) -> float:
         """Return the time to the next probe: periods are counted from one beginning to the next."""
         now_s = self._clock()
         delay_s = max(0.0, self._begun_at_s + self._plan.timing.period_seconds - now_s)

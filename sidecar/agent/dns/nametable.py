@@ -7,20 +7,20 @@ Source: istio/istio pkg/dns/client (`LookupTable`); istio.io/latest/docs/ops/con
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sidelab.lab.cluster.state import Service, State
+from sidelab.lab.cluster.state import PublishedService, State
 from sidelab.sidecar.config.compute import host_of
 
 
-class Addresses(NamedTuple):
+class NameAddresses(NamedTuple):
     """What a name stands for; a name may have none of one family, which is an answer too."""
 
     ipv4: tuple[str, ...]
     ipv6: tuple[str, ...]
 
 
-def table(state: State, namespace: str) -> dict[str, Addresses]:
+def table(state: State, namespace: str) -> dict[str, NameAddresses]:
     """Return the addresses by name, in lower case and without the root's dot, as a pod in `namespace` may ask."""
-    found: dict[str, Addresses] = {}
+    found: dict[str, NameAddresses] = {}
     for service in state.services:
         addresses = _addresses(service)
         for name in _names(host_of(service), service.namespace == namespace):
@@ -28,7 +28,7 @@ def table(state: State, namespace: str) -> dict[str, Addresses]:
         if not (service.ipv4 or service.ipv6):
             for each in service.endpoints:
                 if each.ready and each.hostname:
-                    one = Addresses(_some(service, "IPv4", each.ipv4), _some(service, "IPv6", each.ipv6))
+                    one = NameAddresses(_some(service, "IPv4", each.ipv4), _some(service, "IPv6", each.ipv6))
                     found[f"{each.hostname}.{host_of(service)}"] = one
     return found
 
@@ -41,15 +41,15 @@ def _names(host: str, own: bool) -> Iterator[str]:
         yield name
 
 
-def _addresses(service: Service) -> Addresses:
+def _addresses(service: PublishedService) -> NameAddresses:
     if service.ipv4 or service.ipv6:
-        return Addresses(_some(service, "IPv4", service.ipv4), _some(service, "IPv6", service.ipv6))
+        return NameAddresses(_some(service, "IPv4", service.ipv4), _some(service, "IPv6", service.ipv6))
     ready = [each for each in service.endpoints if each.ready]
-    return Addresses(
+    return NameAddresses(
         tuple(address for each in ready for address in _some(service, "IPv4", each.ipv4)),
         tuple(address for each in ready for address in _some(service, "IPv6", each.ipv6)),
     )
 
 
-def _some(service: Service, family: str, address: str) -> tuple[str, ...]:
+def _some(service: PublishedService, family: str, address: str) -> tuple[str, ...]:
     return (address,) if address and family in service.families else ()

@@ -16,7 +16,7 @@ from sidelab.lab.cluster.state import State
 from sidelab.lab.errors import PodError
 from sidelab.lab.net import dns
 from sidelab.sidecar.agent.dns.forward import forward
-from sidelab.sidecar.agent.dns.nametable import Addresses, table
+from sidelab.sidecar.agent.dns.nametable import NameAddresses, table
 from sidelab.sidecar.agent.http.connection import Guest
 from sidelab.sidecar.proxy.io.listener import admission
 from sidelab.sidecar.proxy.io.proxy_loop import READ, ProxyLoop
@@ -47,7 +47,7 @@ class Resolver:
         """Listen; raises `PodError` for a port that is taken."""
         self._loop = loop
         self._namespace = namespace
-        self._names: dict[str, Addresses] | None = None
+        self._names: dict[str, NameAddresses] | None = None
         self._upstreams = upstreams(Path(resolv_conf))
         self._asked = 0
         self._turn = 0
@@ -103,7 +103,7 @@ class Resolver:
         return True
 
     def _resolve(
-        self, query: dns.Query, names: dict[str, Addresses], packet: bytes, tell: Tell, *, stream: bool
+        self, query: dns.Query, names: dict[str, NameAddresses], packet: bytes, tell: Tell, *, stream: bool
     ) -> None:
         self._turn += 1
         own = local_answer(query, names, self._turn)
@@ -177,7 +177,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def local_answer(query: dns.Query, names: dict[str, Addresses], turn: int = 0) -> bytes | None:
+def local_answer(query: dns.Query, names: dict[str, NameAddresses], turn: int = 0) -> bytes | None:
     """Return the response to a question for the addresses of a name that is ours, None for any other.
 
     Of several addresses each comes first in its `turn`.

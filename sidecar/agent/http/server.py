@@ -52,7 +52,7 @@ Handle = Callable[[Request, Callable[[Reply], None]], None]
 """Takes a request and what to call, in the loop and once, with its answer."""
 
 
-class Server:
+class AgentServer:
     """Serves a port on all addresses, IPv6's where the pod has it."""
 
     def __init__(self, loop: ProxyLoop, port: int, handle: Handle) -> None:

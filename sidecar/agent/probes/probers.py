@@ -21,7 +21,7 @@ class _Part(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """A part of it, with Kubernetes' names; what has no effect here is passed over."""
 
 
-class HTTPGet(_Part, frozen=True, kw_only=True):
+class HttpProber(_Part, frozen=True, kw_only=True):
     """A GET of the application; its headers are those of the request for it, which has the manifest's."""
 
     port: int
@@ -29,26 +29,26 @@ class HTTPGet(_Part, frozen=True, kw_only=True):
     scheme: str = "HTTP"
 
 
-class TCPSocket(_Part, frozen=True, kw_only=True):
+class TcpProber(_Part, frozen=True, kw_only=True):
     """A connection to the application."""
 
     port: int
     host: str = ""
 
 
-class GRPC(_Part, frozen=True, kw_only=True):
+class GrpcProber(_Part, frozen=True, kw_only=True):
     """A call of grpc.health.v1.Health/Check."""
 
     port: int
     service: str | None = None
 
 
-class Prober(_Part, frozen=True, kw_only=True):
+class AppProber(_Part, frozen=True, kw_only=True):
     """One handler, and how long it may take."""
 
-    http_get: HTTPGet | None = None
-    tcp_socket: TCPSocket | None = None
-    grpc: GRPC | None = None
+    http_get: HttpProber | None = None
+    tcp_socket: TcpProber | None = None
+    grpc: GrpcProber | None = None
     timeout_seconds: float = 0
 
     def timeout_s(self, path: str) -> float:
@@ -56,7 +56,7 @@ class Prober(_Part, frozen=True, kw_only=True):
         return self.timeout_seconds or (_HOOK_S if path.startswith("/app-lifecycle/") else _PROBE_S)
 
 
-def read(env: Mapping[str, str]) -> dict[str, Prober]:
+def read(env: Mapping[str, str]) -> dict[str, AppProber]:
     """Return the probers by their paths; raises `InputError` for what the injector would not have written."""
     try:
         probers = _DECODER.decode(env.get(VARIABLE) or "{}")
@@ -70,4 +70,4 @@ def read(env: Mapping[str, str]) -> dict[str, Prober]:
     return probers
 
 
-_DECODER = msgspec.json.Decoder(dict[str, Prober])
+_DECODER = msgspec.json.Decoder(dict[str, AppProber])

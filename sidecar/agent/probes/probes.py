@@ -14,7 +14,7 @@ from sidelab.lab.net.node_addresses import ADDRESSES
 from sidelab.lab.net.url import Url, netloc, target_of
 from sidelab.sidecar.agent.http.server import TEXT, Reply, Request
 from sidelab.sidecar.agent.probes.direct_dial import Line
-from sidelab.sidecar.agent.probes.probers import GRPC, HTTPGet, Prober, TCPSocket
+from sidelab.sidecar.agent.probes.probers import AppProber, GrpcProber, HttpProber, TcpProber
 from sidelab.sidecar.config.intent import Ports
 
 MOST_AT_ONCE = 32
@@ -37,7 +37,7 @@ class Probes:
             False: threading.BoundedSemaphore(MOST_OF_OTHERS),
         }
 
-    def begin(self, prober: Prober, timeout_s: float, request: Request, tell: Callable[[Reply], None]) -> None:
+    def begin(self, prober: AppProber, timeout_s: float, request: Request, tell: Callable[[Reply], None]) -> None:
         """Ask as `prober` says; `request` is the one for it, whose fields the application gets to see."""
         free = self._free[request.peer in ADDRESSES]
         if not free.acquire(blocking=False):
@@ -58,7 +58,7 @@ class Probes:
             tell(_failure("no thread can be started"))
 
 
-def ask(prober: Prober, address: str, timeout_s: float, head: bytes = b"", agent_port: int = Ports().agent) -> Reply:
+def ask(prober: AppProber, address: str, timeout_s: float, head: bytes = b"", agent_port: int = Ports().agent) -> Reply:
     """Return the reply to the request `head`, which came to `agent_port`: the application's, or 500 with the reason."""
     try:
         return _asked(prober, address, time.monotonic() + timeout_s, head, agent_port)
@@ -70,14 +70,14 @@ def ask(prober: Prober, address: str, timeout_s: float, head: bytes = b"", agent
         return _failure(str(error))
 
 
-def _asked(prober: Prober, address: str, deadline_s: float, head: bytes, agent_port: int) -> Reply:
+def _asked(prober: AppProber, address: str, deadline_s: float, head: bytes, agent_port: int) -> Reply:
     match prober.http_get or prober.tcp_socket or prober.grpc:
-        case HTTPGet() as get:
+        case HttpProber() as get:
             return _get(get, address, deadline_s, head, agent_port)
-        case TCPSocket() as dialled:
+        case TcpProber() as dialled:
             with Line(dialled.host or address, dialled.port, deadline_s):
                 return Reply(200)
-        case GRPC() as called:
+        case GrpcProber() as called:
             return _call(called, address, deadline_s, head)
         case _:
             return _failure("there is nothing to ask")
@@ -87,7 +87,7 @@ def _failure(reason: str) -> Reply:
     return Reply(500, f"{reason}\n".encode())
 
 
-def _call(called: GRPC, address: str, deadline_s: float, head: bytes) -> Reply:
+def _call(called: GrpcProber, address: str, deadline_s: float, head: bytes) -> Reply:
     from sidelab.lab.net.grpc_health import Call  # noqa: PLC0415  # HTTP/2 takes long to import, and few pods need it
 
     agent = first(_fields(head), "User-Agent")
@@ -100,7 +100,7 @@ def _call(called: GRPC, address: str, deadline_s: float, head: bytes) -> Reply:
     return _failure(call.problem) if call.problem else Reply(200)
 
 
-def _get(get: HTTPGet, address: str, deadline_s: float, head: bytes, agent_port: int) -> Reply:
+def _get(get: HttpProber, address: str, deadline_s: float, head: bytes, agent_port: int) -> Reply:
     """Ask with the fields of the request for it, as pilot-agent does, and follow redirects as the kubelet does."""
     url = Url(get.scheme.lower(), address, get.port, target_of(get.path))
     exchange = Get(url, _for_application(head, agent_port, get.port))

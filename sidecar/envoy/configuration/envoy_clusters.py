@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sidelab.sidecar.config.intent import Endpoint, Intent, Service, ServicePort
+from sidelab.sidecar.config.intent import Intent, IntentEndpoint, IntentService, IntentServicePort
 from sidelab.sidecar.envoy.configuration.typed_parts import (
     ADMIN,
     AGENT,
@@ -50,13 +50,13 @@ def own_clusters(intent: Intent) -> list[Config]:
             "name": name,
             "type": "STATIC",
             "connect_timeout": "0.250s",
-            "load_assignment": assignment(name, (Endpoint(address="127.0.0.1", port=port),)),
+            "load_assignment": assignment(name, (IntentEndpoint(address="127.0.0.1", port=port),)),
         }
         for name, port in ((ADMIN, intent.ports.admin), (AGENT, intent.ports.agent))
     ]
 
 
-def service_ports(intent: Intent) -> Iterator[tuple[Service, ServicePort]]:
+def service_ports(intent: Intent) -> Iterator[tuple[IntentService, IntentServicePort]]:
     """Yield each port of each Service once, in their order: a cluster's name may exist once."""
     seen: set[str] = set()
     for service in intent.services:
@@ -67,7 +67,7 @@ def service_ports(intent: Intent) -> Iterator[tuple[Service, ServicePort]]:
                 yield service, port
 
 
-def assignment(cluster: str, serving: tuple[Endpoint, ...]) -> Config:
+def assignment(cluster: str, serving: tuple[IntentEndpoint, ...]) -> Config:
     """Return the endpoints of `cluster`."""
     addresses = [{"endpoint": {"address": socket_address(each.address, each.port)}} for each in serving]
     return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": addresses}] if addresses else []}
@@ -96,7 +96,7 @@ def _as_dialled() -> Config:
     return {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
 
 
-def _balanced(service: Service, port: ServicePort, *, ipv6: bool) -> Config:
+def _balanced(service: IntentService, port: IntentServicePort, *, ipv6: bool) -> Config:
     """Return a cluster's part with its endpoints inline.
 
     A file for each, as Istio has a subscription for each, would cost an inotify instance a Service in every pod, and a

@@ -7,7 +7,7 @@ this proxy and the bundled one do the same work; those that come are passed on.
 
 from collections.abc import Sequence
 
-from sidelab.sidecar.config.intent import Intent, Service
+from sidelab.sidecar.config.intent import Intent, IntentService
 from sidelab.sidecar.envoy.configuration.access import access_log
 from sidelab.sidecar.envoy.configuration.typed_parts import (
     BLACK_HOLE,
@@ -65,7 +65,7 @@ def inbound_routes(name: str, cluster: str) -> Config:
     return _table(name, [_host("inbound|http", ["*"], {"name": "default", "route": route})])
 
 
-def routes_of_port(intent: Intent, port: int, services: Sequence[Service]) -> Config:
+def routes_of_port(intent: Intent, port: int, services: Sequence[IntentService]) -> Config:
     """Return routes by Host field for what leaves to `port`; unknown hosts pass or get a 502, as the intent says.
 
     A name that two Services claim is the first one's: Envoy refuses a table that has one twice.
@@ -81,7 +81,7 @@ def routes_of_port(intent: Intent, port: int, services: Sequence[Service]) -> Co
     return _table(str(port), [*hosts, unknown_host(intent)])
 
 
-def routes_of_service(service: Service, port: int) -> Config:
+def routes_of_service(service: IntentService, port: int) -> Config:
     """Return routes for whoever dialled `service` itself: its Host field may say anything."""
     return _table(f"{service.host}:{port}", [_service(service, port, ["*"])])
 
@@ -103,7 +103,7 @@ def policy_cluster(intent: Intent) -> str:
     return BLACK_HOLE if intent.outbound_policy == "REGISTRY_ONLY" else PASSTHROUGH
 
 
-def _service(service: Service, port: int, domains: list[str]) -> Config:
+def _service(service: IntentService, port: int, domains: list[str]) -> Config:
     cluster = outbound_cluster(port, service.host)
     route: Config = {"cluster": cluster, "timeout": "0s", "retry_policy": _OUTBOUND_RETRIES}
     return _host(f"{service.host}:{port}", domains, {"name": "default", "route": route}) | {

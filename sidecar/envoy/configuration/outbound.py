@@ -7,7 +7,7 @@ at those of its endpoints.
 
 from collections.abc import Iterator
 
-from sidelab.sidecar.config.intent import Intent, Service, ServicePort
+from sidelab.sidecar.config.intent import Intent, IntentService, IntentServicePort
 from sidelab.sidecar.envoy.configuration.access import unrouted_log
 from sidelab.sidecar.envoy.configuration.chains import by_protocol, chain, detection, inspectors, tcp, wanted
 from sidelab.sidecar.envoy.configuration.envoy_clusters import service_ports
@@ -22,9 +22,9 @@ def service_listeners(intent: Intent, *, ipv6: bool) -> list[Config]:
     return [*shared, *(_own(intent, *each) for each in _dialled(intent, ipv6=ipv6))]
 
 
-def _http_ports(intent: Intent) -> dict[int, list[Service]]:
+def _http_ports(intent: Intent) -> dict[int, list[IntentService]]:
     """Return the port numbers where some Service speaks HTTP, each with its Services that may."""
-    ports: dict[int, list[Service]] = {}
+    ports: dict[int, list[IntentService]] = {}
     speaking = set()
     for service, port in service_ports(intent):
         protocol = wanted(intent, port.protocol)
@@ -41,7 +41,7 @@ def _taken(intent: Intent) -> set[int]:
     return {ports.outbound, ports.inbound, ports.health, ports.stats}
 
 
-def _dialled(intent: Intent, *, ipv6: bool) -> Iterator[tuple[Service, ServicePort, tuple[str, ...]]]:
+def _dialled(intent: Intent, *, ipv6: bool) -> Iterator[tuple[IntentService, IntentServicePort, tuple[str, ...]]]:
     """Yield what has a listener of its own, with the addresses of each such listener."""
     seen: set[tuple[str, int]] = set()
     for service, port in service_ports(intent):
@@ -73,7 +73,7 @@ def _shared(intent: Intent, table: Config, *, ipv6: bool) -> Config:
     }
 
 
-def _own(intent: Intent, service: Service, port: ServicePort, addresses: tuple[str, ...]) -> Config:
+def _own(intent: Intent, service: IntentService, port: IntentServicePort, addresses: tuple[str, ...]) -> Config:
     name = f"{addresses[0]}_{port.port}"
     protocol = wanted(intent, port.protocol)
     table = routes_of_service(service, port.port)

@@ -51,7 +51,7 @@ def replace(sock: socket.socket, ruleset: Ruleset) -> None:
     """
     ruleset = resolved(ruleset)
     taken = _removal_but_others(sock, ruleset)
-    kept = {each.thing.table for each in taken if not isinstance(each.thing, nftables.Table)}
+    kept = {each.thing.table for each in taken if not isinstance(each.thing, nftables.NftTable)}
     made = [each for each in lower(ruleset) if each.verb != "flush" or each.thing not in kept]
     nftables.send(sock, nftables.encode((*taken, *made)))
 
@@ -92,7 +92,7 @@ def _numbered(match: Match) -> Match:
 @lru_cache(maxsize=1)
 def _removal() -> bytes:
     # Deleting a table that is not there fails, so each is added first.
-    tables = [nftables.Table(nft.table_name(table)) for table in TABLES]
+    tables = [nftables.NftTable(nft.table_name(table)) for table in TABLES]
     return nftables.encode(tuple(Operation(verb, table) for table in tables for verb in ("add", "delete")))
 
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from sidelab.lab.base.exhausted import forking
 from sidelab.lab.errors import MachineError, PodError, SidelabError
 from sidelab.sidecar.interception.build.rule_builder import RETURN, TCP
-from sidelab.sidecar.interception.model.model import Backend, Family, Key, Rule, Ruleset, Verb
+from sidelab.sidecar.interception.model.model import Backend, Family, Key, Rule, RuleAction, Ruleset
 from sidelab.sidecar.interception.text import iptables
 
 Name = Literal["iptables", "iptables-legacy"]
@@ -28,19 +28,19 @@ _PROBE = "SIDELAB_PROBE"
 _LINE = re.compile(r"line:? (\d+)")
 
 # Kernel options by what is missing without them (net/netfilter/Kconfig, net/ipv4/netfilter/Kconfig).
-_OPTIONS: dict[Key | Verb, str] = {
+_OPTIONS: dict[Key | RuleAction, str] = {
     Key.CT_STATE: "CONFIG_NETFILTER_XT_MATCH_CONNTRACK",
     Key.UID: "CONFIG_NETFILTER_XT_MATCH_OWNER",
     Key.GID: "CONFIG_NETFILTER_XT_MATCH_OWNER",
     Key.MARK: "CONFIG_NETFILTER_XT_MATCH_MARK",
     Key.CONNMARK: "CONFIG_NETFILTER_XT_MATCH_CONNMARK",
     Key.DPORT: "CONFIG_NETFILTER_XT_MATCH_MULTIPORT",
-    Verb.REDIRECT: "CONFIG_NETFILTER_XT_TARGET_REDIRECT",
-    Verb.TPROXY: "CONFIG_NETFILTER_XT_TARGET_TPROXY",
-    Verb.MARK: "CONFIG_NETFILTER_XT_TARGET_MARK",
-    Verb.SAVE_MARK: "CONFIG_NETFILTER_XT_TARGET_CONNMARK",
-    Verb.RESTORE_MARK: "CONFIG_NETFILTER_XT_TARGET_CONNMARK",
-    Verb.ZONE: "CONFIG_NETFILTER_XT_TARGET_CT and CONFIG_NF_CONNTRACK_ZONES",
+    RuleAction.REDIRECT: "CONFIG_NETFILTER_XT_TARGET_REDIRECT",
+    RuleAction.TPROXY: "CONFIG_NETFILTER_XT_TARGET_TPROXY",
+    RuleAction.MARK: "CONFIG_NETFILTER_XT_TARGET_MARK",
+    RuleAction.SAVE_MARK: "CONFIG_NETFILTER_XT_TARGET_CONNMARK",
+    RuleAction.RESTORE_MARK: "CONFIG_NETFILTER_XT_TARGET_CONNMARK",
+    RuleAction.ZONE: "CONFIG_NETFILTER_XT_TARGET_CT and CONFIG_NF_CONNTRACK_ZONES",
 }
 
 
@@ -143,7 +143,7 @@ class Tools:
 
         The tools say "line 13 failed" (at COMMIT) for whatever the kernel has not.
         """
-        tried: dict[tuple[str, Key | Verb | None], bool] = {}
+        tried: dict[tuple[str, Key | RuleAction | None], bool] = {}
         for rule in ruleset.program(Backend.IPTABLES, family):
             for about, one in _alone(rule):
                 if (rule.table, about) in tried or not tried.get((rule.table, None), True):
@@ -161,7 +161,7 @@ class Tools:
         self.add(family, f"*{table}\n-F {_PROBE}\n-X {_PROBE}\nCOMMIT\n")
         return True
 
-    def _option(self, table: str, about: Key | Verb | None, family: Family) -> str:
+    def _option(self, table: str, about: Key | RuleAction | None, family: Family) -> str:
         if about is not None:
             return _OPTIONS[about]
         if self.name == "iptables":
@@ -171,7 +171,7 @@ class Tools:
         return f"{option} (or whoever runs the tool, the capabilities NET_ADMIN and NET_RAW)"
 
 
-def _alone(rule: Rule) -> Iterator[tuple[Key | Verb | None, Rule]]:
+def _alone(rule: Rule) -> Iterator[tuple[Key | RuleAction | None, Rule]]:
     """Yield the table itself (None), and each match and target of `rule` that is an extension, in a rule of its own."""
     bare = Rule(rule.table, _PROBE, (), RETURN)
     yield None, bare

@@ -20,11 +20,11 @@ from sidelab.sidecar.interception.build.rule_builder import (
     sport,
     uid,
 )
-from sidelab.sidecar.interception.model.model import Family, Match, Target, Verb
+from sidelab.sidecar.interception.model.model import Family, Match, RuleAction, Target
 from sidelab.sidecar.interception.options.options import Options
 
-RESOLVER_ZONE = Target(Verb.ZONE, number=1)
-CLIENT_ZONE = Target(Verb.ZONE, number=2)
+RESOLVER_ZONE = Target(RuleAction.ZONE, number=1)
+CLIENT_ZONE = Target(RuleAction.ZONE, number=2)
 NAT = ("nat", "ISTIO_OUTPUT_DNS")
 RAW_OUT = ("raw", "ISTIO_OUTPUT_DNS")
 RAW_IN = ("raw", "ISTIO_INBOUND")

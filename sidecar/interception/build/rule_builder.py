@@ -3,13 +3,13 @@
 Knows the model and which families are wanted; nothing of Istio's steps.
 """
 
-from sidelab.sidecar.interception.model.model import Backend, Family, Key, Match, Rule, Target, Verb
+from sidelab.sidecar.interception.model.model import Backend, Family, Key, Match, Rule, RuleAction, Target
 
-RETURN = Target(Verb.RETURN)
-ACCEPT = Target(Verb.ACCEPT)
-DROP = Target(Verb.DROP)
-SAVE_MARK = Target(Verb.SAVE_MARK)
-RESTORE_MARK = Target(Verb.RESTORE_MARK)
+RETURN = Target(RuleAction.RETURN)
+ACCEPT = Target(RuleAction.ACCEPT)
+DROP = Target(RuleAction.DROP)
+SAVE_MARK = Target(RuleAction.SAVE_MARK)
+RESTORE_MARK = Target(RuleAction.RESTORE_MARK)
 
 # Where the sidecar's connections to its own application come from, and what counts as talking to oneself.
 INBOUND_SOURCE: dict[Family, str] = {4: "127.0.0.6/32", 6: "::6/128"}
@@ -23,12 +23,12 @@ FROM_LO = Match(Key.IN_INTERFACE, ("lo",))
 
 def jump(chain: str) -> Target:
     """Continue in `chain`, and come back where it returns."""
-    return Target(Verb.JUMP, chain=chain)
+    return Target(RuleAction.JUMP, chain=chain)
 
 
 def redirect(port: int) -> Target:
     """Send the connection to this machine's own `port`."""
-    return Target(Verb.REDIRECT, port=port)
+    return Target(RuleAction.REDIRECT, port=port)
 
 
 def dport(*ports: int) -> Match:

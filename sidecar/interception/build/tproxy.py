@@ -24,7 +24,7 @@ from sidelab.sidecar.interception.build.rule_builder import (
     source,
     uid,
 )
-from sidelab.sidecar.interception.model.model import Key, Match, Target, Verb
+from sidelab.sidecar.interception.model.model import Key, Match, RuleAction, Target
 from sidelab.sidecar.interception.options.options import Options
 from sidelab.sidecar.interception.options.values import EVERYTHING
 
@@ -39,9 +39,9 @@ DIVERT = ("mangle", "ISTIO_DIVERT")
 def inbound(program: Program, options: Options) -> None:
     """Divert packets of known connections to the local stack, and give new ones to the proxy's socket."""
     mark = options.tproxy_mark
-    program.add(DIVERT, to=Target(Verb.MARK, number=mark))
+    program.add(DIVERT, to=Target(RuleAction.MARK, number=mark))
     program.add(DIVERT, to=ACCEPT)
-    taken = Target(Verb.TPROXY, port=options.inbound_capture_port, number=mark)
+    taken = Target(RuleAction.TPROXY, port=options.inbound_capture_port, number=mark)
     for family in program.families:
         away = not_(destination(options.loopback_cidr if family == 4 else LOOPBACK[6]))
         program.add(("mangle", "ISTIO_TPROXY"), away, TCP, to=taken, family=family)
@@ -68,7 +68,7 @@ def marks(program: Program, options: Options) -> None:
     for owner in owners:
         for family in program.families:
             away = not_(destination(options.loopback_cidr if family == 4 else LOOPBACK[6]))
-            to = Target(Verb.MARK, number=OUTBOUND_MARK)
+            to = Target(RuleAction.MARK, number=OUTBOUND_MARK)
             program.add(OUTPUT, away, TCP, TO_LO, owner, to=to, family=family)
     program.add(OUTPUT, TCP, Match(Key.CONNMARK, (mark,)), to=RESTORE_MARK)
     program.add(INBOUND, TCP, marked(mark), to=RETURN, at=1)

@@ -20,7 +20,7 @@ OURS = "ISTIO_"  # how our chains are called
 _FAMILIES: tuple[Family, ...] = (4, 6)
 
 
-class Place(NamedTuple):
+class DriftPlace(NamedTuple):
     """A chain; `family` is None where a table holds both."""
 
     family: Family | None
@@ -32,7 +32,7 @@ class Place(NamedTuple):
         return f"{tool} -t {self.table} {self.chain}"
 
 
-Lines = Mapping[Place, tuple[str, ...]]
+Lines = Mapping[DriftPlace, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Drift:
 
     missing: Lines
     extra: Lines
-    reordered: tuple[Place, ...]
+    reordered: tuple[DriftPlace, ...]
     missing_local: tuple[str, ...] = ()
     extra_local: tuple[str, ...] = ()
     diff: str = ""
@@ -69,7 +69,7 @@ class Drift:
         }
 
 
-def _named(place: Place, line: str) -> dict[str, Any]:
+def _named(place: DriftPlace, line: str) -> dict[str, Any]:
     return {"table": place.table, "chain": place.chain, "family": place.family, "rule": line}
 
 
@@ -78,7 +78,7 @@ def expected(ruleset: Ruleset, backend: Backend) -> Lines:
     if backend is Backend.NFT:
         tables = from_ruleset(ruleset)
         return _lines(None, ((t.name, c.name, c.rows) for t in tables for c in t.chains), ruleset.program(backend))
-    found: dict[Place, tuple[str, ...]] = {}
+    found: dict[DriftPlace, tuple[str, ...]] = {}
     for family in _FAMILIES if ruleset.ipv6 else _FAMILIES[:1]:
         chains = (
             (table.name, chain.name, [Row(saved.plain(rule)) for rule in chain.rules])
@@ -91,14 +91,14 @@ def expected(ruleset: Ruleset, backend: Backend) -> Lines:
 
 def _lines(
     family: Family | None, chains: Iterable[tuple[str, str, Iterable[Row]]], program: Iterable[Rule]
-) -> dict[Place, tuple[str, ...]]:
+) -> dict[DriftPlace, tuple[str, ...]]:
     """Return the lines of `chains` (table, chain, rows), and of those that `program` only jumps to."""
     found = {
-        Place(family, rule.table, rule.target.chain): (_made(rule.target.chain),)
+        DriftPlace(family, rule.table, rule.target.chain): (_made(rule.target.chain),)
         for rule in program
         if rule.target.chain
     }
-    return found | {Place(family, table, chain): _chain_lines(chain, rows) for table, chain, rows in chains}
+    return found | {DriftPlace(family, table, chain): _chain_lines(chain, rows) for table, chain, rows in chains}
 
 
 def _chain_lines(chain: str, rows: Iterable[Row]) -> tuple[str, ...]:
@@ -116,10 +116,10 @@ def _line(chain: str, row: Row) -> str:
 
 def found(tables: Iterable[TableRows], family: Family | None, wanted: Lines) -> Lines:
     """Return what of `tables`, read for `family` (None: both at once), is Istio's: see the top."""
-    held: dict[Place, tuple[str, ...]] = {}
+    held: dict[DriftPlace, tuple[str, ...]] = {}
     for table in tables:
         for chain in table.chains:
-            place = Place(family, table.name, chain.name)
+            place = DriftPlace(family, table.name, chain.name)
             if chain.name.startswith(OURS):
                 held[place] = _chain_lines(chain.name, chain.rows)
             else:
@@ -138,9 +138,9 @@ def is_ours(chain: str, row: Row, wanted: Collection[str]) -> bool:
 
 def drift(wanted: Lines, held: Lines, wanted_local: Iterable[str] = (), held_local: Iterable[str] = ()) -> Drift:
     """Return how what is `held` differs from what is `wanted`, the local things beside the rules included."""
-    missing: dict[Place, tuple[str, ...]] = {}
-    extra: dict[Place, tuple[str, ...]] = {}
-    reordered: list[Place] = []
+    missing: dict[DriftPlace, tuple[str, ...]] = {}
+    extra: dict[DriftPlace, tuple[str, ...]] = {}
+    reordered: list[DriftPlace] = []
     diff: list[str] = []
     for place in sorted({*wanted, *held}, key=lambda p: (p.table, p.chain not in BUILT_IN, p.chain, p.family or 0)):
         should, does = wanted.get(place, ()), held.get(place, ())

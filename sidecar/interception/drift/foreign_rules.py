@@ -5,13 +5,13 @@ Istio itself flushes and deletes its tables with all that is in them.
 
 from collections.abc import Mapping
 
-from sidelab.lab.netlink.nftables import ChainState, Operation, RuleHandle, Table, TableState
-from sidelab.sidecar.interception.drift.differences import OURS, Lines, Place, is_ours
+from sidelab.lab.netlink.nftables import ChainState, NftTable, Operation, RuleHandle, TableState
+from sidelab.sidecar.interception.drift.differences import OURS, DriftPlace, Lines, is_ours
 from sidelab.sidecar.interception.expressions.lift import lift
 from sidelab.sidecar.interception.model.model import BUILT_IN
 from sidelab.sidecar.interception.text import nft
 
-Handles = Mapping[tuple[Table, str], tuple[RuleHandle, ...]]
+Handles = Mapping[tuple[NftTable, str], tuple[RuleHandle, ...]]
 
 
 def removal(state: TableState, handles: Handles, wanted: Lines) -> tuple[Operation, ...]:
@@ -36,5 +36,5 @@ def removal(state: TableState, handles: Handles, wanted: Lines) -> tuple[Operati
 
 def _which_are_ours(state: TableState, chain: ChainState, wanted: Lines) -> list[bool]:
     table, name = nft.model_table(state.table.name), nft.model_chain(chain.chain.name)
-    lines = wanted.get(Place(None, table, name), ())
+    lines = wanted.get(DriftPlace(None, table, name), ())
     return [is_ours(name, lift(table, name, rule.expressions), lines) for rule in chain.rules]

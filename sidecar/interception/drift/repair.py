@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sidelab.sidecar.interception.drift.differences import OURS, Lines, Place, is_ours
+from sidelab.sidecar.interception.drift.differences import OURS, DriftPlace, Lines, is_ours
 from sidelab.sidecar.interception.model.counted import ChainRows, TableRows
 from sidelab.sidecar.interception.model.model import Family
 
@@ -29,7 +29,7 @@ def cleaning(tables: Iterable[TableRows], family: Family, wanted: Lines) -> str:
 def _deleted(chain: ChainRows, table: str, family: Family, wanted: Lines) -> list[str]:
     if chain.name.startswith(OURS):
         return []
-    lines = wanted.get(Place(family, table, chain.name), ())
+    lines = wanted.get(DriftPlace(family, table, chain.name), ())
     return [f"-D {chain.name} {row.words}" for row in chain.rows if is_ours(chain.name, row, lines)]
 
 

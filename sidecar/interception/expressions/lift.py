@@ -24,7 +24,7 @@ from sidelab.lab.netlink.nftables.objects import (
 )
 from sidelab.sidecar.interception.expressions import lower
 from sidelab.sidecar.interception.model.counted import Row
-from sidelab.sidecar.interception.model.model import Family, Key, Match, Rule, Target, Verb
+from sidelab.sidecar.interception.model.model import Family, Key, Match, Rule, RuleAction, Target
 from sidelab.sidecar.interception.text import nft
 
 _PROTOCOLS = {number: name for name, number in lower.PROTOCOLS.items()}
@@ -98,11 +98,11 @@ def _rule(table: str, chain: str, expressions: list[Expression]) -> Rule:
 def _target(rest: list[Expression]) -> Target:  # noqa: PLR0911 - a row for each target
     match rest:
         case [Verdict(kernel.Code.JUMP, chain)]:
-            return Target(Verb.JUMP, chain=nft.model_chain(chain))
+            return Target(RuleAction.JUMP, chain=nft.model_chain(chain))
         case [Verdict(code)] if code in _VERDICTS:
             return Target(_VERDICTS[code])
         case [Immediate(port), Redirect()]:
-            return Target(Verb.REDIRECT, port=int.from_bytes(port[:2], "big"))
+            return Target(RuleAction.REDIRECT, port=int.from_bytes(port[:2], "big"))
         case [
             Immediate(port),
             Tproxy(),
@@ -110,15 +110,15 @@ def _target(rest: list[Expression]) -> Target:  # noqa: PLR0911 - a row for each
             Meta(kernel.MetaKey.MARK, True),
             Verdict(kernel.Code.ACCEPT),
         ]:
-            return Target(Verb.TPROXY, port=int.from_bytes(port[:2], "big"), number=_number(mark))
+            return Target(RuleAction.TPROXY, port=int.from_bytes(port[:2], "big"), number=_number(mark))
         case [Immediate(mark), Meta(kernel.MetaKey.MARK, True)]:
-            return Target(Verb.MARK, number=_number(mark))
+            return Target(RuleAction.MARK, number=_number(mark))
         case [Meta(kernel.MetaKey.MARK, False), Ct(kernel.CtKey.MARK, True)]:
-            return Target(Verb.SAVE_MARK)
+            return Target(RuleAction.SAVE_MARK)
         case [Ct(kernel.CtKey.MARK, False), Meta(kernel.MetaKey.MARK, True)]:
-            return Target(Verb.RESTORE_MARK)
+            return Target(RuleAction.RESTORE_MARK)
         case [Immediate(zone), Ct(kernel.CtKey.ZONE, True)]:
-            return Target(Verb.ZONE, number=struct.unpack_from("=H", zone)[0])
+            return Target(RuleAction.ZONE, number=struct.unpack_from("=H", zone)[0])
         case _:
             raise _ForeignError
 

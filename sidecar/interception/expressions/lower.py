@@ -21,10 +21,10 @@ from sidelab.sidecar.interception.model.model import (
     Key,
     Match,
     Rule,
+    RuleAction,
     Ruleset,
     Table,
     Target,
-    Verb,
 )
 from sidelab.sidecar.interception.text import nft
 
@@ -37,7 +37,11 @@ ADDRESS_KEYS = ADDRESSES[4].keys()
 PORTS = {Key.SPORT: 0, Key.DPORT: 2}
 META_NUMBERS = {Key.UID: kernel.MetaKey.SKUID, Key.GID: kernel.MetaKey.SKGID, Key.MARK: kernel.MetaKey.MARK}
 INTERFACES = {Key.IN_INTERFACE: kernel.MetaKey.IIFNAME, Key.OUT_INTERFACE: kernel.MetaKey.OIFNAME}
-VERDICTS = {Verb.RETURN: kernel.Code.RETURN, Verb.ACCEPT: kernel.Code.ACCEPT, Verb.DROP: kernel.Code.DROP}
+VERDICTS = {
+    RuleAction.RETURN: kernel.Code.RETURN,
+    RuleAction.ACCEPT: kernel.Code.ACCEPT,
+    RuleAction.DROP: kernel.Code.DROP,
+}
 NAME_BYTES = 16  # IFNAMSIZ
 
 
@@ -54,7 +58,7 @@ def lower(ruleset: Ruleset) -> Transaction:
 
 
 def _table(table: Table) -> list[Operation]:
-    made = nftables.Table(nft.table_name(table.name))
+    made = nftables.NftTable(nft.table_name(table.name))
     names = dict.fromkeys(chain.name for chain in table.chains)
     jumped_to = dict.fromkeys(rule.target.chain for chain in table.chains for rule in chain.rules if rule.target.chain)
     result = [Operation("add", made), Operation("flush", made)]
@@ -65,22 +69,24 @@ def _table(table: Table) -> list[Operation]:
 
 
 @lru_cache(maxsize=256)
-def _chain_added(table: nftables.Table, model_table: str, name: str) -> Operation:
+def _chain_added(table: nftables.NftTable, model_table: str, name: str) -> Operation:
     if name not in BUILT_IN:
-        return Operation("add", nftables.Chain(table, nft.chain_name(name)))
+        return Operation("add", nftables.NftChain(table, nft.chain_name(name)))
     kind, hook, priority = nft.HOOKS[model_table, name]
-    return Operation("add", nftables.Chain(table, nft.chain_name(name), kind, kernel.Hook[hook.upper()], priority))
+    return Operation(
+        "add", nftables.NftChain(table, nft.chain_name(name), kind, kernel.NftHook[hook.upper()], priority)
+    )
 
 
 # Most chains of a pod, and most rules of its other chains, are those of the pods before it.
 @lru_cache(maxsize=1024)
-def _rules_added(table: nftables.Table, chain: Chain) -> tuple[Operation, ...]:
+def _rules_added(table: nftables.NftTable, chain: Chain) -> tuple[Operation, ...]:
     return tuple(_rule_added(table, rule) for rule in chain.rules)
 
 
 @lru_cache(maxsize=4096)
-def _rule_added(table: nftables.Table, rule: Rule) -> Operation:
-    return Operation("add", nftables.Rule(table, nft.chain_name(rule.chain), expressions(rule)))
+def _rule_added(table: nftables.NftTable, rule: Rule) -> Operation:
+    return Operation("add", nftables.NftRule(table, nft.chain_name(rule.chain), expressions(rule)))
 
 
 def expressions(rule: Rule) -> tuple[Expression, ...]:
@@ -98,7 +104,7 @@ def expressions(rule: Rule) -> tuple[Expression, ...]:
             result += _match(Match(Key.PROTOCOL, (str(rule.protocol),)))
         known.add(match.key)
         result += _match(match)
-    if rule.target.verb is Verb.TPROXY:
+    if rule.target.verb is RuleAction.TPROXY:
         return (*result, *_tproxy(rule))
     return (*result, kernel.Counter(), *_target(rule.target))
 
@@ -169,17 +175,17 @@ def _tproxy(rule: Rule) -> list[Expression]:
 def _target(target: Target) -> Sequence[Expression]:  # noqa: PLR0911 - a row for each target
     packet, connection = kernel.MetaKey.MARK, kernel.CtKey.MARK
     match target.verb:
-        case Verb.JUMP:
+        case RuleAction.JUMP:
             return [kernel.Verdict(kernel.Code.JUMP, nft.chain_name(target.chain))]
-        case Verb.REDIRECT:
+        case RuleAction.REDIRECT:
             return [kernel.Immediate(target.port.to_bytes(2, "big")), kernel.Redirect()]
-        case Verb.MARK:
+        case RuleAction.MARK:
             return [kernel.Immediate(number(target.number)), kernel.Meta(packet, store=True)]
-        case Verb.SAVE_MARK:
+        case RuleAction.SAVE_MARK:
             return [kernel.Meta(packet), kernel.Ct(connection, store=True)]
-        case Verb.RESTORE_MARK:
+        case RuleAction.RESTORE_MARK:
             return [kernel.Ct(connection), kernel.Meta(packet, store=True)]
-        case Verb.ZONE:
+        case RuleAction.ZONE:
             zone = struct.pack("=H", target.number)
             return [kernel.Immediate(zone), kernel.Ct(kernel.CtKey.ZONE, store=True)]
         case verb:

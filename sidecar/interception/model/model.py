@@ -54,7 +54,7 @@ class Key(Enum):
     CONNMARK = "connmark"
 
 
-class Verb(Enum):
+class RuleAction(Enum):
     """What happens to a packet that matches."""
 
     __hash__ = object.__hash__
@@ -98,7 +98,7 @@ class Match(NamedTuple):
 class Target(NamedTuple):
     """What a rule does: `chain` for a jump, `port` for redirections, `number` for a mark or a conntrack zone."""
 
-    verb: Verb
+    verb: RuleAction
     chain: str = ""
     port: int = 0
     number: int = 0
@@ -237,5 +237,5 @@ def _line(rule: Rule) -> str:
     target = rule.target
     detail = target.chain or target.port or target.number
     return " ".join([*words, "->", target.verb.value, *([str(detail)] if detail else [])]) + (
-        f" mark={target.number}" if target.verb is Verb.TPROXY else ""
+        f" mark={target.number}" if target.verb is RuleAction.TPROXY else ""
     )

@@ -2,7 +2,17 @@
 
 from collections.abc import Callable, Iterable
 
-from sidelab.sidecar.interception.model.model import BUILT_IN, Backend, Family, Key, Match, Rule, Ruleset, Target, Verb
+from sidelab.sidecar.interception.model.model import (
+    BUILT_IN,
+    Backend,
+    Family,
+    Key,
+    Match,
+    Rule,
+    RuleAction,
+    Ruleset,
+    Target,
+)
 
 _WORDS: dict[Key, tuple[str, str]] = {
     Key.IN_INTERFACE: ("", "-i"),
@@ -18,18 +28,20 @@ _WORDS: dict[Key, tuple[str, str]] = {
     Key.MARK: ("-m mark", "--mark"),
     Key.CONNMARK: ("-m connmark", "--mark"),
 }
-_TARGETS: dict[Verb, Callable[[Target, Rule], str]] = {
-    Verb.RETURN: lambda _target, _rule: "RETURN",
-    Verb.ACCEPT: lambda _target, _rule: "ACCEPT",
-    Verb.DROP: lambda _target, _rule: "DROP",
-    Verb.JUMP: lambda target, _rule: target.chain,
+_TARGETS: dict[RuleAction, Callable[[Target, Rule], str]] = {
+    RuleAction.RETURN: lambda _target, _rule: "RETURN",
+    RuleAction.ACCEPT: lambda _target, _rule: "ACCEPT",
+    RuleAction.DROP: lambda _target, _rule: "DROP",
+    RuleAction.JUMP: lambda target, _rule: target.chain,
     # Istio writes --to-port for UDP; iptables takes either.
-    Verb.REDIRECT: lambda target, rule: f"REDIRECT --to-port{'' if rule.protocol == 'udp' else 's'} {target.port}",
-    Verb.TPROXY: lambda target, _rule: f"TPROXY --tproxy-mark {target.number}/0xffffffff --on-port {target.port}",
-    Verb.MARK: lambda target, _rule: f"MARK --set-mark {target.number}",
-    Verb.SAVE_MARK: lambda _target, _rule: "CONNMARK --save-mark",
-    Verb.RESTORE_MARK: lambda _target, _rule: "CONNMARK --restore-mark",
-    Verb.ZONE: lambda target, _rule: f"CT --zone {target.number}",
+    RuleAction.REDIRECT: lambda target, rule: (
+        f"REDIRECT --to-port{'' if rule.protocol == 'udp' else 's'} {target.port}"
+    ),
+    RuleAction.TPROXY: lambda target, _rule: f"TPROXY --tproxy-mark {target.number}/0xffffffff --on-port {target.port}",
+    RuleAction.MARK: lambda target, _rule: f"MARK --set-mark {target.number}",
+    RuleAction.SAVE_MARK: lambda _target, _rule: "CONNMARK --save-mark",
+    RuleAction.RESTORE_MARK: lambda _target, _rule: "CONNMARK --restore-mark",
+    RuleAction.ZONE: lambda target, _rule: f"CT --zone {target.number}",
 }
 
 

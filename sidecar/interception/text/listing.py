@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sidelab.sidecar.interception.model.counted import ChainRows, Row, TableRows
-from sidelab.sidecar.interception.model.model import Family, Key, Match, Rule, Target, Verb
+from sidelab.sidecar.interception.model.model import Family, Key, Match, Rule, RuleAction, Target
 
 SERVICES = {
     22: "ssh",
@@ -115,7 +115,12 @@ def _record(row: Row, family: Family) -> dict[str, Any]:
 
 
 def _target_name(target: Target) -> str:
-    names = {Verb.JUMP: target.chain, Verb.SAVE_MARK: "CONNMARK", Verb.RESTORE_MARK: "CONNMARK", Verb.ZONE: "CT"}
+    names = {
+        RuleAction.JUMP: target.chain,
+        RuleAction.SAVE_MARK: "CONNMARK",
+        RuleAction.RESTORE_MARK: "CONNMARK",
+        RuleAction.ZONE: "CT",
+    }
     return names.get(target.verb, target.verb.name)
 
 
@@ -143,12 +148,12 @@ def _extras(rule: Rule, family: Family, *, numeric: bool) -> list[str]:
     words = [_extra(match, rule, numeric=numeric) for match in rule.matches]
     target = rule.target
     words += {
-        Verb.REDIRECT: [f"redir ports {target.port}"],
-        Verb.TPROXY: [f"TPROXY redirect {ANY_ADDRESS[family]}:{target.port} mark {target.number:#x}/0xffffffff"],
-        Verb.MARK: [f"MARK set {target.number:#x}"],
-        Verb.SAVE_MARK: ["CONNMARK save"],
-        Verb.RESTORE_MARK: ["CONNMARK restore"],
-        Verb.ZONE: [f"CT zone {target.number}"],
+        RuleAction.REDIRECT: [f"redir ports {target.port}"],
+        RuleAction.TPROXY: [f"TPROXY redirect {ANY_ADDRESS[family]}:{target.port} mark {target.number:#x}/0xffffffff"],
+        RuleAction.MARK: [f"MARK set {target.number:#x}"],
+        RuleAction.SAVE_MARK: ["CONNMARK save"],
+        RuleAction.RESTORE_MARK: ["CONNMARK restore"],
+        RuleAction.ZONE: [f"CT zone {target.number}"],
     }.get(target.verb, [])
     return [word for word in words if word]
 

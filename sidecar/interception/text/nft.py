@@ -13,9 +13,9 @@ from sidelab.sidecar.interception.model.model import (
     Key,
     Match,
     Rule,
+    RuleAction,
     Ruleset,
     Target,
-    Verb,
 )
 
 # Base chains: type, hook and priority (DNAT's -100 also for output, as Istio has it).
@@ -106,7 +106,7 @@ def _rule(where: str, rule: Rule, count: int) -> str:
     words = [command, *(_match(match, rule) for match in ordered(rule))]
     if says_family(rule):
         words.insert(1, f"meta nfproto ipv{rule.family}")
-    if rule.target.verb is not Verb.TPROXY:  # its counter counts what the socket lookup let through
+    if rule.target.verb is not RuleAction.TPROXY:  # its counter counts what the socket lookup let through
         words.append("counter")
     return " ".join([*words, _target(rule.target, rule)])
 
@@ -140,14 +140,14 @@ def _match(match: Match, rule: Rule) -> str:
 def _target(target: Target, rule: Rule) -> str:
     ip = "ip6" if rule.family == 6 else "ip"
     return {
-        Verb.RETURN: "return",
-        Verb.ACCEPT: "accept",
-        Verb.DROP: "drop",
-        Verb.JUMP: f"jump {chain_name(target.chain)}",
-        Verb.REDIRECT: f"redirect to :{target.port}",
-        Verb.TPROXY: f"tproxy {ip} to :{target.port} meta mark set {target.number} counter accept",
-        Verb.MARK: f"meta mark set {target.number}",
-        Verb.SAVE_MARK: "ct mark set mark",
-        Verb.RESTORE_MARK: "meta mark set ct mark",
-        Verb.ZONE: f"ct zone set {target.number}",
+        RuleAction.RETURN: "return",
+        RuleAction.ACCEPT: "accept",
+        RuleAction.DROP: "drop",
+        RuleAction.JUMP: f"jump {chain_name(target.chain)}",
+        RuleAction.REDIRECT: f"redirect to :{target.port}",
+        RuleAction.TPROXY: f"tproxy {ip} to :{target.port} meta mark set {target.number} counter accept",
+        RuleAction.MARK: f"meta mark set {target.number}",
+        RuleAction.SAVE_MARK: "ct mark set mark",
+        RuleAction.RESTORE_MARK: "meta mark set ct mark",
+        RuleAction.ZONE: f"ct zone set {target.number}",
     }[target.verb]

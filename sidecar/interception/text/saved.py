@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ipaddress import ip_interface
 
 from sidelab.sidecar.interception.model.counted import ChainRows, Row, TableRows, listed
-from sidelab.sidecar.interception.model.model import BUILT_IN, Family, Key, Match, Rule, Target, Verb
+from sidelab.sidecar.interception.model.model import BUILT_IN, Family, Key, Match, Rule, RuleAction, Target
 
 STATES = ("INVALID", "RELATED", "ESTABLISHED", "NEW")  # in the order in which Istio names them
 
@@ -145,8 +145,8 @@ def _mark(text: str) -> int:
     return int(value, 0)
 
 
-_MARK_TARGETS: dict[str, Verb] = {"--save-mark": Verb.SAVE_MARK, "--restore-mark": Verb.RESTORE_MARK}
-_PLAIN_TARGETS = {"RETURN": Verb.RETURN, "ACCEPT": Verb.ACCEPT, "DROP": Verb.DROP}
+_MARK_TARGETS: dict[str, RuleAction] = {"--save-mark": RuleAction.SAVE_MARK, "--restore-mark": RuleAction.RESTORE_MARK}
+_PLAIN_TARGETS = {"RETURN": RuleAction.RETURN, "ACCEPT": RuleAction.ACCEPT, "DROP": RuleAction.DROP}
 
 
 def _target(rest: list[str]) -> Target:
@@ -156,7 +156,7 @@ def _target(rest: list[str]) -> Target:
         return _SETTERS[name](settings)
     if settings:
         raise _ForeignError
-    return Target(_PLAIN_TARGETS[name]) if name in _PLAIN_TARGETS else Target(Verb.JUMP, chain=name)
+    return Target(_PLAIN_TARGETS[name]) if name in _PLAIN_TARGETS else Target(RuleAction.JUMP, chain=name)
 
 
 def _settings(words: list[str]) -> dict[str, str]:
@@ -174,20 +174,20 @@ def _redirect(settings: dict[str, str]) -> Target:
     ((name, port),) = settings.items()
     if name not in {"--to-ports", "--to-port"}:
         raise _ForeignError
-    return Target(Verb.REDIRECT, port=int(port))
+    return Target(RuleAction.REDIRECT, port=int(port))
 
 
 def _tproxy(settings: dict[str, str]) -> Target:
     if settings.get("--on-ip", "::") not in _NO_ADDRESS:
         raise _ForeignError
-    return Target(Verb.TPROXY, port=int(settings["--on-port"]), number=_mark(settings["--tproxy-mark"]))
+    return Target(RuleAction.TPROXY, port=int(settings["--on-port"]), number=_mark(settings["--tproxy-mark"]))
 
 
 def _set_mark(settings: dict[str, str]) -> Target:
     ((name, value),) = settings.items()
     if name not in {"--set-xmark", "--set-mark"}:
         raise _ForeignError
-    return Target(Verb.MARK, number=_mark(value))
+    return Target(RuleAction.MARK, number=_mark(value))
 
 
 def _connmark(settings: dict[str, str]) -> Target:
@@ -202,7 +202,7 @@ def _zone(settings: dict[str, str]) -> Target:
     ((name, value),) = settings.items()
     if name != "--zone":
         raise _ForeignError
-    return Target(Verb.ZONE, number=int(value))
+    return Target(RuleAction.ZONE, number=int(value))
 
 
 _SETTERS: dict[str, Callable[[dict[str, str]], Target]] = {

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Generic, TypeVar
 
 from sidelab.lab.errors import InputError
-from sidelab.sidecar.config.intent import Intent, Protocol, ServicePort
+from sidelab.sidecar.config.intent import Intent, IntentServicePort, Protocol
 from sidelab.sidecar.proxy.io.destination import Destination
 from sidelab.sidecar.proxy.routing.domains import Domains
 
@@ -153,7 +153,7 @@ def _canonical(address: str) -> str:
         raise InputError(f"intent: services: {error}: give an IPv4 or IPv6 address") from error
 
 
-def _endpoints(port: ServicePort) -> list[tuple[str, int]]:
+def _endpoints(port: IntentServicePort) -> list[tuple[str, int]]:
     """Return by which addresses a headless Service is dialled."""
     return [(endpoint.address, endpoint.port) for endpoint in port.endpoints]
 

@@ -7,7 +7,7 @@ listener and no protocol.
 import random
 from collections.abc import Collection, Iterable
 
-from sidelab.sidecar.config.intent import Endpoint
+from sidelab.sidecar.config.intent import IntentEndpoint
 from sidelab.sidecar.proxy.io.destination import Destination
 from sidelab.sidecar.proxy.io.dial import dial
 from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
@@ -176,7 +176,7 @@ class Balanced(UpstreamCluster):
             self.counters.upstream_cx_none_healthy += 1
         return found
 
-    def update(self, endpoints: Iterable[Endpoint], *, headless: bool) -> None:
+    def update(self, endpoints: Iterable[IntentEndpoint], *, headless: bool) -> None:
         """Have these endpoints from now on: those that stay keep their connections, the others' idle ones close."""
         before = self._hosts
         self._headless = headless

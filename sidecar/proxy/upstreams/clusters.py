@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sidelab.sidecar.config.intent import Intent, Service, ServicePort
+from sidelab.sidecar.config.intent import Intent, IntentService, IntentServicePort
 from sidelab.sidecar.proxy.http.message import Limits
 from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.routing.routes import INBOUND_PASSTHROUGH, PASSTHROUGH, inbound_name, outbound_name
@@ -83,7 +83,7 @@ class Clusters:
         cluster.transparent = intent.mode == "tproxy"
         cluster.workload = intent.workload.pod
 
-    def _service(self, before: dict[str, UpstreamCluster], service: Service, port: ServicePort) -> None:
+    def _service(self, before: dict[str, UpstreamCluster], service: IntentService, port: IntentServicePort) -> None:
         name = outbound_name(port.port, service.host)
         cluster = before.pop(name, None)
         if not isinstance(cluster, Balanced):

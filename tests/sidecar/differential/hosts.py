@@ -20,16 +20,16 @@ from tools import PATIENCE_S
 
 from sidelab.lab.base import syscalls
 from sidelab.lab.errors import MachineError
-from sidelab.sidecar.config.intent import Endpoint, Intent, Ports, Service, ServicePort, Workload
+from sidelab.sidecar.config.intent import Intent, IntentEndpoint, IntentService, IntentServicePort, Ports, Workload
 from sidelab.sidecar.envoy import bootstrap, command, find_envoy
 from sidelab.sidecar.envoy.configuration.outbound import service_listeners
 from sidelab.sidecar.proxy.http.message import Limits, parse_request
 from sidelab.sidecar.proxy.http.message_body import BadMessageError
 from sidelab.sidecar.proxy.routing.routes import Outbound
 
-_SERVED = (ServicePort(port=80, protocol="http", endpoints=(Endpoint(address="10.244.0.9", port=80),)),)
+_SERVED = (IntentServicePort(port=80, protocol="http", endpoints=(IntentEndpoint(address="10.244.0.9", port=80),)),)
 SERVICES = tuple(
-    Service(host=f"{name}.svc.cluster.local", addresses=addresses, ports=_SERVED)
+    IntentService(host=f"{name}.svc.cluster.local", addresses=addresses, ports=_SERVED)
     for name, addresses in (
         ("vip.default", ("10.96.0.5", "fd00:10:96::5")),
         ("web.default", ()),

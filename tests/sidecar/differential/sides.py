@@ -24,7 +24,7 @@ from tools import PATIENCE_S
 
 from sidelab.lab.base import syscalls
 from sidelab.lab.errors import MachineError
-from sidelab.sidecar.config.intent import Endpoint, InboundPort, Intent, Ports, Protocol
+from sidelab.sidecar.config.intent import InboundPort, Intent, IntentEndpoint, Ports, Protocol
 from sidelab.sidecar.envoy import bootstrap, command, find_envoy
 from sidelab.sidecar.envoy.configuration.envoy_clusters import assignment
 from sidelab.sidecar.proxy.io.listener import listen
@@ -122,7 +122,7 @@ def _on_loopback(config: dict[str, Any], lanes: list[Lane]) -> dict[str, Any]:
             cluster |= {
                 "type": "STATIC",
                 "lb_policy": "ROUND_ROBIN",
-                "load_assignment": assignment(cluster["name"], (Endpoint(address=host, port=port),)),
+                "load_assignment": assignment(cluster["name"], (IntentEndpoint(address=host, port=port),)),
             }
     return config
 
