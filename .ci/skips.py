@@ -14,7 +14,7 @@ ALLOWED = Path(__file__).with_name("skips-allowed")
 
 
 class Skip(NamedTuple):
-    """A test by name, `tests.lab.test_loop::test_a_timer`, and why it was skipped."""
+    """A test by name, `tests.lab.base.test_loop::test_a_timer`, and why it was skipped."""
 
     name: str
     reason: str

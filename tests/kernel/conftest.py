@@ -1,23 +1,19 @@
 """Fixtures of the tests of running labs: a command line as root or as an ordinary user, with a lab name of its own."""
 
-import itertools
 import os
-import pwd
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, CommandLine, nothing_left
+from command_line import CommandLine
+from opened_lines import closed_after, lab_name, opened_rootless_line
 from tools import tool
 
 from sidelab.lab.base import identity, syscalls
-from sidelab.lab.client.lab_names import claimed
 from sidelab.lab.errors import MachineError
 
 _PR_SET_CHILD_SUBREAPER = 36
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -33,20 +29,10 @@ def _able() -> None:
         pytest.skip(str(error))
 
 
-def _line(line: CommandLine) -> Iterator[CommandLine]:
-    with nothing_left():
-        try:
-            yield line
-        finally:
-            if any(each.lab == line.name for each in claimed(line.uid)):
-                line.run("down", line.name)
-            line.close()
-
-
 @pytest.fixture
 def sidelab(_subreaper: None, _able: None, tmp_path: Path) -> Iterator[CommandLine]:
     """Return a command line with a lab name of its own; the test fails when it leaves anything behind."""
-    yield from _line(CommandLine(f"t{os.getpid()}-{next(_numbers)}", tmp_path))
+    yield from closed_after(CommandLine(lab_name(), tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +40,11 @@ def shared(
     request: pytest.FixtureRequest, _subreaper: None, _able: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CommandLine]:
     """Return the command line of a lab that runs the module's `MANIFEST`, for tests that leave it as it is."""
-    line = CommandLine(f"t{os.getpid()}-{next(_numbers)}", tmp_path_factory.mktemp("shared"))
-    for up in _line(line):
+    line = CommandLine(lab_name(), tmp_path_factory.mktemp("shared"))
+    for up in closed_after(line):
         done = up.up(up.manifest(request.module.MANIFEST))
         assert done.returncode == 0, done.stderr
         yield up
-
-
-def opened_line(directory: Path) -> Iterator[CommandLine]:
-    """Yield a command line with a lab name of its own, for a fixture that starts what its tests share."""
-    yield from _line(CommandLine(f"t{os.getpid()}-{next(_numbers)}", directory))
 
 
 @pytest.fixture(scope="session")
@@ -89,21 +70,3 @@ def ordinary_user() -> Iterator[str]:
 def rootless(_subreaper: None, ordinary_user: str, tmp_path: Path) -> Iterator[CommandLine]:
     """Return a command line as an ordinary user's, who sees the checkout and our Python even in root's home."""
     yield from opened_rootless_line(ordinary_user, tmp_path)
-
-
-def opened_rootless_line(user_name: str, directory: Path) -> Iterator[CommandLine]:
-    """Yield such a command line, for a fixture that starts what its tests share; `directory` is for who is no root."""
-    name = f"t{os.getpid()}-{next(_numbers)}"
-    if os.getuid():
-        yield from _line(CommandLine(name, directory))
-        return
-    user = pwd.getpwnam(user_name)
-    opened = (sys.executable, str(Path(__file__).with_name("opened.py")))
-    become = (tool("setpriv"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--")
-    prefix = (*opened, *become, "sh", "-c", 'exec "$0" "$@"')  # setpriv itself would still get into root's directories
-    env = {"HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"}
-    line = CommandLine(name, Path("/"), prefix, env=env, uid=user.pw_uid)
-    tried = line.run("--help")
-    if tried.returncode:
-        pytest.skip(f"an ordinary user cannot run {sys.executable} {ROOT}/sidelab.py: {tried.stderr.strip()}")
-    yield from _line(line)
