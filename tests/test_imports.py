@@ -166,6 +166,57 @@ def test_folders_know_each_other_one_way_at_every_level():
         TopologicalSorter(level).prepare()
 
 
+def test_no_file_needs_itself():
+    """Imports of files have no circles either; those inside functions and under TYPE_CHECKING count."""
+    packages = {name for name, path in modules().items() if path.name == "__init__.py"}
+    TopologicalSorter({name: (IMPORTS[name] & IMPORTS.keys()) - packages for name in IMPORTS}).prepare()
+
+
+def test_no_module_imports_more_than_fourteen_others():
+    """Of ours; these are the ones that put others together, and may not grow."""
+    many = {
+        "cli.commands.demo_command": 15,
+        "cli.commands.up_command": 15,
+        "lab.cluster.live": 15,
+        "lab.doctor.trials": 15,
+        "lab.runtime.supervision.control": 16,
+        "sidecar.agent.main": 16,
+    }
+    assert many == {name: count for name in TREES if (count := _imported(TREES[name])) > 14}
+
+
+def _imported(tree: ast.Module) -> int:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("sidelab."):
+            names = {f"{node.module}.{alias.name}".removeprefix("sidelab.") for alias in node.names}
+            found |= {name if name in TREES else str(node.module).removeprefix("sidelab.") for name in names}
+    return len(found)
+
+
+def test_public_types_have_names_of_their_own():
+    """Whoever reads a type's name knows which it is, whatever the room."""
+    names = Counter(
+        node.name
+        for tree in TREES.values()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {} == {name: count for name, count in names.items() if count > 1}
+
+
+def test_no_function_is_longer_than_fifty_lines():
+    """Nor is any file longer than four hundred."""
+    functions = [
+        (name, node.name, node.end_lineno - node.lineno + 1)
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.end_lineno is not None
+    ]
+    assert [] == [each for each in functions if each[2] > 50]
+    assert [] == [name for name, path in modules().items() if len(path.read_text().splitlines()) > 400]
+
+
 def test_no_folder_has_more_than_a_dozen_files():
     """Figures, which are many of a kind, and studies, which are programs, aside."""
     sizes = Counter(

@@ -13,9 +13,10 @@ from typing import NamedTuple
 from sidelab.bench.arms import revisions
 from sidelab.bench.base.interruption import Interrupted
 from sidelab.bench.base.samples import RequestSample
+from sidelab.bench.measure.preparing import facts, prepare, require_question
 from sidelab.bench.measure.progress import Progress
 from sidelab.bench.measure.replicate import Loads, Part, Rates, Round, Whole, replicate
-from sidelab.bench.measure.setup import Setup, facts, prepare, require_question
+from sidelab.bench.measure.setup import Setup
 from sidelab.bench.plan.plan import Plan
 from sidelab.bench.record import environment
 from sidelab.bench.record.records import RunWriter

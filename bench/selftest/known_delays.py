@@ -15,9 +15,9 @@ from sidelab.bench.base.samples import COLUMNS, PHASES, RequestSample, column
 from sidelab.bench.judge import calibration, statistics
 from sidelab.bench.judge.calibration import CalibrationCheck, CalibrationOutcome, RecoveredDelay
 from sidelab.bench.measure import awake
+from sidelab.bench.measure.preparing import prepare
 from sidelab.bench.measure.progress import Progress
 from sidelab.bench.measure.replicate import Loads, Round, measure_build, replicate
-from sidelab.bench.measure.setup import prepare
 from sidelab.bench.plan.plan import Plan, from_dict
 from sidelab.lab.errors import PodError
 

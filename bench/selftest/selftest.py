@@ -49,7 +49,7 @@ class Selftest(NamedTuple):
 def selftest(*, rebuilds: int, seed: int | None, results: Path) -> Selftest:
     """Measure, judge, and draw into a new directory below `results`, which is gone again where that has failed.
 
-    Raises `InputError` for too few rebuilds, and what `bench.measure.setup.prepare` and a lab raise.
+    Raises `InputError` for too few rebuilds, and what `bench.measure.preparing.prepare` and a lab raise.
     """
     if rebuilds < 5:
         raise InputError(f"--rebuilds {rebuilds}: give 5 or more, an interval needs them")

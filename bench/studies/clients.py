@@ -21,7 +21,7 @@ from pathlib import Path
 from sidelab.bench.clients.client import Client, Sockets
 from sidelab.bench.clients.curl import Curl
 from sidelab.bench.measure.beds.this_machine import ThisMachine
-from sidelab.bench.measure.setup import prepare
+from sidelab.bench.measure.preparing import prepare
 from sidelab.bench.plan.plan import from_dict
 from sidelab.lab.base import syscalls
 from sidelab.lab.client.lab import Namespaces

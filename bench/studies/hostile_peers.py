@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidelab.bench.measure.beds.this_machine import ThisMachine
-from sidelab.bench.measure.setup import Setup, prepare
+from sidelab.bench.measure.preparing import prepare
+from sidelab.bench.measure.setup import Setup
 from sidelab.bench.plan.plan import from_dict
 from sidelab.bench.studies import hostile
 from sidelab.lab.base import syscalls

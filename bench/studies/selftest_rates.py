@@ -25,7 +25,7 @@ from sidelab.bench.judge.statistics import rebuild_medians
 from sidelab.bench.judge.summary import Summary, summarise, twin_alarm
 from sidelab.bench.judge.verdict import ArmVerdict
 from sidelab.bench.measure import awake
-from sidelab.bench.measure.setup import prepare
+from sidelab.bench.measure.preparing import prepare
 from sidelab.bench.plan.plan import Plan, from_dict
 from sidelab.bench.selftest.known_delays import measure
 

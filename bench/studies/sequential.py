@@ -26,9 +26,10 @@ from sidelab.bench.judge import statistics
 from sidelab.bench.judge.statistics import Floats
 from sidelab.bench.judge.summary import microseconds
 from sidelab.bench.measure.beds.this_machine import HERE
+from sidelab.bench.measure.preparing import prepare
 from sidelab.bench.measure.replicate import measure_build
 from sidelab.bench.measure.run import CHECKOUT
-from sidelab.bench.measure.setup import Setup, prepare
+from sidelab.bench.measure.setup import Setup
 from sidelab.bench.plan.plan import from_dict
 from sidelab.bench.plan.request_order import Slot
 from sidelab.bench.record import environment

@@ -66,7 +66,7 @@ class Lab:
         self._link.close()
 
     def ask(self, verb: str, descriptors: Sequence[int] = (), **arguments: Any) -> tuple[dict[str, Any], list[int]]:
-        """Return the supervisor's answer to a request of `lab.runtime.control`, and the descriptors beside it.
+        """Return the supervisor's answer to a request of `control_requests`, and the descriptors beside it.
 
         Raises `PodError` where there is none, and what the supervisor reports.
         """

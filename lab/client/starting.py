@@ -129,7 +129,8 @@ def _started(
     listener = lab_names.claim(name)
 
     def supervise(inside: sandbox.Inside) -> None:
-        from sidelab.lab.runtime.supervisor import Order, run  # noqa: PLC0415  # only the supervisor needs it
+        from sidelab.lab.runtime.supervision.order import Order  # noqa: PLC0415  # only the supervisor needs it
+        from sidelab.lab.runtime.supervision.supervisor import run  # noqa: PLC0415  # the same
 
         order = Order(name, blueprint, view, timeout_s, background, cpus, kept, options.host_ids)
         run(inside, listener, order)

@@ -8,15 +8,15 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sidelab.lab.base.exhausted import cannot_fork
 from sidelab.lab.base.incidents import FAILURES, reason_of
 from sidelab.lab.base.processes.stop import ask_then_kill
 from sidelab.lab.errors import PodError
-from sidelab.lab.plan.blueprint import ContainerPlan, PlannedCheck, ProbePlan, Process
+from sidelab.lab.plan.blueprint import ContainerPlan, PlannedCheck, PodPlan, ProbePlan, Process
 from sidelab.lab.plan.registry import Standin
-from sidelab.lab.runtime.pod_services import Host, OwningPod, is_stranger
+from sidelab.lab.runtime.pod_services import Host, is_stranger
 from sidelab.lab.runtime.probes import Finish, ProbeAttempt, ProbeOutcome, Prober, begin
 from sidelab.lab.sandbox.apart import is_deaf
 
@@ -30,6 +30,27 @@ _BACKOFF_S, _BACKOFF_MAX_S, _BACKOFF_RESET_S = 10.0, 300.0, 600.0  # the kubelet
 _LEAST_GRACE_S = 2.0  # what the kubelet leaves between SIGTERM and SIGKILL after a preStop hook that took all of it
 _LOG_TAIL_BYTES = 2000
 _START_ERROR = 128  # the exit status that the kubelet shows for a container that could not be started
+
+
+class OwningPod(Protocol):
+    """The pod, as its containers see it."""
+
+    plan: PodPlan
+
+    def changed(self) -> None:
+        """Hear that a container's readiness changed."""
+
+    def hook_returned(self, container: "LiveContainer") -> None:
+        """Hear that the postStart hook has returned, however: what waits for it may go on."""
+
+    def container_started(self, container: "LiveContainer") -> None:
+        """Hear that the container counts as started: after its postStart hook and its startup probe."""
+
+    def container_exited(self, container: "LiveContainer", status: int, *, failed: bool) -> None:
+        """Hear its exit status, and whether it was ended because a probe or hook `failed`."""
+
+    def hook_done(self) -> None:
+        """Hear that a preStop hook is done."""
 
 
 class LiveContainer:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from sidelab.lab.base.incidents import Incidents
 from sidelab.lab.base.loop import Loop
@@ -14,9 +14,6 @@ from sidelab.lab.plan.machine_view import Cover, why_absent
 from sidelab.lab.plan.registry import Command, Standin
 from sidelab.lab.runtime.logfile import Logs
 from sidelab.lab.runtime.spawner import Handle, ProcessPlace, Spawner
-
-if TYPE_CHECKING:
-    from sidelab.lab.runtime.container import LiveContainer
 
 
 def sees_files(program: Command | Standin) -> bool:
@@ -65,24 +62,3 @@ class Host:
 def is_stranger(program: Command | Standin) -> bool:
     """Tell whether `program` is one of the machine, or starts one: it then sees nothing of other pods or of the lab."""
     return isinstance(program, Command) or bool(program.starts)
-
-
-class OwningPod(Protocol):
-    """The pod, as its containers see it."""
-
-    plan: PodPlan
-
-    def changed(self) -> None:
-        """Hear that a container's readiness changed."""
-
-    def hook_returned(self, container: "LiveContainer") -> None:
-        """Hear that the postStart hook has returned, however: what waits for it may go on."""
-
-    def container_started(self, container: "LiveContainer") -> None:
-        """Hear that the container counts as started: after its postStart hook and its startup probe."""
-
-    def container_exited(self, container: "LiveContainer", status: int, *, failed: bool) -> None:
-        """Hear its exit status, and whether it was ended because a probe or hook `failed`."""
-
-    def hook_done(self) -> None:
-        """Hear that a preStop hook is done."""

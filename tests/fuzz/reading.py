@@ -19,7 +19,7 @@ from sidelab.lab.cluster.state import PublishedEndpoint, PublishedPort, Publishe
 from sidelab.lab.errors import InputError
 from sidelab.lab.manifest import decode
 from sidelab.lab.net import dns
-from sidelab.lab.runtime import control
+from sidelab.lab.runtime.supervision.control_requests import Request
 from sidelab.sidecar.agent.dns.nametable import table
 from sidelab.sidecar.agent.dns.resolver import local_answer
 
@@ -245,4 +245,4 @@ def control_messages(data: bytes, _number: int) -> None:
             while (received := inbox.read()) not in (None, ({}, [])):
                 assert received is not None
                 with suppress(msgspec.ValidationError):
-                    msgspec.convert(received[0], control._Request)
+                    msgspec.convert(received[0], Request)

@@ -8,7 +8,7 @@ from study import Target, targets, tried
 
 COUNT = 1000
 NAMES = (
-    *("http-requests", "http-responses", "http-detection", "llhttp", "server-requests", "dns-cluster", "dns-agent"),
+    *("http-requests", "http-responses", "http-detection", "server-requests", "llhttp", "dns-cluster", "dns-agent"),
     *("agent-requests", "agent-answers", "manifest", "results", "control"),
 )
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sidelab.bench.measure import awake
-from sidelab.bench.measure.setup import prepare, require_question
+from sidelab.bench.measure.preparing import prepare, require_question
 from sidelab.bench.plan import plan as plans
 from sidelab.lab.errors import InputError, MachineError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sidelab.bench.arms import pods_of_arms
-from sidelab.bench.measure.setup import client_digest
+from sidelab.bench.measure.preparing import client_digest
 from sidelab.bench.plan import plan as plans
 from sidelab.lab.manifest import load
 

@@ -15,8 +15,8 @@ from tools import needs, tool
 from sidelab.bench.arms import revisions
 from sidelab.bench.base.samples import RequestSample
 from sidelab.bench.judge import decomposition, statistics
+from sidelab.bench.measure.preparing import _without, prepare
 from sidelab.bench.measure.replicate import measure_build
-from sidelab.bench.measure.setup import _without, prepare
 from sidelab.bench.plan import builds, plan
 from sidelab.bench.plan.plan import Plan, from_dict
 from sidelab.lab.errors import MachineError

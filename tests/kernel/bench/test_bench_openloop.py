@@ -6,7 +6,7 @@ import pytest
 
 from sidelab.bench.measure import loads
 from sidelab.bench.measure.beds.this_machine import ThisMachine
-from sidelab.bench.measure.setup import prepare
+from sidelab.bench.measure.preparing import prepare
 from sidelab.bench.openloop.measure import measure
 from sidelab.bench.plan.plan import from_dict
 

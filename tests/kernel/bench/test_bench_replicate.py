@@ -9,8 +9,8 @@ import pytest
 from command_line import nothing_left
 
 from sidelab.bench.measure.beds.this_machine import HERE
+from sidelab.bench.measure.preparing import prepare
 from sidelab.bench.measure.replicate import Loads, Rates, Round, Whole, replicate
-from sidelab.bench.measure.setup import prepare
 from sidelab.bench.plan.plan import Plan, from_dict
 
 pytestmark = pytest.mark.kernel

@@ -1,24 +1,26 @@
 """What `sidelab status` tells of a running lab, as plain values; only reads."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
+from sidelab.lab.base.incidents import Incidents
+from sidelab.lab.cluster.live import Cluster
 from sidelab.lab.cluster.state import PublishedService
+from sidelab.lab.keys import PodKey
 from sidelab.lab.runtime.live_pod import LiveContainer, LivePod
-
-if TYPE_CHECKING:
-    from sidelab.lab.runtime.supervisor import Supervisor
+from sidelab.lab.runtime.supervision.order import Order
 
 
-def status(supervisor: "Supervisor") -> dict[str, Any]:
+def status(order: Order, pods: Mapping[PodKey, LivePod], cluster: Cluster, incidents: Incidents) -> dict[str, Any]:
     """Return name, pods, Services and caveats of a lab, as plain values."""
     return {
-        "name": supervisor.order.name,
-        "pods": [_pod_status(pod, supervisor.cluster.generation(key)) for key, pod in supervisor.pods.items()],
-        "services": [_service_status(service) for service in supervisor.cluster.services],
+        "name": order.name,
+        "pods": [_pod_status(pod, cluster.generation(key)) for key, pod in pods.items()],
+        "services": [_service_status(service) for service in cluster.services],
         "caveats": [
-            *supervisor.order.blueprint.caveats,
-            *supervisor.cluster.caveats,
-            *supervisor.incidents.texts,
+            *order.blueprint.caveats,
+            *cluster.caveats,
+            *incidents.texts,
         ],
     }
 

@@ -11,7 +11,7 @@ import signal
 import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,22 +23,33 @@ from sidelab.lab.base.processes.stop import ask_then_kill
 from sidelab.lab.errors import InputError, PodError, SidelabError
 from sidelab.lab.keys import PodKey
 from sidelab.lab.manifest import Manifest, Object, encode
-from sidelab.lab.manifest.object_table import AskedObjects, tables
+from sidelab.lab.manifest.object_table import tables
 from sidelab.lab.manifest.registered import KnownKinds
 from sidelab.lab.plan.blueprint import Process
 from sidelab.lab.runtime.live_pod import LiveContainer, LivePod
-from sidelab.lab.runtime.status import shown_of, status
+from sidelab.lab.runtime.supervision.control_requests import (
+    ApplyRequest,
+    DeleteRequest,
+    ExecRequest,
+    GetRequest,
+    LogRequest,
+    ManifestRequest,
+    NamespacesRequest,
+    Request,
+    SocketRequest,
+    StatusRequest,
+    StopRequest,
+)
+from sidelab.lab.runtime.supervision.status import shown_of, status
 
 if TYPE_CHECKING:
     from sidelab.lab.cluster.change import Change
     from sidelab.lab.runtime.spawner import Handle
-    from sidelab.lab.runtime.supervisor import Supervisor
+    from sidelab.lab.runtime.supervision.running_lab import RunningLab
 
 _HANGUP_GRACE_S = 1.0
 _DEFAULT = "kubectl.kubernetes.io/default-container"  # which container is meant where none is named, as kubectl has it
-_MOST_NAMESPACES = 200  # what one message carries (SCM_MAX_FD)
 _MOST_CONNECTIONS = 512
-_MOST_OBJECTS = 200_000
 _ACCEPT_AGAIN_S = 0.25
 
 CONNECTIONS_INCLUDED = 24
@@ -52,8 +63,8 @@ class ControlServer:
     which has no program running, and rather one that has never asked for anything.
     """
 
-    def __init__(self, supervisor: "Supervisor", listener: socket.socket, most: int) -> None:
-        self._supervisor = supervisor
+    def __init__(self, lab: "RunningLab", listener: socket.socket, most: int) -> None:
+        self._lab = lab
         self._listener = listener
         self._most = min(most, _MOST_CONNECTIONS)
         self._connections: dict[_Connection, None] = {}  # the one that was served last is the last
@@ -62,7 +73,7 @@ class ControlServer:
         self._watch()
 
     def _watch(self) -> None:
-        self._supervisor.loop.watch(self._listener, self._accept)
+        self._lab.loop.watch(self._listener, self._accept)
 
     def _accept(self) -> None:
         try:
@@ -70,9 +81,9 @@ class ControlServer:
         except (BlockingIOError, ConnectionError):
             return  # the peer went away meanwhile
         except OSError as error:  # it goes on waiting, and the listener is ready all the time
-            self._supervisor.incidents.note(f"a command could not be answered at once: {reason_of(error)}")
-            self._supervisor.loop.forget(self._listener)
-            self._supervisor.loop.after(_ACCEPT_AGAIN_S, self._watch)
+            self._lab.incidents.note(f"a command could not be answered at once: {reason_of(error)}")
+            self._lab.loop.forget(self._listener)
+            self._lab.loop.after(_ACCEPT_AGAIN_S, self._watch)
             return
         credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         _, uid, _ = struct.unpack("=iII", credentials)
@@ -80,7 +91,7 @@ class ControlServer:
             link.close()
             return
         link.setblocking(False)
-        self._connections[_Connection(self._supervisor, link, self._served, self._closed)] = None
+        self._connections[_Connection(self._lab, link, self._served, self._closed)] = None
 
     def say_last(self, report: dict[str, Any]) -> None:
         """Tell all who are connected why the lab ends, as far as they take it at once."""
@@ -106,61 +117,6 @@ class ControlServer:
         self._connections.pop(connection, None)
 
 
-_Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
-
-
-class _Status(msgspec.Struct, tag="status", tag_field="verb"):
-    pass
-
-
-class _Stop(msgspec.Struct, tag="stop", tag_field="verb"):
-    pass
-
-
-class _Manifest(msgspec.Struct, tag="manifest", tag_field="verb"):
-    pod: PodKey
-
-
-class _Log(msgspec.Struct, tag="log", tag_field="verb"):
-    pod: PodKey
-    container: str | None
-
-
-class _Socket(msgspec.Struct, tag="socket", tag_field="verb"):
-    pod: PodKey | None
-    family: _Number
-    type: _Number
-    protocol: _Number
-
-
-class _Namespaces(msgspec.Struct, tag="namespaces", tag_field="verb"):
-    pods: Annotated[tuple[PodKey, ...], msgspec.Meta(max_length=_MOST_NAMESPACES)]
-
-
-class _Exec(msgspec.Struct, tag="exec", tag_field="verb"):
-    pod: PodKey
-    argv: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    container: str | None
-    env: dict[str, str]
-    terminal: bool
-
-
-class _Apply(msgspec.Struct, tag="apply", tag_field="verb"):
-    objects: Annotated[tuple[dict[str, Any], ...], msgspec.Meta(max_length=_MOST_OBJECTS)]
-    live: tuple[str, ...]
-    prune: bool
-
-
-class _Delete(msgspec.Struct, tag="delete", tag_field="verb"):
-    objects: Annotated[tuple[tuple[str, str, str], ...], msgspec.Meta(max_length=_MOST_OBJECTS)]
-    ignore_not_found: bool
-
-
-class _Get(AskedObjects, frozen=True, tag="get", tag_field="verb"):
-    pass
-
-
-_Request = _Status | _Stop | _Manifest | _Log | _Socket | _Namespaces | _Exec | _Apply | _Delete | _Get
 _Answer = tuple[dict[str, Any], list[int]]
 
 
@@ -169,13 +125,13 @@ class _Connection:
 
     def __init__(
         self,
-        supervisor: "Supervisor",
+        lab: "RunningLab",
         link: socket.socket,
         on_request: Callable[["_Connection"], None],
         on_close: Callable[["_Connection"], None],
     ) -> None:
         self.asked = False
-        self._supervisor = supervisor
+        self._lab = lab
         self._link = link
         self._on_request = on_request
         self._on_close = on_close
@@ -184,7 +140,7 @@ class _Connection:
         self._events = selectors.EVENT_READ
         self._running: set[Handle] = set()
         self._closed = False
-        supervisor.loop.watch(link, self._serve)
+        lab.loop.watch(link, self._serve)
 
     @property
     def busy(self) -> bool:
@@ -214,7 +170,7 @@ class _Connection:
         events = selectors.EVENT_WRITE if self._outbox else selectors.EVENT_READ
         if not self._closed and events != self._events:
             self._events = events
-            self._supervisor.loop.change(self._link, self._serve, events)
+            self._lab.loop.change(self._link, self._serve, events)
 
     def _answer(self, request: dict[str, Any], descriptors: list[int]) -> None:
         if not request:
@@ -222,7 +178,7 @@ class _Connection:
             return
         handed: list[int] = []
         try:
-            answer, handed = self._carried_out(msgspec.convert(request, _Request), descriptors)
+            answer, handed = self._carried_out(msgspec.convert(request, Request), descriptors)
         except SidelabError as error:
             answer = errors.report(error)
         except msgspec.ValidationError as error:
@@ -250,41 +206,42 @@ class _Connection:
             return
         self._closed = True
         self._on_close(self)
-        self._supervisor.loop.forget(self._link)
+        self._lab.loop.forget(self._link)
         self._inbox.close()
         self._outbox.close()
         self._link.close()
         for handle in self._running:
-            ask_then_kill(handle.signal, self._supervisor.loop.after, _HANGUP_GRACE_S, first=signal.SIGHUP)
+            ask_then_kill(handle.signal, self._lab.loop.after, _HANGUP_GRACE_S, first=signal.SIGHUP)
 
-    def _carried_out(self, request: _Request, descriptors: list[int]) -> _Answer:
+    def _carried_out(self, request: Request, descriptors: list[int]) -> _Answer:
         match request:
-            case _Status():
-                return status(self._supervisor), []
-            case _Stop():
-                self._supervisor.stop()
+            case StatusRequest():
+                lab = self._lab
+                return status(lab.order, lab.pods, lab.cluster, lab.incidents), []
+            case StopRequest():
+                self._lab.stop()
                 return {"stopping": True}, []
-            case _Manifest():
+            case ManifestRequest():
                 return {"manifest": encode(Manifest(pods=(self._pod(request.pod).plan.source,)))}, []
-            case _Log() | _Socket() | _Namespaces():
+            case LogRequest() | SocketRequest() | NamespacesRequest():
                 return {"handed": True}, self._handed_out(request)
-            case _Exec():
+            case ExecRequest():
                 self._execute(request, descriptors)
                 return {"starting": True}, []
-            case _Apply() | _Delete() | _Get():
+            case ApplyRequest() | DeleteRequest() | GetRequest():
                 return self._about_objects(request), []
 
-    def _handed_out(self, request: _Log | _Socket | _Namespaces) -> list[int]:
+    def _handed_out(self, request: LogRequest | SocketRequest | NamespacesRequest) -> list[int]:
         match request:
-            case _Log():
+            case LogRequest():
                 return [self._container(request.pod, request.container).log.opened()]
-            case _Socket():
+            case SocketRequest():
                 return [self._open_socket(request)]
-            case _Namespaces():
+            case NamespacesRequest():
                 return self._namespaces(request)
 
     def _pod(self, key: PodKey) -> LivePod:
-        pod = self._supervisor.pods.get(key)
+        pod = self._lab.pods.get(key)
         if pod is None:
             raise InputError(f"no pod {'/'.join(key)} in this lab")
         return pod
@@ -298,18 +255,18 @@ class _Connection:
         known = ", ".join(each.plan.name for each in (*pod.containers, *pod.init))
         raise InputError(f"pod {'/'.join(key)} has no container {name!r}; it has: {known}")
 
-    def _open_socket(self, request: _Socket) -> int:
+    def _open_socket(self, request: SocketRequest) -> int:
         key = self._pod(request.pod).plan.key if request.pod else None
-        with self._supervisor.network.inside(key):
+        with self._lab.network.inside(key):
             return socket.socket(request.family, request.type, request.protocol).detach()
 
-    def _namespaces(self, request: _Namespaces) -> list[int]:
+    def _namespaces(self, request: NamespacesRequest) -> list[int]:
         """Hand out the user namespace of these pods, ours where they are in several, then their network namespaces."""
         keys = [self._pod(key).plan.key for key in request.pods]
-        user = self._supervisor.spaces.user(keys)
+        user = self._lab.spaces.user(keys)
         handed = [os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC) if user is None else os.dup(user)]
         try:
-            handed.extend(os.dup(self._supervisor.network.descriptor(key)) for key in keys)
+            handed.extend(os.dup(self._lab.network.descriptor(key)) for key in keys)
         except OSError:
             for fd in handed:
                 os.close(fd)
@@ -318,36 +275,36 @@ class _Connection:
 
     @property
     def _kinds(self) -> KnownKinds:
-        return self._supervisor.order.blueprint.kinds
+        return self._lab.order.blueprint.kinds
 
     def _live(self, value: Object) -> Mapping[str, str]:
         """Return what a table shows of an object beside what it says itself."""
         if value.kind == "Pod":
-            return shown_of(self._supervisor.pods[value.key])
-        return self._supervisor.cluster.live(value)
+            return shown_of(self._lab.pods[value.key])
+        return self._lab.cluster.live(value)
 
-    def _about_objects(self, request: _Apply | _Delete | _Get) -> dict[str, Any]:
-        if not isinstance(request, _Get):
+    def _about_objects(self, request: ApplyRequest | DeleteRequest | GetRequest) -> dict[str, Any]:
+        if not isinstance(request, GetRequest):
             change = self._changed(request)
             return {"outcomes": list(change.outcomes), "warnings": list(change.doubts)}
-        objects = self._supervisor.manifest().objects
+        objects = self._lab.manifest().objects
         return {"tables": tables(request, self._kinds, objects, self._live)}
 
-    def _changed(self, request: _Apply | _Delete) -> "Change":
+    def _changed(self, request: ApplyRequest | DeleteRequest) -> "Change":
         """Change the lab as far as it can be changed alive, all of what is asked or, if any of it can't be, nothing."""
         from sidelab.lab.cluster.change import compare, without  # noqa: PLC0415  # few labs are changed, and all would wait for it
 
-        supervisor, kinds = self._supervisor, self._kinds
-        running, name = supervisor.manifest(), supervisor.order.name
-        if isinstance(request, _Delete):
+        lab, kinds = self._lab, self._kinds
+        running, name = lab.manifest(), lab.order.name
+        if isinstance(request, DeleteRequest):
             change = without(running, request.objects, name, kinds=kinds, ignore_not_found=request.ignore_not_found)
         else:
             wanted = Manifest.of(kinds.decoded(each) for each in request.objects)
             change = compare(running, wanted, request.live, name, kinds=kinds, prune=request.prune)
-        supervisor.apply(change)
+        lab.apply(change)
         return change
 
-    def _execute(self, request: _Exec, standard: list[int]) -> None:
+    def _execute(self, request: ExecRequest, standard: list[int]) -> None:
         """Run a program as the container would run it; its end is told, and a peer that hangs up ends it."""
         pod = self._pod(request.pod)
         container = self._container(request.pod, request.container)
@@ -375,7 +332,7 @@ class _Connection:
                     self.send(errors.report(cannot_fork(unforked[0])) if unforked else ended)
                     self._wait()
 
-        host = self._supervisor.host
+        host = self._lab.host
         handle = host.spawn(
             pod.plan, process, heard, container.beside, request.argv, output=standard, terminal=request.terminal
         )

@@ -1,68 +1,30 @@
 """The supervisor: pid 1 of a sandbox. It builds the lab, keeps it running, answers for it, and ends with it."""
 
 import os
-import resource
 import signal
 import socket
-import time
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sidelab.lab import errors
 from sidelab.lab.base.exhausted import as_refusal
 from sidelab.lab.base.fault_points import reached
-from sidelab.lab.base.incidents import Incidents, reason_of
+from sidelab.lab.base.incidents import Incidents
 from sidelab.lab.base.loop import Loop
 from sidelab.lab.cluster.live import Cluster
-from sidelab.lab.errors import MachineError, PodError
+from sidelab.lab.errors import PodError
 from sidelab.lab.manifest import Manifest, Service
-from sidelab.lab.plan.blueprint import Blueprint, Process
-from sidelab.lab.plan.machine_view import View
-from sidelab.lab.runtime import control
 from sidelab.lab.runtime.live_pod import LivePod
-from sidelab.lab.runtime.logfile import LogFile, Logs, Shelf
-from sidelab.lab.runtime.mounts import PodMounts
-from sidelab.lab.runtime.places import Places
-from sidelab.lab.runtime.pod_services import Host, is_stranger, sees_files
-from sidelab.lab.runtime.spawner import Spawner
-from sidelab.lab.sandbox.overlay import DetachedMounts
-from sidelab.lab.sandbox.sandbox import REPORT_BYTES, Inside, make_mounts
-from sidelab.lab.sandbox.user_namespaces import AllSpaces, reach_out
+from sidelab.lab.runtime.supervision import control
+from sidelab.lab.runtime.supervision.foundation import Foundation
+from sidelab.lab.runtime.supervision.order import Order, files_needed, raise_file_limit
+from sidelab.lab.sandbox.sandbox import REPORT_BYTES, Inside
 
 if TYPE_CHECKING:
     from sidelab.lab.cluster.change import Change
-    from sidelab.lab.runtime.network import Network
 
 _PROGRESS_EVERY_S = 0.25
-_OTHER_FILES = 64
-_OWN_LOG_BYTES = 1 << 20
-_NAMESPACES_OF_POD = 1  # network
-_NAMESPACES_OF_FILES = 1  # mount
-_NAMESPACES_OF_STRANGERS = (
-    4  # IPC; pid, with a socket of its first process; what makes them, where that is the pod's own
-)
-_TRIM_EVERY_S, _TRIM_SOON_S = 1.0, 0.1  # usually, and where some container writes much
-_TRIM_FACTOR = 100  # looking at the logs takes a hundredth of the supervisor's time at the most
 _KILL_AFTER_S = 2.0  # what a process that ignores SIGKILL's arrival may take before pid 1 ends anyway
-
-
-@dataclass(frozen=True)
-class Order:
-    """What to run: `cpus` (None: all) is where everything in the lab is scheduled, `view` what pods are shown.
-
-    `log_bytes` is what is kept of each container's log. With `host_ids` the users of pods are the lab's, and so root's
-    labs run containers as the machine's root.
-    """
-
-    name: str
-    blueprint: Blueprint
-    view: View
-    timeout_s: float
-    background: bool
-    cpus: Collection[int] | None
-    log_bytes: int
-    host_ids: bool = False
 
 
 def run(inside: Inside, listener: socket.socket, order: Order) -> None:
@@ -73,7 +35,7 @@ def run(inside: Inside, listener: socket.socket, order: Order) -> None:
         os.sched_setaffinity(0, order.cpus)
     supervisor = None
     try:
-        spare = _raise_file_limit(files_needed(order.blueprint))
+        spare = raise_file_limit(files_needed(order.blueprint))
         supervisor = Supervisor(inside, listener, order, spare)
         supervisor.run()
     except Exception as error:  # noqa: BLE001  # whatever it is, the owner gets to read it
@@ -85,58 +47,11 @@ def run(inside: Inside, listener: socket.socket, order: Order) -> None:
         raise SystemExit(70 if refusal is None else refusal.exit_status) from None
 
 
-def files_needed(blueprint: Blueprint) -> int:
-    """Return how many files the supervisor of a lab holds open at the most.
-
-    For each pod its network namespace, its mount namespace where one of its programs sees files, and those that keep a
-    stranger apart where one of its programs is of this machine; for each container its log; and what every lab needs:
-    the control socket and some connections to it, the fork servers, netlink, the name server's sockets, the probes
-    under way, the descriptors of what is being spawned.
-    """
-    files = _OTHER_FILES
-    for pod in blueprint.pods:
-        containers = (*pod.init, *pod.containers)
-        files += _NAMESPACES_OF_POD + len(containers)
-        if any(isinstance(each.run, Process) and sees_files(each.run.program) for each in containers):
-            files += _NAMESPACES_OF_FILES
-        if any(isinstance(each.run, Process) and is_stranger(each.run.program) for each in containers):
-            files += _NAMESPACES_OF_STRANGERS
-    return files
-
-
-def _raise_file_limit(needed: int) -> int:
-    """Allow as many open files as the hard limit does; return how many are left beside those that are `needed`.
-
-    Raises `MachineError` where there are too few.
-    """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard < needed:
-        raise MachineError(
-            f"this lab needs {needed} open files and the hard limit is {hard}: raise it (`ulimit -Hn {needed}` as "
-            "root, or /etc/security/limits.conf), or start fewer pods"
-        )
-    return hard - needed
-
-
 def _report(inside: Inside, message: dict[str, Any]) -> None:
     try:
         inside.channel.send(errors.encoded(message, REPORT_BYTES), socket.MSG_DONTWAIT)
     except OSError:
         return  # the owner is gone or does not listen, and there is nobody else to tell
-
-
-def _let_go_of_terminal(shelf: Shelf) -> LogFile:
-    """Hold nothing of the command line's standard three: whoever reads what it prints waits for the end of that.
-
-    Returns the log that the supervisor and its fork servers write to instead.
-    """
-    log = LogFile(_OWN_LOG_BYTES, shelf)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for fd, target in ((null, 0), (log.descriptor, 1), (log.descriptor, 2)):
-        os.dup2(fd, target)
-    os.close(null)
-    return log
 
 
 class Supervisor:
@@ -149,49 +64,21 @@ class Supervisor:
         self._inside = inside
         self._is_ready = False
         self._stopping = False
-        shown = DetachedMounts()
-        shown.open_early(order.view)
-        make_mounts()
-        reached("mounts-made")
-        shelf = Shelf()
-        self._own_log = _let_go_of_terminal(shelf)
-        self._watch_signals()
-        self._spawners = {preload: Spawner(self.loop, preload) for preload in order.blueprint.preloads}
-        reached("servers-started")
-        # While the fork servers import.
-        self.spaces = AllSpaces(host_ids=order.host_ids, apart=reach_out(order.blueprint.pods))
-        self.network = self._build_network()
+        self._foundation = Foundation(order, self.loop, self.incidents, before_forking=self._watch_signals)
+        self.spaces, self.network = self._foundation.spaces, self._foundation.network
         kinds = order.blueprint.kinds
         objects = kinds.stored_in(order.blueprint.manifest)
         self.cluster = Cluster(self.loop, self.incidents, order.blueprint.pods, objects, kinds)
-        self._places = Places(self.spaces, self.network, PodMounts(self.cluster.podinfo, order.view, shown))
-        self._logs = Logs(order.log_bytes, shelf)
-        self.host = Host(
-            self.loop,
-            self._spawners,
-            self.network.inside,
-            self._places.of,
-            self._logs,
-            self.incidents,
-            order.view.covers,
-        )
+        self.host = self._foundation.host(self.cluster.podinfo)
         self.pods = {plan.key: LivePod(self.host, plan, self._pod_changed) for plan in order.blueprint.pods}
         self._unready = set(self.pods)
         self.control = control.ControlServer(self, listener, spare_files + control.CONNECTIONS_INCLUDED)
-
-    def _build_network(self) -> "Network":
-        # Its import takes a moment, in which the fork servers, already started, import what they need.
-        from sidelab.lab.runtime.network import Network  # noqa: PLC0415
-
-        network = Network(self.spaces)
-        network.build([plan.address for plan in self.order.blueprint.pods])
-        return network
 
     def run(self) -> None:
         """Start the pods, say when all are ready, and serve until told to stop."""
         self.loop.after(self.order.timeout_s, self._too_late)
         self.loop.after(_PROGRESS_EVERY_S, self._progress)
-        self.loop.after(_TRIM_EVERY_S, self._trim_logs)
+        self._foundation.logs.begin()
         self.loop.watch(self._inside.channel, self._owner_spoke)
         self.cluster.begin()
         for pod in self.pods.values():
@@ -245,24 +132,6 @@ class Supervisor:
             total = len(self.pods)
             _report(self._inside, {"progress": [total - len(self._unready), total]})
             self.loop.after(_PROGRESS_EVERY_S, self._progress)
-
-    def _trim_logs(self) -> None:
-        """Free the oldest part of long logs; told is only of lines that may be lost though they are new."""
-        begun_s = time.monotonic()
-        trimmed = []
-        try:
-            self._own_log.trim()
-            trimmed = self._logs.trim()
-        except OSError as error:
-            self.incidents.note(f"the logs could not be kept short: {reason_of(error)}")
-        for (namespace, pod, container), log in trimmed:
-            if log.was_full:
-                self.incidents.note(
-                    f"pod {namespace}/{pod}: container {container} wrote more at once than its log holds "
-                    f"({2 * self.order.log_bytes} bytes): lines are missing in it (see `up --log-max`)"
-                )
-        usual_s = _TRIM_SOON_S if trimmed else _TRIM_EVERY_S
-        self.loop.after(max(usual_s, _TRIM_FACTOR * (time.monotonic() - begun_s)), self._trim_logs)
 
     def _too_late(self) -> None:
         if not self._is_ready:

@@ -1,0 +1,1 @@
+"""The supervisor of a lab: what it starts from, what it keeps running, and what it answers."""
