@@ -140,10 +140,7 @@ def test_the_wheel_ships_what_the_program_reads():
 
 def test_the_wheel_ships_the_examples():
     """The directory of the examples is shipped as a whole, to where an installed sidelab looks for it."""
-    assert {
-        "sidelab.py": "sidelab/__init__.py",
-        examples.directory().name: f"sidelab/{examples.SHIPPED}",
-    } == WHEEL["force-include"]
+    assert {examples.directory().name: f"sidelab/{examples.SHIPPED}"} == WHEEL["force-include"]
     assert ROOT / "examples" == pods_of_arms.default_manifest().parent
 
 
