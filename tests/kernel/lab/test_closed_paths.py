@@ -151,7 +151,7 @@ def test_a_container_that_may_not_run_its_program_is_refused(line: CommandLine, 
 def test_the_program_itself_may_lie_in_a_closed_directory(line: CommandLine, closed: Path):
     """A checkout whose root is closed: its programs run in pods, as the sidecar's user too."""
     checkout = closed.parent / "checkout"
-    for each in ("sidelab.py", "lab", "sidecar", "cli", "evidence", "bench/plan/shipped"):
+    for each in ("sidelab.py", "lab", "sidecar", "cli", "evidence", "bench"):
         source = ROOT / each
         copy = shutil.copytree if source.is_dir() else shutil.copy
         (checkout / each).parent.mkdir(parents=True, exist_ok=True)
