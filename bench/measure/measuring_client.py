@@ -37,7 +37,7 @@ class MeasuringClient:
 def measuring_client(
     plan: Plan, pods: Mapping[str, ArmPods], lab: Lab, *, client: str, cpu: int
 ) -> Iterator[MeasuringClient]:
-    """Start a measuring client (one of `bench.measure.setup.CLIENTS`) on a CPU, and end it with the block."""
+    """Start a measuring client (one of `bench.measure.preparing.CLIENTS`) on a CPU, and end it with the block."""
     names = [arm.name for arm in plan.arms]
     targets = pods_of_arms.targets(plan, pods, lab.status())
     order = {"cpu": cpu, "client": client, "targets": [targets[name] for name in names]}
