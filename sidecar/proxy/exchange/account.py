@@ -1,6 +1,6 @@
-"""The last step of a request: observers learn where it went, how it ended, how long it took, how many bytes passed.
+"""The last step of a request: report where it went, how it ended, how long it took and how many bytes passed.
 
-A few integers for metrics, the whole as an `TrafficOutcome` only where an access log wants it.
+Metrics get a few integers; a whole `TrafficOutcome` is built only if an access log wants it.
 """
 
 import re
@@ -16,7 +16,7 @@ _LOGGED = re.compile(rb"\n(user-agent|x-request-id|x-forwarded-for):[\t ]*+([^\r
 
 
 def account(gateway: Gateway, request: ServedRequest, *, responded: bool) -> None:
-    """Tell the observer that the request has ended; `responded`: a response of the upstream has at least begun."""
+    """Tell the observer that the request has ended; `responded`: the upstream's response has at least begun."""
     observer = gateway.observer
     if observer is None:
         return
@@ -69,7 +69,7 @@ def _outcome(gateway: Gateway, request: ServedRequest, duration_us: int, *, resp
 
 
 def _describe(outcome: TrafficOutcome, head: RequestHead) -> None:
-    """Fill in what the request's head says."""
+    """Fill in the fields that come from the request's head."""
     _, path, version = head.forward.split(b"\r\n", 1)[0].split(b" ", 2)
     outcome.method = head.method
     outcome.path = path

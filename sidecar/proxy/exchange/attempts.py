@@ -16,14 +16,14 @@ from sidelab.sidecar.proxy.io.share import Share
 from sidelab.sidecar.proxy.upstreams.upstream import Upstream
 
 RETRIES = 2
-"""How often, as Istio's default policy says."""
+"""Istio's default retry policy."""
 
 _REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """Idempotent methods (RFC 9110 §9.2.2): sent again if a reused connection turns out to be closed."""
 
 
 class NoUpstreamError(Exception):
-    """There is no connection to be had; `reply` is answered instead."""
+    """No upstream connection is available; `reply` is sent to the client instead."""
 
     def __init__(self, reply: LocalReply) -> None:
         super().__init__(reply.details)
@@ -31,7 +31,7 @@ class NoUpstreamError(Exception):
 
 
 def reach(gateway: Gateway, request: ServedRequest, head: RequestHead, share: Share) -> Upstream:
-    """Return a connection for `request`, on account of `share`; one that was used before only the first time.
+    """Return a connection for `request`, charged to `share`; only the first attempt takes an idle one.
 
     Raises `NoUpstreamError`.
     """
@@ -59,10 +59,10 @@ def reach(gateway: Gateway, request: ServedRequest, head: RequestHead, share: Sh
 
 
 def may_repeat(request: ServedRequest, head: RequestHead, *, connecting: bool, unheard: bool) -> bool:
-    """Note that the host did not do, and decide whether to try another time.
+    """Decide whether to try again after a host failed, and note that host as tried if so.
 
-    `connecting`: it was not reached, and nothing was sent. `unheard`: it may not have read the request, and only what
-    may be done twice is sent again.
+    `connecting`: it was not reached, and nothing was sent. `unheard`: it may not have read the request, so only
+    idempotent requests are sent again.
     """
     host = request.host
     if host is None or not request.whole:
@@ -79,7 +79,7 @@ def may_repeat(request: ServedRequest, head: RequestHead, *, connecting: bool, u
 
 
 def reply_to(request: ServedRequest, error: Exception, *, connecting: bool) -> LocalReply:
-    """Return what is answered in the stead of a host that failed with `error`, before any of its response came."""
+    """Return the reply to send when a host failed with `error` before any of its response arrived."""
     if not connecting:
         return broken_off(error, responding=False)
     request.local = ""

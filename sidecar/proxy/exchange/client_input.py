@@ -1,6 +1,6 @@
-"""What a client has sent and cannot go on yet: the beginning of a head, or of the request behind the one being served.
+"""Client bytes that cannot be forwarded yet: the beginning of a head, or of the request after the one being served.
 
-It is on account of the client's share. While the next request waits, or the upstream is slow, nothing more is read.
+They are charged to the client's share. While the next request waits, or the upstream is slow, nothing more is read.
 """
 
 from sidelab.sidecar.proxy.http.message_body import BadMessageError
@@ -9,11 +9,11 @@ from sidelab.sidecar.proxy.io.stream_interface import Wire
 
 EMPTY_LINES = b"\r\n"
 FREE_BYTES = SMALL_BYTES
-"""What is no longer than this is kept without the share being charged for it."""
+"""Up to this size, bytes are kept without charging the share for them."""
 
 
 class ClientInput:
-    """What is kept of a client's bytes: `begun`, and in `held` how many the client's share is charged for.
+    """The client's bytes that are kept (`begun`), and how many bytes its share is charged for (`held`).
 
     `paused`: its connection is not being read.
     """
@@ -27,13 +27,13 @@ class ClientInput:
         self.paused = False
 
     def keep(self, begun: bytes) -> None:
-        """Keep a head that is not complete; raises `BadMessageError` 431 if its client's share has no room for it."""
+        """Keep an incomplete head; raises `BadMessageError` 431 if the client's share has no room for it."""
         if len(begun) > FREE_BYTES:
             self.reserve(len(begun))
         self.begun = begun
 
     def wait(self, next_request: bytes) -> None:
-        """Keep the beginning of the next request; empty lines before it, as some clients send, are no part of it."""
+        """Keep the beginning of the next request, without the empty lines that some clients send before it."""
         self.begun = next_request.lstrip(EMPTY_LINES)
         if self.begun:
             self.pause()
@@ -41,7 +41,7 @@ class ClientInput:
                 self.charge(self.held + len(self.begun))
 
     def reserve_head(self, size: int) -> None:
-        """Charge the share for a head that is complete: what is large is kept twice, as it came and as it goes on.
+        """Charge the share for a complete head; a large one is kept twice, as received and as forwarded.
 
         Raises `BadMessageError` 431 if there is no room for it.
         """
@@ -57,7 +57,7 @@ class ClientInput:
             raise BadMessageError(431, "this client's connections keep too much already", "http1.headers_too_large")
 
     def charge(self, count: int) -> bool:
-        """Charge the share for `count` bytes, instead of those before; returns whether it has that room."""
+        """Charge the share for `count` bytes, in place of the previous charge; returns whether it has room for them."""
         more, share = count - self.held, self._wire.share
         room = more <= 0 or share.has_room(more)
         share.add(more)
@@ -65,12 +65,12 @@ class ClientInput:
         return room
 
     def pause(self) -> None:
-        """Read nothing more of the client."""
+        """Stop reading from the client."""
         self.paused = True
         self._wire.pause()
 
     def resume(self) -> None:
-        """Read on."""
+        """Go on reading, if paused."""
         if self.paused:
             self.paused = False
             self._wire.resume()

@@ -1,4 +1,4 @@
-"""What a client's HTTP connection waits for, as a table: state, event, next state. Pure, and known nowhere else.
+"""What a client's HTTP connection waits for, as a table: state, event, next state. Pure, and kept only here.
 
 A connection serves one request after the other:
 
@@ -6,8 +6,8 @@ A connection serves one request after the other:
       └──────────complete──────────────▲ │                       ▲
                       └──answered──▶ EARLY ──────complete────────┘        any ──left──▶ OVER
 
-A request without a body is complete with its head. An answer in the upstream's stead is written at once, so that it
-goes from WAITING to HEAD, or from any state to OVER. Sending a request again changes nothing: the client still waits.
+A request without a body is complete with its head. A reply by the proxy itself is written at once, so that the state
+goes from WAITING to HEAD, or from any state to OVER. A retry changes nothing: the client still waits.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from typing import Final
 class ConnectionState:
     """A state; its events are attributes, and the value of each is the state that follows.
 
-    `complete_request`: all of the request has come. `answering`: its answer has begun, so that no other can be given.
-    An event that cannot happen is not there: to look it up raises `AttributeError`, which no input may bring about.
+    `complete_request`: the whole request has arrived. `answering`: its answer has begun, so no other can be sent.
+    An impossible event has no attribute: looking it up raises `AttributeError`, which no input may cause.
     """
 
     __slots__ = ("answered", "answering", "begun", "complete", "complete_request", "kept", "left", "name")
@@ -39,13 +39,13 @@ class ConnectionState:
 
 
 HEAD: Final = ConnectionState("HEAD")
-"""For a request; of its head there may be a part."""
+"""For a request; part of its head may be there."""
 
 BODY: Final = ConnectionState("BODY")
 """For more of a request's body."""
 
 EARLY: Final = ConnectionState("EARLY", answering=True)
-"""For more of a request's body and of its answer, which has not waited for it."""
+"""For more of a request's body and of its answer, which began before the body was complete."""
 
 WAITING: Final = ConnectionState("WAITING", complete_request=True)
 """For the answer to a request that is complete."""
@@ -54,7 +54,7 @@ ANSWERING: Final = ConnectionState("ANSWERING", complete_request=True, answering
 """For the rest of the answer."""
 
 OVER: Final = ConnectionState("OVER")
-"""For nothing: it is closed, being closed, or passes as bytes."""
+"""For nothing: the connection is closed, being closed, or a plain byte stream."""
 
 STATES: Final = (HEAD, BODY, EARLY, WAITING, ANSWERING, OVER)
 

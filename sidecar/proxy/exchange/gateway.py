@@ -1,6 +1,6 @@
-"""What the HTTP connections of one direction share: where requests go, what is counted, how patient it is.
+"""What the HTTP connections of one direction share: routes, counters and timeouts.
 
-It knows connections as things to drain and to sweep; what they do with a request is their business.
+It only drains and sweeps connections; how they serve a request is not known here.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from sidelab.sidecar.proxy.http.message import RequestHead
 
 PassOn = Callable[[Wire, Destination, Destination], Receiver | None]
-"""Called with a connection, where it was going, where it comes from; returns its next receiver, None: it is closed."""
+"""Called with a connection, its destination and its source; returns its next receiver, or None if it is closed."""
 
 
 class Routes(Protocol):
-    """Where requests go: what a gateway needs of the tables in `routes`."""
+    """The part of the tables in `routes` that a gateway needs."""
 
     def route(self, destination: Destination, host: bytes) -> Route[UpstreamCluster]:
-        """Return the way for a request to `host` on a connection that was going to `destination`."""
+        """Return the route for a request to `host` on a connection that was going to `destination`."""
 
 
 class GatewayConnection(Protocol):
@@ -44,17 +44,17 @@ class GatewayConnection(Protocol):
         """Close if no request is being served."""
 
     def expire(self) -> bool:
-        """Close, if nothing would be lost with it; returns whether it has."""
+        """Close if nothing would be lost; returns whether it closed."""
 
     def forget_route(self) -> None:
-        """Look at the next head anew: the routes have changed."""
+        """Look up the route again for the next head: the routes have changed."""
 
 
 class Gateway:
     """The HTTP side of a direction.
 
     `server_name` is put into responses as `server`; None leaves the application's. `pass_on` takes a connection that
-    turns out to speak HTTP/2; without it such a connection is refused. Closing is by `drain`.
+    turns out to speak HTTP/2; without it such a connection is refused. `drain` closes the gateway.
     """
 
     def __init__(
@@ -71,21 +71,21 @@ class Gateway:
         self.counters = counters
         self.deadlines = deadlines
         self.draining = False
-        # The head that came last on any connection: clients that connect for every request repeat themselves, too.
+        # The last head on any connection: clients that open a connection per request repeat their heads, too.
         self.last: RequestHead | None = None
-        # By connection: when its last request had begun as it was seen at the last sweep, and for how many sweeps.
+        # By connection: the `started_s` seen at the last sweep, and for how many sweeps it has been idle with it.
         self.connections: dict[GatewayConnection, tuple[float, int]] = {}
         self.pass_on: PassOn | None = None
         self.tell(None)
         self.change(routes, settings, server_name=server_name)
 
     def tell(self, observer: Observer | None, *, counts: bool = True) -> None:
-        """Tell `observer` of requests from now on, None: nobody; without `counts` only whole outcomes."""
+        """Report requests to `observer` (None: to none) from now on; without `counts`, only whole outcomes."""
         self.observer = observer
         self.counts = counts
 
     def change(self, routes: Routes, settings: ClusterSettings, *, server_name: str | None) -> None:
-        """Do otherwise from the next request of every connection on."""
+        """Use these routes and settings from the next request of every connection on."""
         self.routes = routes
         self.limits = settings.limits
         self.last = None
@@ -95,7 +95,7 @@ class Gateway:
             connection.forget_route()
 
     def sweep(self, age: int) -> None:
-        """Close connections on which no request has come for `age` sweeps."""
+        """Close connections that have had no request for `age` sweeps."""
         for connection, (began_s, sweeps) in tuple(self.connections.items()):
             started_s = connection.started_s
             now = sweeps + 1 if began_s == started_s and connection.idle else 0
@@ -104,7 +104,7 @@ class Gateway:
                 self.counters.downstream_cx_idle_timeout += 1
 
     def drain(self) -> None:
-        """Close what is idle now and everything else after its response."""
+        """Close idle connections now and every other one after its response."""
         self.draining = True
         for connection in tuple(self.connections):
             connection.drain()

@@ -1,10 +1,10 @@
-"""A client's HTTP connection: what happens on both of its sides, and the steps of a request in their order.
+"""A client's HTTP connection: the events on both of its sides, and the steps of a request in order.
 
     head ─▶ route ─▶ upstream ─▶ body ─▶ answer ─▶ account
 
-Each step is in a file of its own, returns what it found or raises, and calls no step that comes after it: this is where
-one follows the other, and where the connection's state changes (see `connection_states`). Whatever else is to be
-decided about a request belongs between two of them. Bodies pass as they come, at the speed of the slower side.
+Each step has its own file, returns what it found or raises, and calls no later step: they are put in order here, and
+the connection's state changes here (see `connection_states`). A further decision about a request belongs between two
+steps. Bodies are forwarded as they arrive, at the speed of the slower side.
 """
 
 import time
@@ -26,10 +26,11 @@ from sidelab.sidecar.proxy.io.stream_interface import Wire
 
 
 class HttpConnection:
-    """The receiver of a client's connection, to which upstream connections answer (see `Requester`).
+    """The receiver of a client's connection, and of responses from upstream connections (see `Requester`).
 
-    `request` says where it was going and whom it comes from. Beside its state there is: `_closing`, it ends with the
-    answer to this request; `_client_ended`, its client has sent FIN; `_choked`, its client does not read.
+    `request` has the destination and the client's address. Besides the state there are three flags: `_closing`, the
+    connection ends with the answer to this request; `_client_ended`, the client has sent FIN; `_choked`, the client
+    does not read.
     """
 
     __slots__ = ("_choked", "_client_ended", "_closing", "_gateway", "_input", "_request", "_state", "_wire")
@@ -43,7 +44,7 @@ class HttpConnection:
         self._choked = self._client_ended = self._closing = False
         gateway.connections[self] = 0.0, 0
 
-    # What the client does, see `Receiver`.
+    # Events of the client's connection, see `Receiver`.
 
     @property
     def started_s(self) -> float:
@@ -52,16 +53,16 @@ class HttpConnection:
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being served; one that has only begun is none yet."""
+        """Whether no request is being served; one whose head is incomplete does not count."""
         return self._state is HEAD
 
     @property
     def divisible(self) -> bool:
-        """Whether chunks are read."""
+        """Whether a chunked body is being read."""
         return isinstance(self._request.body, ChunkedBody) and (self._state is BODY or self._state is EARLY)
 
     def received(self, data: bytes) -> None:
-        """Take bytes of a request."""
+        """Handle bytes of a request."""
         state, given = self._state, self._input
         if state is HEAD:
             if given.begun:
@@ -71,13 +72,13 @@ class HttpConnection:
             if given.paused:
                 self._read_on()
         elif state.complete_request:
-            # The next request came early. It waits here, and what follows it in the kernel.
+            # The next request came early. It waits here, and what follows it waits in the kernel.
             given.wait(given.begun + data)
         elif state is not OVER:
             self._forward_body(data)
 
     def ended(self) -> None:
-        """Take the client's FIN: a complete request is still answered."""
+        """Handle the client's FIN: a complete request is still answered."""
         if self._state.complete_request:
             self._client_ended = True
         elif self._state is HEAD:
@@ -95,16 +96,16 @@ class HttpConnection:
             self._read_on()
 
     def lost(self, _error: OSError) -> None:
-        """Take the failure of the client's connection."""
+        """Handle the failure of the client's connection."""
         if self._state is HEAD:
             self._leave()
         else:
             self._cut(CLIENT_GONE)
 
-    # What its gateway wants.
+    # Called by the gateway.
 
     def late(self) -> None:
-        """Give up a client that takes too long to send a head."""
+        """Refuse a client that takes too long to send a head."""
         self._gateway.counters.downstream_rq_header_timeout += 1
         self._refuse_head(HEADER_TIMEOUT)
 
@@ -114,20 +115,20 @@ class HttpConnection:
             self._close()
 
     def expire(self) -> bool:
-        """Close, if nothing would be lost with it; returns whether it has."""
+        """Close if nothing would be lost; returns whether it closed."""
         if self._state is not HEAD or not self._wire.idle:
             return False
         self._close()
         return True
 
     def forget_route(self) -> None:
-        """Look at the next head anew: the routes have changed."""
+        """Look up the route again for the next head: the routes have changed."""
         self._request.last = None
 
     # Head and route.
 
     def _read_on(self) -> None:
-        """Read on if nothing stands in the way, one request after the other of those that are there already."""
+        """Go on reading if nothing prevents it, beginning with the requests that have already arrived."""
         given = self._input
         while given.paused and self._state is HEAD and not self._choked:
             given.resume()
@@ -136,7 +137,7 @@ class HttpConnection:
                 self._begin(data)
 
     def _begin_late(self, whole: bytes, *, more: bytes) -> None:
-        """Go on with a head that came in pieces; without the end of a line there is nothing new to find in it."""
+        """Go on with a head that came in pieces; it is parsed again only when a line has ended."""
         if b"\n" in more or len(whole) >= self._gateway.limits.head_bytes:
             self._begin(whole)
             return
@@ -150,7 +151,7 @@ class HttpConnection:
         gateway, request, given = self._gateway, self._request, self._input
         head = request.last
         if head is None or not data.startswith(head.raw):
-            # Else it is the last one again: a client repeats itself on a connection.
+            # Otherwise it is the same head as last time: clients repeat heads on a connection.
             data = data.lstrip(EMPTY_LINES)
             head = self._read(data) if data else None
             if head is None:
@@ -175,7 +176,7 @@ class HttpConnection:
         self._send(head, head.forward)
 
     def _read(self, data: bytes) -> RequestHead | None:
-        """Return the head that `data` begins with, its route found; None if it is incomplete or was refused."""
+        """Return the head that `data` begins with and look up its route; None if it is incomplete or was refused."""
         gateway, request = self._gateway, self._request
         try:
             head = find_head(gateway, request, data)
@@ -195,7 +196,7 @@ class HttpConnection:
     # Upstream.
 
     def _send(self, head: RequestHead, data: bytes) -> None:
-        """Send what there is of the request to a host that can be reached."""
+        """Send the part of the request that has arrived to a host that can be reached."""
         try:
             upstream = reach(self._gateway, self._request, head, self._wire.share)
         except NoUpstreamError as error:
@@ -207,12 +208,12 @@ class HttpConnection:
     # Body.
 
     def _begin_body(self, head: RequestHead, rest: bytes) -> None:
-        """Begin a request with a body, of which `rest` is there."""
+        """Begin a request with a body, of which `rest` has arrived."""
         request, given = self._request, self._input
         given.begun = b""
         self._state = self._state.begun
         if request.route is not None and request.route.cluster is None:
-            # It is answered before its body is read, and so the connection ends with it.
+            # It is answered before its body is read, so the connection ends with the answer.
             self._send(head, b"")
             return
         try:
@@ -222,7 +223,7 @@ class HttpConnection:
             return
         if next_request is not None:
             self._complete(next_request)
-            # What is large is sent again only if there is room to keep it.
+            # A large request can be retried only if there is room to keep it.
             if given.may_keep(goes_on):
                 request.whole = goes_on
         self._send(head, goes_on)
@@ -246,7 +247,7 @@ class HttpConnection:
             self._input.pause()
 
     def _complete(self, next_request: bytes) -> None:
-        """Wait for the answer, the request being complete."""
+        """Wait for the answer: the request is complete."""
         self._state = self._state.complete
         if next_request:
             self._input.wait(next_request)
@@ -254,19 +255,19 @@ class HttpConnection:
             self._input.begun = b""
 
     def request_complete(self) -> bool:
-        """Whether all of the request was passed on; after one for a WebSocket the server may wait for more."""
+        """Whether the whole request was forwarded; after a WebSocket request the server may wait for more."""
         head = self._request.head
         return self._state.complete_request and not (head is not None and head.websocket)
 
     def request_drained(self) -> None:
-        """Read more of the request."""
+        """Go on reading the request: more of it can be sent."""
         if not self._state.complete_request:
             self._input.resume()
 
     # Answer.
 
     def responded(self, head: ResponseHead, body: bytes, *, complete: bool) -> None:
-        """Pass on a response's head and what came with it; of interim ones, the first comes here."""
+        """Forward a response's head and what came with it; of the interim responses only the first arrives here."""
         if head.status < 200:
             self._wire.write(head.lines + b"\r\n")
             return
@@ -280,7 +281,7 @@ class HttpConnection:
         self._pass_on(goes_on + body, complete=complete)
 
     def continued(self, body: bytes, *, complete: bool) -> None:
-        """Pass on more of a response."""
+        """Forward more of a response's body."""
         self._request.sent += len(body)
         self._pass_on(body, complete=complete)
 
@@ -297,7 +298,7 @@ class HttpConnection:
                 self._read_on()
 
     def switched(self, head: ResponseHead, wire: Wire, data: bytes) -> None:
-        """Become a byte pump, if the client asked for a WebSocket."""
+        """Handle a switch of protocols: become a byte pump if the client requested a WebSocket."""
         gateway, request = self._gateway, self._request
         request.upstream = None
         if request.head is None or not request.head.websocket:
@@ -316,7 +317,7 @@ class HttpConnection:
             pump.from_downstream.ended()
 
     def broke_off(self, error: Exception, *, connecting: bool, unheard: bool) -> None:
-        """Try again where that is safe, else say what happened, or cut the response short."""
+        """Handle the upstream's failure: retry if that is safe, else send an error or cut the response short."""
         request, head = self._request, self._request.head
         request.upstream = None
         if self._state.answering:
@@ -328,7 +329,7 @@ class HttpConnection:
         self._read_on()
 
     def _refuse(self, error: BadMessageError) -> None:
-        """Answer what is malformed or too large; since it is not complete, the connection ends with it."""
+        """Answer a malformed or too large request; since it is incomplete, the connection ends with the answer."""
         self._gateway.counters.downstream_cx_protocol_error += 1
         if self._state is HEAD:
             self._refuse_head(refused(error))
@@ -336,13 +337,13 @@ class HttpConnection:
             self._answer(refused(error))
 
     def _refuse_head(self, reply: LocalReply) -> None:
-        """Answer what is no request; the one before has no part in it."""
+        """Answer bytes that are not a request; nothing of the previous request is attributed to them."""
         self._gateway.counters.downstream_rq_total += 1
         self._request.disown()
         self._answer(reply)
 
     def _answer(self, reply: LocalReply) -> None:
-        """Answer in the upstream's stead; with part of a request still to come, the connection ends with it."""
+        """Send the proxy's own reply; if part of the request is still to come, the connection ends with it."""
         gateway, request = self._gateway, self._request
         last = not self._state.complete_request or gateway.draining or (request.head is not None and request.head.close)
         self._closing = self._closing or last
@@ -350,10 +351,10 @@ class HttpConnection:
             self._choked = True
         self._finish()
 
-    # Account, and what follows it.
+    # Accounting, and what follows it.
 
     def _finish(self) -> None:
-        """End a request whose answer is on its way: keep the connection for another, or leave it."""
+        """End a request whose answer has been written: keep the connection for another, or leave it."""
         request, given, state = self._request, self._input, self._state
         if self._gateway.observer is not None:
             account(self._gateway, request, responded=state.answering)
@@ -372,7 +373,7 @@ class HttpConnection:
             given.pause()
 
     def _cut(self, reply: LocalReply) -> None:
-        """End the request without (the rest of) an answer, and with it the connection."""
+        """End the request without (the rest of) an answer, and close the connection."""
         request, state = self._request, self._state
         if state is not OVER:
             request.reply = reply
@@ -386,7 +387,7 @@ class HttpConnection:
         self._wire.close()
 
     def _leave(self) -> None:
-        """Have nothing further to do with the connection."""
+        """Detach from the connection and give up the upstream's, if any."""
         request, given = self._request, self._input
         if given.held:
             given.charge(0)

@@ -1,4 +1,4 @@
-"""What the proxy answers in the upstream's stead, in Envoy's words, which people search for. Pure.
+"""The replies that the proxy itself sends, in Envoy's words, because people search for those. Pure.
 
 The words and flags are those of Envoy's "Response flags" and "Response code details" pages.
 """
@@ -14,9 +14,10 @@ _NO_RESPONSE = "upstream connect error or disconnect/reset before headers. reset
 
 @dataclass(frozen=True, slots=True)
 class LocalReply:
-    """Why an exchange ended otherwise than with the upstream's response.
+    """Why an exchange ended without the upstream's (complete) response.
 
-    `status` 0 is no answer at all; `text` is the answer's body; the others are fields of `outcome.TrafficOutcome`.
+    `status` 0 means that no reply is sent; `text` is the reply's body; the others are fields of
+    `outcome.TrafficOutcome`.
     """
 
     status: int
@@ -28,26 +29,26 @@ class LocalReply:
 
 NO_HEALTHY_UPSTREAM = LocalReply(503, "no healthy upstream", outcome.NO_HEALTHY_UPSTREAM, "no_healthy_upstream")
 BLOCKED = LocalReply(502, "", outcome.OK, "direct_response")
-"""What a route of REGISTRY_ONLY says to an unknown Host."""
+"""The reply to an unknown Host under REGISTRY_ONLY."""
 
 NO_ROUTE = LocalReply(404, "", outcome.NO_ROUTE, "route_not_found")
-"""What becomes of a request whose target is no path."""
+"""The reply to a request whose target is not a path."""
 
 _WELL_FORMED = ("missing_host_header", "upgrade_failed")
-"""Details of what is refused though nothing is wrong with its form: Envoy logs no flag for it."""
+"""Details of requests that are refused although they are well formed: Envoy logs no flag for them."""
 
 HEADER_TIMEOUT = LocalReply(408, "request header timeout", outcome.IDLE_TIMEOUT, "request_header_timeout")
 CLIENT_GONE = LocalReply(0, "", outcome.DOWNSTREAM_ENDED, "downstream_remote_disconnect")
 
 
 def refused(error: BadMessageError) -> LocalReply:
-    """Return the reply to a client's message that is malformed or not served."""
+    """Return the reply to a client's message that is malformed or of a kind not served."""
     flags = outcome.OK if error.details in _WELL_FORMED else outcome.DOWNSTREAM_PROTOCOL_ERROR
     return LocalReply(error.status, f"{error}\n", flags, error.details)
 
 
 def unreachable(error: Exception, *, tried_again: bool) -> LocalReply:
-    """Return the reply where no connection could be made to a host, maybe after more than one try."""
+    """Return the reply when no connection to a host could be made, possibly after several attempts."""
     flags = outcome.ATTEMPTS_EXHAUSTED if tried_again else outcome.CONNECT_FAILED
     if isinstance(error, TimeoutError):
         return LocalReply(503, _NO_RESPONSE + "connection timeout", flags, _before("connection_timeout"))
@@ -62,12 +63,12 @@ def unreachable(error: Exception, *, tried_again: bool) -> LocalReply:
 
 
 def connect_error(error: Exception) -> str:
-    """Return the kernel's words for what went wrong."""
+    """Return the kernel's message for `error`, or its text if it has none."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def broken_off(error: Exception, *, responding: bool) -> LocalReply:
-    """Return the reply where the response never came, or not to its end."""
+    """Return the reply when the response never came or broke off."""
     if isinstance(error, BadMessageError):
         status, flags, reason = 502, outcome.UPSTREAM_PROTOCOL_ERROR, "protocol error"
     else:

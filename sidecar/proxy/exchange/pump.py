@@ -1,6 +1,6 @@
-"""Bytes from one connection to another, both ways: TCP mode, and what an HTTP upgrade turns into.
+"""Copies bytes between two connections, both ways: for TCP, and for HTTP connections after an upgrade.
 
-Knows streams, nothing of what passes.
+Knows streams, and does not look at the bytes.
 """
 
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from sidelab.sidecar.proxy.io.stream_interface import Wire
 
 Over = Callable[["Pump", OSError | None], None]
-"""Called when a pump has ended: with the error of the side that failed, or None where both sides said FIN."""
+"""Called when a pump has ended: with the error of the side that failed, or None if both sides sent FIN."""
 
 
 class Pump:
-    """Joins two streams: a half-close goes through, a failure of one side resets the other."""
+    """Joins two streams: a half-close is passed on, and a failure of one side resets the other."""
 
     __slots__ = ("_over", "downstream", "from_downstream", "from_upstream", "upstream", "upstream_failed")
 
@@ -25,7 +25,7 @@ class Pump:
         self._over = over
 
     def half_closed(self, sink: Wire) -> None:
-        """Pass on a FIN to `sink`; close both streams once neither has anything more to say."""
+        """Pass on a FIN to `sink`; close both streams once both sides have ended."""
         if self.from_downstream.over and self.from_upstream.over:
             self.downstream.close()
             self.upstream.close()
@@ -34,14 +34,14 @@ class Pump:
             sink.end()
 
     def failed(self, source: Wire, error: OSError) -> None:
-        """Reset the other side of `source`."""
+        """Reset the stream opposite `source`."""
         self.upstream_failed = source is self.upstream
         (self.downstream if self.upstream_failed else self.upstream).abort()
         self._over(self, error)
 
 
 def join(downstream: Wire, upstream: Wire, *, from_upstream: bytes, from_downstream: bytes) -> Pump:
-    """Return a pump between two streams that had other receivers so far, and pass on what these had left."""
+    """Return a pump between two streams that had other receivers until now, and forward what those had left over."""
     pump = Pump(downstream, upstream, _nothing)
     downstream.redirect(pump.from_downstream)
     upstream.redirect(pump.from_upstream)
@@ -52,11 +52,11 @@ def join(downstream: Wire, upstream: Wire, *, from_upstream: bytes, from_downstr
 
 
 def _nothing(_pump: Pump, _error: OSError | None) -> None:
-    """Take note of nothing."""
+    """Do nothing: nobody counts this pump's end."""
 
 
 class _Direction:
-    """The receiver of `source`: what it says goes into `sink`, and `passed` counts it."""
+    """The receiver of `source`: writes its bytes to `sink` and counts them in `passed`."""
 
     __slots__ = ("_pump", "_sink", "_source", "_write", "over", "passed")
     divisible = False
@@ -76,7 +76,7 @@ class _Direction:
             self._source.pause()
 
     def drained(self) -> None:
-        # What was too much for `source` came from `sink`.
+        # The bytes that filled the buffer of `source` came from `sink`.
         self._sink.resume()
 
     def ended(self) -> None:

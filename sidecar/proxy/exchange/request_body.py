@@ -1,4 +1,4 @@
-"""The step at which a request's body is read: where it ends, and in which form it goes on."""
+"""The step that reads a request's body: where it ends, and in which form it is forwarded."""
 
 from sidelab.sidecar.proxy.exchange.served_request import ServedRequest
 from sidelab.sidecar.proxy.http.message import RequestHead
@@ -6,9 +6,9 @@ from sidelab.sidecar.proxy.http.message_body import MessageBody, body_of, forwar
 
 
 def begin_body(request: ServedRequest, head: RequestHead, data: bytes) -> tuple[bytes, bytes | None]:
-    """Return what goes on of `head` and the body that `data` begins with, and what follows the body in `data`.
+    """Return what to forward of `head` and the body that `data` begins with, and what follows the body in `data`.
 
-    That is None while the body is not complete. Raises `BadMessageError` 400.
+    The latter is None while the body is incomplete. Raises `BadMessageError` 400.
     """
     body = request.body = body_of(head.length, 400)
     taken = request.received = body.feed(data)
@@ -16,7 +16,7 @@ def begin_body(request: ServedRequest, head: RequestHead, data: bytes) -> tuple[
 
 
 def feed(request: ServedRequest, body: MessageBody, data: bytes) -> tuple[bytes, bytes | None]:
-    """Return what goes on of more of a body, and what follows it in `data`, as `begin_body` does."""
+    """Return what to forward of more of a body, and what follows the body in `data`, like `begin_body`."""
     taken = body.feed(data)
     request.received += taken
     return forwarded(body, data, taken), data[taken:] if body.done else None

@@ -1,4 +1,4 @@
-"""The first step of a request: its head, and the route that it leads to."""
+"""The first step of a request: read its head and find its route."""
 
 from sidelab.sidecar.proxy.exchange.gateway import Gateway
 from sidelab.sidecar.proxy.exchange.served_request import ServedRequest
@@ -15,7 +15,7 @@ _NO_ROUTE: Route[UpstreamCluster] = Route("", None)
 def find_head(gateway: Gateway, request: ServedRequest, data: bytes) -> RequestHead | None:
     """Return the head that `data` begins with, None while it is incomplete; raises `BadMessageError`.
 
-    The route that it leads to is found with it, and both are remembered until the client sends another.
+    Its route is looked up too, and both are remembered until the client sends a different head.
     """
     head = gateway.last
     if head is None or not data.startswith(head.raw):
@@ -30,12 +30,12 @@ def find_head(gateway: Gateway, request: ServedRequest, data: bytes) -> RequestH
 
 
 def goes_elsewhere(gateway: Gateway, request: ServedRequest, data: bytes) -> bool:
-    """Return whether a connection that begins with `data` speaks HTTP/2, and there is somebody to take it."""
+    """Return whether a connection that begins with `data` speaks HTTP/2 and there is a `pass_on` to take it."""
     return gateway.pass_on is not None and not request.started_s and data.startswith(HTTP2_PREFACE)
 
 
 def hand_over(gateway: Gateway, wire: Wire, request: ServedRequest, data: bytes) -> None:
-    """Give away a connection that `goes_elsewhere`."""
+    """Pass on a connection for which `goes_elsewhere` is true."""
     receiver = None if gateway.pass_on is None else gateway.pass_on(wire, request.destination, request.client)
     if receiver is not None:
         wire.redirect(receiver)

@@ -1,4 +1,4 @@
-"""The step at which an answer begins, the upstream's or one in its stead: it is counted, and gets our own fields."""
+"""The step that begins an answer, the upstream's or the proxy's own: count it, and add the proxy's fields."""
 
 import time
 
@@ -8,16 +8,16 @@ from sidelab.sidecar.proxy.exchange.served_request import ServedRequest
 from sidelab.sidecar.proxy.http.message import ResponseHead
 
 _AT_ONCE = b"0\r\n"
-"""An answer's time in milliseconds, as most often it is: to write numbers is slow."""
+"""The most frequent time of an answer, in milliseconds; kept as bytes because formatting a number is slow."""
 
 
 def begin_response(
     gateway: Gateway, request: ServedRequest, head: ResponseHead, *, closing: bool, timed: bool
 ) -> bytes:
-    """Note the final response (status 200 to 999) to `request`, and return its head as it goes on.
+    """Note the final response (status 200 to 999) to `request`, and return its head as it is forwarded.
 
-    `closing`: the connection ends with it. `timed`: how long the upstream took is counted from the request's beginning,
-    which says something only if all of it was sent at once.
+    `closing`: the connection ends with it. `timed`: add how long the upstream took, counted from the request's
+    beginning; that means something only if the whole request was sent at once.
     """
     status = request.status = head.status
     if status < 300:
@@ -39,7 +39,7 @@ def begin_response(
 
 
 def begin_reply(gateway: Gateway, request: ServedRequest, reply: LocalReply, *, closing: bool) -> bytes:
-    """Note that `reply` is what `request` is answered with, and return it as it is written."""
+    """Note `reply` as the answer to `request`, and return the bytes to write."""
     request.reply = reply
     request.status = reply.status
     gateway.counters.answered(reply.status)

@@ -1,4 +1,4 @@
-"""The request that a client's connection serves, or served last: what each step finds out about it."""
+"""The request that a client's connection serves or served last: what each step finds out about it."""
 
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 class ServedRequest:
     """A request from `client` on a connection that was going to `destination`.
 
-    `last` is the head that came last and led to `route`, if it is to be recognised when it comes again. `upstream`
-    is the connection that it was sent by, until the answer is complete; `local` the address that it comes from. `whole`
-    is all of the request while it may be sent again, and `tried` are the hosts to which it was sent in vain. `reply` is
-    the answer in the upstream's stead, if there was one. Times are of time.perf_counter(), 0 before there was any;
-    `received` and `sent` count bytes of bodies.
+    `last` is the previous head, whose route is `route`, if it is to be recognised when it comes again. `upstream` is
+    the connection that carries the request, until the answer is complete; `local` is that connection's own address.
+    `whole` is the entire request while it may be retried, and `tried` are the hosts that failed. `reply` is the proxy's
+    own answer, if there was one. Times are from time.perf_counter(), and 0 until set; `received` and `sent` count
+    bytes of bodies.
     """
 
     __slots__ = (
@@ -46,12 +46,12 @@ class ServedRequest:
         self.received = self.sent = self.status = 0
 
     def forget_attempts(self) -> None:
-        """Forget what came of the last request, for the next one."""
+        """Forget the last request's attempts and reply, before the next one."""
         self.tried = ()
         self.reply = None
         self.received = 0
 
     def disown(self) -> None:
-        """Forget all that was asked for before: it has no part in what is wrong now."""
+        """Forget the previous request, which has nothing to do with the current error."""
         self.head = self.host = self.route = self.last = None
         self.started_s = 0.0
