@@ -1,6 +1,6 @@
 """Which of a Service's endpoints takes the next request: Envoy's LEAST_REQUEST, as Istio sets it by default. Pure.
 
-Two are drawn and the less busy one wins, which keeps the load even without looking at all of them:
+Two are drawn at random and the less busy one wins, which keeps the load even without comparing all of them:
 envoyproxy.io, "Supported load balancers", weighted least request with equal weights.
 """
 
@@ -10,18 +10,18 @@ from typing import Protocol, TypeVar
 
 
 class Busy(Protocol):
-    """What is chosen from."""
+    """A host to choose from."""
 
     @property
     def active(self) -> int:
-        """How many requests and byte streams it serves now."""
+        """How many requests and byte streams it is serving."""
 
 
 _Chosen = TypeVar("_Chosen", bound=Busy)
 
 
 def least_request(hosts: Sequence[_Chosen], tried: Collection[_Chosen], source: random.Random) -> _Chosen | None:
-    """Return one of `hosts`, one that was not `tried` if there is any; None without hosts."""
+    """Return one of `hosts`, preferably one that was not `tried`; None if there are no hosts."""
     if tried:
         hosts = [host for host in hosts if host not in tried] or hosts
     count = len(hosts)

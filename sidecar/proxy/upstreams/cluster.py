@@ -1,7 +1,7 @@
-"""Ways out of the proxy: clusters of upstream hosts in Envoy's sense, from which a request or connection gets one.
+"""Clusters of upstream hosts, in Envoy's sense: each request or connection gets a host from one.
 
-`OriginalDestinations` goes where the traffic was going, `Balanced` to one of a Service's endpoints. They know no
-listener and no protocol.
+`OriginalDestinations` goes where the traffic was going, `Balanced` to one of a Service's endpoints. They know nothing
+of listeners or protocols.
 """
 
 import random
@@ -18,14 +18,14 @@ from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
 from sidelab.sidecar.proxy.upstreams.host import UpstreamHost
 
 KEPT_HOSTS = 256
-"""How many original destinations are remembered without a connection to them: most are dialled again."""
+"""Up to this many, original destinations are remembered without a connection: most are dialled again."""
 
 
 class UpstreamCluster:
-    """What all clusters do; `service` is the full name of the Service behind it, "" for none."""
+    """The base of all clusters; `service` is the full name of the Service behind it, "" for none."""
 
     retries = False
-    """Whether a request may go to another host when one cannot be reached, as Istio's default retry policy says."""
+    """Whether a request may go to another host when one cannot be reached, as in Istio's default retry policy."""
 
     def __init__(
         self,
@@ -47,18 +47,18 @@ class UpstreamCluster:
 
     @property
     def hosts(self) -> Iterable[UpstreamHost]:
-        """The hosts that are known now."""
+        """The hosts known at present."""
         raise NotImplementedError
 
     def find(self, destination: Destination, client: str, tried: Collection[UpstreamHost]) -> UpstreamHost | None:
-        """Return the host for a request that was going to `destination`, not one of `tried` if it can be helped.
+        """Return the host for a request that was going to `destination`, if possible not one of `tried`.
 
-        `client` is the address that it comes from. None: there is no host.
+        `client` is the source address. Return None if there is no host.
         """
         raise NotImplementedError
 
     def dial(self, host: UpstreamHost) -> TcpStream:
-        """Return a stream to `host` that is still to be started; raises `OSError`, already counted."""
+        """Return a stream to `host`, not yet started; raises `OSError`, already counted."""
         counters = self.counters
         counters.upstream_cx_total += 1
         try:
@@ -73,10 +73,10 @@ class UpstreamCluster:
         return stream
 
     def deserted(self, host: UpstreamHost) -> None:
-        """Take note that `host` has no connection any more."""
+        """Note that `host` has lost its last connection."""
 
     def close(self) -> None:
-        """Close the idle connections, and from now on each that becomes idle."""
+        """Close the idle connections, and from now on every connection that becomes idle."""
         self.closed = True
         for host in tuple(self.hosts):
             host.close_idle()
@@ -88,9 +88,9 @@ class UpstreamCluster:
 
 
 class OriginalDestinations(UpstreamCluster):
-    """Dials where the traffic was going (an ORIGINAL_DST cluster), as hosts that come and go.
+    """Dials the address that the traffic was going to (an ORIGINAL_DST cluster); its hosts come and go.
 
-    `sources` are the addresses to come from, IPv4 then IPv6, None for the pod's; `transparent`: the client's instead.
+    `sources` are the source addresses, IPv4 then IPv6, None for the pod's; `transparent`: use the client's instead.
     """
 
     sources: tuple[str, str] | None = None
@@ -112,7 +112,7 @@ class OriginalDestinations(UpstreamCluster):
 
     @property
     def hosts(self) -> Iterable[UpstreamHost]:
-        """The hosts that were dialled, all that have connections among them."""
+        """The hosts that were dialled, including all that have connections."""
         return self._hosts.values()
 
     def find(self, destination: Destination, client: str, tried: Collection[UpstreamHost]) -> UpstreamHost | None:  # noqa: ARG002 - there is one
@@ -130,15 +130,15 @@ class OriginalDestinations(UpstreamCluster):
         return host
 
     def deserted(self, host: UpstreamHost) -> None:
-        """Forget `host` if there are many: there is no end to the destinations that a pod may have."""
+        """Forget `host` if there are many: the number of a pod's destinations is unbounded."""
         if len(self._hosts) > KEPT_HOSTS:
             self._hosts.pop((host.address, host.source), None)
 
 
 class Balanced(UpstreamCluster):
-    """Spreads over a Service's ready endpoints, see `balance`.
+    """Spreads requests over a Service's ready endpoints, see `balance`.
 
-    A headless Service is dialled by its endpoints' addresses, and then goes to the one that was meant.
+    Clients dial a headless Service by an endpoint's address, and the request goes to that endpoint.
     """
 
     retries = True
@@ -157,7 +157,7 @@ class Balanced(UpstreamCluster):
         self._hosts: dict[Destination, UpstreamHost] = {}
         self._list: list[UpstreamHost] = []
         self._headless = False
-        # Which endpoint serves which request is nobody's secret, and no two proxies shall agree about it.
+        # The choice of endpoint is no secret, so a plain generator will do; proxies must not choose in step.
         self._random = random.Random()
 
     @property
@@ -166,7 +166,7 @@ class Balanced(UpstreamCluster):
         return self._list
 
     def find(self, destination: Destination, client: str, tried: Collection[UpstreamHost]) -> UpstreamHost | None:  # noqa: ARG002 - all are served alike
-        """Return the endpoint that was dialled, else one of the less busy ones."""
+        """Return the endpoint of a headless Service that was dialled, else one of the less busy ones."""
         if self._headless and not tried:
             meant = self._hosts.get(destination)
             if meant is not None:
@@ -177,7 +177,7 @@ class Balanced(UpstreamCluster):
         return found
 
     def update(self, endpoints: Iterable[IntentEndpoint], *, headless: bool) -> None:
-        """Have these endpoints from now on: those that stay keep their connections, the others' idle ones close."""
+        """Replace the endpoints: those that stay keep their connections, the idle ones of the others are closed."""
         before = self._hosts
         self._headless = headless
         self._hosts = {}

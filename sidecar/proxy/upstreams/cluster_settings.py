@@ -7,9 +7,9 @@ from sidelab.sidecar.proxy.http.message import Limits
 
 @dataclass(slots=True)
 class ClusterSettings:
-    """How clusters connect, and what they accept; it may change while they are in use.
+    """How clusters connect and what they accept; this may change while they are in use.
 
-    `own_server`: responses lose their `server` field, because the proxy sets its own.
+    `own_server`: the `server` field of responses is removed, because the proxy sets its own.
     """
 
     limits: Limits

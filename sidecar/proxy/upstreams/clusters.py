@@ -1,4 +1,4 @@
-"""All clusters of a proxy by name, made from an intent and kept when the next one still has them."""
+"""All clusters of a proxy by name, made from an intent and kept if the next intent still has them."""
 
 from collections.abc import Iterator
 
@@ -12,11 +12,11 @@ from sidelab.sidecar.proxy.upstreams.cluster import Balanced, OriginalDestinatio
 from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
 
 SWEEPS = 4
-"""How often in the time that a connection may be idle somebody looks: it is closed at most a quarter late."""
+"""How many sweeps there are per idle timeout: an idle connection is closed at most a quarter of it late."""
 
 
 class Clusters:
-    """The live clusters; those that an intent has no more close what is idle, and end with what they serve."""
+    """The live clusters; one that is no longer in the intent closes its idle connections and finishes its requests."""
 
     def __init__(self, loop: ProxyLoop, registry: CounterRegistry) -> None:
         self.inbound = ClusterSettings(Limits(0, 0))
@@ -24,7 +24,7 @@ class Clusters:
         self._loop = loop
         self._registry = registry
         self._clusters: dict[str, UpstreamCluster] = {}
-        # It exists for its numbers: nothing is ever sent there.
+        # It exists only for its statistics: nothing is ever sent there.
         registry.tcp(BLACK_HOLE)
 
     def __getitem__(self, name: str) -> UpstreamCluster:
@@ -34,7 +34,7 @@ class Clusters:
         return iter(self._clusters.values())
 
     def update(self, intent: Intent) -> None:
-        """Have what `intent` names, and nothing else."""
+        """Create or keep the clusters that `intent` names, and close all others."""
         for settings in (self.inbound, self.outbound):
             settings.limits = Limits(intent.max_header_bytes, intent.max_headers)
             settings.connect_timeout_s = intent.connect_timeout_s
@@ -52,12 +52,12 @@ class Clusters:
             self._registry.forget_cluster(name)
 
     def close(self) -> None:
-        """Close idle connections, and from now on each that becomes idle."""
+        """Close idle connections, and from now on every connection that becomes idle."""
         for cluster in self:
             cluster.close()
 
     def sweep(self) -> None:
-        """Close what has been idle for too long; to be called `SWEEPS` times in that time."""
+        """Close connections that have been idle for too long; to be called `SWEEPS` times per idle timeout."""
         for cluster in self:
             cluster.sweep(SWEEPS + 1)
 

@@ -1,6 +1,6 @@
-"""A host in Envoy's sense: one address of a cluster, what it serves now, and its idle connections.
+"""A host in Envoy's sense: one address of a cluster, its counters, and its idle connections.
 
-Requests of all clients share the idle connections; the last used goes first, so that the others can grow old.
+Requests of all clients share the idle connections; the last used is taken first, so that the others time out.
 """
 
 from typing import Protocol
@@ -16,7 +16,7 @@ _KEPT_KEYS = 64
 
 
 class HostCluster(Protocol):
-    """What a host needs of the cluster that it belongs to."""
+    """The part of a cluster that its hosts need."""
 
     direction: str
     service: str
@@ -26,17 +26,17 @@ class HostCluster(Protocol):
     closed: bool
 
     def dial(self, host: "UpstreamHost") -> Wire:
-        """Return a stream to `host` that is still to be started; raises `OSError`, already counted."""
+        """Return a stream to `host`, not yet started; raises `OSError`, already counted."""
 
     def deserted(self, host: "UpstreamHost") -> None:
-        """Take note that `host` has no connection any more."""
+        """Note that `host` has lost its last connection."""
 
 
 class UpstreamHost:
-    """An upstream host; `source` is the address to come from, `workload` the pod that it is.
+    """An upstream host; `source` is the source address to use, `workload` the name of its pod.
 
-    `active` counts the requests and byte streams that it serves, `connections` those that are open, `total` the
-    requests it got, `errors` those that it answered with 5xx or not at all.
+    `active` counts the requests and byte streams in progress, `connections` the open connections, `total` the requests
+    it got, `errors` those that it answered with 5xx or not at all.
     """
 
     __slots__ = (
@@ -67,12 +67,12 @@ class UpstreamHost:
         self._keys: dict[int, RequestKey] = {}
 
     def key(self, status: int, flags: str = OK) -> RequestKey:
-        """Return what metrics count a request or connection to this host by."""
+        """Return the key under which metrics count a request or connection to this host."""
         if flags is not OK:
             return (self.cluster.direction, self.cluster.service, self.workload, status, flags)
         key = self._keys.get(status)
         if key is None:
-            if len(self._keys) >= _KEPT_KEYS:  # a server may say any number
+            if len(self._keys) >= _KEPT_KEYS:  # a server may send any number
                 self._keys.clear()
             key = self._keys[status] = (self.cluster.direction, self.cluster.service, self.workload, status, flags)
         return key
@@ -107,7 +107,7 @@ class UpstreamHost:
         self.idle.append(upstream)
 
     def forget(self, upstream: Upstream) -> None:
-        """Take out a connection that is idle no more, without having been asked for."""
+        """Remove an idle connection that has ended or sent something unasked."""
         self.idle.remove(upstream)
 
     def close_idle(self) -> None:
@@ -117,7 +117,7 @@ class UpstreamHost:
             upstream.wire.close()
 
     def retire(self) -> None:
-        """Serve what is being served, and nothing else."""
+        """Finish the requests in progress, and keep no idle connections from now on."""
         self.retired = True
         self.close_idle()
 
@@ -133,14 +133,14 @@ class UpstreamHost:
         return old
 
     def unreachable(self, error: OSError) -> None:
-        """Count a connection that was not made, at once or by a stream that was lost while it was connecting."""
+        """Count a failed connection attempt, whether dialling failed at once or while the stream was connecting."""
         if isinstance(error, TimeoutError):
             self.counters.upstream_cx_connect_timeout += 1
         self.counters.upstream_cx_connect_fail += 1
         self.connect_fail += 1
 
     def disconnected(self, _stream: object) -> None:
-        """Take note that a connection has ended."""
+        """Note that a connection has ended."""
         self.counters.upstream_cx_active -= 1
         self._one_less()
 

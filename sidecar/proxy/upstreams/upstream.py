@@ -1,6 +1,6 @@
 """The upstream end of HTTP exchanges: a connection to a host, and its responses.
 
-Knows how a response is framed; what becomes of it is the exchange's business.
+Knows how a response is framed; the exchange decides what to do with it.
 """
 
 import errno
@@ -22,60 +22,60 @@ from sidelab.sidecar.proxy.upstreams.cluster_settings import ClusterSettings
 
 SWITCHING_PROTOCOLS = 101
 _PASSED_ON = (100, 102, 103, 104)
-"""The interim responses that Envoy passes on, and of those to one request only the first."""
+"""The interim responses that Envoy forwards; of those to one request, only the first is."""
 
 
 class Requester(Protocol):
-    """Whom an upstream connection answers to: the sender of one request at a time."""
+    """The sender of a request, to which an upstream connection reports; one request at a time."""
 
     def request_complete(self) -> bool:
-        """Whether all of the request was sent; if not when the response ends, the connection has no further use."""
+        """Whether the whole request was sent; if it was not when the response ends, the connection is closed."""
 
     def responded(self, head: ResponseHead, body: bytes, *, complete: bool) -> None:
-        """Take a head and the first bytes of its body; `complete` if that is all of it.
+        """Handle a response's head and the first bytes of its body; `complete` if that is all of it.
 
-        Interim responses (status below 200) come this way too, and another head follows them.
+        Called for interim responses (status below 200) too; another head follows them.
         """
 
     def continued(self, body: bytes, *, complete: bool) -> None:
-        """Take more of the body, maybe nothing but its end."""
+        """Handle more of the body, which may be only its end."""
 
     def request_drained(self) -> None:
-        """Take note that more of the request may be sent."""
+        """Go on sending the request: the write buffer is empty again."""
 
     def switched(self, head: ResponseHead, wire: Wire, data: bytes) -> None:
-        """Take over the connection, which changed its protocol; `data` is the first of the new one."""
+        """Take over the connection, which has switched protocols; `data` is the first of the new protocol."""
 
     def broke_off(self, error: Exception, *, connecting: bool, unheard: bool) -> None:
-        """Take note that no (further) response comes.
+        """Handle the failure of the connection: no (further) response comes.
 
-        `connecting`: the destination was never reached. `unheard`: the connection had served before, and not a byte
-        came back, so that the server has probably closed it before the request was there.
+        `connecting`: the destination was never reached. `unheard`: the connection had been used before and not a byte
+        came back, so the server probably closed it before the request arrived.
         """
 
 
 class UpstreamOwner(Protocol):
-    """Whose connection it is: a host, which lends it to one requester after the other."""
+    """The host that owns a connection and lends it to one requester after the other."""
 
     active: int
     errors: int
 
     @property
     def counters(self) -> ClusterCounters:
-        """What is counted of its cluster."""
+        """The counters of its cluster."""
 
     @property
     def settings(self) -> ClusterSettings:
-        """What is accepted."""
+        """The settings of its cluster."""
 
     def put(self, upstream: "Upstream") -> None:
         """Keep a connection that is ready for another request."""
 
     def forget(self, upstream: "Upstream") -> None:
-        """Take out a connection that is idle no more, without having been asked for."""
+        """Remove an idle connection that has ended or sent something unasked."""
 
     def unreachable(self, error: OSError) -> None:
-        """Count a connection that was not made."""
+        """Count a failed connection attempt."""
 
 
 class Upstream:
@@ -114,28 +114,28 @@ class Upstream:
 
     @property
     def divisible(self) -> bool:
-        """Whether chunks are read, or one interim response after the other."""
+        """Whether a chunked body or a series of interim responses is being read."""
         return isinstance(self._body, ChunkedBody) or self._interim
 
     def request(self, exchange: Requester, method: bytes, data: bytes) -> bool:
-        """Begin an exchange by sending `data`; answers as `Wire.write` does."""
+        """Begin an exchange by sending `data`; returns what `Wire.write` returns."""
         self._exchange = exchange
         self._method = method
         self.host.active += 1
         return self.wire.write(data)
 
     def abandon(self) -> None:
-        """End the exchange without its response, and with it the connection."""
+        """End the exchange without its response, and reset the connection."""
         self._keep(b"")
         self._exchange = None
         self.host.active -= 1
         self.wire.abort()
 
     def received(self, data: bytes) -> None:
-        """Take bytes of a response."""
+        """Handle bytes of a response."""
         exchange = self._exchange
         if exchange is None:
-            # Nobody asked: it must not become the answer to the next request.
+            # There is no request: this must not become the response to the next one.
             self._retire()
         elif self._body is None:
             self._read_head(exchange, self._buffer + data if self._buffer else data)
@@ -143,7 +143,7 @@ class Upstream:
             self._read_body(exchange, self._body, data)
 
     def ended(self) -> None:
-        """Take the server's FIN: the end of an idle connection, of an endless body, or of hope."""
+        """Handle the server's FIN: it ends an idle connection or an endless body, and anything else is a failure."""
         exchange = self._exchange
         if exchange is None:
             self._retire()
@@ -158,12 +158,12 @@ class Upstream:
             self._break_off(ConnectionResetError(errno.ECONNRESET, "closed before the response was complete"))
 
     def drained(self) -> None:
-        """Pass on that the request may go on."""
+        """Tell the requester that it can go on sending."""
         if self._exchange is not None:
             self._exchange.request_drained()
 
     def lost(self, error: OSError) -> None:
-        """Take the failure of the connection."""
+        """Handle the failure of the connection."""
         if self.wire.connecting:
             self.host.unreachable(error)
         if self._exchange is None:
@@ -196,7 +196,7 @@ class Upstream:
             self._close = head.close
             rest = data[head.size :]
             if head.length == len(rest):
-                # All of it in one piece, as most responses come.
+                # The response arrived in one piece, as most do.
                 self._finish(exchange, reusable=not head.close)
                 exchange.responded(head, rest, complete=True)
                 return
@@ -215,7 +215,7 @@ class Upstream:
         exchange.responded(head, forwarded(body, rest, taken), complete=body.done)
 
     def _parse(self, data: bytes) -> ResponseHead | None:
-        """Parse a head, unless it is the last one again: a server repeats itself on a connection."""
+        """Return the head that `data` begins with; it is not parsed again if it is the same as last time."""
         last = self._last
         if last is not None and last[0] == self._method and data.startswith(last[1].raw):
             return last[1]
@@ -245,7 +245,7 @@ class Upstream:
         exchange.continued(forwarded(body, data, taken), complete=body.done)
 
     def _finish(self, exchange: Requester, *, reusable: bool) -> None:
-        """End the exchange; before its last bytes are handed over, so that the next request finds the connection."""
+        """End the exchange, before its last bytes are handed over so that the next request finds the connection."""
         self._exchange = None
         self._body = None
         self.host.active -= 1
