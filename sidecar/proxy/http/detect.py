@@ -1,7 +1,7 @@
-"""What a connection speaks, from its first bytes: HTTP, or anything else.
+"""Decides from a connection's first bytes whether it speaks HTTP or something else.
 
-Anything else passes as bytes, TLS among it; so does a client that says nothing for a while, because then it may be the
-server's turn to speak first.
+Anything else, TLS included, is forwarded as bytes; so is a connection whose client sends nothing for a while, because
+the server may be the one that speaks first.
 """
 
 import re
@@ -14,16 +14,16 @@ from sidelab.sidecar.proxy.io.share import SMALL_BYTES
 from sidelab.sidecar.proxy.io.stream_interface import Receiver, Wire
 
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
-"""How a client that takes HTTP/2 for granted begins (RFC 9113 §3.4); six more bytes follow."""
+"""The first bytes of a client that uses HTTP/2 with prior knowledge (RFC 9113 §3.4); six more bytes follow."""
 
-# HTTP is whatever begins with a word and ends as a request line does, and a known method with a target, however
-# malformed it is. Other protocols have no such line, a server may be kinder than HTTP is, and as bytes it would pass by
-# all that is decided by request. Envoy's http_inspector lets some of it pass as bytes.
+# A line counts as HTTP if it begins with a word and ends like a request line, or if it begins with a known method and
+# a target, however malformed. Other protocols have no such line; a lenient server might accept it, and as bytes it
+# would bypass every per-request decision. Envoy's http_inspector lets some of it pass as bytes.
 _GAP = rb"[ \t\r\v\f]"
 _REQUEST_LINE = re.compile(rb"%b%b[^\n]*?\bHTTP/\d\.\d[^\x21-\x7e\n]*\n" % (TOKEN, _GAP))
 _TARGETED = re.compile(rb"(?:%b)%b+(?:/|(?i:https?)://)" % (b"|".join(METHODS), _GAP))
 _LONG = re.compile(rb"%b%b+(?:/|\*|[A-Za-z]++://)" % (TOKEN, _GAP))
-"""What more than `_UNDECIDED_BYTES` without the end of a line have to begin with."""
+"""More than `_UNDECIDED_BYTES` without the end of a line count as HTTP only if they begin like this."""
 
 _METHOD = re.compile(rb"(?:%b)%b" % (b"|".join(METHODS), _GAP))
 _UNDECIDED = re.compile(rb"(?:%b(?:%b[^\n]*+)?)?" % (TOKEN, _GAP))
@@ -31,7 +31,7 @@ _UNDECIDED_BYTES = 8192
 
 
 def speaks_http(data: bytes) -> bool | None:
-    """Return whether a connection that begins with `data` speaks HTTP; None: more is needed to tell."""
+    """Return whether a connection that begins with `data` speaks HTTP; None if more is needed to decide."""
     text = data.lstrip(b"\r\n \t")
     if _TARGETED.match(text):
         return True
@@ -43,15 +43,15 @@ def speaks_http(data: bytes) -> bool | None:
 
 
 def begins_http(data: bytes) -> bool:
-    """Return whether a connection that says no more than `data` for a while is about to say a request line."""
+    """Return whether `data`, after which nothing came for a while, may be the beginning of a request line."""
     text = data.lstrip(b"\r\n \t")
     return bool(text) and (_METHOD.match(text) is not None or any(each.startswith(text) for each in METHODS))
 
 
 class Detection:
-    """The receiver of a connection until it is known: then `http` or `tcp` returns the receiver that goes on.
+    """The receiver of a connection until its protocol is known: then `http` or `tcp` returns the next receiver.
 
-    A client whose connections keep too much already is cut off.
+    The connection is aborted if its client's connections keep too much already.
     """
 
     __slots__ = ("_data", "_deadlines", "_held", "_http", "_tcp", "_wire")
@@ -70,7 +70,7 @@ class Detection:
         deadlines.begin(self)
 
     def received(self, data: bytes) -> None:
-        """Take the first bytes."""
+        """Handle the first bytes."""
         self._data = data = self._data + data if self._data else data
         found = speaks_http(data)
         if found is not None:
@@ -85,22 +85,22 @@ class Detection:
             self.lost(ConnectionAbortedError())
 
     def ended(self) -> None:
-        """Take the client's FIN: what it said is no whole line, but a server that reads bytes may still answer."""
+        """Handle the client's FIN: it sent less than a line, but a server that reads bytes may still answer."""
         self._deadlines.met(self)
         receiver = self._become(self._http() if _TARGETED.match(self._data) else self._tcp())
         if receiver is not None:
             receiver.ended()
 
     def drained(self) -> None:
-        """Nothing was written that could be."""
+        """Do nothing: nothing has been written."""
 
     def lost(self, _error: OSError) -> None:
-        """Take note that the client is gone."""
+        """Handle the loss of the client's connection."""
         self._let_go()
         self._deadlines.met(self)
 
     def late(self) -> None:
-        """Take the connection for one whose server speaks first, unless a request has begun and is slow to come."""
+        """Assume that the server speaks first, unless a request has begun to arrive and is just slow."""
         self._become(self._http() if begins_http(self._data) else self._tcp())
 
     def _let_go(self) -> None:

@@ -1,7 +1,7 @@
-"""What the fields of an HTTP/1.1 head mean for a proxy: the body's length, and what concerns one connection only.
+"""What the fields of an HTTP/1.1 head mean for a proxy: the body's length, and which fields are hop-by-hop.
 
 Pure. Sources: RFC 9110 §7.6.1 (Connection), RFC 9112 §6 (lengths). Anything that two readers could understand
-differently is refused, because the server behind us is the second reader.
+differently is refused, because the server behind the proxy is the second reader.
 """
 
 from sidelab.sidecar.proxy.http.message_body import CHUNKED, BadMessageError
@@ -14,24 +14,24 @@ METHODS = {
     **dict.fromkeys(b"NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT REBIND REPORT SEARCH".split(), True),
     **dict.fromkeys(b"SOURCE SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE".split(), True),
 }
-"""The methods that Envoy knows, and whether a request without a body says so (`content-length: 0`) when it goes on."""
+"""The methods that Envoy knows, and whether a request without a body is forwarded with `content-length: 0`."""
 
 AUTHORITY = b"!$%&'()*+,-.0123456789:;=@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]_abcdefghijklmnopqrstuvwxyz~"
-"""The bytes that Envoy takes in a Host field."""
+"""The bytes that Envoy accepts in a Host field."""
 
 _NOT_TO_BE_NAMED = {b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
 _WELL_KNOWN_OPTIONS = {b"close", b"keep-alive", b"upgrade", b"te", b""}
 NEVER_NOMINATED = {b"host", b"content-length", b"transfer-encoding"}
-"""Fields that every hop needs, whatever Connection says."""
+"""Fields that every hop needs: Connection cannot remove them."""
 
 _LENGTHS_END = 1 << 64
 _LONGEST_LENGTH_DIGITS = 32
 
 HeaderFields = dict[bytes, list[bytes]]
-"""Values by name in lower case, in the order they came, without blanks at their ends.
+"""Values by lower-case name, in the order received, without blanks at either end.
 
-Only a transfer coding keeps those after it, because it goes on without them: llhttp, for one, finds no chunks in a
-response then, and takes its body as it comes.
+Only a transfer coding keeps its trailing blanks, so that it is seen to need rewriting before it is forwarded: with
+them llhttp, for example, finds no chunks in a response and takes its body as it comes.
 """
 
 
@@ -69,7 +69,7 @@ def declared_length(fields: HeaderFields, malformed: int) -> int | None:
 
 
 def connection_options(fields: HeaderFields) -> set[bytes]:
-    """Return what Connection lists, in lower case; what Proxy-Connection says of the end counts too."""
+    """Return the options that Connection lists, in lower case; `close` in Proxy-Connection counts too."""
     options = _words(fields, b"connection")
     if b"proxy-connection" in fields:
         options |= _words(fields, b"proxy-connection") & {b"close"}
@@ -77,14 +77,14 @@ def connection_options(fields: HeaderFields) -> set[bytes]:
 
 
 def keeps_trailers(fields: HeaderFields) -> bool:
-    """Tell whether TE says that trailers are welcome, which is all that an HTTP/1.1 hop may pass on of it."""
+    """Return whether TE accepts trailers, the only part of it that an HTTP/1.1 hop may pass on."""
     return b"trailers" in _words(fields, b"te")
 
 
 def without_nominated(head: bytes, options: set[bytes], malformed: int) -> bytes:
-    """Return `head` without the fields that its Connection field named; raises `BadMessageError`.
+    """Return `head` without the fields that its Connection field names; raises `BadMessageError`.
 
-    Naming what says where the body ends has no effect: the field is needed, whoever asks.
+    Naming a field that gives the body's length has no effect, because the next hop needs it.
     """
     if options <= _WELL_KNOWN_OPTIONS:
         return head
@@ -93,7 +93,7 @@ def without_nominated(head: bytes, options: set[bytes], malformed: int) -> bytes
         raise BadMessageError(
             malformed, "Connection names a field that every hop needs", "http1.connection_header_rejected"
         )
-    # The first line is no field, whatever somebody calls one.
+    # The first line is not a field, even if its beginning equals a nominated name.
     first, *lines = head.split(b"\r\n")
     return b"\r\n".join(
         (first, *(line for line in lines if not line or line.partition(b":")[0].lower() not in nominated))

@@ -1,9 +1,9 @@
-"""Heads that are written otherwise than RFC 9112 asks, but as Envoy understands them: they are written anew, strictly.
+"""Rewrites heads that deviate from RFC 9112, but that Envoy accepts, in their strict form.
 
-Pure. Lines may end in LF alone, fields may be folded, blanks and tabs may stand between the words of the first line,
-empty lines before a request, and a CR within a field's value is dropped; in one that says how long the body is it is
-a blank (RFC 9112 §2.2), which is refused. What comes out has none of that, so the next reader has no choice. Source:
-Envoy's HTTP/1 parser (quiche/balsa), measured by `tests/sidecar/differential`.
+Pure. Lines may end in LF alone, fields may be folded, blanks and tabs may separate the words of the first line, and
+empty lines may precede a request. A CR within a field's value is dropped; in a field that gives the body's length it
+becomes a blank (RFC 9112 §2.2), which is refused. The result has none of that, so the next reader cannot read it
+differently. Source: Envoy's HTTP/1 parser (quiche/balsa), measured by `tests/sidecar/differential`.
 """
 
 import re
@@ -24,7 +24,7 @@ _FRAMING = (b"content-length", b"transfer-encoding")
 def request_head(data: bytes) -> tuple[int, bytes] | None:
     """Return how much of `data` is a request's head, and that head in its strict form; None while it is incomplete.
 
-    Raises `BadMessageError` once it is clear that no request begins there: 400, or 426 for one without a version.
+    Raises `BadMessageError` once it is clear that `data` is not a request: 400, or 426 for one without a version.
     """
     text = data.lstrip(b"\r\n")
     first, newline, _ = text.partition(b"\n")
@@ -38,7 +38,7 @@ def request_head(data: bytes) -> tuple[int, bytes] | None:
 def response_head(data: bytes) -> tuple[int, bytes] | None:
     """Return how much of `data` is a response's head, and that head in its strict form; None while it is incomplete.
 
-    Raises `BadMessageError` 502 once it is clear that no response begins there.
+    Raises `BadMessageError` 502 once it is clear that `data` is not a response.
     """
     first, newline, _ = data.partition(b"\n")
     if newline:
@@ -61,9 +61,9 @@ def _request_line(line: bytes) -> bytes:
 
 
 def _rewritten(data: bytes, text: bytes, first: bytes) -> tuple[int, bytes] | None:
-    """Return size and strict form of the head that `text`, the end of `data`, begins with.
+    """Return the size and the strict form of the head at the start of `text`, which is the end of `data`.
 
-    `first` is its first line in its strict form.
+    `first` is its first line in strict form.
     """
     end = _HEAD_END.search(text)
     if end is None:
@@ -76,12 +76,12 @@ def _rewritten(data: bytes, text: bytes, first: bytes) -> tuple[int, bytes] | No
 
 
 def _field(line: bytes) -> bytes:
-    """Return a field's line without CRs and with one blank before its value; a name stays as it is, to be refused."""
+    """Return a field's line without CRs and with one blank before its value; a bad name is left, to be refused."""
     name, colon, value = line.partition(b":")
     if not colon:
         return name
     value = value.strip(b" \t\r")
     if b"\r" in value:
-        # Without it, two numbers would be another one.
+        # Without the blank, two numbers would become a third one.
         value = value.replace(b"\r", b" " if name.lower() in _FRAMING else b"")
     return b"%b: %b" % (name, value)

@@ -1,9 +1,9 @@
-"""HTTP/1.1's heads as a proxy needs them: is this one well formed, how long is the body, what must not be passed on.
+"""HTTP/1.1 heads as a proxy needs them: are they well formed, how long is the body, what must not be forwarded.
 
-Pure: bytes in, values out. A head is checked as a whole by one expression and then forwarded as the bytes it came
-as, without the fields that concern one connection only; one that is written otherwise is first put into its strict
-form (see `lenient`). What is refused, and with which status, is what Envoy refuses. Sources: RFC 9110 (fields,
-methods), RFC 9112 (framing), and `tests/sidecar/differential`, which compares with Envoy.
+Pure: bytes in, values out. One regular expression checks a whole head, which is then forwarded byte for byte, without
+its hop-by-hop fields; a head that does not match is first rewritten in its strict form (see `lenient`). Refusals and
+their statuses are Envoy's. Sources: RFC 9110 (fields, methods), RFC 9112 (framing), and `tests/sidecar/differential`,
+which compares with Envoy.
 """
 
 import re
@@ -25,7 +25,7 @@ from sidelab.sidecar.proxy.http.message_body import CHUNKED, CODEC_ERROR, FIELD,
 from sidelab.sidecar.proxy.http.path import normal
 
 RESPONSE_HEAD_BYTES = 80 * 1024
-"""How large a response's head may be; Envoy's."""
+"""How large a response's head may be; Envoy's limit."""
 
 _SHORT_BYTES = 2048
 
@@ -40,14 +40,14 @@ _SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*+)://")
 _INVALID = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _HIGHEST_PORT = 65535
 
-# Field names are matched in any case; each name that changes framing or routing is looked at, the others pass.
+# Field names match in any case; names that affect framing or routing are examined, all others are forwarded.
 _INTERNAL = (
     rb"x-(?:envoy-(?:external-address|downstream-service-(?:cluster|node)|retry-on|retry-grpc-on|max-retries|internal|"
     rb"upstream-alt-stat-name|upstream-rq-timeout-ms|upstream-rq-per-try-timeout-ms|upstream-rq-timeout-alt-response|"
     rb"expected-rq-timeout-ms|force-trace|ip-tags|original-url|hedge-on-per-try-timeout|retriable-status-codes|"
     rb"retriable-header-names|is-timeout-retry|peer-metadata(?:-id)?)|forwarded-client-cert)"
 )
-"""What could steer an Envoy behind this one, or name a client that is not there: Envoy or Istio removes it."""
+"""Fields that could steer an Envoy further on, or claim a false client: Envoy or Istio removes them."""
 
 _REQUEST_SPECIAL = re.compile(
     rb"\n(host|content-length|transfer-encoding|connection|keep-alive|proxy-connection|te|upgrade|"
@@ -58,7 +58,7 @@ _RESPONSE_SPECIAL = re.compile(
     rb"\n(content-length|transfer-encoding|connection|keep-alive|proxy-connection|upgrade):[\t ]*+([^\r]*+)",
     re.IGNORECASE,
 )
-# These match from the end of the line before, because a literal first byte makes the search four times as fast.
+# These match from the preceding line feed, because a literal first byte makes the search four times as fast.
 _REQUEST_HOP = re.compile(
     rb"\n(?:connection|keep-alive|proxy-connection|upgrade|%b):[^\n]*+" % _INTERNAL, re.IGNORECASE
 )
@@ -83,9 +83,9 @@ _CODING = b"\ntransfer-encoding: chunked\r"
 class RequestHead:
     """A checked request head.
 
-    `raw` is what was received and `size` its length; `forward` what goes upstream in its stead, with its path in normal
-    form; `host` what it says it is for; `length` the body's length in bytes or `CHUNKED`; `close` that the connection
-    cannot be used again; `websocket` that it asks for an upgrade to one; `routable` that its target is a path.
+    `raw` is what was received and `size` its length; `forward` is what is sent upstream, with the path in normal form;
+    `host` is the host it names; `length` the body's length in bytes or `CHUNKED`; `close` means that the connection
+    cannot be reused, `websocket` that it requests an upgrade to WebSocket, `routable` that its target is a path.
     """
 
     __slots__ = ("close", "forward", "host", "length", "method", "raw", "routable", "size", "websocket")
@@ -104,9 +104,9 @@ class RequestHead:
 class ResponseHead:
     """A checked response head.
 
-    `raw` is what was received and `size` its length; `lines` what goes downstream in its stead, without the empty
-    line at the end, so that fields can be added; `length` the body's length, `CHUNKED` or `UNTIL_CLOSE`; `close` that
-    the upstream connection cannot be used again.
+    `raw` is what was received and `size` its length; `lines` is what is sent downstream, without the empty line at the
+    end, so that fields can be added; `length` is the body's length, `CHUNKED` or `UNTIL_CLOSE`; `close` means that the
+    upstream connection cannot be reused.
     """
 
     __slots__ = ("close", "length", "lines", "raw", "size", "status")
@@ -121,7 +121,7 @@ class ResponseHead:
 
 
 class Limits:
-    """How large a head may be: bytes, the empty line included, and fields."""
+    """How large a head may be: its bytes, including the empty line, and its number of fields."""
 
     __slots__ = ("head_bytes", "headers")
 
@@ -133,11 +133,10 @@ class Limits:
 def parse_request(data: bytes, limits: Limits) -> RequestHead | None:
     """Return the head that `data` begins with, or None while it is incomplete.
 
-    Raises `BadMessageError`: 400 for what is malformed or ambiguous about its length, 403 for an upgrade to what is not
-    served, 426 for other versions (as Envoy in Istio), 431 beyond `limits`, 501 for unknown transfer
-    codings.
+    Raises `BadMessageError`: 400 if it is malformed or its length is ambiguous, 403 for an upgrade that is not served,
+    426 for other versions (like Envoy in Istio), 431 beyond `limits`, 501 for unknown transfer codings.
     """
-    # The first half of a long head need not be looked at byte by byte to see that it is none.
+    # A long head that is obviously incomplete need not be matched byte by byte.
     match = _REQUEST.match(data) if len(data) <= _SHORT_BYTES or b"\n\r\n" in data else None
     size = match.end() if match is not None else 0
     if match is None:
@@ -168,7 +167,7 @@ def _request(match: re.Match[bytes], raw: bytes) -> RequestHead:
         raise BadMessageError(400, f"{method[:32].decode()} is not a known method")
     head = RequestHead(method, raw, text[:end])
     special = _REQUEST_SPECIAL.findall(text, 0, end)
-    # The plain case, which is nearly every one: a path on the one host that is named.
+    # The plain case, which is by far the most frequent: a path and one Host field.
     plain = len(special) == 1 and special[0][0].lower() == b"host" and target[0] == 0x2F and version == b"1.1"
     if plain and not tells_length:
         head.host = special[0][1].rstrip(b" \t")
@@ -194,8 +193,8 @@ def _request(match: re.Match[bytes], raw: bytes) -> RequestHead:
 def parse_response(data: bytes, limits: Limits, method: bytes, *, own_server: bool) -> ResponseHead | None:
     """Return the head that `data`, an answer to a request by `method`, begins with, or None while it is incomplete.
 
-    `own_server` also leaves out `server`, for a proxy that puts its own name there. Of `limits` the number of fields
-    counts, and `RESPONSE_HEAD_BYTES`. Raises `BadMessageError` 502.
+    `own_server` also leaves out `server`, for a proxy that puts its own name there. The number of fields is bounded by
+    `limits`, the size by `RESPONSE_HEAD_BYTES`. Raises `BadMessageError` 502.
     """
     match = _RESPONSE.match(data) if len(data) <= _SHORT_BYTES or b"\n\r\n" in data else None
     size = match.end() if match is not None else 0
@@ -221,7 +220,7 @@ def _response(match: re.Match[bytes], raw: bytes, method: bytes, *, own_server: 
     version, status_text = match.groups()
     status = int(status_text)
     fields = collect(_RESPONSE_SPECIAL.findall(text, 0, end))
-    # An interim response says nothing of the proxy.
+    # The proxy adds no `server` to an interim response.
     lines = (_RESPONSE_HOP_AND_SERVER if own_server and status >= 200 else _RESPONSE_HOP).sub(b"", text[: end - 2])
     options = connection_options(fields)
     close = b"close" in options
@@ -233,14 +232,14 @@ def _response(match: re.Match[bytes], raw: bytes, method: bytes, *, own_server: 
             raise BadMessageError(502, "a response 101 has no body")
         lines = b"HTTP/1.1" + _SWITCHING_HOP.sub(b"", text[8 : end - 2])
     elif status == 426 and b"upgrade" in fields:
-        # It says what the server would have spoken (RFC 9110 §15.5.22).
+        # Upgrade tells which protocol the server requires (RFC 9110 §15.5.22).
         lines += b"upgrade: %b\r\n" % b", ".join(fields[b"upgrade"])
     length, lines = _response_length(status, method, fields, lines)
     return ResponseHead(status, raw, lines, length, close or length == UNTIL_CLOSE)
 
 
 def _response_length(status: int, method: bytes, fields: HeaderFields, lines: bytes) -> tuple[int, bytes]:
-    """Return the length of a response's body, and `lines` saying so as Envoy does (RFC 9112 §6.3)."""
+    """Return the length of a response's body, and `lines` with that length as Envoy writes it (RFC 9112 §6.3)."""
     declared = declared_length(fields, 502)
     if status == 204 or (status < 200 and status != 101):
         if declared or (declared is not None and fields[b"content-length"] != [b"0"]):
@@ -274,7 +273,7 @@ def _understand(head: RequestHead, fields: HeaderFields, *, tells_length: bool) 
 
 
 def _leave_behind(head: RequestHead, fields: HeaderFields) -> None:
-    """Take out what concerns this hop only, and do as it says; raises `BadMessageError`."""
+    """Remove the hop-by-hop fields and act on them; raises `BadMessageError`."""
     options = connection_options(fields)
     forward = head.forward
     if b"upgrade" in fields:
@@ -283,8 +282,8 @@ def _leave_behind(head: RequestHead, fields: HeaderFields) -> None:
         kept = iter((b"\nte: trailers\r",) if keeps_trailers(fields) else ())
         forward = _TE_LINE.sub(lambda _: next(kept, b""), forward)
     if head.websocket:
-        # What comes after the head belongs to the WebSocket, whatever is said of a body, and waits for the server's
-        # consent. Refused, the connection ends: that data must not be taken for another request.
+        # What follows the head belongs to the WebSocket, even if a body is declared, and waits for the server's
+        # consent. If the server refuses, the connection ends: that data must not be read as another request.
         head.forward = _UPGRADING_HOP.sub(b"", forward)
         head.close = True
         return
@@ -293,9 +292,9 @@ def _leave_behind(head: RequestHead, fields: HeaderFields) -> None:
 
 
 def _wants_websocket(options: set[bytes], fields: HeaderFields) -> bool:
-    """Tell whether a request asks for a WebSocket; raises `BadMessageError` for an upgrade to anything else.
+    """Return whether a request asks for a WebSocket; raises `BadMessageError` for an upgrade to anything else.
 
-    One to h2c is passed over: the server answers in HTTP/1.1 (RFC 9110 §7.8), as it does behind Envoy.
+    An upgrade to h2c is ignored: the server answers in HTTP/1.1 (RFC 9110 §7.8), as it does behind Envoy.
     """
     if b"upgrade" not in options or b"upgrade" not in fields:
         return False
@@ -308,10 +307,10 @@ def _wants_websocket(options: set[bytes], fields: HeaderFields) -> bool:
 
 
 def _aim(head: RequestHead, target: bytes, fields: HeaderFields) -> None:
-    """Tell whom a request is for, by its target and its Host; raises `BadMessageError`.
+    """Set a request's host from its target and its Host field; raises `BadMessageError`.
 
-    Several Host fields are one with all of their values, as for Envoy. An absolute target decides alone, and goes on as
-    a path (RFC 9112 §3.2.2). CONNECT, `*`, and a query without a path belong to no route.
+    Several Host fields count as one with all of their values, like in Envoy. An absolute target overrides Host and is
+    forwarded as a path (RFC 9112 §3.2.2). CONNECT, `*`, and a query without a path are not routable.
     """
     if head.method == b"CONNECT":
         _check_connect(target, fields)
@@ -320,10 +319,10 @@ def _aim(head: RequestHead, target: bytes, fields: HeaderFields) -> None:
     hosts = fields.get(b"host", [])
     head.host = hosts[0] if len(hosts) == 1 else b",".join(filter(None, hosts))
     path = target
-    if target[0] == 0x2A:  # "*", and more than that leads nowhere either
+    if target[0] == 0x2A:  # "*", and what begins with it is not routable either
         head.routable = False
         if head.method != b"OPTIONS":
-            # An unknown length or coding is worse.
+            # A bad length or coding is reported first.
             declared_length(fields, 400)
             raise BadMessageError(400, "only OPTIONS has the target *", "http1.invalid_url")
     elif target[0] != 0x2F:
@@ -335,7 +334,7 @@ def _aim(head: RequestHead, target: bytes, fields: HeaderFields) -> None:
 
 
 def _absolute(target: bytes) -> tuple[bytes, bytes]:
-    """Return host and path of an absolute target; raises `BadMessageError` 400."""
+    """Return the host and the path of an absolute target; raises `BadMessageError` 400."""
     match = _ABSOLUTE.match(target)
     rest = target[match.end() :] if match else b""
     if match is None or rest[:1] not in (b"", b"/", b"?", b"#") or not _possible(match[1]):
@@ -347,7 +346,7 @@ def _absolute(target: bytes) -> tuple[bytes, bytes]:
 
 
 def _possible(authority: bytes) -> bool:
-    """Tell whether the port of `authority` is one, and what it has in brackets an IPv6 address."""
+    """Return whether the port of `authority`, if any, is valid, and what it has in brackets is an IPv6 address."""
     host, bracket, port = authority.rpartition(b"]")
     if bracket and not _is_ipv6(host[1:]):
         return False
@@ -364,7 +363,7 @@ def _is_ipv6(host: bytes) -> bool:
 
 
 def _check_connect(target: bytes, fields: HeaderFields) -> None:
-    """Raise `BadMessageError` for a CONNECT that is malformed; to any other no route leads."""
+    """Raise `BadMessageError` for a malformed CONNECT; a well-formed one is not routable."""
     if fields.get(b"content-length", [b"0"]) != [b"0"]:
         raise BadMessageError(400, "a CONNECT has no body", "http1.body_disallowed")
     if b"transfer-encoding" in fields:

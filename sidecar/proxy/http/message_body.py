@@ -1,4 +1,4 @@
-"""Where a message's body ends (RFC 9112 §6.3, §7.1), and in which form it goes on. Pure."""
+"""Where a message's body ends (RFC 9112 §6.3, §7.1), and in which form it is forwarded. Pure."""
 
 import re
 from typing import TYPE_CHECKING, Final
@@ -25,18 +25,18 @@ _FOLDED = re.compile(rb"[ \t]" + TEXT)
 _LONGEST_SIZE = 8192
 _KEPT_OF_TRAILER = 256
 _LONGEST_TRAILER = {400: (60 * 1024, 431), 502: (80 * 1024, 502)}
-"""By the status of what is malformed: how many bytes of trailers are read, and the status of more. Envoy's."""
+"""By the status for malformed messages: how many bytes of trailers are read, and the status beyond that. Envoy's."""
 
 
 CODEC_ERROR = "http1.codec_error"
-"""What Envoy calls a message that is malformed in no way that has a name of its own."""
+"""Envoy's details for a malformed message for which there is nothing more specific."""
 
 
 class BadMessageError(Exception):
-    """What arrived is no acceptable message: `status` is the answer to it, `str()` says what is wrong.
+    """A message that is not acceptable: `status` is the answer to it, `str()` says what is wrong.
 
-    `details` is what Envoy calls it in %RESPONSE_CODE_DETAILS%; `before` the part of a body that came before the fault,
-    as it goes on.
+    `details` is its %RESPONSE_CODE_DETAILS% in Envoy; `before` is the part of a body that precedes the fault, in the
+    form in which it is forwarded.
     """
 
     def __init__(self, status: int, reason: str, details: str = CODEC_ERROR) -> None:
@@ -57,7 +57,7 @@ class LengthBody:
 
     @property
     def done(self) -> bool:
-        """Whether the body's last byte was seen."""
+        """Whether the body's last byte has been seen."""
         return self._left == 0
 
     def feed(self, data: bytes) -> int:
@@ -68,7 +68,7 @@ class LengthBody:
 
 
 class EndlessBody:
-    """Follows a body that only its connection's end ends; it goes on in chunks, so that its end can be told."""
+    """Follows a body that ends with its connection; it is forwarded in chunks, so that its end is marked."""
 
     __slots__ = ("edited",)
     done = False
@@ -86,8 +86,8 @@ class EndlessBody:
 class ChunkedBody:
     """Follows a body in chunks.
 
-    What is framed strictly is passed on as it is. Around that Envoy understands more: padded sizes, extensions, bytes
-    between a chunk and the end of its line, trailers with LF. All of this is left out of what goes on.
+    Strict framing is forwarded unchanged. Envoy accepts more: padded sizes, extensions, bytes between a chunk and the
+    end of its line, trailers with LF. All of this is left out of what is forwarded.
     """
 
     __slots__ = ("_expect", "_left", "_line", "_status", "_trailer_bytes", "done", "edited")
@@ -115,7 +115,7 @@ class ChunkedBody:
                     continue
                 newline = data.find(b"\n", at)
                 if newline < 0:
-                    # It goes on once it is known what the line says.
+                    # The line is forwarded once it is complete.
                     self.edited = out + data[kept:at]
                     self._hold(self._line + data[at:])
                     return len(data)
@@ -127,7 +127,7 @@ class ChunkedBody:
                     kept = newline + 1
                 at = newline + 1
         except BadMessageError as error:
-            # As Envoy does, which hands over a body when it is complete or nothing more of it is there.
+            # Like Envoy, which hands over body data when the body is complete or when no more data is there.
             complete = self._expect == self._trailer or not line.strip(b"0\n")
             error.before = out + data[kept:at] if complete else b""
             raise
@@ -136,7 +136,7 @@ class ChunkedBody:
         return at
 
     def _hold(self, line: bytes) -> None:
-        """Keep what is needed of a line that is not complete yet."""
+        """Keep what is needed of an incomplete line."""
         if self._expect == self._end_of_chunk:
             line = line[-1:]
         elif self._expect == self._size:
@@ -151,9 +151,9 @@ class ChunkedBody:
         self._line = line
 
     def _shortened(self, line: bytes) -> bytes:
-        """Return what is kept of a trailer's line that is not complete: enough to tell whether it is one.
+        """Return what to keep of an incomplete trailer line: enough to decide whether it is well formed.
 
-        It does not go on, and may be long.
+        Trailers are not forwarded, and may be long.
         """
         if len(line) <= _KEPT_OF_TRAILER:
             return line
@@ -204,14 +204,14 @@ MessageBody = LengthBody | ChunkedBody | EndlessBody
 
 
 def body_of(length: int, bad_status: int) -> MessageBody:
-    """Return what follows a body of `length`, which may be `CHUNKED` or `UNTIL_CLOSE`."""
+    """Return an object that follows a body of `length`, which may be `CHUNKED` or `UNTIL_CLOSE`."""
     if length == CHUNKED:
         return ChunkedBody(bad_status)
     return EndlessBody() if length == UNTIL_CLOSE else LengthBody(length)
 
 
 def forwarded(body: MessageBody, data: bytes, taken: int) -> bytes:
-    """Return what goes on for the first `taken` bytes of `data`, which were just fed to `body`."""
+    """Return what to forward for the first `taken` bytes of `data`, which were just fed to `body`."""
     if body.edited is not None:
         return body.edited
     return data if taken == len(data) else data[:taken]

@@ -1,9 +1,9 @@
-r"""A request's path in its normal form, so that what is decided by it holds for what the application makes of it. Pure.
+r"""A request's path in normal form, so that decisions based on it hold for the path that the application sees. Pure.
 
-It is what Envoy makes of it with `normalize_path`, which istiod sets by default (meshConfig.pathNormalization BASE):
-dot segments are resolved (RFC 3986 §5.2.4), those written with `%2e` or with path parameters (`..;x`) too; `\` is `/`;
-bytes that need no escape have none, and those that need one get it. Several slashes in a row stay, `%2f` and `%5c` too,
-and the query is not looked at.
+The result equals Envoy's with `normalize_path`, which istiod sets by default (meshConfig.pathNormalization BASE): dot
+segments are resolved (RFC 3986 §5.2.4), also those written with `%2e` or with path parameters (`..;x`); `\` becomes
+`/`; needless escapes are removed and missing ones added. Several slashes in a row stay, as do `%2f` and `%5c`, and the
+query is left alone.
 """
 
 import re
@@ -11,13 +11,13 @@ import re
 from sidelab.sidecar.proxy.http.message_body import BadMessageError
 
 _PLAIN = b"!$&'()*+,-./0123456789:;=?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[]_abcdefghijklmnopqrstuvwxyz~"
-"""What may stand in a normal form; `%` may too, but is looked at."""
+"""The bytes that a normal form may contain; `%` may occur too, but has to be examined."""
 
 _ESCAPED = {bytes((byte,)): b"%%%02X" % byte for byte in b'"<>^`{|}'}
 _UNRESERVED = frozenset(b"-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~")
 _HEX = "0123456789abcdefABCDEF"
 _LONE_PERCENT = b"\0"
-"""Stands for a `%` that begins no escape, while it is open whether it would begin one in the result."""
+"""Stands for a `%` that begins no escape, until it is known whether it would begin one in the result."""
 
 _READ = {
     b"": _LONE_PERCENT,
@@ -30,20 +30,20 @@ _READ = {
         for low in _HEX
     },
 }
-"""What is written instead of a percent sign and what follows it up to the next one, where that is short."""
+"""The replacements of a percent sign and the text up to the next one, where that text is short."""
 
 _MADE_ESCAPE = re.compile(rb"\0(?=[0-9A-Fa-f]{2})")
 _PARAMETERS = re.compile(rb";(?:(?<=/\.;)|(?<=/\.\.;))[^/]*+")
-"""A dot segment that some application servers recognise only after they have cut off what begins with a semicolon."""
+"""Parameters of a dot segment, which some application servers recognise only after removing them."""
 
 
 def normal(target: bytes) -> bytes:
     """Return the normal form of `target`, which begins with a slash and may have a query.
 
-    That is its own normal form, unless `target` has escaped dots with path parameters. Raises `BadMessageError` 400 for
-    an escaped NUL and for a fragment, as Envoy does.
+    Normalising the result again changes nothing, unless `target` has escaped dots with path parameters. Raises
+    `BadMessageError` 400 for an escaped NUL and for a fragment, like Envoy.
     """
-    # Nearly every target is one already, and this is the fastest way to see it.
+    # Nearly every target is in normal form already, and this is the fastest way to find out.
     return _rewritten(target) if target.translate(None, _PLAIN) or b"/." in target else target
 
 
@@ -68,9 +68,9 @@ def _rewritten(target: bytes) -> bytes:
 
 
 def _read_escapes(path: bytes) -> bytes:
-    """Return `path` with what is written instead of its escapes; a percent sign that begins none is `_LONE_PERCENT`.
+    """Return `path` with its escapes replaced; a percent sign that begins none becomes `_LONE_PERCENT`.
 
-    A client may send tens of thousands: what is done for each of them is as little as can be.
+    A client may send tens of thousands of escapes, so the work per escape is kept as small as possible.
     """
     while b"%%" in path:  # twice at most: the first of two in a row never begins one
         path = path.replace(b"%%", _LONE_PERCENT + b"%")
@@ -80,13 +80,13 @@ def _read_escapes(path: bytes) -> bytes:
 
 
 def _read_part(part: bytes) -> bytes:
-    """Return what is written instead of a percent sign and `part`."""
+    """Return the replacement of a percent sign followed by `part`."""
     digits = part[:2]
     return (_READ.get(digits) or _LONE_PERCENT + digits) + part[2:]
 
 
 def _without_dots(path: bytes) -> bytes:
-    """Return `path` with its segments `.` and `..` resolved; the last one leaves the slash before it."""
+    """Return `path` with its segments `.` and `..` resolved; one at the end leaves the slash before it."""
     _, *segments = path.split(b"/")
     if segments[-1] in (b".", b".."):
         segments.append(b"")
