@@ -1,1 +1,1 @@
-"""Sockets on the event loop: listeners, streams, deadlines, and how much each source may keep waiting."""
+"""Sockets on the event loop: listeners, streams, deadlines, and how much each source may buffer."""

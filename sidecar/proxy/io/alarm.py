@@ -1,6 +1,6 @@
 """A descriptor that becomes readable at a given time: timerfd_create(2), for which Python has no function before 3.13.
 
-With it a loop's wait has no timeout of its own, so that timers cost nothing in the turns between them.
+With it the loop waits without a timeout, so timers cost nothing in turns in which none expires.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ class _Itimerspec(ctypes.Structure):
 
 
 class Alarm:
-    """One timer; it is set to nothing at first."""
+    """One timer, not set at first."""
 
     def __init__(self) -> None:
         self._descriptor: int = _libc.timerfd_create(_CLOCK_MONOTONIC, _FLAGS)
@@ -37,7 +37,7 @@ class Alarm:
         return self._descriptor
 
     def set(self, at_s: float) -> None:
-        """Ring at `at_s` of time.monotonic(), at once if that is past, instead of any time set before."""
+        """Ring when time.monotonic() reaches `at_s`, at once if it has; replaces any time set before."""
         seconds = math.floor(at_s)
         value = _Timespec(seconds, max(1, int((at_s - seconds) * 1e9)))
         _libc.timerfd_settime(
@@ -45,10 +45,10 @@ class Alarm:
         )
 
     def quiet(self) -> None:
-        """Stop ringing; without effect if it was set anew since it rang."""
+        """Stop ringing; has no effect if the alarm was set again since it rang."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._descriptor, 8)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(self._descriptor)

@@ -1,6 +1,6 @@
-"""Many deadlines of one length: whoever takes too long is told, and who is in time costs two entries in a dict.
+"""Many deadlines of equal length: `late` is called on objects that miss theirs; one that is met costs two dict updates.
 
-Since all are equally long, the first to begin is the first to be late: one timer of the loop serves them all.
+Since all are equally long, the first to begin is the first to expire: one timer of the loop serves them all.
 """
 
 import time
@@ -10,16 +10,16 @@ from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
 
 class Late(Protocol):
-    """Who can be late."""
+    """An object that can have a deadline."""
 
     def late(self) -> None:
-        """Take note that the time is over; called once."""
+        """Handle the end of the time; called once."""
 
 
 class Deadlines:
-    """Who has until when.
+    """The objects with a deadline, and when each ends.
 
-    `timeout_s` may change, for those that begin afterwards; if it shrinks, they are told no sooner than those before.
+    `timeout_s` may change, with effect on later deadlines; if it shrinks, they still expire after the earlier ones.
     """
 
     def __init__(self, loop: ProxyLoop, timeout_s: float) -> None:
@@ -32,14 +32,14 @@ class Deadlines:
         return len(self._waiting)
 
     def begin(self, who: Late) -> None:
-        """Give `who` the time from now on."""
+        """Start a deadline for `who`."""
         self._waiting[who] = time.monotonic() + self.timeout_s
         if not self._armed:
             self._armed = True
             self._loop.call_later(self.timeout_s, self._check)
 
     def met(self, who: Late) -> None:
-        """Take note that `who` was in time, or gave up; without effect if it was not waited for."""
+        """Cancel the deadline of `who`, if it has one."""
         self._waiting.pop(who, None)
 
     def _check(self) -> None:

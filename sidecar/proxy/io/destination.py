@@ -1,6 +1,6 @@
 """Where a captured connection was going before the rules sent it here.
 
-Knows sockets and netfilter's socket option, nothing of protocols.
+Knows sockets and netfilter's socket option, nothing about protocols.
 """
 
 import errno
@@ -18,7 +18,7 @@ _NOT_TRANSLATED = {errno.ENOENT, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
 """No conntrack entry, or no conntrack at all in this kernel."""
 
 Destination = tuple[str, int]
-"""An address as text (its family shows in it) and a port."""
+"""An address as text (its form tells the family) and a port."""
 
 FindDestination = Callable[[socket.socket], Destination]
 
@@ -26,11 +26,11 @@ FindDestination = Callable[[socket.socket], Destination]
 def original_destination(connection: socket.socket) -> Destination:
     """Return the address and port that the client dialled.
 
-    A connection that no rule redirected was dialled to where it arrived: its own local address. That covers direct
-    dials of the proxy's port as well as TPROXY, which leaves the destination in place.
+    If no rule redirected the connection, that is its local address. This covers direct dials of the proxy's port as
+    well as TPROXY, which leaves the destination in place.
     """
     try:
-        # Asked of the class below, whose answer is a number: `socket` makes an enumeration of it, each time anew.
+        # The base class returns the family as a number; `socket` would make an enum of it on every access.
         if super(socket.socket, connection).family == socket.AF_INET:
             port, packed = _SOCKADDR_IN.unpack(connection.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, _SOCKADDR_IN.size))
             return socket.inet_ntoa(packed), port
@@ -45,7 +45,7 @@ def original_destination(connection: socket.socket) -> Destination:
 
 
 def address_text(address: Destination) -> str:
-    """Return `address` as Envoy writes it; "" for none."""
+    """Return `address` as Envoy writes it; "" if it is empty."""
     host, port = address[:2]
     if not host:
         return ""

@@ -1,4 +1,4 @@
-"""A TCP connection that is being made, from an address of the caller's choice. Knows sockets, nothing of clusters."""
+"""Opens TCP connections, from an address that the caller may choose. Knows sockets, nothing about clusters."""
 
 import errno
 import os
@@ -12,9 +12,9 @@ IP_BIND_ADDRESS_NO_PORT = 24
 
 
 def dial(destination: Destination, source: str | None, *, transparent: bool) -> tuple[socket.socket, bool]:
-    """Return a non-blocking socket and whether it is connected, else it is about to be; raises `OSError`.
+    """Return a non-blocking socket, and whether it is connected already; if not, it is connecting. Raises `OSError`.
 
-    `source` is the address to come from, None the kernel's choice; `transparent`: it is another machine's.
+    `source` is the source address, None for the kernel's choice; `transparent`: it belongs to another machine.
     """
     family = socket.AF_INET6 if ":" in destination[0] else socket.AF_INET
     connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -26,7 +26,7 @@ def dial(destination: Destination, source: str | None, *, transparent: bool) -> 
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
             connection.setsockopt(socket.SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             connection.bind((source, 0))
-        # Not `connect`: that it is not finished yet is no exception worth its price.
+        # Not `connect`: it would raise an exception, which is slow, for the normal case EINPROGRESS.
         number = connection.connect_ex(destination)
     except OSError:
         connection.close()
@@ -40,9 +40,9 @@ def dial(destination: Destination, source: str | None, *, transparent: bool) -> 
 
 
 def _is_connected(connection: socket.socket) -> bool:
-    """Whether the handshake ended within the call to connect, as it does between namespaces of one machine.
+    """Return whether the handshake ended within the call to connect, as it does between namespaces of one machine.
 
-    To ask costs less than to wait for the loop to tell.
+    Checking costs less than waiting for an event of the loop.
     """
     try:
         connection.getpeername()

@@ -1,8 +1,8 @@
-"""A port that captured connections arrive at: accept, find out where they were going, hand them on.
+"""A port at which captured connections arrive: accept them, find their destination, and hand them on.
 
-Knows no protocol. A source that has too many connections loses those that are idle, and then gets no more; see
+Knows no protocol. A source with too many connections loses its idle ones, and then gets no new ones; see
 `lab.net.admission`. A connection whose destination is this very port was dialled directly (or redirected in a circle)
-and would come back here for ever: it is closed and counted, as Envoy's blackhole filter chains do.
+and would come back here endlessly: it is closed and counted, like by Envoy's blackhole filter chains.
 """
 
 import errno
@@ -27,18 +27,18 @@ _EXHAUSTED_PAUSE_S = 0.1
 
 
 class Bounds(NamedTuple):
-    """What bounds the connections of one or several listeners: how many there are, and what each source may have."""
+    """The bounds for one or several listeners: on the number of connections, and on the memory of each source."""
 
     opened: Admission[TcpStream]
     shares: Shares
 
 
 Serve = Callable[[TcpStream, Destination, Destination], None]
-"""Takes an accepted stream, not yet started, where it was going, and where it comes from."""
+"""Called with an accepted stream, not yet started, its destination, and its source."""
 
 
 class _Plain(socket.socket):
-    """A listening socket whose family and type are numbers: `accept` makes enumerations of them, each time anew."""
+    """A listening socket with constant family and type: otherwise `accept` makes enums of them on every call."""
 
     family = socket.AF_INET
     type = socket.SOCK_STREAM
@@ -49,15 +49,15 @@ class _Plain6(_Plain):
 
 
 def listen(family: socket.AddressFamily, host: str, port: int, *, transparent: bool = False) -> socket.socket:
-    """Return a listening socket; port 0 takes a free one. Raises `OSError`.
+    """Return a listening socket; port 0 means any free port. Raises `OSError`.
 
-    `transparent`: it also accepts connections to addresses that are not this pod's, as TPROXY hands them over.
+    `transparent`: it also accepts connections to addresses that are not this pod's, which TPROXY delivers.
     """
     kind = _Plain6 if family == socket.AF_INET6 else _Plain
     listening = kind(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit it.
+        # Accepted connections inherit this option.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -72,14 +72,14 @@ def listen(family: socket.AddressFamily, host: str, port: int, *, transparent: b
 
 
 def admission(most_of_one: int, most: int) -> Admission[TcpStream]:
-    """Return an admission with these bounds; the node, from which probes come, always gets in."""
+    """Return an admission with these bounds; the node's connections, such as probes, are always accepted."""
     return Admission(
         most_of_one, most, silent=lambda stream: stream.idle, drop=lambda stream: stream.drop(), always=ADDRESSES
     )
 
 
 class Listener:
-    """Accepts on `listening`, one connection a turn, so that those that are open get their share."""
+    """Accepts on `listening`, one connection per turn, so that open connections get their share of the time."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Listener:
         self._watch()
 
     def close(self) -> None:
-        """Stop to accept; connections stay."""
+        """Stop accepting; open connections stay."""
         self.closed = True
         if self._watched:
             self._loop.forget(self._listening.fileno())
@@ -126,7 +126,7 @@ class Listener:
             return
         except OSError as error:
             if error.errno not in _EXHAUSTED:
-                return  # what has happened to the connection meanwhile: accept(2)
+                return  # an error that is already pending on the new connection: accept(2)
             # The connection stays in the queue, and epoll would report it again at once: wait for others to close.
             self._counters.downstream_cx_overload_reject += 1
             self._loop.forget(self._listening.fileno())
@@ -144,7 +144,7 @@ class Listener:
         try:
             destination = self._find_destination(connection)
         except OSError:
-            # Reset before it was accepted.
+            # The connection was reset before it was accepted.
             connection.close()
             return
         if destination[1] == self._port:

@@ -1,7 +1,7 @@
-"""Lines to standard output, gathered while there are many, without ever waiting for whoever reads it.
+"""Writes lines to standard output, in batches while there are many, and never waits for the reader.
 
-A reader that is too slow, or gone, costs lines, which are counted; it costs no connection its turn. Knows nothing of
-what the lines say.
+If the reader is too slow, or gone, lines are dropped and counted, but no connection is delayed. Knows nothing about
+the lines' content.
 """
 
 import os
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 FLUSH_S = 1.0
 FLUSH_BYTES = 64 * 1024
-"""A line after `FLUSH_S` without one is written at once, and so is this much; the rest waits that long at most."""
+"""A line after `FLUSH_S` without one is written at once, and so are this many bytes; others wait at most `FLUSH_S`."""
 
 WAITING_BYTES = 1024 * 1024
-"""How much is kept for a reader that does not read."""
+"""How much is kept while the reader does not read."""
 
 _PIECE_BYTES = select.PIPE_BUF
-"""What a pipe that polls as writable takes without blocking: pipe(7)."""
+"""How much a pipe that polls as writable accepts without blocking: pipe(7)."""
 
 
 class LogWriter:
-    """Gathers lines and writes them to `descriptor`, which stays its owner's.
+    """Gathers lines and writes them to `descriptor`, which its owner closes.
 
-    The descriptor is not set to non-blocking, because that would be so for everybody who shares it. Instead it is
-    asked before every piece whether it would take one.
+    The descriptor is not made non-blocking, because that would affect every process that shares it. Instead, it is
+    polled before every piece.
     """
 
     def __init__(self, loop: ProxyLoop, descriptor: int, flush_s: float = FLUSH_S) -> None:
@@ -47,26 +47,26 @@ class LogWriter:
         self._piece_bytes = FLUSH_BYTES if is_file else _PIECE_BYTES
 
     def write(self, line: bytes) -> None:
-        """Take `line`, which ends with a line feed."""
+        """Write `line`, which ends with a line feed, now or with the next batch."""
         waiting = self._waiting
         if len(waiting) + len(line) > WAITING_BYTES:
             self.lines_dropped += 1
             return
         waiting += line
-        if self._timer is None:  # nothing was written for that long, so somebody may be looking
+        if self._timer is None:  # nothing was written for `flush_s`, so somebody may be watching the log
             self._timer = self._loop.call_later(self._flush_s, self._due)
             self.flush()
         elif len(waiting) >= self._enough_bytes:
             self.flush()
 
     def flush(self) -> None:
-        """Write as much as the reader takes now."""
+        """Write as much as the reader accepts now."""
         self._write_waiting()
-        # A reader that is behind is asked again when as much has been added, not for every line.
+        # If the reader is behind, the next try is after another `FLUSH_BYTES`, not after every line.
         self._enough_bytes = len(self._waiting) + FLUSH_BYTES
 
     def close(self) -> None:
-        """Flush for the last time; lines that are not taken now are dropped."""
+        """Flush for the last time; lines that the reader does not accept now are dropped."""
         self.flush()
         self.lines_dropped += self._waiting.count(b"\n")
         self._waiting.clear()
@@ -75,7 +75,7 @@ class LogWriter:
             self._timer = None
 
     def stats(self) -> list[tuple[str, int]]:
-        """Return what happened to lines, as counters."""
+        """Return counters of the lines written and dropped, and the bytes that wait."""
         return [
             ("access_log.lines_dropped", self.lines_dropped),
             ("access_log.lines_written", self.lines_written),
@@ -92,7 +92,7 @@ class LogWriter:
             # The descriptor is non-blocking already, and full: the rest stays.
             pass
         except OSError:
-            # Nobody reads any more, or there is no space: what is left has no place to go.
+            # The reader is gone, or there is no space left: drop the rest.
             self.lines_dropped += waiting.count(b"\n", sent)
             self.lines_written += waiting.count(b"\n", 0, sent)
             waiting.clear()
@@ -107,5 +107,5 @@ class LogWriter:
             self._timer = self._loop.call_later(self._flush_s, self._due)
 
     def _takes_more(self) -> bool:
-        # An error or a hang-up counts as well: the write is to report it.
+        # An error or a hang-up counts as well: the write will report it.
         return bool(self._poll.poll(0))

@@ -1,6 +1,6 @@
-"""The event loop: which descriptors wait for what, timers, and what has to happen between two waits.
+"""The event loop: handlers of descriptors, timers, and calls to make between two waits.
 
-A thin layer over epoll, level-triggered. It knows descriptors and callables, nothing of connections.
+A thin layer over level-triggered epoll. It knows descriptors and callables, nothing about connections.
 """
 
 import math
@@ -19,21 +19,21 @@ FAILED = select.EPOLLERR
 HUNG_UP = select.EPOLLHUP
 
 EventHandler = Callable[[int], None]
-"""Called with the epoll events of a descriptor; a method of what has a `share` is called on that one's account."""
+"""Called with the epoll events of a descriptor; a method of an object with a `share` is accounted to that share."""
 
 _FEW = 2
 _TURN_S, _SHARED_TURN_S = 200e-6, 50e-6
-"""How long a turn may take in which everybody has had one event: then it is seen who else has come.
+"""How long a turn may take once every account has had one event; then the loop polls for new events.
 
-A short one costs a single source a quarter of what it can ask for, and so is for when there are several.
+The short time costs a single source a quarter of its throughput, so it applies only while there are several.
 """
 
 _SHARED_FOR_S = 1.0
-"""For how long the loop remembers that several sources wanted something in the same turn."""
+"""For how long the loop remembers that several sources had events in the same turn."""
 
 
 class ProxyLoop:
-    """Waits for descriptors and calls their handlers; single-threaded but for `call_threadsafe`."""
+    """Waits for descriptors and calls their handlers; single-threaded except for `call_threadsafe`."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -62,12 +62,12 @@ class ProxyLoop:
         self._epoll.modify(descriptor, events)
 
     def forget(self, descriptor: int) -> None:
-        """Stop watching, if it is watched; events of this turn that were not yet handled are dropped."""
+        """Stop watching `descriptor`, if it is watched; its unhandled events of this turn are dropped."""
         if self._handlers.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
     def abandon(self, descriptor: int) -> None:
-        """Stop watching, like `forget`, what is closed at the end of this turn: epoll drops it then by itself."""
+        """Stop watching a descriptor that is closed at the end of this turn: epoll then drops it by itself."""
         del self._handlers[descriptor]
 
     def call_soon(self, call: Callable[[], None]) -> None:
@@ -87,7 +87,7 @@ class ProxyLoop:
         try:
             self._wake_writer.send(b"\0")
         except BlockingIOError:
-            # Full of wake-ups that are still to be read: one more would change nothing.
+            # The socket is full of unread wake-ups: one more would change nothing.
             return
 
     def run(self) -> None:
@@ -100,7 +100,7 @@ class ProxyLoop:
         self._running = False
 
     def close(self) -> None:
-        """Give back the loop's own descriptors; what it watched is its owners' to close."""
+        """Close the loop's own descriptors; those it watched are closed by their owners."""
         self._epoll.close()
         self._alarm.close()
         self._wake_reader.close()
@@ -109,8 +109,8 @@ class ProxyLoop:
     def turn(self, timeout_s: float | None = None) -> None:
         """Wait at most `timeout_s` (None: until something happens) and handle what happened.
 
-        `call_soon` runs after the events, so that a descriptor closed there cannot be given out again to a new
-        connection while events of the old one are still to be handled.
+        `call_soon` callbacks run after the events, so that a descriptor closed in one is not reused for a new
+        connection while events of the old one are unhandled.
         """
         find = self._handlers.get
         found = self._epoll.poll(timeout_s)
@@ -125,11 +125,11 @@ class ProxyLoop:
             self._soon.popleft()()
 
     def _serve_fairly(self, found: list[tuple[int, int]]) -> None:
-        """Handle events in rounds, one for each account in every round, until there is no time for another round.
+        """Handle events in rounds, one event per account in each round, until the turn's time is up.
 
-        So nobody waits for more than one event of each other, however many connections they have, and who has the
-        fewest events is first. What is left is reported again, and in the same order: therefore each turn begins at
-        another place.
+        So an account waits for at most one event of every other, however many connections that has, and the one with
+        the fewest events is first. Epoll reports what is left again in the same order, so each turn begins at another
+        place.
         """
         begun_s = time.perf_counter()
         self._turns += 1
@@ -141,7 +141,7 @@ class ProxyLoop:
             try:
                 share = find(event[0]).__self__.share  # type: ignore[union-attr]
             except AttributeError:
-                alone.append([event])  # nobody's, or no longer watched
+                alone.append([event])  # without a share, or no longer watched
                 continue
             if share in accounts:
                 accounts[share].append(event)
@@ -150,7 +150,7 @@ class ProxyLoop:
         now_s = time.perf_counter()
         if len(accounts) > 1:
             self._shared_until_s = now_s + _SHARED_FOR_S
-        # As long as it took to see who has come, at least: else that would be all that is done where many have.
+        # At least as long as the sorting above took: otherwise, with many events, little else would be done.
         end_s = now_s + max(now_s - begun_s, _SHARED_TURN_S if now_s < self._shared_until_s else _TURN_S)
         rounds = deque((*sorted(accounts.values(), key=len), *alone))
         first = len(rounds)

@@ -1,22 +1,22 @@
-"""How much of the proxy's memory one source of connections may have: what waits for it, and what it sent too early.
+"""How much of the proxy's memory one source of connections may use: bytes that wait to be sent, and input kept early.
 
-Knows no connection, only sums. A source is an address that clients come from; what is sent to a host, and what the host
-answers, is on account of the client that asked. As the sum grows less is read at a time, and in the end nothing new is
-taken: Envoy's overload manager does it so with the memory of the whole process.
+Knows only sums, not connections. A source is a client's address; bytes sent to a host and the host's answers are
+charged to the client that made the request. As the sum grows less is read at a time, and in the end new connections
+are refused: Envoy's overload manager does this with the memory of the whole process.
 """
 
 READ_BYTES = 64 * 1024
 HIGH_WATER_BYTES = 256 * 1024
-"""With more than this unsent, a stream asks for a pause."""
+"""With more than this unsent, a stream asks its writer to pause."""
 
 CONNECTION_BYTES = 4 * 1024
-"""What a connection may cost by itself, with the one behind it: a silent one has 2 KiB (CPython 3.11)."""
+"""The cost of a connection by itself, including its upstream connection; a silent one takes 2 KiB (CPython 3.11)."""
 
 BUDGET_BYTES = 5 * 1024 * 1024
-"""What one source may have; what the interpreter and the allocator add to it stays below 8 MB."""
+"""The budget of one source; with what the interpreter and the allocator add, it stays below 8 MB."""
 
 SMALL_BYTES = 2 * 1024
-"""What is no longer than this is not accounted for: it is part of what a connection costs."""
+"""Up to this size bytes are not charged: they are part of the cost of a connection."""
 
 _PLENTY_BYTES = 1024 * 1024
 _SCARCE_BYTES = 2 * 1024 * 1024
@@ -26,7 +26,7 @@ _FEWEST_BYTES = 2 * 1024
 
 _LONG_S, _SHORT_S = 100e-6, 40e-6
 _COSTLY_S = 4e-9
-"""What takes less than this a byte is read in large pieces: it is mostly copied, which takes as long in small ones."""
+"""Below this time per byte, data is read in large pieces: it is mostly copied, and small pieces would be no faster."""
 
 _TIMED_BYTES = 4 * 1024
 _LEAST_BYTES = 128
@@ -34,10 +34,10 @@ _KEPT = 1024
 
 
 class Share:
-    """The part of `source`: `read_bytes` is how much to read at once, beyond `high_water_bytes` unsent a stream pauses.
+    """The share of `source`: read `read_bytes` at once; with more than `high_water_bytes` unsent, a stream pauses.
 
-    Whoever reads `timed_bytes` or more is to say how long they `took`: what takes too long, such as ten thousand chunks
-    of one byte, is read in smaller pieces.
+    A stream that reads `timed_bytes` or more calls `took` with the time it took to handle them: if that is too long, as
+    with ten thousand chunks of one byte, smaller pieces are read.
     """
 
     __slots__ = (
@@ -54,7 +54,7 @@ class Share:
         self.high_water_bytes = HIGH_WATER_BYTES
 
     def add(self, count: int) -> None:
-        """Take note of `count` more bytes that wait, or, below 0, of fewer."""
+        """Add `count` (below 0: subtract) to the bytes that wait."""
         self.waiting_bytes += count
         if self.waiting_bytes < _PLENTY_BYTES:
             self.read_bytes, self.high_water_bytes = self._most_bytes, HIGH_WATER_BYTES
@@ -64,7 +64,7 @@ class Share:
             self.read_bytes, self.high_water_bytes = min(_FEWEST_BYTES, self._most_bytes), 0
 
     def took(self, duration_s: float, count: int) -> None:
-        """Take note of how long it took to do what `count` bytes asked for."""
+        """Note that handling `count` bytes took `duration_s`."""
         if duration_s > max(_LONG_S, count * _COSTLY_S):
             self._most_bytes = max(_LEAST_BYTES, min(self._most_bytes, count) // 2)
         elif duration_s < _SHORT_S and self._most_bytes < self._normal_bytes:
@@ -75,12 +75,12 @@ class Share:
         self.add(0)
 
     def has_room(self, count: int) -> bool:
-        """Return whether `count` bytes more are within the budget."""
+        """Return whether `count` more bytes are within the budget."""
         return self.waiting_bytes + self.connections * CONNECTION_BYTES + count <= BUDGET_BYTES
 
 
 class Shares:
-    """The shares by source. One that nothing is on account of is kept a while: its source most often comes again."""
+    """The shares by source. One without any charge is kept for a while, because most sources come again."""
 
     def __init__(self) -> None:
         self._shares: dict[str, Share] = {}

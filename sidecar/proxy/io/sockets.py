@@ -9,11 +9,11 @@ from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.proxy.io.listener import listen
 
 _FIXED = ("ports", "ipv6", "mode", "concurrency")
-"""What cannot change while a proxy runs: it is in its listening sockets."""
+"""Fields of an intent that cannot change while a proxy runs: its listening sockets depend on them."""
 
 
 def check_fixed(before: Intent, after: Intent) -> None:
-    """Refuse an intent that needs other sockets than the one before; raises `InputError`."""
+    """Raise `InputError` for an intent that needs other sockets than the previous one."""
     for name in _FIXED:
         if getattr(after, name) != getattr(before, name):
             raise InputError(f"intent: {name}: it cannot change while the proxy runs: start the pod anew")
@@ -21,7 +21,7 @@ def check_fixed(before: Intent, after: Intent) -> None:
 
 @dataclass(frozen=True)
 class ListeningSockets:
-    """The listening sockets by their purpose; IPv6 is there where the pod has it."""
+    """The listening sockets by purpose; those for IPv6 exist if the pod has it."""
 
     outbound: tuple[socket.socket, ...]
     inbound: tuple[socket.socket, ...]
@@ -31,7 +31,7 @@ class ListeningSockets:
 
     @staticmethod
     def open(intent: Intent) -> "ListeningSockets":
-        """Bind what `intent` names; raises `PodError` for a port that cannot be had."""
+        """Bind the ports that `intent` names; raises `PodError` for a port that cannot be bound."""
         ports, transparent = intent.ports, intent.mode == "tproxy"
         with ExitStack() as opened:
             everywhere = _Everywhere(opened, ipv6=intent.ipv6)
@@ -47,7 +47,7 @@ class ListeningSockets:
 
 
 class _Everywhere:
-    """Listens on all addresses, and has `opened` close what is open if something goes wrong."""
+    """Listens on all addresses, and registers each socket with `opened`, which closes them if a later step fails."""
 
     def __init__(self, opened: ExitStack, *, ipv6: bool) -> None:
         self._opened = opened
@@ -60,7 +60,7 @@ class _Everywhere:
         try:
             return ipv4, self._opened.enter_context(listen(socket.AF_INET6, "::", port, transparent=transparent))
         except OSError:
-            # No IPv6 in this pod, or in this kernel: nothing can arrive by it either.
+            # The pod or the kernel has no IPv6: then nothing can arrive over it either.
             return (ipv4,)
 
     def listen_on(

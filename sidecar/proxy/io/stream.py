@@ -1,6 +1,6 @@
 """One non-blocking TCP connection on the loop: reading with pauses, writing with a buffer, and every way to end.
 
-Knows nothing of what the bytes mean. A stream has one receiver at a time, which may change on the way.
+Knows nothing about the bytes' meaning. A stream has one receiver at a time, which may be replaced.
 """
 
 import errno
@@ -27,9 +27,9 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class TcpStream:
-    """A connection and its write buffer; `on_closed` is called with it, once, when its descriptor is given back.
+    """A connection and its write buffer; `on_closed` is called with it, once, when its descriptor has been closed.
 
-    What waits in the buffer is on account of `share`, a share of its own without one.
+    The buffer's bytes are charged to `share`; without one, the stream gets a share of its own.
     """
 
     __slots__ = (
@@ -60,11 +60,11 @@ class TcpStream:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing would be lost with it: nothing is unsent, and its receiver is not at anything."""
+        """Whether closing it would lose nothing: nothing is unsent, and its receiver is idle."""
         return not self._out and self.receiver.idle
 
     def charge(self, share: Share) -> None:
-        """Have what waits here be on account of `share` from now on."""
+        """Charge the buffer's bytes to `share` from now on."""
         if self._out:
             self.share.add(-len(self._out))
             share.add(len(self._out))
@@ -76,25 +76,26 @@ class TcpStream:
         return name[0], name[1]
 
     def start(self, receiver: Receiver) -> None:
-        """Begin to read for `receiver`."""
+        """Start reading for `receiver`."""
         self.receiver = receiver
         self._loop.watch(self._socket.fileno(), self._mask, self._happened)
         self._watched = True
 
     def redirect(self, receiver: Receiver) -> None:
-        """Tell everything from now on to `receiver`."""
+        """Deliver all events to `receiver` from now on."""
         self.receiver = receiver
 
     def connect_within(self, timeout_s: float) -> None:
-        """Say that the connection is still being made, and fail it after `timeout_s`; call before `start`."""
+        """Mark the connection as still connecting, and fail it after `timeout_s`; to be called before `start`."""
         self.connecting = True
         self._mask |= WRITE
         self._timer = self._loop.call_later(timeout_s, self._connect_timed_out)
 
     def write(self, data: bytes) -> bool:
-        """Send, or keep what the kernel does not take; False asks the caller to pause until `drained`.
+        """Send, or buffer what the kernel does not accept; False asks the caller to pause until `drained`.
 
-        That is asked for when more than the share's `high_water_bytes` is kept, and `drained` called when all is sent.
+        It returns False while more than the share's `high_water_bytes` was buffered; `drained` is called when all is
+        sent.
         """
         out = self._out
         if not out and not self.connecting:
@@ -121,7 +122,7 @@ class TcpStream:
         self._watch_for(self._mask & ~READ)
 
     def resume(self) -> None:
-        """Read again, unless the peer has ended."""
+        """Read again, unless the peer has sent FIN."""
         if not self._ended:
             self._watch_for(self._mask | READ)
 
@@ -132,7 +133,7 @@ class TcpStream:
             self._shutdown()
 
     def close(self) -> None:
-        """Send what is buffered (within a bound) and close; the receiver hears nothing further."""
+        """Send what is buffered (within a time limit) and close; the receiver gets no further calls."""
         if self.closed:
             return
         if not self._out or self.connecting or self._broken:
@@ -144,10 +145,10 @@ class TcpStream:
         self._abort_after(_FLUSH_S)
 
     def linger(self) -> None:
-        """Close like `close`, but let the peer read everything before.
+        """Close like `close`, but let the peer read everything first.
 
-        Closing with bytes unread would send RST, which can overtake the answer that the peer should see: so send
-        FIN and read on, for a bounded time, until the peer has closed too.
+        Closing with unread bytes would send RST, which can overtake the answer that the peer should see: so send FIN
+        and go on reading, for a limited time, until the peer has closed too.
         """
         if self._ended or self.closed:
             self.close()
@@ -158,14 +159,14 @@ class TcpStream:
         self.end()
 
     def abort(self) -> None:
-        """Close at once with RST; what is buffered is dropped."""
+        """Close at once with RST, dropping what is buffered."""
         if self.closed:
             return
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._release()
 
     def drop(self) -> None:
-        """Close at once with RST, like `abort`, but let the receiver know: it is not the one that wants it."""
+        """Close at once with RST, like `abort`, but report it to the receiver, which did not ask for it."""
         if not self.closed:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._fail(ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)))
@@ -195,7 +196,7 @@ class TcpStream:
         else:
             self._ended = True
             self.receiver.ended()
-            # Most often that was the end of all, and there is nothing left to be paused.
+            # Most often the receiver has closed the stream now, and there is nothing left to pause.
             if not self.closed:
                 self.pause()
 
@@ -210,14 +211,14 @@ class TcpStream:
             share.took(0.0, len(data))
 
     def _may_read(self, events: int) -> bool:
-        """Decide about errors and hang-ups, which epoll reports whether asked for or not."""
+        """Return whether to read; handles errors and hang-ups, which epoll always reports."""
         if self._mask & READ:
             return bool(events & ~WRITE)
         if events & FAILED:
             number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self._fail(OSError(number, os.strerror(number)))
         elif events & HUNG_UP and not self._out:
-            # Both ends have sent FIN, and bytes may be left to read after the pause: until then, ask for nothing.
+            # Both ends have sent FIN, and bytes may be left to read after the pause: until then, watch for nothing.
             self._unwatch()
         return False
 
@@ -267,7 +268,7 @@ class TcpStream:
         self._timer = self._loop.call_later(timeout_s, self.abort)
 
     def _break(self, error: OSError) -> None:
-        """Report a failed write later: the receiver may be in the middle of something."""
+        """Report a failed write later, because the receiver may be in the middle of a call."""
         if not self._broken:
             self._broken = True
             self._empty()
@@ -287,13 +288,13 @@ class TcpStream:
             self._watched = False
         self._empty()
         self.receiver = _NOBODY
-        # Not before the turn's other events are handled: see ProxyLoop.turn.
+        # Only after the turn's other events have been handled: see ProxyLoop.turn.
         self._loop.call_soon(self._close_socket)
 
     def _empty(self) -> None:
         if self._out:
             self.share.add(-len(self._out))
-            self._out = bytearray()  # not cleared: that would keep what was allocated
+            self._out = bytearray()  # not clear(): that would keep the memory allocated
 
     def _close_socket(self) -> None:
         self._socket.close()

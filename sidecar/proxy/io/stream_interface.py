@@ -1,6 +1,6 @@
-"""The two sides of a connection, as interfaces: what it tells, and what can be done with it.
+"""The interfaces between a connection and its user: the events that it delivers, and the calls that it accepts.
 
-`stream` has the real one; tests put memory in its place.
+`stream` has the real implementation; tests use one in memory.
 """
 
 from typing import Protocol
@@ -10,38 +10,38 @@ from sidelab.sidecar.proxy.io.share import Share
 
 
 class Receiver(Protocol):
-    """What a stream tells."""
+    """The receiver of a stream's events."""
 
     @property
     def idle(self) -> bool:
-        """Whether nothing would be lost with the connection: no request is being sent or served."""
+        """Whether closing the connection would lose nothing: no request is being sent or served."""
 
     @property
     def divisible(self) -> bool:
-        """Whether less at a time is less work, as with chunks; a head is looked at with every piece, and so is more."""
+        """Whether smaller pieces mean less work each, as with chunks; a head is parsed again with every piece."""
 
     def received(self, data: bytes) -> None:
-        """Take bytes; never called while the stream is paused."""
+        """Handle bytes; never called while the stream is paused."""
 
     def ended(self) -> None:
-        """Take note that the peer will send nothing more; writing is still possible."""
+        """Handle the peer's FIN; writing is still possible."""
 
     def drained(self) -> None:
-        """Take note that the buffer is empty again after a `write` that answered False."""
+        """Go on writing: the buffer is empty again after a `write` that returned False."""
 
     def lost(self, error: OSError, /) -> None:
-        """Take note that the connection failed; the stream is closed already.
+        """Handle the failure of the connection; the stream is already closed.
 
         If it was never connected, `TcpStream.connecting` is still True.
         """
 
 
 class Wire(Protocol):
-    """What a receiver may do with a stream; tests put memory in its place."""
+    """The calls that a receiver may make on a stream; tests use one in memory."""
 
     @property
     def connecting(self) -> bool:
-        """Whether the handshake is not finished (after `lost`: was never finished)."""
+        """Whether the handshake is unfinished (after `lost`: was never finished)."""
 
     @property
     def idle(self) -> bool:
@@ -49,7 +49,7 @@ class Wire(Protocol):
 
     @property
     def share(self) -> Share:
-        """On whose account it is."""
+        """The share that its buffer is charged to."""
 
     def charge(self, share: Share) -> None:
         """See `TcpStream.charge`."""

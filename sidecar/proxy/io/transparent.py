@@ -1,4 +1,4 @@
-"""Sockets with addresses that are not this pod's, for TPROXY: they need CAP_NET_ADMIN, or CAP_NET_RAW."""
+"""Sockets with addresses that are not this pod's, for TPROXY; they require CAP_NET_ADMIN or CAP_NET_RAW."""
 
 import socket
 
@@ -9,11 +9,11 @@ IPV6_TRANSPARENT = 75
 """linux/in6.h."""
 
 MARK = 1337
-"""By it the rules know the proxy's own packets, and the routes bring the application's answers back to it."""
+"""The rules recognise the proxy's own packets by it, and the routes bring the application's answers back to it."""
 
 
 def make_transparent(connection: socket.socket) -> None:
-    """Let `connection` have any address; raises `OSError`."""
+    """Let `connection` use any address; raises `OSError`."""
     if connection.family == socket.AF_INET6:
         connection.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
     else:
