@@ -1,4 +1,4 @@
-"""The ports that captured connections arrive at, and when the last of these connections has ended."""
+"""The ports at which captured connections arrive, and whether any of these connections is open."""
 
 import resource
 import socket
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from sidelab.sidecar.proxy.stats.proxy_counters import ListenerCounters
 
 _MOST_OF_ONE = 1024
-"""How many captured connections a source may have, of which those that are idle go first."""
+"""How many captured connections a source may have; idle ones are dropped first."""
 
 _DESCRIPTORS_EACH = 3
 
 
 class CapturedListeners:
-    """Listeners on a proxy's `sockets` for traffic; `on_closed` is called when one of its connections has ended."""
+    """Listeners on a proxy's `sockets` for traffic; `on_closed` is called when one of their connections has ended."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class CapturedListeners:
         return [status for status, listener in (*self._outbound, *self._inbound) if not listener.closed]
 
     def close(self, *, inbound_only: bool = False) -> None:
-        """Stop to accept; connections stay."""
+        """Stop accepting; open connections stay."""
         for _, listener in (*self._inbound, *(() if inbound_only else self._outbound)):
             listener.close()
 

@@ -1,4 +1,4 @@
-"""A direction of traffic, inbound or outbound: every captured connection gets what its destination asks for."""
+"""A direction of traffic, inbound or outbound: serves each captured connection as its destination requires."""
 
 from typing import Protocol
 
@@ -16,17 +16,17 @@ from sidelab.sidecar.proxy.upstreams.cluster import UpstreamCluster
 
 
 class Plans(Protocol):
-    """What becomes of connections: what a direction needs of the tables in `routes`."""
+    """The part of the tables in `routes` that a direction needs."""
 
     def plan(self, destination: Destination) -> ConnectionPlan[UpstreamCluster]:
         """Return the plan for a connection that was going to `destination`."""
 
     def http2(self, destination: Destination) -> UpstreamCluster | None:
-        """Return where such a connection goes if its client speaks HTTP/2; None: nowhere."""
+        """Return the cluster for such a connection if its client speaks HTTP/2; None if there is none."""
 
 
 class TrafficDirection:
-    """Serves captured connections by `plans`, which may change: for those that arrive afterwards."""
+    """Serves captured connections by `plans`; a change of these applies to connections that arrive later."""
 
     def __init__(self, plans: Plans, gateway: Gateway, byte_service: ByteService, detections: Deadlines) -> None:
         self.plans = plans
@@ -36,7 +36,7 @@ class TrafficDirection:
         gateway.pass_on = self._pass_on
 
     def serve(self, stream: TcpStream, destination: Destination, client: Destination) -> None:
-        """Take an accepted connection."""
+        """Serve an accepted connection."""
         plan = self.plans.plan(destination)
         if plan.protocol == "http":
             stream.start(HttpConnection(self.gateway, stream, ServedRequest(destination, client)))
@@ -55,9 +55,9 @@ class TrafficDirection:
             )
 
     def _pass_on(self, wire: Wire, destination: Destination, client: Destination) -> Receiver | None:
-        """Take back a connection whose client speaks HTTP/2: it passes as bytes, balanced and logged as a whole.
+        """Take back a connection whose client speaks HTTP/2: it is forwarded as bytes, balanced and logged as a whole.
 
-        None of its requests is looked at. Whatever decides by request (a policy by path or method) has to decide here
-        as it does for a port of kind `tcp`: what it cannot see, it must not let pass.
+        Its requests are not parsed. Anything that decides per request (a policy by path or method) must treat it like a
+        connection to a port of kind `tcp`, and not let pass what it cannot see.
         """
         return self.byte_service.connect(wire, destination, client, self.plans.http2(destination))

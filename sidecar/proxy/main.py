@@ -1,4 +1,4 @@
-"""The program of a bundled proxy: bind, serve, follow changes of the intent, drain, return."""
+"""The program of the bundled proxy: bind, serve, follow changes of the intent, drain, return."""
 
 import gc
 import resource
@@ -20,8 +20,8 @@ from sidelab.sidecar.proxy.routing.routes import check
 def run(argv: Sequence[str]) -> None:
     """Serve the intent in the file that `argv` names by `--intent PATH`, as docs/proxy-contract.md says.
 
-    SIGHUP has it read again. SIGTERM or SIGINT drain, then it returns. Raises `InputError` for an intent that is none
-    or asks for more workers than one, `PodError` for a port that is taken.
+    SIGHUP reads the file again. SIGTERM or SIGINT drain the proxy, and then this returns. Raises `InputError` for an
+    intent that is invalid or asks for more than one worker, `PodError` for a port that is taken.
     """
     path = Path(intent_path(argv))
     intent = _read(path)
@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: loop.call_threadsafe(proxy.drain))
     signal.signal(signal.SIGHUP, lambda _number, _frame: loop.call_threadsafe(lambda: _reload(proxy, path)))
-    # What exists now stays: the collector need not look at it again while requests wait.
+    # The objects that exist now stay: the collector need not examine them again while requests wait.
     gc.collect()
     gc.freeze()
     loop.run()
@@ -43,13 +43,13 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _allow_descriptors() -> None:
-    """Take as many descriptors as may be had, as Go's programs do and pilot-agent with them."""
+    """Raise the limit of open descriptors to its maximum, like Go programs, pilot-agent among them."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _reload(proxy: Proxy, path: Path) -> None:
-    """Have `proxy` do what the file at `path` says now; if that cannot be, it goes on and standard error says why."""
+    """Update `proxy` from the file at `path`; on an error it goes on as before, and standard error gets the reason."""
     try:
         proxy.update(_read(path))
     except InputError as error:

@@ -1,4 +1,4 @@
-"""What a proxy counts and logs, all of it together: plain counters, Istio's metrics, the access log."""
+"""Everything that a proxy counts and logs: plain counters, Istio's metrics, the access log."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ProxyObservation:
-    """The counters in `registry`, and an `observer` for the data path: None where `intent` asks for nothing."""
+    """The counters in `registry`, and an `observer` for the data path: None if `intent` wants no metrics or log."""
 
     def __init__(self, loop: ProxyLoop, intent: Intent) -> None:
         self.registry = CounterRegistry()
@@ -28,7 +28,7 @@ class ProxyObservation:
         self.follow(intent)
 
     def follow(self, intent: Intent) -> None:
-        """Observe as `intent` says from now on."""
+        """Observe what `intent` asks for from now on."""
         if intent.access_log and self._log is None:
             self._log = LogWriter(self._loop, sys.stdout.fileno())
         self._telemetry.log_to(access_log(intent.access_log, self._log.write if self._log is not None else _nothing))
@@ -55,4 +55,4 @@ class ProxyObservation:
 
 
 def _nothing(_line: bytes) -> None:
-    """Write nowhere."""
+    """Drop the line."""

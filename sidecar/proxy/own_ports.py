@@ -1,4 +1,4 @@
-"""The ports of the proxy's own pages; they stay open while it drains, so that it can be watched."""
+"""The ports of the proxy's own pages; they stay open during a drain, so that it can be watched."""
 
 import socket
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from sidelab.sidecar.proxy.io.stream import TcpStream
 from sidelab.sidecar.proxy.stats.proxy_counters import ListenerCounters, TcpCounters
 
 _OF_ONE, _ALL = 64, 256
-"""How many connections a source, and all together, may have to each of these ports."""
+"""How many connections to each of these ports one source may have, and all sources together."""
 
 
 class OwnPorts:
@@ -41,7 +41,7 @@ class OwnPorts:
         return [status for status, listener in self._listeners if not listener.closed]
 
     def close(self) -> None:
-        """Stop to accept."""
+        """Stop accepting."""
         for _, listener in self._listeners:
             listener.close()
 
@@ -52,7 +52,7 @@ class OwnPorts:
         commands: Mapping[str, PageCommand],
         pace: Pace | None = None,
     ) -> list[tuple[ListenerStatus, Listener]]:
-        """Serve pages; no destination is looked for, so that nothing can be a circle."""
+        """Serve pages; the original destination is not looked up, so no connection is taken for a circle."""
         counters = ListenerCounters()
         bounds = Bounds(admission(_OF_ONE, _ALL), self._shares)
 

@@ -1,4 +1,4 @@
-"""A running proxy: its listeners on a loop, what they lead to, and everything that can be done with the whole of it."""
+"""A running proxy: its listeners on a loop, the traffic behind them, and the operations on the whole proxy."""
 
 from collections.abc import Iterable
 
@@ -19,9 +19,9 @@ from sidelab.sidecar.proxy.traffic import ProxyTraffic
 
 
 class Proxy:
-    """Serves `intent` on `sockets` and `loop`, which stops once `drain` has come to an end.
+    """Serves `intent` on `sockets` and `loop`, which stops when a `drain` is complete.
 
-    Whoever makes it has let `routes.check` look at the intent.
+    The caller has checked the intent with `routes.check`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Proxy:
         self._own_ports = OwnPorts(loop, sockets, self, shares)
 
     def update(self, intent: Intent) -> None:
-        """Do what `intent` says from now on, dropping no connection; raises `InputError` for what cannot change."""
+        """Follow `intent` from now on, dropping no connection; raises `InputError` if a fixed field differs."""
         check_fixed(self.intent, intent)
         check(intent)
         self.intent = intent
@@ -53,7 +53,7 @@ class Proxy:
         self._traffic.update(intent)
 
     def drain(self) -> None:
-        """Accept nothing further, finish what is in flight within the intent's time, then stop the loop."""
+        """Stop accepting, finish what is in flight within the intent's `drain_s`, then stop the loop."""
         if self.draining:
             return
         self.draining = True
@@ -73,14 +73,14 @@ class Proxy:
         if self.draining and not self._captured.active:
             self._loop.stop()
 
-    # What the pages show and do, see `admin_pages.Subject`.
+    # What the admin pages show and do, see `admin_pages.Subject`.
 
     def listeners(self) -> Iterable[ListenerStatus]:
         """Return the listeners that are open."""
         return [*self._captured.statuses(), *self._own_ports.statuses()]
 
     def clusters(self) -> Iterable[ClusterStatus]:
-        """Return where traffic goes."""
+        """Return the clusters that traffic goes to."""
         return cluster_statuses(self._traffic.clusters)
 
     def stats(self) -> Iterable[Stat]:
@@ -96,7 +96,7 @@ class Proxy:
         self._observation.reset()
 
     def drain_listeners(self, *, graceful: bool, inbound_only: bool) -> None:
-        """Close listeners but stay; if `graceful`, close connections after their responses first."""
+        """Close listeners but keep running; if `graceful`, first close connections after their responses."""
         if not graceful:
             self._captured.close(inbound_only=inbound_only)
             return

@@ -1,4 +1,4 @@
-"""Connections that pass as bytes: the upstream one is made at once, and what becomes of both is counted."""
+"""Connections that are forwarded as bytes: the upstream one is opened at once, and both are counted."""
 
 import time
 from collections.abc import Callable
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 
 class ByteService:
-    """The TCP side of a direction; `counters` are those of a cluster by its name."""
+    """The TCP side of a direction; `counters` returns a cluster's counters by its name."""
 
     def __init__(self, direction: str, counters: Callable[[str], TcpCounters]) -> None:
         self.direction = direction
         self._counters = counters
-        # How much has passed through each as it was seen at the last sweep, and for how many sweeps that has been so.
+        # By pump: how many bytes it had passed at the last sweep, and for how many sweeps that has not changed.
         self._pumps: dict[Pump, tuple[int, int]] = {}
         self.tell(None)
 
     def tell(self, observer: Observer | None, *, counts: bool = True) -> None:
-        """Tell `observer` of connections from now on, None: nobody; without `counts` only whole outcomes."""
+        """Report connections to `observer` (None: to none) from now on; without `counts`, only whole outcomes."""
         self.observer = observer
         self.counts = counts
 
     def connect(
         self, wire: Wire, destination: Destination, client: Destination, cluster: UpstreamCluster | None
     ) -> Receiver | None:
-        """Return the receiver for `wire`, which goes to a host of `cluster` from now on; None: it is closed."""
+        """Return the receiver for `wire`, joined to a host of `cluster`; None if `wire` was closed instead."""
         link = _Link(self, destination, client, cluster)
         self._counters(BLACK_HOLE if cluster is None else cluster.name).downstream_cx_total += 1
         host = link.host = None if cluster is None else cluster.find(destination, client[0], ())
@@ -69,7 +69,7 @@ class ByteService:
         return pump.from_downstream
 
     def sweep(self, age: int) -> None:
-        """Cut off connections through which nothing has passed for `age` sweeps, as Envoy's TCP proxy does."""
+        """Drop connections that have passed no bytes for `age` sweeps, like Envoy's TCP proxy."""
         for pump, (passed, sweeps) in tuple(self._pumps.items()):
             now = pump.from_downstream.passed + pump.from_upstream.passed
             self._pumps[pump] = now, sweeps + 1 if now == passed else 0
@@ -77,12 +77,12 @@ class ByteService:
                 pump.downstream.drop()
 
     def forget(self, pump: Pump) -> None:
-        """Take note that a connection has ended."""
+        """Note that a connection has ended."""
         self._pumps.pop(pump, None)
 
 
 class _Link:
-    """One connection, from both sides, for those who want to know of it."""
+    """One connection and its upstream connection, for the observer."""
 
     __slots__ = ("_client", "_cluster", "_destination", "_local", "_service", "_started_s", "host")
 
@@ -98,19 +98,19 @@ class _Link:
         self.host: UpstreamHost | None = None
 
     def began(self) -> None:
-        """Tell that it began."""
+        """Report that it began."""
         service = self._service
         if service.observer is not None and service.counts:
             service.observer.connected(self._key(OK))
 
     def connected(self, upstream: Wire) -> None:
-        """Note from where it goes on."""
+        """Note the local address of the upstream connection."""
         observer = self._service.observer
         if observer is not None and observer.wants_outcomes:
             self._local = address_text(upstream.local())
 
     def over(self, pump: Pump, error: OSError | None) -> None:
-        """Take note that the pump has ended."""
+        """Handle the end of the pump."""
         self._service.forget(pump)
         host = self.host
         if host is not None:
@@ -125,7 +125,7 @@ class _Link:
         self.ended(pump, flags, failure)
 
     def ended(self, pump: Pump | None, flags: str, failure: str = "") -> None:
-        """Tell that it ended."""
+        """Report that it ended."""
         service = self._service
         observer = service.observer
         if observer is None:

@@ -1,4 +1,4 @@
-"""Both directions of a proxy: what serves captured connections, the clusters behind it, and what has been idle long."""
+"""Both directions of a proxy: they serve captured connections, with the clusters behind them and idle timeouts."""
 
 from collections.abc import Iterable
 
@@ -32,7 +32,7 @@ class ProxyTraffic:
         self._sweep_later()
 
     def update(self, intent: Intent) -> None:
-        """Do what `intent` says from now on, dropping no connection."""
+        """Follow `intent` from now on, dropping no connection."""
         self._idle_timeout_s = intent.idle_timeout_s
         self.clusters.update(intent)
         self.headers.timeout_s = intent.header_timeout_s
@@ -44,7 +44,7 @@ class ProxyTraffic:
         self._tell(intent)
 
     def drain(self, *, inbound_only: bool = False) -> None:
-        """Close clients' connections that are idle, and the others after their responses."""
+        """Close clients' idle connections now, and the others after their responses."""
         for direction in (self.inbound,) if inbound_only else (self.inbound, self.outbound):
             direction.gateway.drain()
 

@@ -1,6 +1,6 @@
-"""The proxy's own small HTTP server: answers with the commands of `admin_pages`, and closes after each.
+"""The proxy's own small HTTP server: answers with the commands of `admin_pages`, and closes after each answer.
 
-It knows nothing of what they say, and nothing of the traffic.
+It knows nothing about the pages' content or about the traffic.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,14 @@ _LIMITS = Limits(head_bytes=16 * 1024, headers=100)
 
 
 HEAD_S = 10.0
-"""How long a client may take to ask."""
+"""How long a client may take to send its request."""
 
 
 class AdminConnection:
     """The receiver of a connection to a server of `commands`, by path.
 
-    A client that does not ask within `deadlines` is cut off. With a `pace` pages are made at that pace.
+    A client whose request does not arrive within `deadlines` is cut off. A `pace`, if given, limits how fast pages are
+    made.
     """
 
     divisible = False
@@ -41,7 +42,7 @@ class AdminConnection:
         deadlines.begin(self)
 
     def received(self, data: bytes) -> None:
-        """Answer once the request's head is complete; its body is of no interest."""
+        """Answer once the request's head is complete; its body is ignored."""
         self._buffer += data
         try:
             head = parse_request(self._buffer, _LIMITS)
@@ -64,15 +65,15 @@ class AdminConnection:
         self._wire.close()
 
     def drained(self) -> None:
-        """Nothing waits for it."""
+        """Do nothing: nothing waits to be written."""
 
     def lost(self, _error: OSError) -> None:
-        """Nothing is left to do."""
+        """Note that the connection is lost."""
         self._lost = True
         self._deadlines.met(self)
 
     def late(self) -> None:
-        """Give up a client that does not ask."""
+        """Cut off a client that sends no request."""
         self._wire.abort()
 
     def _answer(self, head: RequestHead) -> None:

@@ -1,8 +1,8 @@
 """The pages of the proxy's own ports: administration (15000), metrics (15090) and health (15021).
 
-They are those of Envoy as far as they have a meaning here,
-https://www.envoyproxy.io/docs/envoy/latest/operations/admin, and are made when they are asked for. What they show
-and do is the `Subject`'s; they open no socket and know no traffic.
+They are Envoy's pages as far as these make sense here,
+https://www.envoyproxy.io/docs/envoy/latest/operations/admin, and are made on request. What they show and do comes from
+the `Subject`; they open no socket and know nothing about traffic.
 """
 
 import json
@@ -42,10 +42,10 @@ class Subject(Protocol):
         """Return the listeners that are open."""
 
     def clusters(self) -> Iterable[ClusterStatus]:
-        """Return where traffic goes."""
+        """Return the clusters that traffic goes to."""
 
     def stats(self) -> Iterable[stats.Stat]:
-        """Return every counter and gauge under Envoy's name for it."""
+        """Return every counter and gauge under its name in Envoy."""
 
     def families(self) -> list[MetricFamily]:
         """Return Istio's metrics."""
@@ -54,7 +54,7 @@ class Subject(Protocol):
         """Set all counters to zero."""
 
     def drain_listeners(self, *, graceful: bool, inbound_only: bool) -> None:
-        """Close listeners but stay; if `graceful`, close connections after their responses first, for `drain_s`."""
+        """Close listeners but keep running; if `graceful`, first close connections after responses, for `drain_s`."""
 
     def quit(self) -> None:
         """Stop at the end of this turn."""
@@ -98,7 +98,7 @@ class ProxyPages:
         return commands
 
     def metrics(self) -> dict[str, PageCommand]:
-        """Return the commands of port 15090, which the network can reach: no expression of anybody's is run there."""
+        """Return the commands of port 15090, which is open to the network: therefore it accepts no filters."""
         return {"/stats/prometheus": PageCommand("all metrics in Prometheus' format", self._prometheus)}
 
     def health(self) -> dict[str, PageCommand]:
@@ -114,7 +114,7 @@ class ProxyPages:
 
     def _prometheus(self, query: PageQuery) -> PageAnswer:
         found = pattern(query, "filter")
-        # Here Istio's metrics have labels; among the plain ones they have long names.
+        # Istio's metrics have labels here; as plain counters they have long names.
         plain = (stat for stat in self._subject.stats() if not stat[0].startswith("istiocustom."))
         families = stats.to_families(_selected(query, (*plain, *self._own_stats())))
         families += [family for family in self._subject.families() if found is None or found.matches(family.name)]
@@ -166,7 +166,7 @@ class ProxyPages:
             return PageAnswer(f"{wanted} not found in config dump: there are {', '.join(sections)}\n", 404)
         return _json(
             {
-                # Types of our own: who expects Envoy's would not find in them what Envoy has there.
+                # Types of our own, because the content differs from that of Envoy's types.
                 "configs": [
                     {"@type": f"sidelab.io/{name}_dump.v1", name: value}
                     for name, value in sections.items()

@@ -1,6 +1,6 @@
-"""What the proxy's own HTTP servers answer with: a table of commands by path, in the manner of Envoy's admin interface.
+"""The answers of the proxy's own HTTP servers: a table of commands by path, like Envoy's admin interface.
 
-Pure: a method and a request target in, a status and a text out. It knows no page.
+Pure: a method and a request target in, a status and a text out. It knows no particular page.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ PageQuery = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class PageAnswer:
-    """A page: what it says, and how it went."""
+    """A page: its text, status and content type."""
 
     body: str
     status: int = 200
@@ -27,12 +27,12 @@ class PageAnswer:
 
 
 class BadQueryError(ValueError):
-    """A parameter is wrong; the message is a sentence for whoever asked."""
+    """A parameter is wrong; the message is a sentence for the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageCommand:
-    """A page: what `/help` says of it, its parameters with what they do, whether it changes something (then: POST)."""
+    """A page: its description in `/help`, its parameters with theirs, and whether it changes something (then: POST)."""
 
     description: str
     run: Callable[[PageQuery], PageAnswer]
@@ -41,7 +41,7 @@ class PageCommand:
 
 
 def answer(commands: Mapping[str, PageCommand], method: str, target: str) -> PageAnswer:
-    """Return the answer to a request; a wrong one is 400, 404 or 405 with a sentence."""
+    """Return the answer to a request; a bad request gets 400, 404 or 405 with a sentence."""
     path, _, query = target.partition("?")
     command = commands.get(path)
     if command is None:
@@ -64,7 +64,7 @@ def answer(commands: Mapping[str, PageCommand], method: str, target: str) -> Pag
 
 
 def listing(commands: Mapping[str, PageCommand]) -> str:
-    """Return what there is, as Envoy's `/help` does."""
+    """Return the list of commands in the form of Envoy's `/help`."""
     lines = ["admin commands are:"]
     for path, command in sorted(commands.items()):
         lines.append(f"  {path}{' (POST)' * command.mutates}: {command.description}")
@@ -73,7 +73,7 @@ def listing(commands: Mapping[str, PageCommand]) -> str:
 
 
 def pattern(query: PageQuery, name: str) -> Filter | None:
-    """Return the filter in a parameter, None without; raises `BadQueryError`."""
+    """Return the filter in a parameter, None if it is absent; raises `BadQueryError`."""
     text = query.get(name)
     if text is None:
         return None
@@ -84,7 +84,7 @@ def pattern(query: PageQuery, name: str) -> Filter | None:
 
 
 def choice(query: PageQuery, name: str, choices: tuple[str, ...]) -> str:
-    """Return one of `choices`, the first without a parameter; raises `BadQueryError`."""
+    """Return the parameter's value, one of `choices`, or the first if it is absent; raises `BadQueryError`."""
     value = query.get(name, choices[0])
     if value not in choices:
         raise BadQueryError(f"{name}: {value!r}: give one of {', '.join(choices)}")
@@ -92,7 +92,7 @@ def choice(query: PageQuery, name: str, choices: tuple[str, ...]) -> str:
 
 
 def switch(query: PageQuery, name: str) -> bool:
-    """Return whether a parameter is there and not `false`; raises `BadQueryError`."""
+    """Return whether a parameter is present and not `false`; raises `BadQueryError`."""
     value = query.get(name, "false")
     if value not in ("", "true", "false"):
         raise BadQueryError(f"{name}: {value!r}: give it without a value, or with true or false")

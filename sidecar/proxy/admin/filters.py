@@ -1,8 +1,8 @@
-r"""Filters of the admin pages: as much of regular expressions as takes linear time without a library. Pure.
+r"""Filters of the admin pages: the subset of regular expressions that takes linear time without a library. Pure.
 
 Plain characters, `.`, `.*`, `.+`, classes such as `[a-z]` and `\d`, alternatives in groups, `?`, and the anchors `^`
-and `$`: what people look for counters by. Envoy's are RE2's. With Python's own one request could stop the proxy, and
-RE2 would cost every proxy 3 MB and 20 ms.
+and `$`: what people use to search for counters. Envoy uses RE2. With Python's `re` one request could block the proxy,
+and RE2 would cost every proxy 3 MB and 20 ms.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _MOST_ALTERNATIVES = 64
 _ANY: Final = None
 _GAP: Final = ""
 Token = str | frozenset[str] | None
-"""A character, one of several, any one (`_ANY`), or any number of any (`_GAP`)."""
+"""A character, a set to choose one from, any one character (`_ANY`), or any number of characters (`_GAP`)."""
 
 Tokens = tuple[Token, ...]
 
@@ -25,11 +25,11 @@ _QUANTIFIERS = "*+?{"
 
 
 class BadFilterError(ValueError):
-    """The expression is wrong, or needs more than is understood here; `str()` says what."""
+    """The expression is wrong, or uses something not supported here; `str()` says what."""
 
 
 class Filter:
-    """What a name must match somewhere."""
+    """An expression that a name must match somewhere."""
 
     def __init__(self, text: str) -> None:
         """Read `text`; raises `BadFilterError`."""
@@ -38,12 +38,12 @@ class Filter:
         self._alternatives = [_Alternative(tokens) for tokens in _Reader(text).read()]
 
     def matches(self, name: str) -> bool:
-        """Return whether `name` does; the time is in proportion to its length."""
+        """Return whether `name` matches; the time is proportional to its length."""
         return any(each.matches(name) for each in self._alternatives)
 
 
 class _Alternative:
-    """Pieces of fixed lengths with gaps between them, each sought behind the one before."""
+    """Pieces of fixed length with gaps between them, each searched for after the previous one."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._from_start = tokens[:1] == ("^",) and isinstance(tokens[0], _Anchor)

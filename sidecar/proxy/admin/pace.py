@@ -1,4 +1,4 @@
-"""How often pages are made that anybody may ask for: they take a hundredth of the loop's time in the long run."""
+"""Limits how fast pages are made that anybody may request: in the long run to a hundredth of the loop's time."""
 
 import time
 from collections import deque
@@ -8,14 +8,14 @@ from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 
 SHARE = 0.01
 SAVED_S = 0.02
-"""Time that was not used is saved up to here: who asks now and then, as the kubelet and a scraper do, never waits."""
+"""Up to this, unused time is saved, so that occasional requests, like those of the kubelet or a scraper, never wait."""
 
 
 class Pace:
-    """Makes pages as they are asked for, and one after the other with pauses between them once there are too many."""
+    """Makes pages when they are requested; if there are too many, one after the other with pauses in between."""
 
     def __init__(self, loop: ProxyLoop, spent_s: Callable[[], float] = time.thread_time) -> None:
-        """`spent_s` tells how long this thread has been busy: what others take from it is no page's fault."""
+        """`spent_s` returns this thread's CPU time, so that time taken by other processes is not charged to a page."""
         self._loop = loop
         self._spent_s = spent_s
         self._waiting: deque[Callable[[], None]] = deque()
@@ -23,9 +23,9 @@ class Pace:
         self._counted_s = time.monotonic()
 
     def make(self, page: Callable[[], None]) -> None:
-        """Call `page`, at once if there is time left for it."""
+        """Call `page`, at once if there is time left, otherwise later."""
         self._waiting.append(page)
-        if len(self._waiting) == 1:  # else this is a pause
+        if len(self._waiting) == 1:  # otherwise a pause is in progress
             self._go_on()
 
     def _go_on(self) -> None:

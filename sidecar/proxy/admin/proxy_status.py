@@ -1,4 +1,4 @@
-"""What the admin pages show of a proxy: its listeners, and the clusters behind it with their hosts. Values only."""
+"""The state of a proxy for its admin pages: its listeners, and its clusters with their hosts. Values only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ class ListenerStatus:
 class HostStatus:
     """An endpoint of a cluster.
 
-    `stats` are Envoy's names of host statistics (`cx_total`, `rq_error` …) as far as the proxy counts them by host;
-    `hostname` is the pod behind it.
+    `stats` are the host statistics that the proxy counts, under Envoy's names (`cx_total`, `rq_error` …); `hostname`
+    is the pod behind it.
     """
 
     address: str
@@ -29,12 +29,12 @@ class HostStatus:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """Where connections go."""
+    """A cluster and its hosts."""
 
     name: str
     hosts: tuple[HostStatus, ...] = ()
 
 
 def socket_address(address: str, port: int) -> str:
-    """Return an address and port as they are written together."""
+    """Return an address and a port as one text."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

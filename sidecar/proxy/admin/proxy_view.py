@@ -1,4 +1,4 @@
-"""Running parts of the proxy as the values that its pages show."""
+"""Turns running parts of the proxy into the values that its pages show."""
 
 import socket
 from collections import Counter
@@ -12,20 +12,20 @@ from sidelab.sidecar.proxy.upstreams.host import UpstreamHost
 
 
 def listener_status(name: str, listening: socket.socket) -> ListenerStatus:
-    """Return what is known of the listening socket of the listener `name`."""
+    """Return the status of the listening socket of the listener `name`."""
     address = listening.getsockname()
     return ListenerStatus(name, address[0], address[1])
 
 
 def cluster_statuses(clusters: Iterable[UpstreamCluster]) -> list[ClusterStatus]:
-    """Return what is known of all `clusters`, and of the one that nothing is ever sent to."""
+    """Return the status of all `clusters`, and of the black hole, to which nothing is ever sent."""
     return [*map(cluster_status, clusters), ClusterStatus(BLACK_HOLE)]
 
 
 def cluster_status(cluster: UpstreamCluster) -> ClusterStatus:
-    """Return what is known of a cluster and its hosts now.
+    """Return the present status of a cluster and its hosts.
 
-    With TPROXY a host is an address for one client: what is shown is the address, for all of them.
+    With TPROXY there is a host per address and client: they are shown as one per address, for all clients.
     """
     hosts: dict[Destination, list[UpstreamHost]] = {}
     for host in cluster.hosts:

@@ -1,4 +1,4 @@
-"""Listeners and clusters as Envoy's admin interface writes them, in text and in JSON. Pure."""
+"""Renders listeners and clusters like Envoy's admin interface, as text and as JSON. Pure."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,11 +7,11 @@ from sidelab.sidecar.proxy.admin.proxy_status import ClusterStatus, HostStatus, 
 
 _GAUGES = ("cx_active", "rq_active")
 _THRESHOLDS = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), 2**32 - 1)
-"""The most that a cluster takes of each at a time: Istio's numbers where no DestinationRule says others."""
+"""A cluster's limits: Istio's defaults, which apply without a DestinationRule."""
 
 
 def listener_lines(listener: ListenerStatus) -> Iterator[str]:
-    """Yield what `/listeners` says."""
+    """Yield the lines of `/listeners`."""
     yield f"{listener.name}::{socket_address(listener.address, listener.port)}"
 
 
@@ -21,7 +21,7 @@ def listener_json(listener: ListenerStatus) -> dict[str, Any]:
 
 
 def cluster_lines(cluster: ClusterStatus) -> Iterator[str]:
-    """Yield what `/clusters` says."""
+    """Yield the lines of `/clusters`."""
     name = cluster.name
     yield f"{name}::observability_name::{name}"
     for limit, value in _THRESHOLDS.items():

@@ -1,1 +1,1 @@
-"""Where a connection or a request goes. Pure."""
+"""Decides where a connection or a request goes. Pure."""

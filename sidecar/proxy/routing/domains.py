@@ -1,4 +1,4 @@
-"""Which virtual host a Host field means, as Envoy decides it: config.route.v3.VirtualHost.domains. Pure."""
+"""Finds the virtual host for a Host field, like Envoy: config.route.v3.VirtualHost.domains. Pure."""
 
 from typing import Generic, TypeVar
 
@@ -6,7 +6,7 @@ V = TypeVar("V")
 
 
 class Domains(Generic[V]):
-    """Values by domain: a whole name, or `*.` and the end of longer names. The first value of a domain stays."""
+    """Values by domain: a whole name, or `*.` and a suffix of names. The first value of a domain stays."""
 
     __slots__ = ("_ends", "_names")
 
@@ -23,7 +23,7 @@ class Domains(Generic[V]):
             self._names.setdefault(name, value)
 
     def find(self, host: bytes) -> V | None:
-        """Return the value for a Host field: its port does not count, a whole name goes before the longest end."""
+        """Return the value for a Host field without its port: a whole name wins, then the longest suffix."""
         name = host.lower()
         colon = name.rfind(b":")
         if colon > name.rfind(b"]"):

@@ -1,7 +1,7 @@
-"""Where a connection or a request goes: tables made from an intent, as Istio shapes its listeners and routes. Pure.
+"""Where a connection or a request goes: tables made from an intent, like Istio's listeners and routes. Pure.
 
-A table knows clusters by name only, and what it is given for a name is what it returns: the proxy gives live
-clusters, tests the names themselves. https://istio.io/latest/docs/ops/configuration/traffic-management/traffic-routing
+A table knows clusters by name only, and returns whatever it was given for a name: live clusters in the proxy, the
+names themselves in tests. https://istio.io/latest/docs/ops/configuration/traffic-management/traffic-routing
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, slots=True)
 class Route(Generic[C]):
-    """Where a request goes; no cluster: nowhere, it is answered with 502. `name` is what access logs show."""
+    """Where a request goes; without a cluster it is answered with 502. `name` is what access logs show."""
 
     name: str
     cluster: C | None
@@ -30,14 +30,14 @@ class Route(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionPlan(Generic[C]):
-    """What a connection is taken for, and where it goes if that is bytes; no cluster: it is closed at once."""
+    """The protocol assumed for a connection, and its cluster if it is bytes; without one it is closed at once."""
 
     protocol: Protocol
     cluster: C | None
 
 
 def inbound_name(port: int) -> str:
-    """Return the name of the cluster for a port of the application."""
+    """Return the name of the cluster for one of the application's ports."""
     return f"inbound|{port}||"
 
 
@@ -47,7 +47,7 @@ def outbound_name(port: int, host: str) -> str:
 
 
 class Inbound(Generic[C]):
-    """Connections to the pod: by port, whatever Host says."""
+    """Connections to the pod: routed by port, regardless of Host."""
 
     def __init__(self, intent: Intent, cluster: Callable[[str], C]) -> None:
         passthrough = cluster(INBOUND_PASSTHROUGH)
@@ -65,20 +65,20 @@ class Inbound(Generic[C]):
         return self._plans.get(destination[1], self._default)
 
     def http2(self, destination: Destination) -> C | None:
-        """Return where a connection goes whose client speaks HTTP/2."""
+        """Return the cluster for a connection whose client speaks HTTP/2."""
         return self.plan(destination).cluster
 
     def route(self, destination: Destination, host: bytes) -> Route[C]:  # noqa: ARG002 - see the class
-        """Return where a request on such a connection goes."""
+        """Return the route of a request on such a connection."""
         return self._routes.get(destination[1], self._default_route)
 
 
 class Outbound(Generic[C]):
-    """Connections from the pod, by the protocol of the Service port that is meant, as in Istio.
+    """Connections from the pod, routed by the protocol of the Service's port, as in Istio.
 
-    `tcp` and `auto`: whoever dials the Service's address gets there, whatever Host says. `http`: on its port number,
-    wherever a connection was going, Host alone decides; what is no HTTP there goes where it was going. All the rest
-    goes where it was going too, or with REGISTRY_ONLY nowhere.
+    `tcp` and `auto`: a connection to the Service's address goes there, regardless of Host. `http`: on that port number
+    Host alone decides, whatever the destination; anything but HTTP goes to its original destination. All other
+    traffic goes to its original destination too, or nowhere with REGISTRY_ONLY.
     """
 
     def __init__(self, intent: Intent, cluster: Callable[[str], C]) -> None:
@@ -113,15 +113,15 @@ class Outbound(Generic[C]):
         return self._on_http_port if destination[1] in self._hosts else self._default
 
     def http2(self, destination: Destination) -> C | None:
-        """Return where a connection goes whose client speaks HTTP/2; None: nowhere, it is closed.
+        """Return the cluster for a connection whose client speaks HTTP/2; None if it is to be closed.
 
-        Its requests are not read, so the address that was dialled decides, not the authority that each of them names.
+        Its requests are not parsed, so the address that was dialled decides, not each request's authority.
         """
         plan = self.plan(destination)
         return plan.cluster if destination in self._plans else self._addresses.get(destination, plan.cluster)
 
     def route(self, destination: Destination, host: bytes) -> Route[C]:
-        """Return where a request for `host` on such a connection goes."""
+        """Return the route of a request for `host` on such a connection."""
         plan = self._plans.get(destination)
         if plan is not None:
             return Route("default", plan.cluster)
@@ -132,12 +132,12 @@ class Outbound(Generic[C]):
 
 
 def _wanted(intent: Intent, protocol: Protocol) -> Protocol:
-    """Return what a port is taken for: the intent may have decided what would be detected."""
+    """Return the protocol to assume for a port: where it says `auto`, the intent's protocol decides."""
     return intent.protocol if protocol == "auto" else protocol
 
 
 def check(intent: Intent) -> None:
-    """Refuse an intent whose addresses are none; raises `InputError`."""
+    """Raise `InputError` for an intent with an invalid address."""
     Outbound(intent, str)
     for service in intent.services:
         for port in service.ports:
@@ -146,7 +146,7 @@ def check(intent: Intent) -> None:
 
 
 def _canonical(address: str) -> str:
-    """Return `address` as the kernel's are written here; raises `InputError`."""
+    """Return `address` in the form in which the kernel's are written here; raises `InputError`."""
     try:
         return str(ip_address(address))
     except ValueError as error:
@@ -154,7 +154,7 @@ def _canonical(address: str) -> str:
 
 
 def _endpoints(port: IntentServicePort) -> list[tuple[str, int]]:
-    """Return by which addresses a headless Service is dialled."""
+    """Return the addresses by which a headless Service is dialled."""
     return [(endpoint.address, endpoint.port) for endpoint in port.endpoints]
 
 

@@ -1,1 +1,1 @@
-"""What is counted and logged, and its forms: Envoy's text, Prometheus, access logs."""
+"""What is counted and logged, and its output formats: Envoy's text, Prometheus, access logs."""

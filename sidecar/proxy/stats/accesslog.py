@@ -1,8 +1,8 @@
 """An outcome as a line of Istio's access log, as text or as JSON.
 
 Pure. Formats: https://istio.io/latest/docs/tasks/observability/logs/access-log/; values: Envoy's access log command
-operators. Whatever a client sends stays in its place: a value cannot end its line or its quotation marks, because what
-is not printable ASCII, a quotation mark or a backslash is escaped (which Envoy does in JSON only).
+operators. A client cannot forge log fields: quotation marks, backslashes and everything but printable ASCII are escaped
+(which Envoy does in JSON only), so a value cannot end its line or its quotation marks.
 """
 
 import json
@@ -53,7 +53,7 @@ def text_line(outcome: TrafficOutcome) -> bytes:
 
 
 def json_line(outcome: TrafficOutcome) -> bytes:
-    """Return Istio's default JSON line; what is absent is null, numbers are numbers, as Envoy has it."""
+    """Return Istio's default JSON line; what is absent is null, and numbers are numbers, as in Envoy."""
     fields: dict[str, str | int | None] = {
         "authority": _value(outcome.authority),
         "bytes_received": outcome.bytes_received,
@@ -75,7 +75,7 @@ def json_line(outcome: TrafficOutcome) -> bytes:
         "upstream_cluster": outcome.cluster or None,
         "upstream_host": outcome.upstream_host or None,
         "upstream_local_address": outcome.upstream_local or None,
-        # The one number that is a string: it comes out of a header field.
+        # The only number written as a string: in Envoy it comes from a header field.
         "upstream_service_time": None if outcome.upstream_us < 0 else str(outcome.upstream_us // 1000),
         "upstream_transport_failure_reason": outcome.transport_failure or None,
         "user_agent": _value(outcome.user_agent),
@@ -85,7 +85,7 @@ def json_line(outcome: TrafficOutcome) -> bytes:
 
 
 def access_log(form: str, write: Callable[[bytes], None]) -> Callable[[TrafficOutcome], None] | None:
-    """Return what logs an outcome by `write`, in the form that the intent's `access_log` names; None for none."""
+    """Return a function that logs an outcome by `write`, in the intent's `access_log` format; None if there is none."""
     line = {"text": text_line, "json": json_line}.get(form)
     return None if line is None else lambda outcome: write(line(outcome))
 
@@ -98,19 +98,19 @@ def start_time(started_s: float) -> str:
 
 @lru_cache(maxsize=2)
 def _second(seconds: int) -> str:
-    """Return the part that the lines of a second have in common."""
+    """Return the part of the time that all lines of a second share."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _quoted(value: bytes) -> str:
-    """Return the inside of a quoted column; bytes that are no ASCII become escapes in hexadecimal."""
+    """Return the text of a quoted column; bytes that are not ASCII become hexadecimal escapes."""
     if value and not value.translate(None, _AS_THEY_ARE):
         return value.decode("ascii")
     return _escaped(value.decode("latin-1"))
 
 
 def _bare(value: str) -> str:
-    """Return a column that has no quotation marks around it: a blank would make it two."""
+    """Return a column without quotation marks; blanks are escaped, because one would split it in two."""
     return _escaped(value).replace(" ", "_")
 
 
@@ -119,7 +119,7 @@ def _escaped(value: str) -> str:
         return _ABSENT
     if not _TO_ESCAPE.search(value):
         return value
-    # Without a call for each character, of which a client may have sent tens of thousands.
+    # Not a call per character: a client may have sent tens of thousands.
     text = value.replace("\\", "\\\\").replace('"', '\\"')
     if _CONTROL.search(text):
         text = text.translate(_CONTROLS)

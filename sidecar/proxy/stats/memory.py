@@ -1,4 +1,4 @@
-"""How much memory this process uses, by the kernel's account: /proc/<pid>/smaps_rollup, described in proc(5)."""
+"""How much memory this process uses according to the kernel: /proc/<pid>/smaps_rollup, described in proc(5)."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ MEANINGS = {
 
 
 def usage() -> dict[str, int]:
-    """Return bytes by the names of `MEANINGS`; nothing where the kernel gives no account."""
+    """Return bytes by the names of `MEANINGS`; empty if the kernel provides no figures."""
     try:
         return parse(_ROLLUP.read_text())
     except OSError:

@@ -1,4 +1,4 @@
-"""What became of a connection or of a request: what metrics are counted from and access logs are written from.
+"""The outcome of a connection or a request, from which metrics are counted and access logs written.
 
 Values only. Response flags are Envoy's, documented with %RESPONSE_FLAGS% in its access log's command operators.
 """
@@ -19,17 +19,17 @@ ATTEMPTS_EXHAUSTED = "URX,UF"
 """The last of several attempts to connect failed, or the only one that a TCP connection has; in Envoy's order."""
 
 BLACK_HOLE = "BlackHoleCluster"
-"""The cluster, and in metrics the service, of what goes nowhere because `outbound_policy` says so."""
+"""The cluster, and in metrics the service, of traffic that `outbound_policy` blocks."""
 
 
 @dataclass(slots=True)
 class TrafficOutcome:
     """One request, or one TCP connection (then `method` is empty and `status` 0).
 
-    Text is as it came, "" for nothing; addresses are `address:port`. Times: `started_s` is a time.time(),
-    `duration_us` to the last byte, `upstream_us` the part that the upstream took to begin its response (-1: it never
-    did). Byte counts are of bodies for HTTP, of everything for TCP. `service` is the full name of the destination's
-    Service, `workload` the pod behind its endpoint.
+    Text is as received, "" if absent; addresses are `address:port`. Times: `started_s` is a time.time(), `duration_us`
+    lasts to the last byte, `upstream_us` is the part until the upstream began its response (-1: it never did). Byte
+    counts are of bodies for HTTP, of everything for TCP. `service` is the full name of the destination's Service,
+    `workload` the pod behind its endpoint.
     """
 
     direction: str
@@ -60,10 +60,10 @@ class TrafficOutcome:
 
 
 class Observer(Protocol):
-    """Whom the data path tells; nothing is built where nobody listens."""
+    """The interface through which the data path reports; without an observer, nothing is built."""
 
     wants_outcomes: bool
-    """Whether `observed` is to be called with the whole of it: for an access log."""
+    """Whether `observed` is to be called with whole outcomes, for an access log."""
 
     def requested(self, key: "RequestKey", duration_us: int, received_bytes: int, sent_bytes: int) -> None:
         """Count a request that ended: the cheap path, with metrics on and the access log off."""
@@ -75,8 +75,8 @@ class Observer(Protocol):
         """Count a TCP connection that ended."""
 
     def observed(self, outcome: TrafficOutcome) -> None:
-        """Take note of the whole of a request or connection that ended."""
+        """Handle the whole outcome of a request or connection that ended."""
 
 
 RequestKey = tuple[str, str, str, int, str]
-"""What metrics tell apart: direction, service, workload, status (0 for TCP), flags."""
+"""The key by which metrics count: direction, service, workload, status (0 for TCP), flags."""

@@ -1,6 +1,6 @@
 """Prometheus' text exposition format, version 0.0.4: https://prometheus.io/docs/instrumenting/exposition_formats/.
 
-Pure: values in, text out. Knows nothing of what is measured.
+Pure: values in, text out. Knows nothing about what is measured.
 """
 
 import re
@@ -19,7 +19,7 @@ _NOT_IN_NAMES = re.compile("[^a-zA-Z0-9_:]")
 
 @dataclass(frozen=True, slots=True)
 class MetricSample:
-    """A line: what follows the family's name (`_bucket`, mostly nothing), the labels, the value."""
+    """A line: the suffix of the family's name (`_bucket`, usually empty), the labels, the value."""
 
     labels: Mapping[str, str]
     value: float
@@ -28,7 +28,7 @@ class MetricSample:
 
 @dataclass(frozen=True, slots=True)
 class MetricFamily:
-    """All samples of a metric, which the format wants together; `description` may be empty."""
+    """All samples of a metric, which the format requires to be together; `description` may be empty."""
 
     name: str
     kind: MetricKind
@@ -37,12 +37,12 @@ class MetricFamily:
 
 
 def render(families: Iterable[MetricFamily]) -> str:
-    """Return the page; each family may come once only."""
+    """Return the page; each family may occur only once."""
     return "".join(_render(family) for family in families)
 
 
 def name_of(text: str) -> str:
-    """Return `text` as a metric's name: what is not allowed in one becomes `_`, as Envoy does it."""
+    """Return `text` as a metric's name: characters that are not allowed become `_`, as in Envoy."""
     name = _NOT_IN_NAMES.sub("_", text)
     return name if name and not name[0].isdigit() else "_" + name
 

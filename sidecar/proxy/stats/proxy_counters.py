@@ -1,6 +1,6 @@
-"""What the proxy counts, under the names that Envoy has for it in an Istio sidecar.
+"""The proxy's counters, under the names that Envoy uses in an Istio sidecar.
 
-Plain integers in slots: counting costs an attribute, and `/stats` reads them at any time.
+Plain integers in slots: counting costs one attribute update, and `/stats` can read them at any time.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(slots=True)
 class ListenerCounters:
-    """`listener.<address>_<port>.*`: connections accepted, open now, refused because there were too many."""
+    """`listener.<address>_<port>.*`: connections accepted, open, and refused because there were too many."""
 
     downstream_cx_total: int = 0
     downstream_cx_active: int = 0
@@ -18,7 +18,7 @@ class ListenerCounters:
 
 @dataclass(slots=True)
 class ClusterCounters:
-    """`cluster.<name>.*`: connections and requests to where the traffic was going."""
+    """`cluster.<name>.*`: connections and requests to the hosts of a cluster."""
 
     upstream_cx_total: int = 0
     upstream_cx_active: int = 0
@@ -36,7 +36,7 @@ class ClusterCounters:
     upstream_rq_retry_limit_exceeded: int = 0
 
     def answered(self, status: int) -> None:
-        """Count a response of the upstream by the class of its `status`, 2xx apart."""
+        """Count a response of the upstream by the class of its `status`, except 2xx, which callers count."""
         if status >= 500:
             self.upstream_rq_5xx += 1
         elif status >= 400:
@@ -47,7 +47,7 @@ class ClusterCounters:
 
 @dataclass(slots=True)
 class HttpCounters:
-    """`http.<prefix>.*`: requests, their answers by class, and messages that were none."""
+    """`http.<prefix>.*`: requests, their answers by class, and malformed messages."""
 
     downstream_rq_total: int = 0
     downstream_rq_1xx: int = 0
@@ -75,7 +75,7 @@ class HttpCounters:
 
 @dataclass(slots=True)
 class TcpCounters:
-    """`tcp.<prefix>.*`: connections passed on as bytes, or closed at once (`BlackHoleCluster`)."""
+    """`tcp.<prefix>.*`: connections forwarded as bytes, or closed at once (`BlackHoleCluster`)."""
 
     downstream_cx_total: int = 0
 
@@ -84,7 +84,7 @@ Counters = ListenerCounters | ClusterCounters | HttpCounters | TcpCounters
 
 
 class CounterRegistry:
-    """Every group of counters of a proxy, by the prefix of its names."""
+    """All groups of counters of a proxy, by the prefix of their names."""
 
     def __init__(self) -> None:
         self._groups: dict[str, Counters] = {}
@@ -114,12 +114,12 @@ class CounterRegistry:
         return counters
 
     def forget_cluster(self, name: str) -> None:
-        """Drop what was counted for a cluster that is no more."""
+        """Drop the counters of a cluster that no longer exists."""
         self._groups.pop(f"cluster.{name}", None)
         self._groups.pop(f"tcp.{name}", None)
 
     def reset(self) -> None:
-        """Set every counter to zero; what is open now (`…_active`) stays."""
+        """Set every counter to zero; gauges of what is open (`…_active`) stay."""
         for group in self._groups.values():
             for counter in fields(group):
                 if not counter.name.endswith("_active"):

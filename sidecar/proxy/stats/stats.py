@@ -20,27 +20,27 @@ _LABELS = {
     "listener": "listener_address",
     "tcp": "tcp_prefix",
 }
-"""Which label tells one of a group from another: the tag names of Istio's bootstrap configuration."""
+"""The label that distinguishes the members of a group: the tag names of Istio's bootstrap configuration."""
 
 _OWN = frozenset(("access_log",))
-"""Groups that Envoy has nothing like: their metrics are not to look as if they were Envoy's."""
+"""Groups without a counterpart in Envoy: their metrics must not look like Envoy's."""
 
 _CLASS = re.compile(r"_rq_(\dxx)$")
 _GAUGES = re.compile(r"(_active|_buffered)$|^server\.(?!dropped)|^cluster_manager\.|^listener_manager\.")
 
 
 def to_text(stats: Iterable[Stat]) -> str:
-    """Return a line for each, as Envoy's `/stats`."""
+    """Return a line for each, like Envoy's `/stats`."""
     return "".join(f"{name}: {value}\n" for name, value in sorted(stats))
 
 
 def to_json(stats: Iterable[Stat]) -> str:
-    """Return them as Envoy's `/stats?format=json`."""
+    """Return them in the form of Envoy's `/stats?format=json`."""
     return json.dumps({"stats": [{"name": name, "value": value} for name, value in sorted(stats)]}) + "\n"
 
 
 def to_families(stats: Iterable[Stat]) -> list[MetricFamily]:
-    """Return them as Prometheus' families, named as Envoy does and labelled as in an Istio sidecar, sorted by name.
+    """Return them as Prometheus families, named like Envoy's and labelled as in an Istio sidecar, sorted by name.
 
     `http.a.downstream_rq_2xx` is `envoy_http_downstream_rq{http_conn_manager_prefix="a",response_code_class="2xx"}`.
     """
@@ -57,7 +57,7 @@ def to_families(stats: Iterable[Stat]) -> list[MetricFamily]:
 
 
 def is_gauge(name: str) -> bool:
-    """Whether the value may fall."""
+    """Return whether the value may decrease."""
     return _GAUGES.search(name) is not None
 
 

@@ -1,7 +1,7 @@
-"""Istio's standard metrics: what was requested of which service, how long it took, how many bytes.
+"""Istio's standard metrics: requests by service, their duration, and their sizes in bytes.
 
 https://istio.io/latest/docs/reference/config/metrics/. Counting costs a look-up and a few additions; labels are made
-when somebody reads. How much it keeps is bounded by the services of the intent times the status codes there are.
+when the metrics are read. Memory is bounded by the number of services in the intent times the number of status codes.
 """
 
 from bisect import bisect_left
@@ -16,14 +16,14 @@ from sidelab.sidecar.proxy.stats.outcome import RequestKey, TrafficOutcome
 from sidelab.sidecar.proxy.stats.prometheus import MetricFamily, MetricSample, histogram
 
 UNKNOWN = "unknown"
-"""Istio's word for what a peer without mutual TLS does not tell."""
+"""Istio's value for labels of a peer that are unknown without mutual TLS."""
 
 Log = Callable[[TrafficOutcome], None]
-"""Takes note of an outcome: an access log."""
+"""Called with an outcome: an access log."""
 
 _KNOWN_STATUSES = frozenset((0, *map(int, HTTPStatus)))
 _MOST_ODD_STATUSES = 64
-"""A server may say any number, and each is sixty lines of a page; beyond this they count by their class, as 700."""
+"""A server may send any status, each adding sixty lines to a page; beyond this, they are counted by class, like 700."""
 
 _DURATIONS_US = tuple(int(bound * 1000) for bound in DURATIONS_MS)
 
@@ -74,7 +74,7 @@ _Slot = TypeVar("_Slot", _Requests, _Connections)
 
 
 class Telemetry:
-    """An `Observer` that counts for the sidecar of `workload`, and hands whole outcomes to a log if there is one."""
+    """An `Observer` that counts for the sidecar of `workload`, and passes whole outcomes to a log if there is one."""
 
     def __init__(self, workload: Workload, log: Log | None = None) -> None:
         self._workload = workload
@@ -84,12 +84,12 @@ class Telemetry:
         self.log_to(log)
 
     def log_to(self, log: Log | None) -> None:
-        """Hand outcomes to `log` from now on, or to nobody."""
+        """Pass outcomes to `log` (None: to none) from now on."""
         self.wants_outcomes = log is not None
         self._log = log
 
     def requested(self, key: RequestKey, duration_us: int, received_bytes: int, sent_bytes: int) -> None:
-        """Count a request that ended; bytes are of bodies."""
+        """Count a request that ended; the bytes are those of bodies."""
         slot = self._requests.get(key)
         if slot is None:
             slot = self._requests.setdefault(self._bounded(key), _Requests())
@@ -101,7 +101,7 @@ class Telemetry:
         slot.sent_bytes += sent_bytes
 
     def _bounded(self, key: RequestKey) -> RequestKey:
-        """Return the key to count a request by: statuses that mean nothing are told apart up to a number of them."""
+        """Return the key to count a request by: only a limited number of unknown statuses are counted separately."""
         if key[3] in _KNOWN_STATUSES:
             return key
         if self._odd_statuses < _MOST_ODD_STATUSES:
@@ -121,12 +121,12 @@ class Telemetry:
         slot.sent_bytes += sent_bytes
 
     def observed(self, outcome: TrafficOutcome) -> None:
-        """Log."""
+        """Pass the outcome to the log."""
         if self._log is not None:
             self._log(outcome)
 
     def reset(self) -> None:
-        """Begin anew: totals are made from histograms, so unlike Envoy's these go too."""
+        """Set everything to zero: totals are computed from histograms, so unlike Envoy this resets those too."""
         self._requests.clear()
         self._connections.clear()
         self._odd_statuses = 0
@@ -148,7 +148,7 @@ class Telemetry:
         return sorted(found, key=lambda family: family.name)
 
     def stats(self) -> Iterator[tuple[str, int]]:
-        """Yield the counters (not the histograms) by the names that they have in Envoy's `/stats`."""
+        """Yield the counters (not the histograms) under their names in Envoy's `/stats`."""
         for family in self.families():
             if family.kind == "counter":
                 for sample in family.samples:
@@ -164,7 +164,7 @@ class Telemetry:
     def _labelled(
         self, slots: Mapping[RequestKey, _Slot], protocol: str, new: Callable[[], _Slot]
     ) -> list[tuple[dict[str, str], _Slot]]:
-        """Return the sums by labels, sorted: keys may differ in what no label shows."""
+        """Return the sums by labels, sorted: several keys may have the same labels."""
         sums: dict[tuple[str, ...], tuple[dict[str, str], _Slot]] = {}
         for key, slot in sorted(slots.items(), key=itemgetter(0)):
             labels = self._labels(key, protocol)
@@ -191,7 +191,7 @@ class Telemetry:
             labels["response_code"] = str(status)
         return labels | {
             "response_flags": flags,
-            # Only the server's side knows that there was none: https://istio.io, "Istio Standard Metrics".
+            # Only the server's side knows that no policy applied: https://istio.io, "Istio Standard Metrics".
             "connection_security_policy": "none" if inbound else UNKNOWN,
         }
 
@@ -228,7 +228,7 @@ def _own(workload: Workload) -> dict[str, str]:
 def _peer(pod: str, namespace: str) -> dict[str, str]:
     """Return the labels of the other side, of which at most the pod is known.
 
-    `pod` is a name, in `namespace` unless it says another itself (`kube-system/kube-dns`); "" for nobody known.
+    `pod` is a name, in `namespace` unless it contains another (`kube-system/kube-dns`); "" if it is unknown.
     """
     namespace, _, pod = pod.rpartition("/") if "/" in pod else (namespace if pod else "", "", pod)
     return {
@@ -243,7 +243,7 @@ def _peer(pod: str, namespace: str) -> dict[str, str]:
 
 
 def _service(service: str, default: str) -> tuple[str, str, str]:
-    """Return the name, namespace and host of a service; of traffic that is to none, the cluster that takes it."""
+    """Return the name, namespace and host of a service; for traffic to no service, those of its cluster."""
     if "." not in service:
         return service or default, UNKNOWN, UNKNOWN
     name, namespace = service.split(".")[:2]
