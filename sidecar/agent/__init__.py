@@ -1,6 +1,6 @@
-"""The agent: what istio-proxy's container runs, Istio's pilot-agent in the small.
+"""The agent that istio-proxy's container runs: a small version of Istio's pilot-agent.
 
-It tells the proxy what to do (`delivery`), runs it (`proxy_child`), and answers for it and for the application on port
-15020 (`agent_pages`, `probes`, `http`). Read `main` first. Where the pod captures DNS it is the pod's resolver too
+It delivers the intent to the proxy (`delivery`), runs it (`proxy_child`), and answers for it and for the application on
+port 15020 (`agent_pages`, `probes`, `http`). Read `main` first. If the pod captures DNS, it is also the pod's resolver
 (`dns`).
 """

@@ -1,4 +1,4 @@
-"""What the agent answers on port 15020: the application's probes, the proxy's readiness and counts, and how to end it.
+"""The agent's pages on port 15020: the application's probes, the proxy's readiness and metrics, and ways to end it.
 
 Source: istio/istio pilot/cmd/pilot-agent/status/server.go.
 """
@@ -23,13 +23,13 @@ Answering = Callable[[Reply], None]
 
 
 class AgentView(Protocol):
-    """What the pages need of the agent."""
+    """The part of the agent that the pages need."""
 
     def ports(self) -> tuple[int, int, int]:
-        """Return where the proxy has its admin pages, its health and its metrics."""
+        """Return the proxy's ports for admin pages, health and metrics."""
 
     def application(self) -> tuple[int, str] | None:
-        """Return port and path of the application's metrics."""
+        """Return the port and path of the application's metrics, None if it has none."""
 
     def counts(self) -> bytes:
         """Return the agent's own metrics as text."""
@@ -39,7 +39,7 @@ class AgentView(Protocol):
 
 
 class Pages:
-    """Answers requests; `probe` asks the application, in a thread."""
+    """Answers requests; `probe` sends a probe to the application, in a thread."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Pages:
         self._probe(prober, prober.timeout_s(request.path), request, tell)
 
     def _ready(self, answer: Answering) -> None:
-        """Ask the proxy; all who ask meanwhile get the same answer."""
+        """Fetch the proxy's readiness; requests that arrive meanwhile get the same answer."""
         self._awaiting.append(answer)
         if len(self._awaiting) > 1:
             return
@@ -107,9 +107,9 @@ class Pages:
         fetch(self._loop, health, READY_PATH, _READY_S, told)
 
     def _stats(self, answer: Answering) -> None:
-        """Ask the proxy on its metrics' port, else among its admin pages, and the application.
+        """Fetch the proxy's metrics, from its metrics port or else from its admin pages, and the application's.
 
-        All who ask meanwhile get the same page.
+        Requests that arrive meanwhile get the same page.
         """
         self._scraping.append(answer)
         if len(self._scraping) > 1:

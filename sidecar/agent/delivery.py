@@ -1,6 +1,6 @@
-"""The intent's file: made from what the pod can read about itself and the cluster, written when it has changed.
+"""The intent's file: made from what the pod can read about itself and the cluster, and written when it changes.
 
-It touches files and starts nothing; who is told of a new intent is not known here.
+It only touches files: it starts no process and notifies none.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True)
 class Paths:
-    """Where things are; other than the defaults in tests alone."""
+    """The paths of files; only tests use others than the defaults."""
 
     home: str = HOME
     intent: str = INTENT
@@ -33,12 +33,12 @@ class Paths:
 
 
 class Delivery:
-    """What was delivered last, and the next; `generation` is that of the newest file that is taken up."""
+    """Holds the last delivered intent and delivers the next; `generation` is that of the newest file read for it."""
 
     def __init__(self, paths: Paths, settings: Settings) -> None:
         """Deliver the first intent.
 
-        Raises `InputError` for an annotation that is wrong, `PodError` where a file cannot be read or written.
+        Raises `InputError` for an annotation that is wrong, `PodError` if a file cannot be read or written.
         """
         self._paths = paths
         self._settings = settings
@@ -55,9 +55,9 @@ class Delivery:
         self.generation = self._read_generation()
 
     def renew(self) -> bool:
-        """Read again, and deliver a new intent if there is one; returns whether there was.
+        """Read the files again and deliver the intent if it has changed; returns whether it has.
 
-        Raises what the constructor raises, and then the last intent stays.
+        Raises what the constructor raises; then the last intent stays in force.
         """
         self.pod = _read(self._paths.podinfo, _PODINFO)
         intent = self._wished()
@@ -77,7 +77,7 @@ class Delivery:
         return max(self.state.generation, self.objects.generation)
 
     def _write(self) -> None:
-        """Replace the file; any user may read it, whichever the proxy becomes."""
+        """Replace the file; any user may read it, because the proxy may run as any."""
         path = self._paths.intent
         try:
             replace_file(Path(path), self.intent.to_json().encode(), mode=0o644)

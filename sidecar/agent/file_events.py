@@ -1,7 +1,7 @@
-"""Hearing that files were renamed into a directory: by inotify, and where a user may have no more of those, by dnotify.
+"""Watches for files renamed into a directory: by inotify, or by dnotify if the user has no inotify instance left.
 
-All agents of a lab are one user to the kernel, which by default grants a user 128 inotify instances; a lab may have a
-thousand meshed pods. dnotify (fcntl(2), F_NOTIFY) knows no such limit, and tells as little as is wanted here.
+To the kernel all agents of a lab are one user, which by default may have 128 inotify instances; a lab may have a
+thousand meshed pods. dnotify (fcntl(2), F_NOTIFY) has no such limit, and its sparse information suffices here.
 """
 
 import errno
@@ -20,16 +20,16 @@ _LIMITS = (errno.EMFILE, errno.ENOSPC)
 
 
 class Source(Protocol):
-    """What news come from."""
+    """A source of events."""
 
     def close(self) -> None:
-        """Hear nothing further."""
+        """Stop watching."""
 
 
 def watch(loop: ProxyLoop, directories: Sequence[str], changed: Callable[[], None]) -> Source:
     """Call `changed` in the loop whenever a file is renamed into one of `directories`, until the source is closed.
 
-    Raises `OSError` for a directory that is none.
+    Raises `OSError` for a path that is not a directory.
     """
     try:
         return _Inotify(loop, directories, changed)
@@ -63,7 +63,7 @@ class _Inotify:
 
 
 def by_dnotify(loop: ProxyLoop, directories: Sequence[str], changed: Callable[[], None]) -> Source:
-    """Do as `watch` does, with SIGIO for news: the kernel sends it for as long as the directories stay open."""
+    """Do the same as `watch`, by SIGIO, which the kernel sends as long as the directories stay open."""
     signal.signal(signal.SIGIO, lambda *_: loop.call_threadsafe(changed))
     with ExitStack() as opened:
         for each in directories:

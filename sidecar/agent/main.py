@@ -1,7 +1,7 @@
 """The program of istio-proxy's container: the agent, with the proxy as its child.
 
-The order of a life: deliver the intent, start the proxy, listen, wait until it is ready, say so; then deliver anew
-whenever the pod or the cluster has changed, until one of the two is asked to end or the other ends.
+Its life cycle: deliver the intent, start the proxy, listen, wait until the proxy is ready, report that; then deliver
+again whenever the pod or the cluster changes, until the agent is asked to end or the proxy ends.
 """
 
 import os
@@ -38,7 +38,7 @@ _DRAIN_MARGIN_S = 1.0
 
 
 def main(context: Context) -> None:
-    """Be a pod's agent; returns, or raises `SystemExit`, with the proxy's end.
+    """Run a pod's agent until the proxy ends, and raise `SystemExit` with the exit status.
 
     Raises `InputError` for settings, annotations or probers that are wrong, `PodError` for what the pod lacks.
     """
@@ -48,10 +48,10 @@ def main(context: Context) -> None:
 
 
 class Agent:
-    """A running agent; `status` is what it ends with."""
+    """A running agent; `status` is its exit status."""
 
     def __init__(self, context: Context, paths: Paths) -> None:
-        """Deliver, start the proxy and listen."""
+        """Deliver the intent, start the proxy and listen."""
         self._started_s = time.monotonic()
         self._ready_s = 0.0
         self._env = context.env
@@ -60,7 +60,7 @@ class Agent:
         known = probers.read(context.env)
         self._delivery = Delivery(paths, settings)
         self._child = ProxyChild(settings.proxy, paths.intent, paths.home, context.env)
-        os.nice(_NICE)  # the proxy, which has begun, must not wait for a page of ours
+        os.nice(_NICE)  # the proxy, already started, must not wait while the agent makes a page
         self.status = 0
         self._loop = ProxyLoop()
         self._watch_signals()
@@ -128,10 +128,10 @@ class Agent:
         calls = {signal.SIGTERM: self._end, signal.SIGINT: self._end, signal.SIGCHLD: self._reap}
         for number in calls:
             signal.signal(number, lambda number, _frame: self._loop.call_threadsafe(calls[signal.Signals(number)]))
-        self._loop.call_soon(self._reap)  # it may have ended before anybody listened
+        self._loop.call_soon(self._reap)  # it may have ended before the handler was set
 
     def _look(self, delay_s: float) -> None:
-        """Ask whether the proxy is ready, less and less often."""
+        """Check whether the proxy is ready, at growing intervals."""
 
         def told(found: Answer | None) -> None:
             if found is not None and found.status == 200:
@@ -147,7 +147,7 @@ class Agent:
         self._say_ready()
 
     def _changed(self) -> None:
-        """Deliver at once, and then not again for a while: when a lab starts, changes come in crowds."""
+        """Deliver at once, and then not again for a while: when a lab starts, many changes come together."""
         self._news = True
         if not self._settling:
             self._settled()
@@ -173,13 +173,13 @@ class Agent:
             self._tell()
 
     def _tell(self) -> None:
-        """Tell the proxy of a new intent, but not before it is ready: it may not listen to signals yet."""
+        """Signal a new intent to the proxy, but only once it is ready: before, it may not handle signals."""
         if self._untold and self._ready_s:
             self._untold = False
             self._child.signal(signal.SIGHUP)
 
     def _end(self) -> None:
-        """Let the proxy drain, and see that it ends."""
+        """Let the proxy drain, and make sure that it ends."""
         if self._ending:
             return
         self._ending = True

@@ -1,6 +1,6 @@
-"""`pilot-agent` as other programs of the container call it: `wait` for the proxy, `request` a page of its.
+"""`pilot-agent` for other programs of the container: `wait` for the proxy, `request` one of its pages.
 
-Flags and what is printed are Istio's (istio.io/latest/docs/reference/commands/pilot-agent).
+Flags and output are Istio's (istio.io/latest/docs/reference/commands/pilot-agent).
 """
 
 import socket
@@ -24,9 +24,9 @@ _FLAGS = ("--url", "--timeoutSeconds", "--requestTimeoutMillis", "--periodMillis
 
 
 def main(context: Context) -> None:
-    """Do what the arguments say.
+    """Carry out the command in the arguments.
 
-    Raises `InputError` for those that are wrong, `PodError` for what is not ready in time or does not answer well.
+    Raises `InputError` for wrong arguments, `PodError` if the proxy is not ready in time or answers with an error.
     """
     words, flags = _read(context.args)
     if words == ["wait"]:
@@ -41,7 +41,7 @@ def main(context: Context) -> None:
 
 
 def _read(args: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Split words from flags with their values; argparse may be in a file that the pod's user cannot read."""
+    """Separate words from flags with values; not by argparse, which the pod's user may not be able to read."""
     words: list[str] = []
     flags: dict[str, str] = {}
     rest = list(args)
@@ -76,7 +76,7 @@ def _request(port: int, method: str, path: str) -> None:
 
 
 def _place(url: str) -> tuple[int, str]:
-    """Return port and path of a URL of this pod."""
+    """Return the port and path of a URL of this pod."""
     host, _, path = url.removeprefix("http://").partition("/")
     name, _, port = host.rpartition(":")
     if name not in ("localhost", "127.0.0.1") or not port.isdigit():
@@ -85,7 +85,7 @@ def _place(url: str) -> tuple[int, str]:
 
 
 def _wait(port: int, path: str, timeout_s: float, request_s: float, period_s: float) -> None:
-    """Ask again and again, at first more often than Istio does, so that a lab need not wait for a period."""
+    """Poll until ready, at first more often than Istio, so that a lab need not wait for a whole period."""
     end_s = time.monotonic() + timeout_s
     pause_s = min(_FIRST_LOOK_S, period_s)
     while True:

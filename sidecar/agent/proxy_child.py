@@ -1,7 +1,7 @@
 """The proxy as a child process: started by fork or exec, signalled, and never left behind.
 
-It runs in a process group of its own, so that what is sent to the container's group reaches the agent alone, which
-decides what the proxy hears. Knows the contract, and nothing of what a proxy does.
+It has its own process group, so that signals to the container's group reach only the agent, which decides what to
+forward. Knows the contract, and nothing about what a proxy does.
 """
 
 import contextlib
@@ -27,8 +27,8 @@ class ProxyChild:
     def __init__(self, proxy: Sequence[str], intent: str, home: str, env: Mapping[str, str]) -> None:
         """Start the command line `proxy` in the directory `home` with the intent's file.
 
-        Call it before there are threads, handlers of signals, or descriptors that are not the container's: what is
-        forked goes on with them. Raises `PodError` for a program that cannot be run.
+        Call it before there are threads, signal handlers, or descriptors beyond the container's: a forked proxy
+        inherits them. Raises `PodError` for a program that cannot be run.
         """
         argv = full_command(proxy, intent)
         if argv[0] not in ENTRIES and not os.access(argv[0], os.X_OK):
@@ -39,12 +39,12 @@ class ProxyChild:
         self.pid = fork()
         if self.pid == 0:
             end_with(lambda: _become(argv, home, env, parent))
-        # Both ends do it, because either may be first; after its exec the child has done it itself.
+        # Parent and child both do it, because either may be first; after an exec the child has done it itself.
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.setpgid(self.pid, self.pid)
 
     def signal(self, number: int) -> None:
-        """Send a signal to the proxy, SIGKILL also to what it has started; do nothing once it has ended."""
+        """Send a signal to the proxy (SIGKILL also to its children); do nothing once it has ended."""
         if self.status is not None:
             return
         if number == signal.SIGKILL:
@@ -54,11 +54,11 @@ class ProxyChild:
             os.kill(self.pid, number)
 
     def stop(self, after: Callable[[float, Callable[[], None]], object], grace_s: float) -> None:
-        """Ask the proxy to end, and kill it in `grace_s` seconds; `after` is an event loop's."""
+        """Ask the proxy to end, and kill it after `grace_s` seconds; `after` is an event loop's timer function."""
         ask_then_kill(self.signal, after, grace_s)
 
     def reap(self) -> bool:
-        """Take note of the end; returns whether there was one."""
+        """Collect the exit status if the proxy has ended; returns whether it has."""
         if self.status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -70,9 +70,9 @@ class ProxyChild:
 def _become(argv: Sequence[str], home: str, env: Mapping[str, str], parent: int) -> None:
     os.setpgid(0, 0)
     die_with_parent(parent)
-    # What knows no such signal may ignore it; an exec keeps that.
+    # A proxy that does not handle SIGHUP must not die of it; ignoring it survives an exec.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # The container's own connection to the fork server is among them; its owner, up the stack, is never used again.
+    # The container's connection to the fork server is among them; its owner, up the stack, is never used again.
     os.closerange(_FIRST_DESCRIPTOR, _DESCRIPTORS)
     os.chdir(home)
     entry = ENTRIES.get(argv[0])
@@ -84,7 +84,7 @@ def _become(argv: Sequence[str], home: str, env: Mapping[str, str], parent: int)
 
 def _execute(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and a program would inherit that
+        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and the program would inherit that
     try:
         os.execve(argv[0], list(argv), dict(env))  # noqa: S606  # no shell is wanted
     except OSError as error:

@@ -1,1 +1,1 @@
-"""The pod's resolver, where DNS is captured."""
+"""The resolver of a pod that captures DNS."""

@@ -1,6 +1,6 @@
-"""A DNS question asked of another server by the way it came, from a socket of its own: so answers cannot be mixed up.
+"""Forwards a DNS query to another server, over UDP or TCP as it came, from its own socket so answers cannot mix up.
 
-It looks at no more of a response than its number.
+It examines only the id of a response.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ PATIENCE_S = 5.0
 
 
 def forward(loop: ProxyLoop, packet: bytes, server: str, tell: Callable[[bytes], None], *, stream: bool) -> None:
-    """Ask `server` (an address), and have `tell` called once, later: with its response, or SERVFAIL in its stead."""
+    """Query `server` (an address); `tell` is called once, later, with its response or with SERVFAIL."""
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
     kind = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
     try:
@@ -80,18 +80,18 @@ class _OverTCP:
         self._stream.write(framed(packet))
 
     def received(self, data: bytes) -> None:
-        """Tell the response when it is complete."""
+        """Pass on the response when it is complete."""
         for response in self._messages.feed(data):
             if answers(response, self._packet):
                 self._finish(response)
                 return
 
     def ended(self) -> None:
-        """Fail: nothing complete has come."""
+        """Fail: no complete response has arrived."""
         self._finish(refused(self._packet, SERVFAIL))
 
     def drained(self) -> None:
-        """Nothing waits for it."""
+        """Do nothing: nothing waits to be written."""
 
     def lost(self, _error: OSError) -> None:
         """Fail."""

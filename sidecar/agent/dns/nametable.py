@@ -1,6 +1,6 @@
-"""The names that the agent answers itself where the pod captures DNS: those of the cluster's Services. Pure.
+"""The names that the agent resolves itself if the pod captures DNS: those of the cluster's Services. Pure.
 
-Unlike the cluster's zone it knows only addresses, and the short names that a pod may use without a search domain.
+Unlike the cluster's zone it has only addresses, but also the short names that a pod may use without a search domain.
 Source: istio/istio pkg/dns/client (`LookupTable`); istio.io/latest/docs/ops/configuration/traffic-management/dns-proxy.
 """
 
@@ -12,14 +12,14 @@ from sidelab.sidecar.config.compute import host_of
 
 
 class NameAddresses(NamedTuple):
-    """What a name stands for; a name may have none of one family, which is an answer too."""
+    """The addresses of a name; it may have none of one family, and the answer is then empty."""
 
     ipv4: tuple[str, ...]
     ipv6: tuple[str, ...]
 
 
 def table(state: State, namespace: str) -> dict[str, NameAddresses]:
-    """Return the addresses by name, in lower case and without the root's dot, as a pod in `namespace` may ask."""
+    """Return the addresses by the names that a pod in `namespace` may use, in lower case and without a final dot."""
     found: dict[str, NameAddresses] = {}
     for service in state.services:
         addresses = _addresses(service)
@@ -34,7 +34,7 @@ def table(state: State, namespace: str) -> dict[str, NameAddresses]:
 
 
 def _names(host: str, own: bool) -> Iterator[str]:
-    """Yield `a.b.svc.cluster.local`, `a.b.svc`, `a.b`, and in the pod's own namespace `a`, as Istio does."""
+    """Yield `a.b.svc.cluster.local`, `a.b.svc`, `a.b`, and in the pod's own namespace `a`, like Istio."""
     name, namespace, kind, _ = host.split(".", 3)
     yield from (host, f"{name}.{namespace}.{kind}", f"{name}.{namespace}")
     if own:

@@ -1,6 +1,6 @@
-"""The pod's resolver where DNS is captured: Services' names answered here, all others asked of the cluster's server.
+"""The resolver of a pod that captures DNS: it answers Services' names and forwards all others to the cluster's server.
 
-UDP and TCP on 127.0.0.1. Without a table yet it says SERVFAIL, so that a client asks again rather than believe that a
+UDP and TCP on 127.0.0.1. Until it has a table it answers SERVFAIL, so that clients ask again and do not believe that a
 name does not exist. Sources: istio/istio pkg/dns/client; RFC 1035 §4.2.2 (TCP); RFC 7766 §6.2.
 """
 
@@ -29,10 +29,10 @@ RESOLV_CONF = "/etc/resolv.conf"
 _AT_ONCE = 64
 _MOST_ASKED = 512
 _MOST_CONNECTIONS = 64
-"""Over TCP, all from programs of this pod; the one that has said nothing for longest makes room."""
+"""The limit over TCP, all from programs of this pod; the one that has been silent longest is closed first."""
 
 _READ_BYTES = 4096
-"""So much of one client's questions is answered before it is another's turn."""
+"""How many bytes of one client's queries are answered before it is another's turn."""
 
 _PAUSE_S = 0.1
 _IDLE_S = 10.0
@@ -68,7 +68,7 @@ class Resolver:
 
     @property
     def port(self) -> int:
-        """The port, which the kernel chose where 0 was asked for."""
+        """The port, chosen by the kernel if 0 was requested."""
         number: int = self._tcp.getsockname()[1]
         return number
 
@@ -77,19 +77,19 @@ class Resolver:
             self._loop.watch(self._tcp.fileno(), READ, self._accept)
 
     def learn(self, state: State) -> None:
-        """Answer from this state from now on."""
+        """Answer from `state` from now on."""
         self._names = table(state, self._namespace)
 
     def close(self) -> None:
-        """Answer nothing further."""
+        """Stop answering."""
         for each in (self._udp, self._tcp):
             self._loop.forget(each.fileno())
             each.close()
 
     def answer(self, packet: bytes, tell: Tell, *, stream: bool) -> bool:
-        """Have `tell` called with the response to `packet`, now or later; returns False, without, for what is no query.
+        """Call `tell` with the response to `packet`, now or later; returns False, without a call, if it is not a query.
 
-        A response is none, so no two servers can be made to answer each other.
+        A response is not a query, so no two servers can be made to answer each other.
         """
         query = dns.read(packet, udp=not stream)
         if query is None:
@@ -131,14 +131,14 @@ class Resolver:
             except BlockingIOError:
                 return
             except OSError:
-                continue  # an ICMP error of an earlier answer is told here
+                continue  # an ICMP error for an earlier answer is reported here
             self.answer(packet, lambda data, peer=peer: self._send(data, peer), stream=False)  # type: ignore[misc]  # its default is the variable of this turn
 
     def _send(self, data: bytes, peer: tuple[str, int]) -> None:
         try:
             self._udp.sendto(data, peer)
         except OSError:
-            return  # it will ask again
+            return  # the client will ask again
 
     def _accept(self, _events: int) -> None:
         try:
@@ -149,7 +149,7 @@ class Resolver:
             self._loop.forget(self._tcp.fileno())
             self._loop.call_later(_PAUSE_S, self._watch)
             return
-        # Redirected ones come from whatever address the program has: the pod is one source.
+        # Redirected connections come from any of the pod's addresses: the pod counts as one source.
         if not self._open.has_room(""):
             link.close()
             return
@@ -178,9 +178,9 @@ def _is_address(text: str) -> bool:
 
 
 def local_answer(query: dns.Query, names: dict[str, NameAddresses], turn: int = 0) -> bytes | None:
-    """Return the response to a question for the addresses of a name that is ours, None for any other.
+    """Return the response to a query for the addresses of a name in `names`, None for any other query.
 
-    Of several addresses each comes first in its `turn`.
+    Several addresses are rotated by `turn`.
     """
     kind = dnslib.QTYPE[query.record.q.qtype]
     found = names.get(b".".join(query.labels).decode(errors="replace"))
@@ -196,7 +196,7 @@ def local_answer(query: dns.Query, names: dict[str, NameAddresses], turn: int = 
 
 
 class _Connection(Guest):
-    """A client over TCP: messages behind their lengths."""
+    """A client over TCP: each message is preceded by its length."""
 
     def __init__(self, loop: ProxyLoop, stream: TcpStream, resolver: Resolver) -> None:
         super().__init__(loop, stream, _IDLE_S)
@@ -205,7 +205,7 @@ class _Connection(Guest):
         self._unanswered = 0
 
     def received(self, data: bytes) -> None:
-        """Answer each message that is complete; one that is no query ends the connection."""
+        """Answer each complete message; one that is not a query ends the connection."""
         for packet in self._messages.feed(data):
             self._unanswered += 1
             if not self._resolver.answer(packet, self._send, stream=True):
@@ -214,7 +214,7 @@ class _Connection(Guest):
         self.idle = not self._unanswered
 
     def drained(self) -> None:
-        """Read on."""
+        """Go on reading."""
         self._stream.resume()
 
     def _send(self, response: bytes) -> None:

@@ -1,1 +1,1 @@
-"""The agent's HTTP: its server, and what it fetches from its own pod."""
+"""The agent's HTTP: its server, and its client for ports of its own pod."""

@@ -1,11 +1,11 @@
-"""A connection that somebody in the pod has made to the agent: it has a bounded time, and ends when its client does."""
+"""A connection from a client to the agent: it has a time limit, and ends when the client ends it."""
 
 from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.io.stream import TcpStream
 
 
 class Guest:
-    """The receiver of one such connection; what it does with the bytes is its subclass's `received`."""
+    """The receiver of one such connection; subclasses handle the bytes in `received`."""
 
     divisible = False
     idle = True
@@ -15,16 +15,16 @@ class Guest:
         self._timer = loop.call_later(timeout_s, stream.abort)
 
     def received(self, data: bytes) -> None:
-        """Take bytes."""
+        """Handle bytes."""
         raise NotImplementedError
 
     def ended(self) -> None:
-        """Close with the client: half a question has no answer."""
+        """Close when the client does: half a request gets no answer."""
         self._timer.cancel()
         self._stream.close()
 
     def drained(self) -> None:
-        """Nothing waits for it."""
+        """Do nothing: nothing waits to be written."""
 
     def lost(self, _error: OSError) -> None:
         """Nothing is left to do."""

@@ -1,4 +1,4 @@
-"""A GET from the agent's loop to a port of its own pod: is the proxy ready, what does it count. Never blocks."""
+"""A GET from the agent's loop to a port of its own pod, for readiness or metrics. Never blocks."""
 
 import errno
 import os
@@ -11,14 +11,14 @@ from sidelab.sidecar.proxy.io.proxy_loop import ProxyLoop
 from sidelab.sidecar.proxy.io.stream import TcpStream
 
 BODY_BYTES = 4 << 20
-"""Longer than the metrics of a proxy or an application; what is longer is cut there."""
+"""More than the metrics of a proxy or an application need; a longer body is cut off here."""
 
 Done = Callable[[Answer | None], None]
-"""Hears once, in the loop, of the answer, or None where there is none in time."""
+"""Called once, in the loop, with the answer, or with None if there is none in time."""
 
 
 def fetch(loop: ProxyLoop, port: int, path: str, timeout_s: float, done: Done, method: str = "GET") -> None:
-    """Ask 127.0.0.1:`port` for `path`; `done` is called later."""
+    """Request `path` from 127.0.0.1:`port`; `done` is called later."""
     try:
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     except OSError:  # no descriptor is left
@@ -59,7 +59,7 @@ class _Exchange:
         self.received(b"")
 
     def drained(self) -> None:
-        """Nothing waits for it."""
+        """Do nothing: nothing waits to be written."""
 
     def lost(self, _error: OSError) -> None:
         self._finish(None)

@@ -1,4 +1,4 @@
-"""What `/stats/prometheus` on the agent's port says: the agent's own, the proxy's and the application's, as one. Pure.
+"""The agent's `/stats/prometheus`: the metrics of agent, proxy and application on one page. Pure.
 
 Source: istio.io/latest/docs/ops/integrations/prometheus (metrics merging); the text format is Prometheus' 0.0.4.
 """
@@ -12,9 +12,9 @@ from sidelab.sidecar.config.proxy_annotations import PROMETHEUS
 
 KIND = "text/plain; version=0.0.4; charset=utf-8"
 VARIABLE = "ISTIO_PROMETHEUS_ANNOTATIONS"
-"""The variable in which the injector keeps what the annotations said before it wrote its own."""
+"""The variable in which the injector keeps the original annotations, before it writes its own."""
 
-_LINE = re.compile(rb"([^\r\n]++)\r?\n")  # one at a time: a list of all costs many times a page's size
+_LINE = re.compile(rb"([^\r\n]++)\r?\n")  # one at a time: a list of all lines costs many times the page's size
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -24,9 +24,9 @@ class _Said(msgspec.Struct, frozen=True):
 
 
 def application(env: Mapping[str, str], annotations: Mapping[str, str], own_port: int) -> tuple[int, str] | None:
-    """Return port and path of the application's metrics, None where its pod asks for no scraping.
+    """Return the port and path of the application's metrics, None if its pod does not ask for scraping.
 
-    Annotations that name `own_port` are the injector's, for whoever scrapes the pod.
+    Annotations that name `own_port` were written by the injector, for Prometheus.
     """
     said = _Said(*(annotations.get(PROMETHEUS[what], "") for what in _Said.__struct_fields__))
     if VARIABLE in env:
@@ -44,7 +44,7 @@ def application(env: Mapping[str, str], annotations: Mapping[str, str], own_port
 def merged(pages: Iterable[bytes]) -> bytes:
     """Return the pages one after another, without a second `# TYPE`, `# HELP` or `# UNIT` line for the same metric.
 
-    What follows a page's last line feed is left out: a page that was cut must not spoil the others.
+    Text after a page's last line feed is left out, so that a truncated page does not spoil the others.
     """
     seen: set[bytes] = set()
     lines: list[bytes] = []

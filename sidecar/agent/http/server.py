@@ -1,6 +1,6 @@
-"""The agent's HTTP server: requests in, answers out whenever they are known, one connection each.
+"""The agent's HTTP server: one request per connection, answered whenever the answer is ready.
 
-It knows no pages: a handler is given each request, and how to answer it.
+It knows no pages: a handler gets each request, and a function to answer it.
 """
 
 import errno
@@ -25,14 +25,14 @@ TEXT = "text/plain; charset=utf-8"
 _LIMITS = Limits(head_bytes=16 * 1024, headers=100)
 _HEAD_S = 10.0
 _MOST_OF_ONE, _MOST = 64, 256
-"""How many connections one source may have, and all together; beyond that those that have not asked yet are dropped."""
+"""How many connections one source may have, and all together; beyond that, those without a request are dropped."""
 
 _PAUSE_S = 0.1
 
 
 @dataclass(frozen=True)
 class Request:
-    """`path` is without its query; `raw` is the head as it came; `peer` the address that asks."""
+    """A request: `path` is without its query, `raw` is the head as received, `peer` is the client's address."""
 
     method: str
     path: str
@@ -41,7 +41,7 @@ class Request:
 
 
 class Reply(NamedTuple):
-    """An answer: a status from 200 on, a body, and what kind it is of."""
+    """An answer: a status from 200 on, a body, and its content type."""
 
     status: int
     body: bytes = b""
@@ -49,11 +49,11 @@ class Reply(NamedTuple):
 
 
 Handle = Callable[[Request, Callable[[Reply], None]], None]
-"""Takes a request and what to call, in the loop and once, with its answer."""
+"""Called with a request and a function to call once, in the loop, with the answer."""
 
 
 class AgentServer:
-    """Serves a port on all addresses, IPv6's where the pod has it."""
+    """Serves a port on all addresses, IPv6 included if the pod has it."""
 
     def __init__(self, loop: ProxyLoop, port: int, handle: Handle) -> None:
         """Listen; raises `PodError` for a port that is taken."""
@@ -77,12 +77,12 @@ class AgentServer:
 
     @property
     def port(self) -> int:
-        """The port, which the kernel chose where 0 was asked for."""
+        """The port, chosen by the kernel if 0 was requested."""
         number: int = self._sockets[0].getsockname()[1]
         return number
 
     def close(self) -> None:
-        """Accept nothing further."""
+        """Stop accepting."""
         for each in self._sockets:
             self._loop.forget(each.fileno())
             each.close()
@@ -119,7 +119,7 @@ class Exchange(Guest):
         self._buffer = b""
 
     def received(self, data: bytes) -> None:
-        """Hand the request on once its head is complete; a body is of no interest."""
+        """Pass on the request once its head is complete; a body is ignored."""
         self._buffer += data
         try:
             head = parse_request(self._buffer, _LIMITS)
@@ -139,7 +139,7 @@ class Exchange(Guest):
         self._timer.cancel()
         self.idle = False
         if self._stream.closed:
-            return  # who asked has gone meanwhile
+            return  # the client has gone meanwhile
         head = (
             f"HTTP/1.1 {reply.status} {_phrase(reply.status)}\r\ncontent-type: {reply.kind}\r\n"
             f"content-length: {len(reply.body)}\r\nconnection: close\r\n\r\n"
@@ -151,5 +151,5 @@ class Exchange(Guest):
 def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
-    except ValueError:  # an application may have numbers of its own
+    except ValueError:  # an application may use statuses of its own
         return "Unknown"

@@ -1,1 +1,1 @@
-"""The application's probes, which injection sent to the agent."""
+"""The application's probes, which injection redirects to the agent."""

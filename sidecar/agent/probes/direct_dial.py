@@ -1,6 +1,6 @@
-"""Connections to the application that pass no proxy: from 127.0.0.6 or ::6, which the rules leave alone.
+"""Connections to the application that bypass the proxy: from 127.0.0.6 or ::6, which the rules leave alone.
 
-Blocking, with a deadline for everything that happens on one of them. Sources: istio/istio
+Blocking, with one deadline for everything on a connection. Sources: istio/istio
 pilot/cmd/pilot-agent/status/server.go (`ProbeDialer`); rule 9 of ISTIO_OUTPUT in docs/rules.md.
 """
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 SOURCES = {socket.AF_INET: "127.0.0.6", socket.AF_INET6: "::6"}
 
 _LINGER_1_S = struct.pack("ii", 1, 1)
-_IP_BIND_ADDRESS_NO_PORT = 24  # or every probe would need a port of its own, whomever it goes to
+_IP_BIND_ADDRESS_NO_PORT = 24  # otherwise every probe would need its own port, whatever its destination
 _READ_BYTES = 16 * 1024
 
 
 class Line:
     """One connection to `host` (numeric, or `localhost`) and `port`; a context manager.
 
-    Everything raises `OSError`, `TimeoutError` among them once `deadline_s` of time.monotonic() is over.
+    Every method raises `OSError`; it is `TimeoutError` once time.monotonic() has passed `deadline_s`.
     """
 
     def __init__(self, host: str, port: int, deadline_s: float, *, tls: bool = False) -> None:
@@ -55,14 +55,14 @@ class Line:
         self._socket.sendall(data)
 
     def receive(self) -> bytes:
-        """Return what has arrived, b"" at the end."""
+        """Return the bytes that have arrived, b"" at the end."""
         limit(self._socket, self._deadline_s)
         return self._socket.recv(_READ_BYTES)
 
 
 def _secured(connection: socket.socket, host: str) -> "ssl.SSLSocket":
-    """Shake hands without verifying anything, as the kubelet does."""
-    import ssl  # noqa: PLC0415  # it is there already where a probe may lead to it: see `sidecar.istio_images`
+    """Do the TLS handshake without verifying the certificate, like the kubelet."""
+    import ssl  # noqa: PLC0415  # already loaded if a probe may need it: see `sidecar.istio_images`
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

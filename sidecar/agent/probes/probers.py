@@ -1,4 +1,4 @@
-"""What the application's probes were before injection sent them to the agent: paths and what each stands for. Pure.
+"""The application's original probes, before injection redirected them to the agent, by path on the agent. Pure.
 
 Source: ISTIO_KUBE_APP_PROBERS as istio/istio pkg/kube/inject/app_probe.go writes it and
 pilot/cmd/pilot-agent/status/server.go reads it.
@@ -18,11 +18,11 @@ _PROBE_S, _HOOK_S = 1.0, 60.0
 
 
 class _Part(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """A part of it, with Kubernetes' names; what has no effect here is passed over."""
+    """A part of the variable, with Kubernetes' names; fields without effect here are ignored."""
 
 
 class HttpProber(_Part, frozen=True, kw_only=True):
-    """A GET of the application; its headers are those of the request for it, which has the manifest's."""
+    """A GET of the application; its headers are those of the kubelet's request, which has the manifest's."""
 
     port: int
     path: str = "/"
@@ -37,14 +37,14 @@ class TcpProber(_Part, frozen=True, kw_only=True):
 
 
 class GrpcProber(_Part, frozen=True, kw_only=True):
-    """A call of grpc.health.v1.Health/Check."""
+    """A call of grpc.health.v1.Health/Check on the application."""
 
     port: int
     service: str | None = None
 
 
 class AppProber(_Part, frozen=True, kw_only=True):
-    """One handler, and how long it may take."""
+    """One probe handler and its timeout."""
 
     http_get: HttpProber | None = None
     tcp_socket: TcpProber | None = None
@@ -52,12 +52,12 @@ class AppProber(_Part, frozen=True, kw_only=True):
     timeout_seconds: float = 0
 
     def timeout_s(self, path: str) -> float:
-        """Return the time that it has where it is asked for by `path`."""
+        """Return its timeout if it was requested by `path`."""
         return self.timeout_seconds or (_HOOK_S if path.startswith("/app-lifecycle/") else _PROBE_S)
 
 
 def read(env: Mapping[str, str]) -> dict[str, AppProber]:
-    """Return the probers by their paths; raises `InputError` for what the injector would not have written."""
+    """Return the probers by path; raises `InputError` for text that the injector would not write."""
     try:
         probers = _DECODER.decode(env.get(VARIABLE) or "{}")
     except msgspec.DecodeError as error:

@@ -1,4 +1,4 @@
-"""The application's probes: each asked in a thread of its own, so that one that hangs holds up no other.
+"""The application's probes: each is sent in a thread of its own, so that one that hangs does not delay the others.
 
 Source: istio/istio pilot/cmd/pilot-agent/status/server.go (`handleAppProbe` and what it calls).
 """
@@ -18,16 +18,16 @@ from sidelab.sidecar.agent.probes.probers import AppProber, GrpcProber, HttpProb
 from sidelab.sidecar.config.intent import Ports
 
 MOST_AT_ONCE = 32
-"""How many may be under way; the kubelet has one for each probe, and gives up those that hang."""
+"""How many may be in progress; the kubelet has at most one per probe, and gives up those that hang."""
 
 MOST_OF_OTHERS = 8
-"""How many of them may have been asked for by anybody but the node, which has the rest to itself."""
+"""How many of them may come from clients other than the node, for which the rest is reserved."""
 
 _OF_ONE_CONNECTION = {"Connection", "Keep-Alive", "Upgrade", "Accept-Encoding"}
 
 
 class Probes:
-    """Asks the application at the pod's `address`; `tell` is called from other threads, once for each question."""
+    """Sends probes to the application at the pod's `address`; `tell` is called from other threads, once per probe."""
 
     def __init__(self, address: str, agent_port: int = Ports().agent) -> None:
         self._address = address
@@ -38,7 +38,7 @@ class Probes:
         }
 
     def begin(self, prober: AppProber, timeout_s: float, request: Request, tell: Callable[[Reply], None]) -> None:
-        """Ask as `prober` says; `request` is the one for it, whose fields the application gets to see."""
+        """Send the probe that `prober` describes; `request` is the kubelet's, whose fields are passed on."""
         free = self._free[request.peer in ADDRESSES]
         if not free.acquire(blocking=False):
             tell(_failure("too many probes are under way already"))
@@ -53,13 +53,13 @@ class Probes:
 
         try:
             threading.Thread(target=work, daemon=True).start()
-        except RuntimeError:  # no more processes may be made
+        except RuntimeError:  # the process limit is reached
             free.release()
             tell(_failure("no thread can be started"))
 
 
 def ask(prober: AppProber, address: str, timeout_s: float, head: bytes = b"", agent_port: int = Ports().agent) -> Reply:
-    """Return the reply to the request `head`, which came to `agent_port`: the application's, or 500 with the reason."""
+    """Return the reply to the request `head` to `agent_port`: the application's, or 500 with the reason."""
     try:
         return _asked(prober, address, time.monotonic() + timeout_s, head, agent_port)
     except TimeoutError:
@@ -101,14 +101,14 @@ def _call(called: GrpcProber, address: str, deadline_s: float, head: bytes) -> R
 
 
 def _get(get: HttpProber, address: str, deadline_s: float, head: bytes, agent_port: int) -> Reply:
-    """Ask with the fields of the request for it, as pilot-agent does, and follow redirects as the kubelet does."""
+    """Send a GET with the fields of the kubelet's request, like pilot-agent, and follow redirects like the kubelet."""
     url = Url(get.scheme.lower(), address, get.port, target_of(get.path))
     exchange = Get(url, _for_application(head, agent_port, get.port))
     while exchange.answer is None:
         _exchange(exchange, deadline_s)
     answer = exchange.answer
     if 300 <= answer.status < 400:
-        return Reply(200)  # it would be no redirect without its Location
+        return Reply(200)  # without its Location it would not be a redirect
     if not 200 <= answer.status <= 999:
         return _failure(f"status {answer.status}")
     kind = answer.field("content-type") or TEXT
@@ -116,7 +116,7 @@ def _get(get: HttpProber, address: str, deadline_s: float, head: bytes, agent_po
 
 
 def _exchange(exchange: Get, deadline_s: float) -> None:
-    """Use one connection, up to its answer or the redirect that it gives."""
+    """Use one connection, until it has given an answer or a redirect."""
     url = exchange.url
     with Line(url.host, url.port, deadline_s, tls=url.scheme == "https") as line:
         line.send(exchange.request())
@@ -134,7 +134,7 @@ def _exchange(exchange: Get, deadline_s: float) -> None:
 
 
 def _for_application(head: bytes, agent_port: int, port: int) -> list[Field]:
-    """Return the fields of the request for a probe as the application gets them: Host has its own port."""
+    """Return the fields of the kubelet's request as the application gets them: Host has the application's port."""
     fields = _fields(head)
     return [(name, _with_port(value, agent_port, port) if name == "Host" else value) for name, value in fields]
 
@@ -150,6 +150,6 @@ def _text(data: bytes) -> str:
 
 
 def _with_port(host: str, agent_port: int, port: int) -> str:
-    """Return `host` with `port` in the agent's place; a name or a port of the manifest's own stays."""
+    """Return `host` with `port` instead of the agent's; a name or a port from the manifest stays."""
     name, _, number = host.rpartition(":")
     return f"{name}:{port}" if number == str(agent_port) else host
