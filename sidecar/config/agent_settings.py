@@ -1,4 +1,4 @@
-"""What an agent is told when it is started: by whoever knows the pod's manifest, in one environment variable."""
+"""An agent's settings at its start, made from the pod's manifest and passed in one environment variable."""
 
 from collections.abc import Mapping
 
@@ -13,10 +13,10 @@ ENVIRONMENT = "SIDELAB_AGENT"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a pod's manifest decides for good.
+    """What a pod's manifest decides and no later change affects.
 
-    `proxy` is the proxy's command line without `--intent`, `ports` the TCP ports that the containers name, `base` what
-    of the intent does not change. `dns` says that the pod's rules send DNS to the agent.
+    `proxy` is the proxy's command line without `--intent`, `ports` the TCP ports that the containers declare, `base`
+    the fixed part of the intent. `dns` is true if the pod's rules send DNS to the agent.
     """
 
     proxy: tuple[str, ...] = (BUNDLED,)
@@ -30,7 +30,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @staticmethod
     def of(env: Mapping[str, str]) -> "Settings":
-        """Read the environment variable; without it these are the defaults. Raises `InputError`."""
+        """Read the environment variable; if it is unset, return the defaults. Raises `InputError`."""
         try:
             return _DECODER.decode(env.get(ENVIRONMENT, "{}"))
         except (msgspec.DecodeError, InputError) as error:

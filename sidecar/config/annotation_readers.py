@@ -1,6 +1,6 @@
-"""What an annotation is here, and how the texts of simple ones are read. Pure.
+"""The type of annotations, and readers for the simple ones. Pure.
 
-The agent, which is in every meshed pod, imports it: it knows neither manifests nor rules.
+The agent, which is in every meshed pod, imports it: so it depends neither on manifests nor on rules.
 """
 
 import re
@@ -13,7 +13,7 @@ from sidelab.lab.errors import InputError
 Word = TypeVar("Word", bound=str)
 Value = TypeVar("Value")
 Reader = Callable[[str, str], Value]
-"""Called with what messages call the annotation, and its text; raises `InputError` for a text that is wrong."""
+"""Called with the annotation's name for messages, and its text; raises `InputError` for a text that is wrong."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
@@ -22,9 +22,9 @@ _DAY_S = 86400
 
 @dataclass(frozen=True)
 class Annotation(Generic[Value]):
-    """An annotation: its name, how it is read, and the text that counts where a pod does not have it.
+    """An annotation: its name, its reader, and the text that applies if a pod does not have it.
 
-    `live` is true of one that a running pod follows when it changes.
+    `live` is true if a running pod follows its changes.
     """
 
     name: str
@@ -33,15 +33,15 @@ class Annotation(Generic[Value]):
     live: bool = False
 
     def text(self, annotations: Mapping[str, str]) -> str:
-        """Return its text in a pod's annotations, or the default."""
+        """Return its text in a pod's annotations, or the default text."""
         return annotations.get(self.name, self.default)
 
     def read(self, annotations: Mapping[str, str]) -> Value:
-        """Return what its text means. Raises `InputError` naming the annotation."""
+        """Return its value. Raises `InputError` naming the annotation."""
         return self.reader(f"annotation {self.name}", self.text(annotations))
 
     def given(self, annotations: Mapping[str, str]) -> Value | None:
-        """Return what its text means, None where a pod does not have it. Raises as `read`."""
+        """Return its value, None if the pod does not have it. Raises what `read` raises."""
         return self.read(annotations) if self.name in annotations else None
 
 
@@ -51,13 +51,13 @@ def refuse(name: str, text: str, accepted: str) -> InputError:
 
 
 def any_text(name: str, text: str) -> str:
-    """Return `text`: any is right."""
+    """Return `text`: any text is valid."""
     del name
     return text
 
 
 def one_of(*words: Word) -> Reader[Word]:
-    """Return the reader of one of `words`; messages leave out an empty one."""
+    """Return a reader of one of `words`; messages leave out an empty one."""
 
     def read(name: str, text: str) -> Word:
         for word in words:
@@ -69,7 +69,7 @@ def one_of(*words: Word) -> Reader[Word]:
 
 
 def matching(pattern: str, accepted: str) -> Reader[str]:
-    """Return the reader of a text that `pattern` describes as a whole (ASCII), and `accepted` in messages."""
+    """Return a reader of text that matches `pattern` as a whole (ASCII); messages describe it as `accepted`."""
     compiled = re.compile(pattern, re.ASCII)
 
     def read(name: str, text: str) -> str:
@@ -81,7 +81,7 @@ def matching(pattern: str, accepted: str) -> Reader[str]:
 
 
 def number(low: int, high: int, what: str = "a number") -> Reader[int]:
-    """Return the reader of a decimal number between `low` and `high`."""
+    """Return a reader of a decimal number between `low` and `high`."""
 
     def read(name: str, text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) <= 10 and low <= int(text) <= high):

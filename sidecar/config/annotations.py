@@ -1,6 +1,6 @@
-"""Every annotation that concerns a sidecar: its name, how it is read, and its default. Pure.
+"""Every annotation that concerns a sidecar: its name, its reader, and its default. Pure.
 
-No other file knows the names. Those that agents read are in `sidecar.config.proxy_annotations`; `TABLE` has all. The
+The names are only here and, for those that agents read, in `sidecar.config.proxy_annotations`; `TABLE` has all. The
 defaults are those of Istio's charts. Source: istio.io/latest/docs/reference/config/annotations.
 """
 
@@ -17,10 +17,10 @@ _ISTIO, _STATUS, _READINESS = "sidecar.istio.io/", "status.sidecar.istio.io/", "
 _TRAFFIC, _CONFIG, _OURS = "traffic.sidecar.istio.io/", "proxy.istio.io/", "sidelab.io/"
 
 PREFIXES = (_ISTIO, _TRAFFIC, _STATUS, _READINESS, _OURS)
-"""What the names begin with: one that begins so and is not in the table has no effect."""
+"""The prefixes of the names: an annotation with one of them that is not in the table has no effect."""
 
 PREFIXES_OF_PODS = (*PREFIXES, _CONFIG)
-"""What the names begin with that have an effect on pods, and none on the Deployment of the pods."""
+"""The prefixes of names that have an effect on pods, but none on the pods' Deployment."""
 
 _quantity = matching(r"\d+(?:\.\d*)?(?:m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?|\.\d+", "a quantity such as 100m or 128Mi")
 _level = matching(r"[-\w:,.]+", "log levels, such as warning or misc:error")
@@ -32,13 +32,13 @@ def _port_or_none(name: str, text: str) -> int:
 
 
 INJECT = Annotation(f"{_ISTIO}inject", one_of("true", "false"), "false")
-"""Whether a pod wants a sidecar: a label of this name says so today, and the annotation is deprecated."""
+"""Whether a pod wants a sidecar; deprecated in favour of the label of this name."""
 
 STATUS = Annotation(f"{_ISTIO}status", any_text, "")
-"""Injection's own: what it has added."""
+"""Written by injection: what it has added."""
 
 REVISION = Annotation("istio.io/rev", any_text, "default")
-"""Written by injection, and read by nobody here."""
+"""Written by injection, and not read here."""
 
 REWRITE = Annotation(f"{_ISTIO}rewriteAppHTTPProbers", values.boolean, "true")
 NATIVE = Annotation(f"{_ISTIO}nativeSidecar", values.boolean, "false")
@@ -57,7 +57,7 @@ READINESS_FAILURES = Annotation(f"{_READINESS}failureThreshold", number(1, 2**31
 CONFIG = Annotation(f"{_CONFIG}config", proxyconfig.read, "")
 MERGE_METRICS = Annotation("prometheus.istio.io/merge-metrics", values.boolean, "true")
 
-# As Istio's injector checks them (pkg/kube/inject/validate.go): no item is empty, blanks may stand around ports.
+# Checked like in Istio's injector (pkg/kube/inject/validate.go): no item is empty, blanks may surround ports.
 INCLUDE_INBOUND_PORTS = Annotation(f"{_TRAFFIC}includeInboundPorts", values.all_or_complete(values.port), "*")
 EXCLUDE_INBOUND_PORTS = Annotation(f"{_TRAFFIC}excludeInboundPorts", values.complete(values.port), "")
 INCLUDE_RANGES = Annotation(f"{_TRAFFIC}includeOutboundIPRanges", values.all_or_complete(values.cidr), "*")
@@ -72,15 +72,15 @@ RULES = Annotation(f"{_OURS}rules", one_of(*options.WAYS), options.WAYS[0])
 """The way into the kernel."""
 
 QUIRKS = Annotation(f"{_OURS}quirks", one_of(*options.QUIRKS), options.QUIRKS[0])
-"""Whether the rules surprise where Istio's do."""
+"""Whether the rules keep the surprising behaviour of Istio's."""
 
 TABLE: Mapping[str, Annotation[Any]] = {
     each.name: each for each in (*vars(proxy_annotations).values(), *vars().values()) if isinstance(each, Annotation)
 }
-"""All of them, by name."""
+"""All annotations, by name."""
 
 LIVE = frozenset(name for name, each in TABLE.items() if each.live)
-"""Those that a running pod follows when they change."""
+"""The names of those whose changes a running pod follows."""
 
 WITHOUT_EFFECT = frozenset(
     f"{_ISTIO}{name}"
@@ -91,4 +91,4 @@ WITHOUT_EFFECT = frozenset(
         *("statsInclusionSuffixes", "userVolume", "userVolumeMount"),
     )
 )
-"""Those of Istio that change nothing here."""
+"""Istio's annotations that have no effect here."""

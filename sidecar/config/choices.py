@@ -1,4 +1,4 @@
-"""What a pod's annotations say about its injection, as one value that is valid once it exists. Pure."""
+"""What a pod's annotations decide about its injection, as one value that is valid once it exists. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from sidelab.sidecar.config.proxyconfig import ProxyConfig
 
 @dataclass(frozen=True)
 class Choices:
-    """What a pod's annotations say about its sidecar, with Istio's defaults.
+    """What a pod's annotations decide about its sidecar, with Istio's defaults.
 
-    `mode` is REDIRECT, TPROXY or NONE. `agent_port` is where the agent answers, 0 for nowhere. `proxied` is false for
-    a pod that has the rules and no proxy.
+    `mode` is REDIRECT, TPROXY or NONE. `agent_port` is the port on which the agent answers, 0 if it does not. `proxied`
+    is false for a pod with rules but no proxy.
     """
 
     mode: str
@@ -28,14 +28,14 @@ class Choices:
 
     @property
     def hold(self) -> bool:
-        """Whether the application waits for the proxy; a native sidecar is waited for anyway."""
+        """Whether the application waits for the proxy; for a native sidecar it waits in any case."""
         return self.config.hold and not self.native
 
 
 def read(where: str, annotations: Mapping[str, str]) -> Choices:
-    """Check all annotations that concern a sidecar and return what they say.
+    """Check all annotations that concern a sidecar and return their values.
 
-    `where` says whose they are, like `pod web`. Raises `InputError` naming the annotation that is wrong.
+    `where` names their owner in messages, like `pod web`. Raises `InputError` naming the annotation that is wrong.
     """
     try:
         for each in filter(None, map(table.TABLE.get, annotations)):

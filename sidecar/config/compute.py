@@ -1,7 +1,7 @@
-"""What a pod wishes of its proxy: its own metadata, its ports and the cluster's Services become an `Intent`. Pure.
+"""Makes the `Intent` for a pod's proxy from the pod's metadata, its ports and the cluster's Services. Pure.
 
-It runs in the agent, in every meshed pod and at every change, so it knows neither manifests nor injection. Protocols
-are chosen as in Istio: istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection and
+It runs in the agent, in every meshed pod and at every change, so it depends neither on manifests nor on injection.
+Protocols are chosen as in Istio: istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection and
 pkg/config/kube/conversion.go.
 """
 
@@ -30,7 +30,7 @@ from sidelab.sidecar.config.intent import (
 
 _WORDS: Mapping[str, Protocol] = {
     **dict.fromkeys(("http", "http_proxy", "grpc-web"), "http"),
-    # HTTP/2 passes as bytes, and so does what is encrypted.
+    # HTTP/2 and encrypted traffic are forwarded as bytes.
     **dict.fromkeys(("tcp", "http2", "grpc", "https", "tls", "hbone", "mongo", "mysql", "redis"), "tcp"),
 }
 _STANDARD = {"kubernetes.io/h2c": "http2", "kubernetes.io/ws": "http", "kubernetes.io/wss": "https"}
@@ -42,9 +42,9 @@ _BASE = Intent()
 def intent(pod: PodInfo, ports: Sequence[int], state: State, base: Intent = _BASE) -> Intent:
     """Return what the proxy of `pod` must do.
 
-    `ports` are the TCP ports that its containers name. `base` holds what is decided once, with the pod's manifest: its
-    ports, time-outs, whether IPv6 is captured too, and where annotations say nothing its mode and concurrency. Raises
-    `InputError` for an annotation that is wrong.
+    `ports` are the TCP ports that its containers declare. `base` is decided once, by the pod's manifest: ports,
+    time-outs, whether IPv6 is captured too, and, unless annotations set them, mode and concurrency. Raises `InputError`
+    for an annotation that is wrong.
     """
     said = pod.annotations
     protocol = proxy_annotations.PROTOCOL.read(said)
@@ -72,7 +72,7 @@ def intent(pod: PodInfo, ports: Sequence[int], state: State, base: Intent = _BAS
 
 
 def protocol_of(port: ClusterPort) -> Protocol:
-    """Return what a Service's port says it speaks: by appProtocol, else by its name's first word, else by number."""
+    """Return the protocol of a Service's port: by appProtocol, else by the first word of its name, else by number."""
     word = (port.app_protocol or port.name).lower()
     word = _STANDARD.get(word, word)
     word = "grpc-web" if word.startswith("grpc-web") else word.partition("-")[0]
@@ -92,7 +92,7 @@ class _Families:
     ipv6: bool
 
     def of(self, ipv4: str, ipv6: str, offered: Sequence[str]) -> tuple[str, ...]:
-        """Return those of two addresses that are meant, of the families that a Service offers."""
+        """Return those of the two addresses whose family is captured and offered by the Service."""
         wanted = ((ipv4, self.ipv4 and "IPv4" in offered), (ipv6, self.ipv6 and "IPv6" in offered))
         return tuple(address for address, meant in wanted if address and meant)
 
@@ -123,13 +123,13 @@ def _service_port(
 
 
 def _dialled(service: ClusterService, endpoint: ClusterEndpoint, families: _Families) -> tuple[str, ...]:
-    """Return one address of a pod, IPv4 preferred; all of them for a headless Service, which is dialled by these."""
+    """Return one address of a pod, preferably IPv4; all of them for a headless Service, which is dialled by these."""
     addresses = families.of(endpoint.ipv4, endpoint.ipv6, service.families)
     return addresses[:1] if service.ipv4 or service.ipv6 else addresses
 
 
 def _inbound(key: PodKey, ports: Sequence[int], state: State, default: Protocol) -> list[InboundPort]:
-    """Return the pod's ports in their order: those that Services lead to (the first one decides), and its own."""
+    """Return the pod's ports in order: those that Services lead to (the first Service decides), and its own."""
     found: dict[int, InboundPort] = {}
     for service in state.services:
         for endpoint in service.endpoints:

@@ -1,7 +1,7 @@
 """The contract between the agent and a proxy: how any program becomes a sidecar. docs/proxy-contract.md is its text.
 
-What both ends share is here: where the intent's file is, and the command line that follows from a pod's annotations.
-`python -m sidelab.sidecar.config.contract` prints the intent's JSON schema. It knows no proxy.
+It has what both ends share: the path of the intent's file, and the command line that follows from a pod's annotations.
+`python -m sidelab.sidecar.config.contract` prints the intent's JSON schema. It depends on no particular proxy.
 """
 
 import itertools
@@ -16,28 +16,28 @@ from sidelab.sidecar.config import proxy_annotations
 from sidelab.sidecar.config.intent import Intent
 
 HOME = "/run/istio"
-"""The proxy's working directory: the agent makes it, and both may write there."""
+"""The proxy's working directory: the agent creates it, and both may write there."""
 
 INTENT = f"{HOME}/intent.json"
-"""The intent's file: complete whenever it is opened, because a new one is renamed into its place."""
+"""The intent's file: always complete when it is opened, because a new one is renamed over it."""
 
 UID = 1337
-"""User and group id of agent and proxy; the rules let their connections pass. With TPROXY it is the group's alone."""
+"""User and group id of agent and proxy; the rules let their connections pass. With TPROXY it is only the group id."""
 
 READY_PATH = "/healthz/ready"
-"""What answers 200 on the intent's health port once the proxy serves."""
+"""The path that answers 200 on the intent's health port once the proxy serves."""
 
 BUNDLED, ENVOY = "sidelab-proxy", "sidelab-envoy"
-"""The first words of the command lines of those that come with sidelab; the agent forks them from itself."""
+"""The first words of the command lines of sidelab's own proxies; the agent forks them from itself."""
 
 ENTRIES: Mapping[str, str] = {BUNDLED: "sidelab.sidecar.proxy.main:run", ENVOY: "sidelab.sidecar.envoy.main:run"}
-"""What is forked is `module:function`, called with the command line; it returns when the proxy has ended."""
+"""The `module:function` that a forked proxy calls with its command line; it returns when the proxy has ended."""
 
 _CHOICES = {"bundled": BUNDLED, "envoy": ENVOY}
 
 
 def command(annotations: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the command line, without `--intent`, of the proxy that a pod's annotations ask for.
+    """Return the command line, without `--intent`, of the proxy that a pod's annotations choose.
 
     Raises `InputError` for an annotation that is wrong, and for `none`, which has no command line.
     """
@@ -54,14 +54,14 @@ def command(annotations: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def full_command(proxy: Sequence[str], intent: str = INTENT) -> tuple[str, ...]:
-    """Return the whole command line of `proxy`."""
+    """Return the command line of `proxy` with `--intent`."""
     return (*proxy, "--intent", intent)
 
 
 def intent_path(argv: Sequence[str]) -> str:
-    """Return what `--intent` says in a command line of the contract; other words are the proxy's own.
+    """Return the value of `--intent` in a command line of the contract; other words are the proxy's own.
 
-    Raises `InputError` where it is missing.
+    Raises `InputError` if it is missing.
     """
     for word, value in itertools.pairwise(argv):
         if word == "--intent":

@@ -1,4 +1,4 @@
-"""What injection calls things: labels, containers and ports. Annotations are in `sidecar.config.annotations`.
+"""The names that injection uses: labels, containers and ports. Annotations are in `sidecar.config.annotations`.
 
 Sources: istio.io/docs/reference/config/annotations and …/labels; the injection template of istio/istio,
 manifests/charts/istio-control/istio-discovery/files.
@@ -28,4 +28,4 @@ SIDECAR_PORTS = {
     istio_ports.DNS: "the agent's DNS",
     istio_ports.STATS: "the proxy's metrics",
 }
-"""Where a sidecar listens, and what for: an application in the same pod can't."""
+"""The ports on which a sidecar listens, with their purpose: an application in the same pod cannot use them."""

@@ -1,7 +1,7 @@
 """What a sidecar's proxy must do, as one versioned value that every proxy is configured from.
 
-The contract (see `sidecar.config.contract`) hands it to a proxy as a JSON file. It knows no proxy: a field says what is
-wanted, never how some proxy spells it.
+The contract (see `sidecar.config.contract`) passes it to a proxy as a JSON file. It depends on no particular proxy: a
+field says what is wanted, never how some proxy spells it.
 """
 
 from ipaddress import ip_address
@@ -13,7 +13,7 @@ from sidelab.lab.errors import InputError
 from sidelab.sidecar import istio_ports
 
 Protocol = Literal["auto", "tcp", "http"]
-"""What travels on a port: `auto` finds out from the first bytes; ports of HTTP/2 and gRPC are `tcp`."""
+"""The protocol of a port: `auto` is detected from the first bytes; ports of HTTP/2 and gRPC are `tcp`."""
 
 
 class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -28,7 +28,7 @@ class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     stats: int = istio_ports.STATS
 
     def __post_init__(self) -> None:
-        """Refuse ports out of range or used twice; raises `InputError`."""
+        """Raise `InputError` for ports out of range or used twice."""
         ports = {name: getattr(self, name) for name in self.__struct_fields__}
         for name, port in ports.items():
             if not 1 <= port <= 65535:
@@ -76,7 +76,7 @@ class IntentService(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ports: tuple[IntentServicePort, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse an address that nobody can dial: 0.0.0.0 and :: would be every listener's; raises `InputError`."""
+        """Raise `InputError` for addresses that cannot be dialled: 0.0.0.0 and :: would match every listener's."""
         for text in self.addresses:
             try:
                 unusable = ip_address(text).is_unspecified
@@ -86,11 +86,11 @@ class IntentService(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
                 raise InputError(f"intent: service {self.host}: {text} is no Service's address: give a virtual one")
 
     def names(self, namespace: str) -> tuple[str, ...]:
-        """Return the names that a Host field from a pod in `namespace` may have for it, the full one first.
+        """Return the names by which a Host field from a pod in `namespace` may refer to it, the full one first.
 
         They are the domains that istiod gives it (`generateVirtualHostDomains` in pilot/pkg/networking/core): the full
         name, the same with a dot at its end, and the shorter ones that a resolver's search list completes. A headless
-        Service also has each of them after `*.`, which stands for any name that ends so: its pods have names below it.
+        Service also has each of them after `*.`, for any name with this suffix, because its pods have names below it.
         """
         qualified, in_cluster, _ = self.host.partition(".svc.")
         name, _, own = qualified.partition(".")
@@ -146,7 +146,7 @@ class Intent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     metrics: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what no proxy could do; raises `InputError`."""
+        """Raise `InputError` for an intent that no proxy could carry out."""
         for name, version in (("inbound_bind_ipv4", 4), ("inbound_bind_ipv6", 6)):
             _check_address(name, getattr(self, name), version)
         positive = (
@@ -162,12 +162,12 @@ class Intent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise InputError(f"intent: server_name: {self.server_name!r} must be printable ASCII")
 
     def to_json(self) -> str:
-        """Return the value as JSON, defaults spelt out, fields in the order of their definition."""
+        """Return the value as JSON, with defaults, and with fields in the order of their definition."""
         return msgspec.json.encode(self).decode()
 
     @staticmethod
     def from_json(text: str | bytes) -> "Intent":
-        """Return the value that `text` holds; raises `InputError` naming the field that is wrong."""
+        """Return the value in `text`; raises `InputError` naming the field that is wrong."""
         try:
             return _DECODER.decode(text)
         except msgspec.DecodeError as error:

@@ -1,4 +1,4 @@
-"""The annotations that choose a pod's proxy and say what it does: the part of the table that agents read too. Pure.
+"""The annotations that choose and configure a pod's proxy: the part of the table that agents read too. Pure.
 
 `sidecar.config.annotations` has the others, and the table of all.
 """
@@ -49,4 +49,4 @@ CONCURRENCY = Annotation("sidelab.io/concurrency", number(1, 1024), "1")
 METRICS = Annotation("sidelab.io/metrics", one_of("true", "false"), "true")
 
 PROMETHEUS: Mapping[str, str] = {what: f"prometheus.io/{what}" for what in ("scrape", "path", "port")}
-"""Annotations of the application, which say where its metrics are; injection puts the agent's place there."""
+"""The application's annotations that say where its metrics are; injection replaces them by the agent's."""

@@ -1,7 +1,7 @@
-"""The annotation with a piece of YAML that changes Istio's ProxyConfig for one pod. Pure.
+"""The annotation with YAML that changes Istio's ProxyConfig for one pod. Pure.
 
-Source: istio.io/docs/reference/config/istio.mesh.v1alpha1 (ProxyConfig). A field with the wrong type is an error, as
-the injector's is; one that has no effect here, or that Istio does not have, is a warning.
+Source: istio.io/docs/reference/config/istio.mesh.v1alpha1 (ProxyConfig). A field with the wrong type is an error, as in
+Istio's injector; one that has no effect here, or that Istio does not have, is a warning.
 """
 
 import json
@@ -34,10 +34,10 @@ _WITHOUT_EFFECT = frozenset(
 
 @dataclass(frozen=True)
 class ProxyConfig:
-    """What a pod's annotation says; `raw` is all of it, with the names of the file.
+    """The values of a pod's annotation; `raw` is all of it, with the names of the YAML.
 
-    `mode` "" and `concurrency` 0 are for nothing said; a `status_port` of None too. `drain_s` is how long a proxy that
-    is asked to end lets its connections finish.
+    `mode` "", `concurrency` 0 and `status_port` None mean that it is not given. `drain_s` is how long a proxy that is
+    asked to end lets its connections finish.
     """
 
     raw: Mapping[str, Any] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class ProxyConfig:
 
 @lru_cache(maxsize=64)
 def read(name: str, text: str) -> ProxyConfig:
-    """Return what the annotation's text says. Raises `InputError` with `name` and the field that is wrong."""
+    """Return the values in the annotation's text. Raises `InputError` with `name` and the field that is wrong."""
     documents = [each.value for each in read_documents(name, text)]
     raw = documents[0] if documents else {}
     if len(documents) > 1 or not isinstance(raw, dict):
