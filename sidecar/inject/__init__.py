@@ -1,8 +1,8 @@
 """Injection: a pod becomes a pod with istio-init and istio-proxy in it. Pure: Manifest → Manifest.
 
-An injected pod is just a pod; nothing that runs it knows of sidecars. `whole_manifest` decides who gets one
-and `inject_pod` puts it together, out of `containers`, `rewrite_probes` and `metadata`; what people can say about it is
-in `sidecar.config`, and `advice` warns of what has no effect. docs/injection.md shows it all.
+An injected pod is just a pod; nothing that runs it knows about sidecars. `whole_manifest` decides which pods get one,
+and `inject_pod` puts it together from `containers`, `rewrite_probes` and `metadata`; the annotations that configure it
+are in `sidecar.config`, and `advice` warns about those without effect. docs/injection.md shows it all.
 """
 
 from sidelab.sidecar.config.annotations import LIVE

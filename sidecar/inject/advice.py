@@ -1,4 +1,4 @@
-"""What a manifest says to a sidecar without effect, or against it: the warnings of `istioctl analyze`, and ours. Pure.
+"""Warns of settings in a manifest that have no effect on a sidecar or conflict with it: istioctl's and ours. Pure.
 
 Sources: istio.io/docs/reference/config/analysis (IST0107, IST0108, IST0144); …/annotations.
 """
@@ -13,9 +13,9 @@ from sidelab.sidecar.inject.whole_manifest import Candidate, Selection, candidat
 
 
 def warnings(manifest: Manifest) -> list[str]:
-    """Return a sentence for each doubt about a pod's sidecar, with the pods that it is about.
+    """Return a sentence for each doubt about pods' sidecars, with the pods concerned.
 
-    It does not matter whether the manifest has been injected. Raises `InputError` for annotations that are wrong.
+    The manifest may be injected or not. Raises `InputError` for annotations that are wrong.
     """
     selection = Selection(manifest)
     said: dict[str, list[str]] = {}
@@ -30,7 +30,7 @@ def warnings(manifest: Manifest) -> list[str]:
 
 
 def _misplaced(deployment: Deployment) -> Iterator[str]:
-    """Yield what a Deployment says about its pods in the wrong place (IST0107)."""
+    """Yield annotations for pods that stand on the Deployment instead of its template (IST0107)."""
     metadata = deployment.metadata
     found = [f"annotation {name}" for name in metadata.annotations if name.startswith(table.PREFIXES_OF_PODS)]
     if table.INJECT.name in metadata.labels:
@@ -65,7 +65,7 @@ def _annotations(said: Mapping[str, str]) -> Iterator[str]:
         if name in table.WITHOUT_EFFECT:
             yield f"annotation {name} has no effect here"
         elif name.startswith(table.PREFIXES) and name not in table.TABLE:
-            # Wanted for this message only, and every start would pay for it.
+            # Needed only for this message, and it would slow down every start.
             from difflib import get_close_matches  # noqa: PLC0415  see the line above
 
             near = get_close_matches(name, table.TABLE, n=1, cutoff=0.9)

@@ -1,7 +1,7 @@
 """The two containers that injection adds: istio-init, which loads the rules, and istio-proxy. Pure.
 
-Source: istio/istio's injection template, with the values that Istio's charts install. What only a control plane would
-use (its address, certificates, tokens and their volumes) is left out.
+Source: istio/istio's injection template, with the default values of Istio's charts. Whatever needs a control plane (its
+address, certificates, tokens and their volumes) is left out.
 """
 
 import json
@@ -73,7 +73,7 @@ class OwnerReference:
 
     @property
     def path(self) -> str:
-        """What Istio calls it in the proxy's node metadata."""
+        """Its path in Istio's node metadata of the proxy."""
         return f"kubernetes://apis/{self.api_version}/namespaces/{self.namespace}/{self.kind.lower()}s/{self.name}"
 
 
@@ -96,12 +96,12 @@ def istio_init(annotations: Mapping[str, str], choices: Choices) -> Container:
 
 
 def is_istio_init(container: Container) -> bool:
-    """Tell whether a container is istio-init: one without a command of its own, called as the injector calls it."""
+    """Return whether a container is istio-init: it has no command, and its arguments begin with istio-iptables."""
     return not container.command and container.args[:1] == (_IPTABLES,)
 
 
 def arguments(annotations: Mapping[str, str], choices: Choices) -> tuple[str, ...]:
-    """Return istio-iptables' arguments as the injector writes them."""
+    """Return istio-iptables' arguments in the injector's form."""
     ports = ("-p", str(istio_ports.OUTBOUND), "-z", str(istio_ports.INBOUND))
     words = [*ports, "-u", str(injected_names.PROXY_UID), "-m", choices.mode]
     for flag, annotation in _TEXT_ARGUMENTS:
@@ -114,7 +114,7 @@ def arguments(annotations: Mapping[str, str], choices: Choices) -> tuple[str, ..
 
 
 def _excluded(annotations: Mapping[str, str], agent_port: int) -> str:
-    """Return the ports that stay the sidecar's own: metrics, health, what the annotation says, and the agent's last."""
+    """Return the ports not to capture: metrics, health, those of the annotation, and last the agent's."""
     ports = [f"{istio_ports.STATS}", f"{istio_ports.HEALTH}"]
     ports += map(str, table.EXCLUDE_INBOUND_PORTS.read(annotations))
     if agent_port and str(agent_port) not in ports:
@@ -125,7 +125,7 @@ def _excluded(annotations: Mapping[str, str], agent_port: int) -> str:
 def istio_proxy(
     owner: OwnerReference, annotations: Mapping[str, str], choices: Choices, app: PodSpec, variables: Mapping[str, str]
 ) -> Container:
-    """Return the proxy's container, for the pod of `app`; `variables` are added to its environment."""
+    """Return the proxy's container for the pod with `app`; `variables` are added to its environment."""
     return Container(
         name=injected_names.PROXY_NAME,
         image=_image(annotations),
@@ -155,7 +155,7 @@ _REDIRECT = SecurityContext(
     run_as_non_root=True,
     inert=_UNPRIVILEGED,
 )
-# A transparent socket needs the capability, and the capability needs root: so the rules know the proxy by its group.
+# A transparent socket needs the capability, and that needs root: so the rules identify the proxy by its group.
 _TPROXY = SecurityContext(
     capabilities=Capabilities(add=("NET_ADMIN",), drop=("ALL",)),
     run_as_user=0,
@@ -176,7 +176,7 @@ def _readiness(annotations: Mapping[str, str]) -> Probe:
 
 
 def _lifecycle(choices: Choices) -> Lifecycle | None:
-    """Return the hooks: containers start one after the other, so waiting in one holds up all that follow."""
+    """Return the hooks: containers start one after the other, so waiting in one delays all that follow."""
     if choices.hold:
         return Lifecycle(post_start=Handler(exec=Exec(command=("pilot-agent", "wait"))))
     if choices.native and choices.agent_port:
@@ -206,7 +206,7 @@ def _environment(owner: OwnerReference, choices: Choices, app: PodSpec, added: M
 
 
 def _literal(name: str, value: str) -> EnvVar:
-    """Return a variable that has this value whatever is in it: Kubernetes expands `$(NAME)`, and reads `$$` as `$`."""
+    """Return a variable with exactly this value, escaped: Kubernetes expands `$(NAME)`, and reads `$$` as `$`."""
     return EnvVar(name=name, value=value.replace("$", "$$"))
 
 
@@ -226,7 +226,7 @@ def _image(annotations: Mapping[str, str]) -> str:
 
 
 def _resources(annotations: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Return the annotations' quantities, or Istio's defaults where there are none at all."""
+    """Return the annotations' quantities, or Istio's defaults if there are none at all."""
     given = any(each.name in annotations for *_, each in _QUANTITIES)
     found: dict[str, dict[str, str]] = {}
     for kind, resource, each in _QUANTITIES:

@@ -1,4 +1,4 @@
-"""One pod, or a Deployment's template, with a sidecar: where the added containers stand among the pod's own. Pure."""
+"""Adds a sidecar to one pod or a Deployment's template: the order of added containers and the pod's own. Pure."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -25,7 +25,7 @@ def inject_pod(pod: Pod) -> Pod:
 
 
 def inject_deployment(deployment: Deployment) -> Deployment:
-    """Return `deployment` with a sidecar in its template; raises `InputError` as `inject_pod` does."""
+    """Return `deployment` with a sidecar in its template; raises `InputError` like `inject_pod`."""
     owner = OwnerReference(deployment.api_version, deployment.kind, deployment.namespace, deployment.name)
     template = deployment.spec.template
     meta, spec = _injected(f"deployment {deployment.name}", owner, template.metadata, template.spec)
@@ -45,9 +45,9 @@ def _injected(where: str, owner: OwnerReference, meta: Meta, app: PodSpec) -> tu
 def _spec(owner: OwnerReference, meta: Metadata | TemplateMetadata, app: PodSpec, choices: Choices) -> PodSpec:
     """Return the pod with the added containers in Istio's order.
 
-    The pod's own init containers run before the rules, which would lead them to a proxy that is not there yet; with a
-    native sidecar it is there, so they run behind both. The proxy comes last, so that tools that take the first
-    container take the application's, unless the application has to wait for it.
+    The pod's own init containers run before the rules, which would lead them to a proxy that is not running yet; a
+    native sidecar is running by then, so they run after both. The proxy comes last, so that tools that pick the first
+    container pick the application's, unless the application has to wait for the proxy.
     """
     said = meta.annotations
     init = (containers.istio_init(said, choices),) if choices.mode != "NONE" else ()
@@ -64,7 +64,7 @@ def _spec(owner: OwnerReference, meta: Metadata | TemplateMetadata, app: PodSpec
 def _rewritten(
     app: PodSpec, said: Mapping[str, str], choices: Choices
 ) -> tuple[tuple[Container, ...], tuple[Container, ...], dict[str, str]]:
-    """Return init containers and containers with their probes sent to the agent, and what the agent is told."""
+    """Return init containers and containers with their probes redirected to the agent, and the agent's variables."""
     variables = metadata.scraped(said, choices)
     if not choices.rewrite or not choices.agent_port:
         return app.init_containers, app.containers, variables

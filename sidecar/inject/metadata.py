@@ -1,4 +1,4 @@
-"""What injection writes on a pod's metadata: whose it is in the mesh, where its metrics are, and that it is injected.
+"""What injection adds to a pod's metadata: its identity in the mesh, where its metrics are, and its injection status.
 
 Pure. Sources: istio/istio's injection template; pkg/kube/inject/inject.go for the status and the metrics.
 """
@@ -23,7 +23,7 @@ Marked = TypeVar("Marked", Metadata, TemplateMetadata)
 
 
 def marked(metadata: Marked, owner: OwnerReference, choices: Choices, app: PodSpec, added: PodSpec) -> Marked:
-    """Return the metadata of a pod whose `app` became `added`; what its author wrote stays, metrics' place excepted."""
+    """Return the metadata of a pod whose `app` became `added`; only the author's location of metrics is replaced."""
     annotations = dict(metadata.annotations)
     if choices.config.mode:
         annotations.setdefault(MODE.name, choices.mode)
@@ -40,7 +40,7 @@ def marked(metadata: Marked, owner: OwnerReference, choices: Choices, app: PodSp
 
 
 def scraped(annotations: Mapping[str, str], choices: Choices) -> dict[str, str]:
-    """Return the variable that tells the agent where the application has metrics, which it merges with the proxy's."""
+    """Return the variable that tells the agent where the application's metrics are, to be merged with the proxy's."""
     said = {what: annotations.get(name, "") for what, name in PROMETHEUS.items()}
     if not any(said.values()) or not _merges(annotations, choices):
         return {}
@@ -64,7 +64,7 @@ def _labels(labels: Mapping[str, str], owner: OwnerReference) -> dict[str, str]:
 
 
 def _status(app: PodSpec, added: PodSpec) -> str:
-    """Return what was added, as Istio writes it; it is also what keeps a pod from being injected again."""
+    """Return the status of what was added, in Istio's form; it also prevents a second injection."""
     before = {each.name for each in (*app.init_containers, *app.containers)}
     init = [each.name for each in added.init_containers if each.name not in before]
     containers = [each.name for each in added.containers if each.name not in before]

@@ -1,8 +1,8 @@
-"""Probe rewriting: the kubelet asks the agent, and the agent asks the application. Pure.
+"""Probe rewriting: the kubelet probes the agent, and the agent probes the application. Pure.
 
-The kubelet has no certificate, and a connection to any port of a meshed pod is accepted by the proxy, whether the
-application lives or not. So each request by http, https, tcp or gRPC becomes one to the agent, which learns from
-ISTIO_KUBE_APP_PROBERS what it stands for. Source: istio/istio pkg/kube/inject/app_probe.go.
+The kubelet has no certificate, and the proxy accepts a connection to any port of a meshed pod, whether the application
+is alive or not. So each probe by http, https, tcp or gRPC is redirected to the agent, which finds the original in
+ISTIO_KUBE_APP_PROBERS. Source: istio/istio pkg/kube/inject/app_probe.go.
 """
 
 import json
@@ -18,16 +18,16 @@ VARIABLE = "ISTIO_KUBE_APP_PROBERS"
 
 Captured = Callable[[int], bool]
 Prober = Mapping[str, Any]
-"""A request in the agent's words."""
+"""A probe in the agent's form."""
 Probers = Mapping[str, Prober]
-"""What the agent asks for each path that it is asked for."""
+"""The agent's probes by the paths that the kubelet requests."""
 
 _PROBES = {"readiness_probe": "readyz", "liveness_probe": "livez", "startup_probe": "startupz"}
 _HOOKS = {"pre_stop": "prestopz", "post_start": "poststartz"}
 
 
 def captured_by(annotations: Mapping[str, str]) -> Captured:
-    """Return whether the rules take inbound connections to a port: what they leave alone is asked directly."""
+    """Return a function that tells whether the rules capture a port; ports that they do not are probed directly."""
     included = INCLUDE_INBOUND_PORTS.read(annotations)
     excluded = EXCLUDE_INBOUND_PORTS.read(annotations)
     if included and included != "*":
@@ -36,9 +36,9 @@ def captured_by(annotations: Mapping[str, str]) -> Captured:
 
 
 def rewrite(container: Container, agent_port: int, captured: Captured) -> tuple[Container, Probers]:
-    """Return the container with its requests sent to the agent, and what the agent asks in their stead.
+    """Return the container with its probes redirected to the agent, and the probes that the agent makes instead.
 
-    Commands and pauses stay, and so do requests to ports that are not captured.
+    Commands and pauses stay, and so do probes of ports that are not captured.
     """
     probers: dict[str, Prober] = {}
     changes: dict[str, Any] = {}
@@ -62,12 +62,12 @@ def rewrite(container: Container, agent_port: int, captured: Captured) -> tuple[
 
 
 def encode(probers: Probers) -> str:
-    """Return the variable's text, as Istio's injector writes it for a pod with the API server's defaults."""
+    """Return the variable's text, in the form of Istio's injector for a pod with the API server's defaults."""
     return json.dumps(dict(sorted(probers.items())), separators=(",", ":"), ensure_ascii=False)
 
 
 def _asked(container: Container, handler: HTTPGet | TCPSocket | GRPC | Exec | Sleep, captured: Captured) -> int:
-    """Return the number of the captured port that a request goes to, 0 for what stays as it is."""
+    """Return the number of the captured port that a probe goes to, 0 if the probe stays as it is."""
     if isinstance(handler, (Exec, Sleep)):
         return 0
     number = container.port_number(handler.port)
@@ -75,7 +75,7 @@ def _asked(container: Container, handler: HTTPGet | TCPSocket | GRPC | Exec | Sl
 
 
 def _prober(handler: HTTPGet | TCPSocket | GRPC | Exec | Sleep, number: int) -> dict[str, Any]:
-    """Return a request as the agent reads it: fields in the order of Kubernetes' types, the port a number."""
+    """Return a probe in the agent's form: fields in the order of Kubernetes' types, the port a number."""
     match handler:
         case HTTPGet():
             headers = [{"name": each.name, "value": each.value} for each in handler.http_headers]
@@ -87,11 +87,11 @@ def _prober(handler: HTTPGet | TCPSocket | GRPC | Exec | Sleep, number: int) -> 
         case GRPC():
             return {"grpc": {"port": number, "service": handler.service}}
         case _:
-            raise TypeError(handler)  # `_asked` is 0 for it
+            raise TypeError(handler)  # `_asked` returns 0 for it
 
 
 def _to_agent(handler: HTTPGet | TCPSocket | GRPC | Exec | Sleep, path: str, agent_port: int) -> HTTPGet:
-    """Return the request to the agent; a request by HTTP keeps its host and headers, as in Istio."""
+    """Return the probe of the agent; an HTTP probe keeps its host and headers, as in Istio."""
     if isinstance(handler, HTTPGet):
         return structs.replace(handler, path=path, port=agent_port, scheme="HTTP")
     return HTTPGet(path=path, port=agent_port)

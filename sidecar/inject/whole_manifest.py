@@ -1,4 +1,4 @@
-"""A whole manifest with sidecars: which pods want one, and what is worth a warning. Pure: Manifest → Manifest."""
+"""Adds sidecars to a whole manifest: to each pod that wants one. Pure: Manifest → Manifest."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Candidate:
 
     @property
     def injected(self) -> bool:
-        """Whether it has been injected already."""
+        """Whether it is already injected."""
         return STATUS.name in self.metadata.annotations
 
     @property
@@ -40,7 +40,7 @@ class Candidate:
 
 
 def candidates(manifest: Manifest) -> Iterator[Candidate]:
-    """Yield all that may want a sidecar."""
+    """Yield all pods and templates that may want a sidecar."""
     for pod in manifest.pods:
         yield _of_pod(pod)
     for deployment in manifest.deployments:
@@ -60,7 +60,7 @@ class Selection:
     """Which pods of a manifest want a sidecar."""
 
     def __init__(self, manifest: Manifest) -> None:
-        """Take note of what the manifest's namespaces say."""
+        """Read the labels of the manifest's namespaces."""
         self._said = {
             each.name: each.metadata.labels.get(injected_names.NAMESPACE_LABEL) for each in manifest.namespaces
         }
@@ -68,7 +68,7 @@ class Selection:
     def asks(self, candidate: Candidate) -> bool:
         """Return whether a pod asks for a sidecar, by its label, its (deprecated) annotation, or its namespace.
 
-        A namespace that says `disabled` wins over all, as on a cluster. Raises `InputError` for another word.
+        `disabled` on a namespace overrides everything, as on a cluster. Raises `InputError` for an unknown value.
         """
         metadata = candidate.metadata
         word = metadata.labels.get(INJECT.name, metadata.annotations.get(INJECT.name))
@@ -80,15 +80,15 @@ class Selection:
         return namespace != "disabled" and (namespace == "enabled" if word is None else word == "true")
 
     def wants(self, candidate: Candidate) -> bool:
-        """Return whether a pod is to be injected: it asks for it, is not injected yet, and has room."""
+        """Return whether to inject a pod: it asks for it, is not injected yet, and has no container with our names."""
         return self.asks(candidate) and not candidate.injected and not candidate.occupied
 
 
 def inject(manifest: Manifest, rules: str | None = None) -> Manifest:
-    """Return `manifest` with a sidecar in every pod and template that asks for one; twice is as once.
+    """Return `manifest` with a sidecar in every pod and template that asks for one; a second run changes nothing.
 
     `rules` is the way into the kernel for pods whose annotation does not choose one. Raises `InputError` for an
-    annotation, or a way, with a value that does not exist, be the pod injected already or not.
+    annotation or a way with an invalid value, even if the pod is already injected.
     """
     if rules is not None and rules not in WAYS:
         raise InputError(f"--rules: {rules!r} is no way into the kernel: give one of {', '.join(WAYS)}")
@@ -117,7 +117,7 @@ def _deployment_told(deployment: Deployment, rules: str) -> Deployment:
 
 
 def _told(metadata: Meta, spec: PodSpec, rules: str) -> Meta:
-    """Return the metadata with the annotation that chooses the way, if there are rules and no such annotation."""
+    """Return the metadata with the annotation that chooses the way, if it has rules and no such annotation."""
     if RULES.name in metadata.annotations or not any(map(is_istio_init, spec.init_containers)):
         return metadata
     return structs.replace(metadata, annotations={**metadata.annotations, RULES.name: rules})
