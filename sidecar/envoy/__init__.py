@@ -1,9 +1,9 @@
-"""Envoy as a sidecar's proxy: which binary, its configuration from an intent, and a program that follows the contract.
+"""Envoy as a sidecar's proxy: its binary, its configuration from an intent, and a program that follows the contract.
 
     Intent ── configuration: bootstrap, virtual, outbound … ──▶ files, which Envoy reads again when replaced
 
-Listener, cluster and statistics names are Istio's, so that the same counters can be read from either proxy. Only
-`find_binary`, `config_files` and what `main` imports touch anything but values.
+Listener, cluster and statistics names are Istio's, so that the same counters can be read from either proxy. Everything
+except `find_binary`, `config_files` and what `main` imports is pure.
 """
 
 from sidelab.sidecar.envoy.command_line import command

@@ -6,7 +6,7 @@ from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.envoy.configuration.bootstrap import bootstrap
 
 DRAIN_S = 45
-"""How long connections of a listener that was replaced may go on; Istio's."""
+"""How long connections of a replaced listener may go on; Istio's default."""
 
 
 def command(
@@ -15,8 +15,8 @@ def command(
     """Return the command line that runs `envoy` with the configuration at `config_path`.
 
     Without a path the configuration (see `bootstrap`, also for `ipv6`) is in the command line itself, so that no file
-    is needed. Hot restart is off: it would share memory between the pods of one user. A replaced listener's
-    connections are asked at once to come to an end, and the access log is written every second, both as in Istio.
+    is needed. Hot restart is off: it would share memory between the pods of one user. As in Istio, the connections of
+    a replaced listener are drained immediately, and the access log is flushed every second.
     """
     if config_path is None:
         config = ("--config-yaml", json.dumps(bootstrap(intent, ipv6=ipv6), separators=(",", ":")))

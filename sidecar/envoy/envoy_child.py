@@ -1,4 +1,4 @@
-"""Envoy as a child process: started so that it cannot outlive its parent, its output passed on, its last words kept."""
+"""Envoy as a child process that cannot outlive its parent; its output is passed on, and its last lines are kept."""
 
 import os
 import signal
@@ -14,13 +14,13 @@ _NOT_STARTED = 127
 
 
 class EnvoyChild:
-    """A running program, and the pipes by which its output comes: file descriptor here → the one to pass it on to."""
+    """A running program, and the pipes of its output (`outputs`): file descriptor here → the one to pass it on to."""
 
     def __init__(self, argv: Sequence[str]) -> None:
-        """Start `argv`; a program that can't be started ends with status 127 and says why."""
+        """Start `argv`; if it cannot be started, the child ends with status 127 and writes the reason."""
         self.last_words = b""
         self.outputs: dict[int, int] = {}
-        # Envoy opens /dev/stdout by name. A log file that is another user's can't be opened so, a pipe of ours can.
+        # Envoy opens /dev/stdout by name. That fails for another user's log file, but not for a pipe of ours.
         piped = [_STDERR] if _may_open_stdout() else [_STDERR, _STDOUT]
         ends = {target: os.pipe() for target in piped}
         parent = os.getpid()
@@ -32,7 +32,7 @@ class EnvoyChild:
             self.outputs[read] = target
 
     def relay(self, source: int) -> None:
-        """Pass on what is to be read from `source`, one of `outputs`; at its end, close it."""
+        """Pass on what can be read from `source`, one of `outputs`; close it at its end."""
         data = os.read(source, _CHUNK)
         target = self.outputs[source]
         if target == _STDERR:
@@ -44,18 +44,18 @@ class EnvoyChild:
             data = data[os.write(target, data) :]
 
     def reason(self) -> str:
-        """Return the line of its last words that says why it ended: the first critical one, else the last."""
+        """Return the line of its last output that gives the reason of its end: the first critical one or the last."""
         lines = self.last_words.decode(errors="replace").strip().split("\n")
         return next((line for line in lines if "[critical]" in line), lines[-1])
 
     def finish(self) -> None:
-        """Pass on what is left after its end."""
+        """Pass on the rest of its output after its end."""
         for source in list(self.outputs):
             while source in self.outputs:
                 self.relay(source)
 
     def status(self) -> int | None:
-        """Return the exit status as a shell tells it (128 and more for a signal), or None while it runs."""
+        """Return the exit status in a shell's form (128 and more for a signal), or None while it runs."""
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid == 0:
             return None
@@ -63,7 +63,7 @@ class EnvoyChild:
         return code if code >= 0 else 128 - code
 
     def kill(self, number: signal.Signals) -> None:
-        """Send a signal; the child must not have been waited for."""
+        """Send a signal; `status` must not have returned an exit status yet."""
         os.kill(self.pid, number)
 
 

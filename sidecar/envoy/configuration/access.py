@@ -29,7 +29,7 @@ _FIELDS = {
     "requested_server_name": "%REQUESTED_SERVER_NAME%",
     "route_name": "%ROUTE_NAME%",
 }
-"""Istio's names in JSON, in the order of its text; what they stand for are Envoy's command operators."""
+"""Istio's names in JSON, in the order of its text format, with Envoy's command operators for their values."""
 
 _TEXT = (
     '[{start_time}] "{method} {path} {protocol}" {response_code} {response_flags} {response_code_details} '
@@ -41,12 +41,12 @@ _TEXT = (
 
 
 def access_log(intent: Intent) -> Config:
-    """Return the `access_log` of an HTTP connection manager or a TCP proxy; nothing where none is wanted."""
+    """Return the `access_log` of an HTTP connection manager or a TCP proxy; empty if the intent wants none."""
     return {"access_log": [_file(intent)]} if intent.access_log else {}
 
 
 def unrouted_log(intent: Intent) -> Config:
-    """Return the `access_log` of a listener: for connections that no filter chain took (flag NR), so that none logs."""
+    """Return the `access_log` of a listener, for connections that match no filter chain (flag NR)."""
     if not intent.access_log:
         return {}
     return {"access_log": [{**_file(intent), "filter": {"response_flag_filter": {"flags": ["NR"]}}}]}

@@ -1,4 +1,4 @@
-"""What Envoy starts with: who it is, its admin port, and where everything else is to be read. Pure."""
+"""Envoy's bootstrap: its node, its admin port, and where to read everything else. Pure."""
 
 from sidelab.lab.cluster.addresses import DOMAIN
 from sidelab.sidecar.config.intent import Intent
@@ -19,10 +19,10 @@ _MOST_CONNECTIONS = 2**31 - 1
 
 
 def bootstrap(intent: Intent, folder: str | None = None, *, ipv6: bool = True) -> Config:
-    """Return Envoy's bootstrap; listeners and clusters come from files in `folder`, or stand in it for None.
+    """Return Envoy's bootstrap; listeners and clusters come from files in `folder`, or are included if it is None.
 
-    Envoy refuses a listener that it cannot bind and a source address that is none of the pod's, so `ipv6` must be
-    False in a pod without IPv6, and with it `intent.inbound_bind_ipv6` has to be an address of the pod's loopback.
+    Envoy refuses a listener that it cannot bind and a source address that the pod does not have, so `ipv6` must be
+    False in a pod without IPv6; with True, `intent.inbound_bind_ipv6` must be an address of the pod's loopback.
     """
     static: Config = {"listeners": _own_listeners(intent, ipv6=ipv6), "clusters": own_clusters(intent)}
     dynamic: Config = {}
@@ -66,7 +66,7 @@ def _node(intent: Intent) -> Config:
 
 
 def _overload() -> Config:
-    """Return a bound that is none, as Istio sets it; Envoy warns where there is no bound at all."""
+    """Return a limit so high that it has no effect, like Istio's; Envoy warns if there is no limit at all."""
     kind = "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
     monitor = extension(
         "envoy.resource_monitors.global_downstream_max_connections",
@@ -77,9 +77,9 @@ def _overload() -> Config:
 
 
 def _own_listeners(intent: Intent, *, ipv6: bool) -> list[Config]:
-    """Return the ports for readiness and for Prometheus: views of two admin pages, open to everybody.
+    """Return the listeners for readiness and for Prometheus, which serve one admin page each to everybody.
 
-    Istio's readiness goes by way of the agent. Here the agent asks this port, so the answer must be Envoy's own.
+    In Istio, the readiness port leads to the agent. Here the agent queries this port, so the answer must be Envoy's.
     """
     ports = intent.ports
     return [

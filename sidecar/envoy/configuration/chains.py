@@ -1,4 +1,4 @@
-"""Filter chains and listener filters: what a listener does with a connection once it has it. Pure."""
+"""Filter chains and listener filters: how a listener handles a connection. Pure."""
 
 from collections.abc import Collection
 
@@ -8,7 +8,7 @@ from sidelab.sidecar.envoy.configuration.typed_parts import HTTP_FIRST_BYTES, Co
 
 
 def tcp(intent: Intent, cluster: str) -> Config:
-    """Return the filter that passes bytes on to `cluster`."""
+    """Return the filter that forwards bytes to `cluster`."""
     kind = "filters.network.tcp_proxy.v3.TcpProxy"
     return extension(
         "envoy.filters.network.tcp_proxy", kind, stat_prefix=cluster, cluster=cluster, **access_log(intent)
@@ -16,7 +16,7 @@ def tcp(intent: Intent, cluster: str) -> Config:
 
 
 def chain(name: str, filter_: Config, *, port: int = 0, sniffed: bool = False) -> Config:
-    """Return a filter chain for connections to `port` (0: any), `sniffed`: only those that begin as HTTP."""
+    """Return a filter chain for connections to `port` (0: any); `sniffed`: only those that begin like HTTP."""
     match: Config = {}
     if port:
         match["destination_port"] = port
@@ -26,7 +26,7 @@ def chain(name: str, filter_: Config, *, port: int = 0, sniffed: bool = False) -
 
 
 def by_protocol(protocol: Protocol, name: str, http: Config, tcp_: Config, *, port: int = 0) -> list[Config]:
-    """Return the chains of traffic of a kind: `auto` has one for HTTP and one for everything else."""
+    """Return the chains for traffic of `protocol`: `auto` has one for HTTP and one for everything else."""
     if protocol == "tcp":
         return [chain(name, tcp_, port=port)]
     if protocol == "http":
@@ -35,12 +35,12 @@ def by_protocol(protocol: Protocol, name: str, http: Config, tcp_: Config, *, po
 
 
 def wanted(intent: Intent, protocol: Protocol) -> Protocol:
-    """Return what a port's traffic is taken for: the intent's protocol decides where the port leaves it open."""
+    """Return the protocol to assume for a port: where it says `auto`, the intent's protocol decides."""
     return intent.protocol if protocol == "auto" else protocol
 
 
 def inspectors(but: Collection[int] = ()) -> list[Config]:
-    """Return the listener filters that look at a connection's first bytes; those to the ports `but` never wait."""
+    """Return the listener filters that inspect a connection's first bytes, except on connections to the ports `but`."""
     off: Config = {"filter_disabled": _ports(but)} if but else {}
     return [
         {**extension(f"envoy.filters.listener.{name}_inspector", f"filters.listener.{name}_inspector.v3.{kind}"), **off}
@@ -49,7 +49,7 @@ def inspectors(but: Collection[int] = ()) -> list[Config]:
 
 
 def detection(intent: Intent) -> Config:
-    """Return how long a listener's inspectors wait, and that the connection then goes on: its server speaks first."""
+    """Return how long a listener's inspectors wait; then the connection goes on, as its server may speak first."""
     return {
         "listener_filters_timeout": seconds(intent.detection_timeout_s),
         "continue_on_listener_filters_timeout": True,

@@ -1,8 +1,8 @@
-"""The files that Envoy reads: their texts from an intent, and how they get where Envoy sees them.
+"""The files that Envoy reads: makes their texts from an intent, and writes them where Envoy watches.
 
-Envoy watches each file and reads it again when another is renamed over it, so a file that did not change is left
-alone; clusters come first, because listeners refer to them. Within a file, a cluster or listener that is the same as
-before keeps its connections, and those of one that changed come to their end in peace.
+Envoy watches each file and reads it again when another is renamed over it, so an unchanged file is left alone; clusters
+are written first, because listeners refer to them. Within a file, an unchanged cluster or listener keeps its
+connections, and those of a changed one are drained.
 """
 
 import zlib
@@ -32,12 +32,12 @@ def dynamic(intent: Intent, *, ipv6: bool) -> dict[str, str]:
 
 
 def initial(intent: Intent, folder: str, *, ipv6: bool) -> dict[str, str]:
-    """Return all files that Envoy starts with; it will find them in `folder`."""
+    """Return all files that Envoy starts with; they are to be written to `folder`."""
     return {**dynamic(intent, ipv6=ipv6), BOOTSTRAP: _text(bootstrap(intent, folder, ipv6=ipv6))}
 
 
 def publish(folder: Path, files: Mapping[str, str]) -> list[str]:
-    """Write what differs from the files in `folder`, each by rename, readable by all; return the names written."""
+    """Write the files that differ from those in `folder`, by rename and readable by all; return their names."""
     written = []
     for name, text in files.items():
         path = folder / name
@@ -48,7 +48,7 @@ def publish(folder: Path, files: Mapping[str, str]) -> list[str]:
 
 
 def has_ipv6(intent: Intent) -> bool:
-    """Tell whether IPv6 is captured in this network namespace: the intent asks, and its source address is here."""
+    """Return whether to capture IPv6 in this network namespace: the intent wants it, and its source address exists."""
     if not intent.ipv6 or not _INTERFACES.exists():
         return False
     address = ip_address(intent.inbound_bind_ipv6).packed.hex()

@@ -1,4 +1,4 @@
-"""Envoy's clusters, as Istio names and shapes them: where connections go on to. Pure."""
+"""Envoy's clusters, the destinations of connections, named and configured as in Istio. Pure."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ from sidelab.sidecar.envoy.configuration.typed_parts import (
 )
 
 UNBOUNDED = 2**32 - 1
-"""Istio's default for each circuit breaker; Envoy's own (1024, 3 for retries) would cut in unasked."""
+"""Istio's default for each circuit breaker; Envoy's own defaults (1024, 3 for retries) would limit traffic."""
 
 _PASSTHROUGH_IDLE_S = 300.0
 _HTTP2_STREAMS = 2**30
@@ -27,7 +27,7 @@ _IP_BIND_ADDRESS_NO_PORT = 24
 
 
 def clusters(intent: Intent, *, ipv6: bool) -> list[Config]:
-    """Return what `intent` asks for."""
+    """Return the clusters for `intent`."""
     inbound = dict.fromkeys(each.port for each in intent.inbound)
     bound: Config = {"upstream_bind_config": _inbound_leg(intent, ipv6=ipv6)}
     return [
@@ -44,7 +44,7 @@ def clusters(intent: Intent, *, ipv6: bool) -> list[Config]:
 
 
 def own_clusters(intent: Intent) -> list[Config]:
-    """Return those of the sidecar itself: Envoy's admin pages and the agent."""
+    """Return the clusters of the sidecar itself: Envoy's admin pages and the agent."""
     return [
         {
             "name": name,
@@ -57,7 +57,7 @@ def own_clusters(intent: Intent) -> list[Config]:
 
 
 def service_ports(intent: Intent) -> Iterator[tuple[IntentService, IntentServicePort]]:
-    """Yield each port of each Service once, in their order: a cluster's name may exist once."""
+    """Yield each port of each Service once, in order, because cluster names must be unique."""
     seen: set[str] = set()
     for service in intent.services:
         for port in service.ports:
@@ -99,8 +99,8 @@ def _as_dialled() -> Config:
 def _balanced(service: IntentService, port: IntentServicePort, *, ipv6: bool) -> Config:
     """Return a cluster's part with its endpoints inline.
 
-    A file for each, as Istio has a subscription for each, would cost an inotify instance a Service in every pod, and a
-    user has 128 for all of them (fs.inotify.max_user_instances); Envoy aborts where it gets none.
+    A file for each, like Istio's subscription for each, would cost one inotify instance per Service in every pod, and a
+    user has 128 for all of them (fs.inotify.max_user_instances); Envoy aborts if it gets none.
     """
     reachable = tuple(each for each in port.endpoints if ipv6 or ":" not in each.address)
     name = outbound_cluster(port.port, service.host)
@@ -108,7 +108,7 @@ def _balanced(service: IntentService, port: IntentServicePort, *, ipv6: bool) ->
 
 
 def _inbound_leg(intent: Intent, *, ipv6: bool) -> Config:
-    """Return what the connections to the application come from: an address that the rules let pass."""
+    """Return the source of connections to the application: an address that the rules let pass."""
     bind: Config = {
         "source_address": {"address": intent.inbound_bind_ipv4, "port_value": 0},
         # The port is chosen at connect, per destination: with a port from bind, all of them share one range.

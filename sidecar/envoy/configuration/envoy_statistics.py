@@ -1,15 +1,15 @@
-"""Which of Envoy's statistics exist, and how Prometheus sees their names. Pure.
+"""Which of Envoy's statistics exist, and their names in Prometheus. Pure.
 
-An Envoy that counts everything has some hundred counters a cluster and a listener. As in Istio only a choice exists,
-which keeps memory and the pages `/stats` and `/stats/prometheus` small: here the sums that say where connections and
-requests went, what became of them, and what is in flight.
+An Envoy that counts everything has about a hundred counters per cluster and per listener. As in Istio only a selection
+exists, which keeps memory and the pages `/stats` and `/stats/prometheus` small: here the totals of where connections
+and requests went, how they ended, and how many are in flight.
 """
 
 from sidelab.sidecar.config.intent import Intent
 from sidelab.sidecar.envoy.configuration.typed_parts import Config
 
 _ALWAYS = ("server.", "listener_manager.", "cluster_manager.")
-# Without the same again by worker.
+# Without the same counters per worker.
 _LISTENER = r"listener\.(admin|[0-9a-fA-F:._\[\]]+_\d+)"
 _DRAINING = rf"{_LISTENER}\.downstream_cx_(total|active)"
 _TRAFFIC = (
@@ -41,7 +41,7 @@ _TAGS = (
 
 
 def statistics(intent: Intent) -> Config:
-    """Return the bootstrap's `stats_config`; without `metrics`, what remains is that by which a drain is watched."""
+    """Return the bootstrap's `stats_config`; without `metrics`, only what is needed to watch a drain remains."""
     expressions = (_DRAINING, *(_TRAFFIC if intent.metrics else ()))
     patterns: list[Config] = [{"prefix": prefix} for prefix in _ALWAYS]
     patterns += [{"safe_regex": {"regex": expression}} for expression in expressions]

@@ -1,8 +1,8 @@
-"""Envoy's HTTP connection manager and its routes, as Istio shapes them. Pure.
+"""Envoy's HTTP connection manager and its routes, configured as in Istio. Pure.
 
-Not Istio's: filters that only Istio's build has (istio.stats, metadata exchange), so a vanilla Envoy knows no
-`istio_requests_total`; its own counters say the same by listener and cluster. And request ids: none are made, so that
-this proxy and the bundled one do the same work; those that come are passed on.
+There are two differences. Filters that only Istio's build has (istio.stats, metadata exchange) are missing, so a
+vanilla Envoy has no `istio_requests_total`; its own counters have the same by listener and cluster. And request ids are
+passed on but not generated, so that this proxy and the bundled one do the same work.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _OUTBOUND_RETRIES: Config = {
 
 
 def manager(intent: Intent, stat_prefix: str, routes: Config, *, inbound: bool) -> Config:
-    """Return the filter that speaks HTTP; `routes` is one of the tables below."""
+    """Return the HTTP filter; `routes` is one of the tables below."""
     return extension(
         "envoy.filters.network.http_connection_manager",
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -66,9 +66,9 @@ def inbound_routes(name: str, cluster: str) -> Config:
 
 
 def routes_of_port(intent: Intent, port: int, services: Sequence[IntentService]) -> Config:
-    """Return routes by Host field for what leaves to `port`; unknown hosts pass or get a 502, as the intent says.
+    """Return routes by Host for outbound traffic to `port`; unknown hosts pass or get a 502, depending on the intent.
 
-    A name that two Services claim is the first one's: Envoy refuses a table that has one twice.
+    A name that two Services claim goes to the first: Envoy refuses a table with a name twice.
     """
     taken: set[str] = set()
     hosts = []
@@ -82,24 +82,24 @@ def routes_of_port(intent: Intent, port: int, services: Sequence[IntentService])
 
 
 def routes_of_service(service: IntentService, port: int) -> Config:
-    """Return routes for whoever dialled `service` itself: its Host field may say anything."""
+    """Return routes for connections to an address of `service`: Host is ignored."""
     return _table(f"{service.host}:{port}", [_service(service, port, ["*"])])
 
 
 def unknown_host(intent: Intent) -> Config:
-    """Return the virtual host of requests that no Service claims."""
+    """Return the virtual host for requests that belong to no Service."""
     if intent.outbound_policy == "REGISTRY_ONLY":
         return _host("block_all", ["*"], {"name": "block_all", "direct_response": {"status": 502}})
     return _host("allow_any", ["*"], {"name": "allow_any", "route": {"cluster": PASSTHROUGH, "timeout": "0s"}})
 
 
 def unknown_destinations(intent: Intent, name: str) -> Config:
-    """Return routes where every host is unknown."""
+    """Return routes that treat every host as unknown."""
     return _table(name, [unknown_host(intent)])
 
 
 def policy_cluster(intent: Intent) -> str:
-    """Return the cluster of connections to no Service."""
+    """Return the cluster for connections that belong to no Service."""
     return BLACK_HOLE if intent.outbound_policy == "REGISTRY_ONLY" else PASSTHROUGH
 
 
@@ -123,9 +123,9 @@ def _table(name: str, hosts: list[Config]) -> Config:
     return {
         "name": name,
         "virtual_hosts": hosts,
-        # Clusters come from another file, and either may be read first.
+        # Clusters come from another file, and either file may be read first.
         "validate_clusters": False,
         "ignore_port_in_host_matching": True,
-        # Istio's own filter (istio.peer_metadata) takes away what says who the client is, and is not in this Envoy.
+        # In Istio a filter that this Envoy lacks (istio.peer_metadata) removes these fields, which identify the client.
         "request_headers_to_remove": ["x-envoy-peer-metadata", "x-envoy-peer-metadata-id"],
     }

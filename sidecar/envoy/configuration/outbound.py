@@ -1,8 +1,8 @@
-"""The listeners of Services, which no port is bound for: virtualOutbound hands them connections by destination. Pure.
+"""The listeners of Services, which bind no port: virtualOutbound passes them connections by destination. Pure.
 
-By a Service port's protocol, as in Istio: `http` shares `0.0.0.0_PORT` with all others of that port and is told apart
-by the Host field; `tcp` and `auto` have a listener of their own at the Service's addresses, or, where it is headless,
-at those of its endpoints.
+They depend on a Service port's protocol, as in Istio: `http` shares `0.0.0.0_PORT` with all others of that port, and
+the Host field decides; `tcp` and `auto` have their own listener at the Service's addresses, or, if it is headless, at
+those of its endpoints.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from sidelab.sidecar.envoy.configuration.typed_parts import Config, at, everywhe
 
 
 def service_listeners(intent: Intent, *, ipv6: bool) -> list[Config]:
-    """Return the listeners by Service."""
+    """Return the listeners of all Services."""
     tables = [routes_of_port(intent, port, services) for port, services in _http_ports(intent).items()]
     shared = [_shared(intent, table, ipv6=ipv6) for table in tables]
     return [*shared, *(_own(intent, *each) for each in _dialled(intent, ipv6=ipv6))]
 
 
 def _http_ports(intent: Intent) -> dict[int, list[IntentService]]:
-    """Return the port numbers where some Service speaks HTTP, each with its Services that may."""
+    """Return the port numbers on which some Service speaks HTTP, each with all Services that may speak it there."""
     ports: dict[int, list[IntentService]] = {}
     speaking = set()
     for service, port in service_ports(intent):
@@ -36,13 +36,13 @@ def _http_ports(intent: Intent) -> dict[int, list[IntentService]]:
 
 
 def _taken(intent: Intent) -> set[int]:
-    """Return the sidecar's own ports: Envoy refuses a second listener at an address."""
+    """Return the sidecar's own ports: Envoy refuses a second listener on an address."""
     ports = intent.ports
     return {ports.outbound, ports.inbound, ports.health, ports.stats}
 
 
 def _dialled(intent: Intent, *, ipv6: bool) -> Iterator[tuple[IntentService, IntentServicePort, tuple[str, ...]]]:
-    """Yield what has a listener of its own, with the addresses of each such listener."""
+    """Yield each Service's port that has its own listener, with the addresses of each such listener."""
     seen: set[tuple[str, int]] = set()
     for service, port in service_ports(intent):
         if wanted(intent, port.protocol) == "http":
@@ -63,7 +63,7 @@ def _shared(intent: Intent, table: Config, *, ipv6: bool) -> Config:
     listener = {"name": f"0.0.0.0_{port}", **everywhere(port, ipv6=ipv6), **_unbound(intent)}
     if intent.protocol == "http":
         return {**listener, "filter_chains": [chain(f"0.0.0.0_{port}", http)]}
-    # Others may listen on this port too: what is no HTTP goes where it was going.
+    # Others may listen on this port too: anything but HTTP goes to its original destination.
     return {
         **listener,
         "listener_filters": inspectors(),

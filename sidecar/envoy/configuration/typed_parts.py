@@ -1,4 +1,4 @@
-"""The words that Envoy's configuration is made of: addresses, durations, typed extensions. Pure.
+"""The building blocks of Envoy's configuration: addresses, durations, typed extensions. Pure.
 
 Field names are those of Envoy's v3 API, as JSON (proto3's mapping).
 """
@@ -16,7 +16,7 @@ BLACK_HOLE = "BlackHoleCluster"
 ADMIN = "prometheus_stats"
 AGENT = "agent"
 HTTP_FIRST_BYTES = ("http/1.0", "http/1.1", "h2c")
-"""What Envoy's http_inspector says of a connection that begins as HTTP in clear text."""
+"""The application protocols that Envoy's http_inspector reports for HTTP in clear text."""
 
 
 def inbound_cluster(port: int) -> str:
@@ -40,7 +40,7 @@ def extension(name: str, kind: str, **fields: Any) -> Config:
 
 
 def socket_address(host: str, port: int) -> Config:
-    """Return an address as a listener or an endpoint has it; IPv6 without brackets."""
+    """Return the address of a listener or an endpoint; IPv6 without brackets."""
     return {"socket_address": {"address": host, "port_value": port}}
 
 
@@ -50,16 +50,16 @@ def seconds(duration_s: float) -> str:
 
 
 def everywhere(port: int, *, ipv6: bool) -> Config:
-    """Return a listener's addresses on `port` of every address of the pod."""
+    """Return a listener's addresses: `port` on all addresses of the pod."""
     return at(("0.0.0.0", "::") if ipv6 else ("0.0.0.0",), port)
 
 
 def at(addresses: tuple[str, ...], port: int) -> Config:
-    """Return a listener's addresses: the first is the one that names its statistics."""
+    """Return a listener's addresses; its statistics are named by the first."""
     first, *others = (socket_address(each, port) for each in addresses)
     return {"address": first, **({"additional_addresses": [{"address": each} for each in others]} if others else {})}
 
 
 def discovery(folder: str, name: str) -> Config:
-    """Return where Envoy gets a dynamic resource from: file `name` in `folder`, read again when it is renamed over."""
+    """Return the source of a dynamic resource: file `name` in `folder`, read again when another is renamed over it."""
     return {"path_config_source": {"path": f"{folder}/{name}"}, "resource_api_version": "V3"}

@@ -1,6 +1,6 @@
 """The two listeners that the rules send captured connections to: virtualOutbound and virtualInbound. Pure.
 
-Istio's inbound chains for mutual TLS are not among them: every connection is taken as clear text, or passed as it is.
+Istio's inbound chains for mutual TLS are left out: every connection is treated as clear text, or forwarded as it is.
 """
 
 from sidelab.sidecar.config.intent import Intent, Protocol
@@ -22,14 +22,14 @@ from sidelab.sidecar.envoy.configuration.typed_parts import (
 )
 
 TPROXY_MARK = 1337
-"""The mark of packets that come with a client's address; the routing rules of TPROXY mode deliver them here."""
+"""The mark of packets sent from a client's address; the routing rules of TPROXY mode bring the answers back here."""
 
 
 def virtual_outbound(intent: Intent, *, ipv6: bool) -> Config:
     """Return the listener for what the application sends.
 
-    It hands a connection to the listener of its original destination, where there is one (see `outbound`); what stays
-    goes to no Service. As in Istio, `auto` takes that for bytes: nothing waits for what they are.
+    It passes a connection to the listener of its original destination, if there is one (see `outbound`); the rest
+    belongs to no Service. As in Istio, `auto` treats the rest as bytes, without waiting to detect a protocol.
     """
     name, port = "virtualOutbound", intent.ports.outbound
     if intent.protocol == "http":
@@ -50,11 +50,11 @@ def virtual_outbound(intent: Intent, *, ipv6: bool) -> Config:
 
 
 def virtual_inbound(intent: Intent, *, ipv6: bool) -> Config:
-    """Return the listener for what the application receives: chains by its ports, and for those that nobody named."""
+    """Return the listener for what the application receives: chains for its declared ports, and for all others."""
     name, port = "virtualInbound", intent.ports.inbound
     ports: dict[int, Protocol] = {}
     for each in intent.inbound:
-        # A second chain for a port would match the same, which Envoy refuses.
+        # A second chain for a port would have the same match, which Envoy refuses.
         if each.port != port:
             ports.setdefault(each.port, wanted(intent, each.protocol))
     chains = [_against_circles(intent, name, port)]
@@ -81,7 +81,7 @@ def virtual_inbound(intent: Intent, *, ipv6: bool) -> Config:
 
 
 def _against_circles(intent: Intent, name: str, port: int) -> Config:
-    """Return the chain for connections to the listener itself: passed on, they would come back for ever."""
+    """Return the chain for connections to the listener itself: if forwarded, they would come back endlessly."""
     return chain(f"{name}-blackhole", tcp(intent, BLACK_HOLE), port=port)
 
 
@@ -92,7 +92,7 @@ def _application(intent: Intent, name: str, protocol: Protocol, cluster: str, po
 
 
 def _inspected(intent: Intent, ports: dict[int, Protocol]) -> list[Config]:
-    """Return the inspectors where any port is `auto`, so that they keep no other waiting."""
+    """Return the inspectors if any port is `auto`; connections to other ports do not wait for them."""
     if intent.protocol == "auto":
         settled = [port for port, protocol in ports.items() if protocol != "auto"]
         return inspectors((intent.ports.inbound, *settled))
