@@ -1,1 +1,1 @@
-"""Istio in the small: rules, injection, proxies and their configuration; knows nothing of benchmarks."""
+"""A small Istio: rules, injection, proxies and their configuration; knows nothing about benchmarks."""

@@ -1,4 +1,4 @@
-"""What stands in for Istio's image: istio-init becomes rules in the kernel, istio-proxy an agent and its proxy."""
+"""The stand-ins for Istio's image: istio-init becomes rules in the kernel, istio-proxy an agent and its proxy."""
 
 from functools import partial
 
@@ -33,11 +33,11 @@ def _program(pod: Pod, container: Container) -> Program:
 
 
 def _init(pod: Pod, container: Container) -> Program:
-    """Return istio-init: a call for the way over netlink, and for those that run a tool a process that may wait."""
+    """Return istio-init: a call for the way over netlink, a process, which may block, for those that run a tool."""
     rules = pod_rules.of_container(pod, container)
     if rules.way != "nft":
         tools.require(rules.way, rules.ruleset)
-    elif not rules.options.dry_run:  # which prints, and so wants a log
+    elif not rules.options.dry_run:  # a dry run prints, and so needs a log
         return Hook(partial(apply_rules, rules.ruleset, rules.options))
     return Standin(
         "sidelab.sidecar.interception.apply.init_standin:main",
@@ -47,17 +47,17 @@ def _init(pod: Pod, container: Container) -> Program:
 
 
 def apply_rules(ruleset: Ruleset, options: Options) -> None:
-    """Load `ruleset` over netlink into the network namespace that the caller is in, and what goes with it.
+    """Load `ruleset`, its routes and its addresses over netlink into the caller's network namespace.
 
     Raises `MachineError` for what the kernel lacks, `PodError` for what it refuses.
     """
-    from sidelab.sidecar.interception.apply import ways  # noqa: PLC0415  # only the supervisor speaks to the kernel
+    from sidelab.sidecar.interception.apply import ways  # noqa: PLC0415  # only the supervisor talks to the kernel
 
     ways.apply(ruleset, "nft", options)
 
 
 def settings_of(pod: Pod) -> Settings:
-    """Return what the pod's agent is told. Raises `InputError` for an annotation that is wrong."""
+    """Return the settings of the pod's agent. Raises `InputError` for an annotation that is wrong."""
     where = f"pod {pod.name}"
     chosen = inject.choices(where, pod.metadata.annotations)
     rules = pod_rules.of_pod(pod)
@@ -87,9 +87,9 @@ def settings_of(pod: Pod) -> Settings:
 
 
 def _found(command: tuple[str, ...], pod: Pod) -> tuple[str, ...]:
-    """Return `command`, Envoy's with the path of its binary: to look for it takes files that a pod's user may not read.
+    """Return `command`, in Envoy's case with its binary's path, because a pod's user may not be able to look for it.
 
-    Raises `MachineError` where there is no such Envoy, or none that the sidecar's user may run.
+    Raises `MachineError` if there is no such Envoy, or none that the sidecar's user may run.
     """
     if command[0] != contract.ENVOY:
         return command
@@ -104,7 +104,7 @@ def _found(command: tuple[str, ...], pod: Pod) -> tuple[str, ...]:
 
 
 def _starts(proxy: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the command line of the machine's program that the command line `proxy` of the contract stands for."""
+    """Return the command line of the program that the contract's `proxy` runs on this machine, () if it is forked."""
     if proxy[0] == contract.ENVOY:
         return proxy[2:]
     return () if proxy[0] in contract.ENTRIES else proxy
@@ -126,9 +126,9 @@ def _proxy(pod: Pod, container: Container) -> Program:
 
 
 def _preload(settings: Settings, container: Container) -> tuple[str, ...]:
-    """Return what the agent is forked with: all that it may need, because a pod's user may not read our files.
+    """Return the modules to load before forking the agent: all it may need, as a pod's user may not read our files.
 
-    What brings in HTTP/2, TLS or DNS takes long to import, and is there for pods that ask for it.
+    Modules for HTTP/2, TLS or DNS take long to import, and are loaded only for pods that need them.
     """
     probers = next((each.value for each in container.env if each.name == VARIABLE), "")
     proxy = contract.ENTRIES.get(settings.proxy[0], "").partition(":")[0]

@@ -2,7 +2,7 @@
 
 ADMIN = 15000
 OUTBOUND = 15001
-VALIDATION = 15002  # where `--run-validation` dials
+VALIDATION = 15002  # the port that `--run-validation` dials
 DEBUG = 15004
 INBOUND = 15006
 TUNNEL = 15008

@@ -1,7 +1,7 @@
-"""The rules of a running pod: looked at, held against what it asked for, put right, taken away.
+"""The rules of a running pod: read them, compare them with what the pod asks for, repair them, remove them.
 
-The pod's manifest, as its lab keeps it, says what should be there and by which way it came; sockets opened inside the
-pod, and tools run as its istio-init, reach the kernel.
+The lab's copy of the pod's manifest says which rules should be there and by which way they were loaded; sockets opened
+inside the pod, and tools run as its istio-init, reach the kernel.
 """
 
 import socket
@@ -23,20 +23,20 @@ from sidelab.sidecar.pod_rules import PodRules, of_pod
 
 
 def tables(lab: Lab, key: PodKey, family: Family) -> tuple[TableRows, ...]:
-    """Return the pod's tables as the kernel holds and counts them, for `family` at the least; none without rules."""
+    """Return the pod's tables with the kernel's counters, at least for `family`; none if the pod asks for no rules."""
     rules = _rules(lab, key)
     way = "nft" if rules is None else rules.way
     return ways.open_way(way, _reach(lab, key, rules)).read(family)
 
 
 def check(lab: Lab, key: PodKey) -> Drift:
-    """Return how the kernel's rules differ from those that the pod asks for."""
+    """Return the differences between the kernel's rules and those that the pod asks for."""
     rules = _required(lab, key)
     return ways.check(rules.ruleset, rules.way, _reach(lab, key, rules))
 
 
 def reconcile(lab: Lab, key: PodKey) -> bool:
-    """Put the pod's rules right, and tell whether anything was wrong; where nothing was, counters go on."""
+    """Repair the pod's rules, and return whether anything was wrong; if nothing was, counters are kept."""
     rules = _required(lab, key)
     reach = _reach(lab, key, rules)
     wrong = bool(ways.check(rules.ruleset, rules.way, reach))
@@ -46,7 +46,7 @@ def reconcile(lab: Lab, key: PodKey) -> bool:
 
 
 def clean(lab: Lab, key: PodKey) -> None:
-    """Take all of the pod's rules away, routes and addresses included."""
+    """Remove all of the pod's rules, including routes and addresses."""
     rules = _required(lab, key)
     ways.clean(rules.ruleset, rules.way, _reach(lab, key, rules))
 

@@ -15,7 +15,7 @@ from sidelab.sidecar.interception.options.options import Way
 
 @dataclass(frozen=True)
 class PodRules:
-    """A pod's rules: what istio-iptables is told (`arguments`, and as `options`), the way, and who tells it."""
+    """A pod's rules: istio-iptables' `arguments`, the same as `options`, the way, and the container."""
 
     container: str
     arguments: tuple[str, ...]
@@ -24,12 +24,12 @@ class PodRules:
 
     @property
     def ruleset(self) -> Ruleset:
-        """The rules themselves."""
+        """The rules built from the options."""
         return build(self.options)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is said without effect, by this way into the kernel or by any; and where Istio's effect surprises."""
+        """Options without effect, for this way into the kernel or for any, and surprising effects of Istio's."""
         options, nft = self.options, self.way == "nft"
         found = {
             "--dry-run applies the rules all the same by the way nft, as in Istio: with the annotation "
@@ -48,16 +48,16 @@ class PodRules:
 
 
 def of_pod(pod: Pod) -> PodRules | None:
-    """Return the rules of `pod`, None for one without istio-init. Raises what `of_container` raises."""
+    """Return the rules of `pod`, None if it has no istio-init. Raises what `of_container` raises."""
     container = next(filter(inject.is_istio_init, pod.spec.init_containers), None)
     return None if container is None else of_container(pod, container)
 
 
 def of_container(pod: Pod, container: Container) -> PodRules:
-    """Return the rules that an istio-init container stands for; its pod's annotations choose profile, quirks and way.
+    """Return the rules of an istio-init container; its pod's annotations choose profile, quirks and way.
 
-    The resolvers, which istio-iptables reads from /etc/resolv.conf, are those that the pod has there. Raises
-    `InputError` naming the option or annotation that is wrong.
+    The resolvers, which istio-iptables reads from /etc/resolv.conf, are the pod's. Raises `InputError` naming the
+    option or annotation that is wrong.
     """
     annotations = pod.metadata.annotations
     try:
@@ -83,7 +83,7 @@ def _options(arguments: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> Op
 
 
 def warnings(pods: Iterable[Pod]) -> list[str]:
-    """Return what the pods' options say without effect: a sentence each, with the pods that say it."""
+    """Return a sentence for each option without effect, with the pods that have it."""
     said: dict[str, list[str]] = {}
     for pod in pods:
         rules = of_pod(pod)
