@@ -1,1 +1,1 @@
-"""Rules into the kernel: one netlink transaction, or the iptables tools."""
+"""Loads rules into the kernel: by one netlink transaction, or by the iptables tools."""

@@ -1,7 +1,6 @@
-"""Rulesets into the kernel of one network namespace, and out of it again, over a socket that was opened inside it.
+"""Loads rulesets into one network namespace and removes them, over a netlink socket that was opened inside it.
 
-What `counters` returns is decoded from the kernel's own answer. Policy routes and addresses are not set here: they are
-rtnetlink's.
+`counters` returns what the kernel reports. Policy routes and addresses are not set here, because they need rtnetlink.
 """
 
 import dataclasses
@@ -23,7 +22,7 @@ from sidelab.sidecar.interception.text import nft
 
 @lru_cache(maxsize=256)
 def encoded(ruleset: Ruleset) -> bytes:
-    """Return the batch that `apply` sends: equal pods pay for it once.
+    """Return the batch that `apply` sends; it is encoded once for equal pods.
 
     Raises `InputError` for a group that this machine does not know.
     """
@@ -31,21 +30,21 @@ def encoded(ruleset: Ruleset) -> bytes:
 
 
 def apply(sock: socket.socket, ruleset: Ruleset) -> None:
-    """Make the tables of `ruleset` hold it and nothing else; twice is as good as once.
+    """Make the tables of `ruleset` hold it and nothing else; applying it twice has the same result.
 
-    As in Istio, tables that it has no rules for are left as they are: `remove` first if other rules may be there.
-    Raises `MachineError` if the kernel lacks something, `PodError` if it refuses; then nothing has changed.
+    As in Istio, tables without rules in it are left as they are: `remove` first if other rules may be there. Raises
+    `MachineError` if the kernel lacks something, `PodError` if it refuses; then nothing has changed.
     """
     nftables.send(sock, encoded(ruleset))
 
 
 def remove(sock: socket.socket) -> None:
-    """Delete our tables, those that are there, with whatever is in them, as Istio does."""
+    """Delete those of our tables that exist, with everything in them, like Istio."""
     nftables.send(sock, _removal())
 
 
 def replace(sock: socket.socket, ruleset: Ruleset) -> None:
-    """Take all of Istio's rules away and load `ruleset`, all at once; what others have put into our tables stays.
+    """Replace all of Istio's rules by `ruleset` in one transaction; what others have put into our tables stays.
 
     Raises what `apply` raises.
     """
@@ -57,21 +56,21 @@ def replace(sock: socket.socket, ruleset: Ruleset) -> None:
 
 
 def clear(sock: socket.socket, ruleset: Ruleset) -> None:
-    """Take all of Istio's rules away, and our tables unless others have put something into them."""
+    """Remove all of Istio's rules, and our tables unless others have put something into them."""
     taken = _removal_but_others(sock, resolved(ruleset))
     if taken:
         nftables.send(sock, nftables.encode(taken))
 
 
 def counters(sock: socket.socket) -> tuple[TableRows, ...]:
-    """Return our tables as the kernel holds them, with what each rule has counted."""
+    """Return our tables as the kernel holds them, with each rule's counters."""
     ours = {nft.table_name(table) for table in TABLES}
     states = {state.table.name: state for state in nftables.dump(sock) if state.table.name in ours}
     return tuple(_rows(states[nft.table_name(table)]) for table in TABLES if nft.table_name(table) in states)
 
 
 def resolved(ruleset: Ruleset) -> Ruleset:
-    """Return `ruleset` with this machine's numbers for the names of groups."""
+    """Return `ruleset` with group names replaced by this machine's numbers."""
     if not any(
         match.key is Key.GID and isinstance(match.value, str) for rule in ruleset.rules for match in rule.matches
     ):
@@ -91,7 +90,7 @@ def _numbered(match: Match) -> Match:
 
 @lru_cache(maxsize=1)
 def _removal() -> bytes:
-    # Deleting a table that is not there fails, so each is added first.
+    # Deleting a table that does not exist fails, so each is added first.
     tables = [nftables.NftTable(nft.table_name(table)) for table in TABLES]
     return nftables.encode(tuple(Operation(verb, table) for table in tables for verb in ("add", "delete")))
 

@@ -1,7 +1,7 @@
-"""The two ways that run a tool: `iptables-restore --noflush` and its IPv6 twin, nft-backed or legacy.
+"""The two ways that run a tool: `iptables-restore --noflush` and its IPv6 counterpart, nft-backed or legacy.
 
-What is done is decided by `differences`, and said in texts by `iptables` and `repair`; here they are put in order, and
-undone where one of them fails.
+`differences` decides what to do, `iptables` and `repair` write the texts; this runs them in order, and undoes them if
+one fails.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from sidelab.sidecar.interception.text import saved
 
 
 class Restore:
-    """`iptables-restore --noflush` and its IPv6 twin, in tables that others use as well."""
+    """`iptables-restore --noflush` and its IPv6 counterpart, in tables that others use as well."""
 
     def __init__(self, name: Name, run: Runner) -> None:
         self._tools = Tools(name, run)
@@ -28,11 +28,11 @@ class Restore:
         return saved.read(self._tools.save(family), family)
 
     def lines(self, ruleset: Ruleset) -> tuple[Lines, Lines]:
-        """Return what should be there, and what of it or of Istio's chains is there."""
+        """Return the lines that should be there, and those of them or of Istio's chains that are."""
         return self._lines(ruleset, self._saves(ruleset))
 
     def carry_out(self, ruleset: Ruleset, options: Options) -> None:
-        """Look at what is there, and do what `differences.step` says."""
+        """Read the present rules, and do what `differences.step` decides."""
         saves = self._saves(ruleset)
         wanted, held = self._lines(ruleset, saves)
         step = differences.step(bool(held), differences.drift(wanted, held), options)
@@ -46,14 +46,14 @@ class Restore:
                     self._apply(ruleset, there_already=bool(held))
 
     def reconcile(self, ruleset: Ruleset) -> None:
-        """Hold all traffic up, take Istio's rules away, apply, and let the traffic go on."""
+        """Block all traffic, replace Istio's rules, and let the traffic go on."""
         saves = self._saves(ruleset)
         wanted, _ = self._lines(ruleset, saves)
         with self._undone_on_failure(saves):
             self._replace(ruleset, saves, wanted)
 
     def clean(self, ruleset: Ruleset) -> None:
-        """Delete jumps to Istio's chains and then the chains; what is not Istio's stays."""
+        """Delete the jumps to Istio's chains and then the chains; everything else stays."""
         saves = self._saves(ruleset)
         with self._undone_on_failure(saves):
             self._clean(saves, differences.expected(ruleset, Backend.IPTABLES))
@@ -95,7 +95,7 @@ class Restore:
 
     @contextmanager
     def _undone_on_failure(self, saves: Mapping[Family, str]) -> Iterator[None]:
-        """Bring back what was there if the block fails: each table is loaded at once, but a ruleset has several."""
+        """Restore the previous rules if the block fails: each table loads atomically, but a ruleset has several."""
         try:
             yield
         except BaseException as error:

@@ -1,6 +1,6 @@
-"""The iptables tools of this machine: what they are called, how they are run, and what they mean when they refuse.
+"""The iptables tools of this machine: their names, how to run them, and the meaning of their errors.
 
-Knows nothing of whether a tool runs here or inside a pod: that is the `Runner`'s. Texts come from elsewhere.
+Whether a tool runs here or inside a pod depends on the `Runner`. The texts come from other modules.
 """
 
 import os
@@ -20,14 +20,14 @@ Name = Literal["iptables", "iptables-legacy"]
 Purpose = Literal["save", "restore"]
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Every namespace is its own lock: pods don't wait for one another, and nothing is written for it (iptables 1.8.6).
+# Every namespace is its own lock: pods don't wait for one another, and no lock file is written (iptables 1.8.6).
 _ENVIRONMENT = {"PATH": _PATH, "LC_ALL": "C", "XTABLES_LOCKFILE": "/proc/self/ns/net"}
 _VARIANTS = {"iptables": ("-nft", ""), "iptables-legacy": ("-legacy",)}
 _WAIT = {"iptables": (), "iptables-legacy": ("--wait=30",)}
 _PROBE = "SIDELAB_PROBE"
 _LINE = re.compile(r"line:? (\d+)")
 
-# Kernel options by what is missing without them (net/netfilter/Kconfig, net/ipv4/netfilter/Kconfig).
+# Kernel options by what they provide (net/netfilter/Kconfig, net/ipv4/netfilter/Kconfig).
 _OPTIONS: dict[Key | RuleAction, str] = {
     Key.CT_STATE: "CONFIG_NETFILTER_XT_MATCH_CONNTRACK",
     Key.UID: "CONFIG_NETFILTER_XT_MATCH_OWNER",
@@ -45,7 +45,7 @@ _OPTIONS: dict[Key | RuleAction, str] = {
 
 
 class Done(NamedTuple):
-    """A tool's exit status, and what it printed."""
+    """A tool's exit status and output."""
 
     status: int
     output: str
@@ -71,7 +71,7 @@ def run_here(argv: Sequence[str], text: str, env: dict[str, str]) -> Done:
 
 
 def find(name: Name, family: Family, purpose: Purpose) -> str:
-    """Return the path of a tool; raises `MachineError` where it is not installed."""
+    """Return the path of a tool; raises `MachineError` if it is not installed."""
     stem = "iptables" if family == 4 else "ip6tables"
     names = [f"{stem}{variant}-{purpose}" for variant in _VARIANTS[name]]
     for each in names:
@@ -85,12 +85,12 @@ def find(name: Name, family: Family, purpose: Purpose) -> str:
 
 
 def families(ruleset: Ruleset) -> tuple[Family, ...]:
-    """Return the families that `ruleset` has rules for; the tools know one each."""
+    """Return the families that `ruleset` has rules for; each tool handles one."""
     return (4, 6) if ruleset.ipv6 else (4,)
 
 
 def require(name: Name, ruleset: Ruleset) -> None:
-    """Raise `MachineError` where a tool that the way needs for `ruleset` is not installed."""
+    """Raise `MachineError` if a tool that the way needs for `ruleset` is not installed."""
     for family in families(ruleset):
         find(name, family, "restore")
 
@@ -103,7 +103,7 @@ class Tools:
         self._run = run
 
     def save(self, family: Family) -> str:
-        """Return what `iptables-save -c` prints. Raises `PodError` or `MachineError`."""
+        """Return the output of `iptables-save -c`. Raises `PodError` or `MachineError`."""
         argv = (find(self.name, family, "save"), "-c")
         done = self._run(argv, "", _ENVIRONMENT)
         if done.status:
@@ -115,7 +115,7 @@ class Tools:
         self._restore(family, text, "--noflush")
 
     def replace(self, family: Family, text: str) -> None:
-        """Make the tables that `text` names hold what it says, counters included. Raises what `add` raises."""
+        """Replace the content of the tables that `text` names, counters included. Raises what `add` raises."""
         self._restore(family, text, "--counters")
 
     def _restore(self, family: Family, text: str, option: str) -> None:
@@ -126,9 +126,10 @@ class Tools:
                 raise _refusal(argv[0], text, done)
 
     def load(self, ruleset: Ruleset, family: Family) -> None:
-        """Add `ruleset`, whose chains must not be there yet.
+        """Add `ruleset`, whose chains must not exist yet.
 
-        Raises `MachineError` naming the kernel option of what the kernel lacks, else `PodError` with the tool's words.
+        Raises `MachineError` naming the missing kernel option, if that is the cause, else `PodError` with the tool's
+        message.
         """
         try:
             self.add(family, iptables.render(ruleset, family))
@@ -139,15 +140,15 @@ class Tools:
             raise
 
     def _lacking(self, ruleset: Ruleset, family: Family) -> Iterator[str]:
-        """Yield the kernel options that are missing: each match and target of `ruleset` is tried alone.
+        """Yield the missing kernel options, by trying each match and target of `ruleset` separately.
 
-        The tools say "line 13 failed" (at COMMIT) for whatever the kernel has not.
+        If the kernel lacks anything, the tools only report "line 13 failed" (at COMMIT).
         """
         tried: dict[tuple[str, Key | RuleAction | None], bool] = {}
         for rule in ruleset.program(Backend.IPTABLES, family):
             for about, one in _alone(rule):
                 if (rule.table, about) in tried or not tried.get((rule.table, None), True):
-                    continue  # without its table nothing can be known of it
+                    continue  # without its table it cannot be tried
                 text = "" if about is None else f"{iptables.line(one)}\n"
                 tried[rule.table, about] = self._works(rule.table, text, family)
                 if not tried[rule.table, about]:
@@ -166,13 +167,13 @@ class Tools:
             return _OPTIONS[about]
         if self.name == "iptables":
             return "CONFIG_NF_TABLES and CONFIG_NFT_COMPAT"
-        # The tool opens a raw socket to ask, and says the same where it may not.
+        # The tool asks through a raw socket, and prints the same message if it may not open one.
         option = f"CONFIG_IP{'6' if family == 6 else ''}_NF_{table.upper()}"
         return f"{option} (or whoever runs the tool, the capabilities NET_ADMIN and NET_RAW)"
 
 
 def _alone(rule: Rule) -> Iterator[tuple[Key | RuleAction | None, Rule]]:
-    """Yield the table itself (None), and each match and target of `rule` that is an extension, in a rule of its own."""
+    """Yield the bare table (None), and each match and target of `rule` that is an extension, in a rule of its own."""
     bare = Rule(rule.table, _PROBE, (), RETURN)
     yield None, bare
     for match in rule.matches:

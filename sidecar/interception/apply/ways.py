@@ -1,7 +1,7 @@
 """The three ways into the kernel: one transaction over netlink, `iptables-restore`, and its legacy variant.
 
-All take the same `Ruleset` and give back the same rows. A `Reach` says where: in the caller's own network namespace, or
-through descriptors into a pod's. Whatever fails, the namespace is afterwards as it was before.
+All take the same `Ruleset` and return the same rows. A `Reach` selects the network namespace: the caller's own, or
+through descriptors a pod's. If anything fails, the namespace is left as it was before.
 """
 
 import socket
@@ -27,7 +27,7 @@ from sidelab.sidecar.interception.text import iptables, nft
 
 @dataclass(frozen=True)
 class Reach:
-    """How to get at a network namespace: sockets opened inside it (the caller's to close), and tools run inside it."""
+    """Access to a network namespace: sockets opened inside it (which the caller closes), and tools run inside it."""
 
     netfilter: Callable[[], socket.socket] = nftables.open_socket
     route: Callable[[], socket.socket] = route.open_socket
@@ -38,22 +38,22 @@ HERE = Reach()
 
 
 class Way(Protocol):
-    """One way, in one namespace; whoever calls it sees to routes and addresses, and has resolved the groups."""
+    """One way, in one namespace; the caller handles routes and addresses, and has resolved the groups."""
 
     def read(self, family: Family) -> tuple[TableRows, ...]:
-        """Return the tables as the kernel holds them, for `family` at the least."""
+        """Return the tables as the kernel holds them, at least for `family`."""
 
     def lines(self, ruleset: Ruleset) -> tuple[Lines, Lines]:
-        """Return what should be there, and what of Istio's is there."""
+        """Return the lines that should be there, and those of Istio's that are."""
 
     def carry_out(self, ruleset: Ruleset, options: Options) -> None:
-        """Do what istio-iptables does."""
+        """Do what istio-iptables does with `options`."""
 
     def reconcile(self, ruleset: Ruleset) -> None:
-        """Make Istio's rules those of `ruleset`, whatever of them is there."""
+        """Make Istio's rules those of `ruleset`, whichever of them are there."""
 
     def clean(self, ruleset: Ruleset) -> None:
-        """Take away all of Istio's rules."""
+        """Remove all of Istio's rules."""
 
 
 def open_way(name: WayName, reach: Reach = HERE) -> Way:
@@ -62,7 +62,7 @@ def open_way(name: WayName, reach: Reach = HERE) -> Way:
 
 
 def apply(ruleset: Ruleset, way: WayName = WAYS[0], options: Options | None = None, reach: Reach = HERE) -> None:
-    """Do with `ruleset` what istio-iptables does with `options`: apply it, unless they say otherwise.
+    """Do with `ruleset` what istio-iptables does with `options`: apply it, unless they request something else.
 
     Raises `InputError` for a group that this machine does not know, `MachineError` for what the kernel or the machine
     lacks, `PodError` for what the kernel or a tool refuses; then nothing has changed.
@@ -85,14 +85,14 @@ def apply(ruleset: Ruleset, way: WayName = WAYS[0], options: Options | None = No
 
 
 def reconcile(ruleset: Ruleset, way: WayName = WAYS[0], reach: Reach = HERE) -> None:
-    """Make Istio's rules, routes and addresses those of `ruleset`, counters at zero. Raises what `apply` raises."""
+    """Make Istio's rules, routes and addresses those of `ruleset`, with zero counters. Raises what `apply` raises."""
     ruleset = kernel.resolved(ruleset)
     with _local(ruleset, reach):
         open_way(way, reach).reconcile(ruleset)
 
 
 def clean(ruleset: Ruleset, way: WayName = WAYS[0], reach: Reach = HERE) -> None:
-    """Take away all of Istio's rules, and routes and addresses as `ruleset` has them; nothing there is no error."""
+    """Remove all of Istio's rules, and the routes and addresses of `ruleset`; it is no error if there are none."""
     open_way(way, reach).clean(kernel.resolved(ruleset))
     _remove_local(ruleset, reach)
 
@@ -109,7 +109,7 @@ def check(ruleset: Ruleset, way: WayName = WAYS[0], reach: Reach = HERE) -> Drif
 
 
 class Netlink:
-    """One nftables transaction: all or nothing, and as good twice as once."""
+    """One nftables transaction: all or nothing, with the same result when it is repeated."""
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
@@ -121,14 +121,14 @@ class Netlink:
             return kernel.counters(link)
 
     def lines(self, ruleset: Ruleset) -> tuple[Lines, Lines]:
-        """Return what should be there, and what is in our tables."""
+        """Return the lines that should be there, and those in our tables."""
         wanted = differences.expected(ruleset, Backend.NFT)
         return wanted, differences.found(self.read(4), None, wanted)
 
     def carry_out(self, ruleset: Ruleset, options: Options) -> None:
-        """Fill our tables or delete them; Istio looks at nothing before, and knows no other options here.
+        """Fill our tables or delete them; like Istio, without reading them first, and no other options matter here.
 
-        Without its quirks, what others have put into our tables stays.
+        Without Istio's quirks, what others have put into our tables stays.
         """
         with self._reach.netfilter() as link:
             match options.cleanup_only, options.quirks:
@@ -142,12 +142,12 @@ class Netlink:
                     kernel.replace(link, ruleset)
 
     def reconcile(self, ruleset: Ruleset) -> None:
-        """Take our rules away and make them again in one transaction: no packet sees less than all of them."""
+        """Delete and recreate our rules in one transaction: every packet sees all of them."""
         with self._reach.netfilter() as link:
             kernel.replace(link, ruleset)
 
     def clean(self, ruleset: Ruleset) -> None:
-        """Delete our tables, or where others have something in them, all that is ours."""
+        """Delete our tables, or, where others have put something into them, everything of ours."""
         with self._reach.netfilter() as link:
             kernel.clear(link, ruleset)
 

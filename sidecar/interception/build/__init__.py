@@ -1,1 +1,1 @@
-"""Options become rules, in the order of istio-iptables. Pure."""
+"""Turns options into rules, in the order of istio-iptables. Pure."""

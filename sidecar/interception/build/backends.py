@@ -1,6 +1,6 @@
-"""Every place where Istio's nftables rules are not its iptables rules, and nowhere else.
+"""All differences between Istio's nftables rules and its iptables rules, and nothing else.
 
-Two kinds: rules that only one of them has (the functions, each used by one step), and what differs
+There are two kinds: rules that only one backend has (the functions, each used by one step), and differences in effect
 although the rules are equal (`DIFFERENCES`, for people). Source: istio.io's istio-iptables and istio-nftables.
 """
 
@@ -14,7 +14,7 @@ INVALID = Match(Key.CT_STATE, ("INVALID",))
 
 
 class Difference(NamedTuple):
-    """A known difference: what it is about, and what each backend does."""
+    """A known difference: its subject, and what each backend does."""
 
     about: str
     iptables: str
@@ -44,12 +44,12 @@ DIFFERENCES = (
 
 
 def without_quirks(rules: Iterable[Rule], *, ipv6: bool) -> tuple[Rule, ...]:
-    """Return `rules` for `quirks="none"`: with IPv6 off none of them catches it, in whichever table."""
+    """Return `rules` for `quirks="none"`: with IPv6 off, none of them matches IPv6 in any table."""
     return tuple(rules) if ipv6 else tuple(rule._replace(family=rule.family or 4) for rule in rules)
 
 
 def drop_invalid(program: Program, *, as_istio: bool) -> None:
-    """Write the rule that sends invalid packets to ISTIO_DROP; without quirks it is the same for both."""
+    """Write the rule that sends invalid packets to ISTIO_DROP; without quirks it is the same for both backends."""
     place = ("mangle", "PREROUTING")
     if not as_istio:
         program.add(place, INVALID, to=jump("ISTIO_DROP"))
@@ -59,7 +59,7 @@ def drop_invalid(program: Program, *, as_istio: bool) -> None:
 
 
 def dns_jump(program: Program, place: tuple[str, str], chain: str, families: tuple[Family, ...]) -> None:
-    """Write nft's one jump from `place` to `chain`, if any of `families` has resolvers."""
+    """Write nft's single jump from `place` to `chain`, if any of `families` has resolvers."""
     if families:
         program.add(place, to=jump(chain), only=Backend.NFT)
 

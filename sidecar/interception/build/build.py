@@ -1,7 +1,7 @@
-"""Options become rules: the steps of istio-iptables, in its order. Pure.
+"""Turns options into rules: the steps of istio-iptables, in its order. Pure.
 
-Source: Istio's `tools/istio-iptables` and `tools/istio-nftables` at 1.32-dev, as facts. Where the two
-differ the step calls `backends`.
+Source: the behaviour of Istio's `tools/istio-iptables` and `tools/istio-nftables` at 1.32-dev. Where the two differ,
+the step calls `backends`.
 """
 
 from functools import lru_cache
@@ -39,7 +39,7 @@ OUTBOUND = ("nat", "ISTIO_OUTPUT")
 
 @lru_cache(maxsize=256)
 def build(options: Options) -> Ruleset:
-    """Return the rules that Istio makes from `options`, for either backend."""
+    """Return the rules that Istio makes from `options`, for both backends."""
     program = Program(ipv6=options.enable_ipv6)
     if options.profile == "classic":
         classic.write(program, options)
@@ -59,7 +59,7 @@ def build(options: Options) -> Ruleset:
 
 
 def loopback(options: Options, family: Family) -> str:
-    """Return the range that counts as the pod talking to itself."""
+    """Return the range of destinations that counts as the pod talking to itself."""
     return str(options.loopback_cidr) if family == 4 else LOOPBACK[6]
 
 
@@ -75,7 +75,7 @@ def skip_interfaces(program: Program, options: Options) -> None:
 
 
 def drop_invalid(program: Program, options: Options) -> None:
-    """Drop what conntrack finds out of window, instead of letting the kernel reset the connection."""
+    """Drop packets that conntrack finds out of window, so that the kernel does not reset the connection."""
     if options.drop_invalid:
         backends.drop_invalid(program, as_istio=options.quirks == "istio")
         program.add(("mangle", "ISTIO_DROP"), to=DROP)
@@ -89,7 +89,7 @@ def redirections(program: Program, options: Options) -> None:
 
 
 def inbound(program: Program, options: Options) -> None:
-    """Capture what comes into the pod."""
+    """Capture connections into the pod."""
     if not options.inbound_ports:
         return
     if options.interception_mode == "TPROXY":
@@ -106,7 +106,7 @@ def inbound(program: Program, options: Options) -> None:
 
 
 def outbound_head(program: Program, options: Options) -> None:
-    """Look at everything that leaves; let excluded ports and the sidecar's inbound leg go."""
+    """Examine everything that leaves; let excluded ports and the sidecar's inbound leg pass."""
     program.add(OUTPUT, to=jump("ISTIO_OUTPUT"))
     for port in options.outbound_ports_exclude:
         program.add(OUTBOUND, TCP, dport(port), to=RETURN, bare_port=True)
@@ -116,10 +116,10 @@ def outbound_head(program: Program, options: Options) -> None:
 
 
 def proxy_owner(program: Program, options: Options) -> None:
-    """Tell the proxy's own traffic from the application's, by user and then by group.
+    """Distinguish the proxy's own traffic from the application's, by user and then by group.
 
     The proxy calling the pod's own address is inbound traffic; the application talking to itself is left alone;
-    whatever else the proxy sends is let out.
+    everything else that the proxy sends passes.
     """
     tunnel = options.inbound_tunnel_port
     own_traffic_returns = not loopback_included(options.outbound_cidrs)
@@ -128,7 +128,7 @@ def proxy_owner(program: Program, options: Options) -> None:
     away = [(family, not_(destination(loopback(options, family)))) for family in program.families]
     to = jump("ISTIO_IN_REDIRECT")
     for owner, is_user in owners:
-        # Only the rule by user leaves out port 53: otherwise agent → resolver would become inbound traffic.
+        # Only the rule by user excludes port 53: otherwise agent → resolver would become inbound traffic.
         ports = not_(dport(53, tunnel) if options.dns_captured and is_user else dport(tunnel))
         for family, elsewhere in away:
             program.add(OUTBOUND, TO_LO, elsewhere, TCP, ports, owner, to=to, family=family)
@@ -148,7 +148,7 @@ def owner_groups(program: Program, options: Options) -> None:
 
 
 def outbound_tail(program: Program, options: Options) -> None:
-    """Let loopback and excluded ranges go, then capture the included ports and ranges."""
+    """Let loopback and excluded ranges pass, then capture the included ports and ranges."""
     for family in program.families:
         program.add(OUTBOUND, destination(loopback(options, family)), to=RETURN, family=family)
     for cidr in sorted(options.outbound_cidrs_exclude, key=lambda cidr: cidr.version):

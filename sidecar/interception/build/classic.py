@@ -1,6 +1,6 @@
 """The rules of the older Istio that the tutorial's listing shows: a profile of its own, six rules outbound.
 
-What that release had not (`Options` refuses it) is not here: groups, DNS, TPROXY marks, interfaces.
+What that release lacked is left out, and `Options` refuses it: groups, DNS, TPROXY marks, interfaces.
 """
 
 from sidelab.sidecar.interception.build.rule_builder import (

@@ -1,4 +1,4 @@
-"""The step that sends DNS to the agent on 15053, and keeps its two legs in conntrack zones of their own.
+"""The step that redirects DNS to the agent on 15053, and puts its two legs into separate conntrack zones.
 
 Zone 1 is agent ↔ resolver, zone 2 application ↔ agent: in one zone their tuples would clash.
 """
@@ -31,7 +31,7 @@ RAW_IN = ("raw", "ISTIO_INBOUND")
 
 
 def capture(program: Program, options: Options) -> None:
-    """Capture queries to every server, or to the known ones."""
+    """Capture queries to all servers, or to the known ones."""
     if not options.dns_captured:
         return
     program.add(("raw", "OUTPUT"), to=jump("ISTIO_OUTPUT_DNS"))

@@ -1,6 +1,6 @@
-"""The builder's pencil: short words for matches and targets, and the list that the rules are written to.
+"""The builder's tools: short names for matches and targets, and the list that the rules are written to.
 
-Knows the model and which families are wanted; nothing of Istio's steps.
+Knows the model and which families are wanted; nothing about Istio's steps.
 """
 
 from sidelab.sidecar.interception.model.model import Backend, Family, Key, Match, Rule, RuleAction, Target
@@ -11,7 +11,7 @@ DROP = Target(RuleAction.DROP)
 SAVE_MARK = Target(RuleAction.SAVE_MARK)
 RESTORE_MARK = Target(RuleAction.RESTORE_MARK)
 
-# Where the sidecar's connections to its own application come from, and what counts as talking to oneself.
+# The source of the sidecar's connections to its own application, and the range of the pod talking to itself.
 INBOUND_SOURCE: dict[Family, str] = {4: "127.0.0.6/32", 6: "::6/128"}
 LOOPBACK: dict[Family, str] = {4: "127.0.0.1/32", 6: "::1/128"}
 
@@ -22,12 +22,12 @@ FROM_LO = Match(Key.IN_INTERFACE, ("lo",))
 
 
 def jump(chain: str) -> Target:
-    """Continue in `chain`, and come back where it returns."""
+    """Continue in `chain`, until it returns."""
     return Target(RuleAction.JUMP, chain=chain)
 
 
 def redirect(port: int) -> Target:
-    """Send the connection to this machine's own `port`."""
+    """Redirect the connection to the local `port`."""
     return Target(RuleAction.REDIRECT, port=port)
 
 
@@ -62,12 +62,12 @@ def gid(group: int | str) -> Match:
 
 
 def into(interface: str) -> Match:
-    """Match the interface a packet came in by."""
+    """Match the interface on which a packet came in."""
     return Match(Key.IN_INTERFACE, (interface,))
 
 
 def out_of(interface: str) -> Match:
-    """Match the interface a packet leaves by."""
+    """Match the interface on which a packet leaves."""
     return Match(Key.OUT_INTERFACE, (interface,))
 
 
@@ -82,7 +82,7 @@ def not_(match: Match) -> Match:
 
 
 class Program:
-    """Rules in the order in which they are given; those of a family that is off are left out."""
+    """Rules in the order in which they are added; those of a family that is off are left out."""
 
     def __init__(self, *, ipv6: bool) -> None:
         self.families: tuple[Family, ...] = (4, 6) if ipv6 else (4,)

@@ -1,7 +1,7 @@
-"""The steps of TPROXY: inbound connections reach the proxy with both their addresses intact.
+"""The steps of TPROXY: inbound connections reach the proxy with both addresses intact.
 
-The proxy answers with the client's address, so marks tell whose packets are whose: 1337 (by default) is what the
-proxy handles, 1338 what it sends to the pod's own address.
+The proxy uses the client's address, so packets are distinguished by marks: 1337 (by default) is on packets that the
+proxy handles, 1338 on those that it sends to the pod's own address.
 """
 
 from sidelab.sidecar.interception.build.rule_builder import (
@@ -37,7 +37,7 @@ DIVERT = ("mangle", "ISTIO_DIVERT")
 
 
 def inbound(program: Program, options: Options) -> None:
-    """Divert packets of known connections to the local stack, and give new ones to the proxy's socket."""
+    """Divert packets of known connections to the local stack, and new connections to the proxy's socket."""
     mark = options.tproxy_mark
     program.add(DIVERT, to=Target(RuleAction.MARK, number=mark))
     program.add(DIVERT, to=ACCEPT)
@@ -58,7 +58,7 @@ def inbound(program: Program, options: Options) -> None:
 
 
 def marks(program: Program, options: Options) -> None:
-    """Keep the proxy's connections to the application out of the proxy, and lead their answers back into it."""
+    """Keep the proxy's connections to the application out of the proxy, and route their answers back to it."""
     if options.interception_mode != "TPROXY":
         return
     mark = options.tproxy_mark

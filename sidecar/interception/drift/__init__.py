@@ -1,1 +1,1 @@
-"""How the rules of the kernel differ from those that should be there, and how that is mended. Pure."""
+"""How the kernel's rules differ from those that should be there, and how to repair that. Pure."""

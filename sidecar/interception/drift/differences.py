@@ -1,7 +1,7 @@
 """How the kernel's rules differ from those that should be there, and what Istio then does. Pure.
 
-Rules are compared as lines in iptables' words, chain by chain. What is not Istio's is left out of the comparison, as
-Istio leaves it: in a built-in chain everything but jumps to its chains and the rules that are expected there.
+Rules are compared as lines in iptables' syntax, chain by chain. As in Istio, foreign rules are not compared: in a
+built-in chain everything but jumps to Istio's chains and the rules that are expected there.
 """
 
 from collections import Counter
@@ -16,12 +16,12 @@ from sidelab.sidecar.interception.model.model import BUILT_IN, Backend, Family, 
 from sidelab.sidecar.interception.options.options import Options
 from sidelab.sidecar.interception.text import iptables, saved
 
-OURS = "ISTIO_"  # how our chains are called
+OURS = "ISTIO_"  # the prefix of our chains
 _FAMILIES: tuple[Family, ...] = (4, 6)
 
 
 class DriftPlace(NamedTuple):
-    """A chain; `family` is None where a table holds both."""
+    """A chain; `family` is None if its table holds both."""
 
     family: Family | None
     table: str
@@ -37,7 +37,7 @@ Lines = Mapping[DriftPlace, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Drift:
-    """What is not as it should be: lines by place, and beside the rules what TPROXY and IPv6 need (as `ip` commands).
+    """The differences: lines by place, and routes and addresses for TPROXY and IPv6 (as `ip` commands).
 
     A place is `reordered` if it holds the expected rules in another order; counts of equal lines matter.
     """
@@ -54,7 +54,7 @@ class Drift:
 
     @property
     def rules_differ(self) -> bool:
-        """Whether the rules are others, or in another order."""
+        """Whether rules are missing, added, or in another order."""
         return bool(self.missing or self.extra or self.reordered)
 
     @property
@@ -74,7 +74,7 @@ def _named(place: DriftPlace, line: str) -> dict[str, Any]:
 
 
 def expected(ruleset: Ruleset, backend: Backend) -> Lines:
-    """Return what `backend` should hold of `ruleset`, its groups resolved."""
+    """Return the lines that `backend` should hold for `ruleset`, whose groups are resolved."""
     if backend is Backend.NFT:
         tables = from_ruleset(ruleset)
         return _lines(None, ((t.name, c.name, c.rows) for t in tables for c in t.chains), ruleset.program(backend))
@@ -92,7 +92,7 @@ def expected(ruleset: Ruleset, backend: Backend) -> Lines:
 def _lines(
     family: Family | None, chains: Iterable[tuple[str, str, Iterable[Row]]], program: Iterable[Rule]
 ) -> dict[DriftPlace, tuple[str, ...]]:
-    """Return the lines of `chains` (table, chain, rows), and of those that `program` only jumps to."""
+    """Return the lines of `chains` (table, chain, rows), and of chains that `program` only jumps to."""
     found = {
         DriftPlace(family, rule.table, rule.target.chain): (_made(rule.target.chain),)
         for rule in program
@@ -115,7 +115,7 @@ def _line(chain: str, row: Row) -> str:
 
 
 def found(tables: Iterable[TableRows], family: Family | None, wanted: Lines) -> Lines:
-    """Return what of `tables`, read for `family` (None: both at once), is Istio's: see the top."""
+    """Return the lines of `tables`, read for `family` (None: both at once), that are Istio's: see the top."""
     held: dict[DriftPlace, tuple[str, ...]] = {}
     for table in tables:
         for chain in table.chains:
@@ -131,13 +131,13 @@ def found(tables: Iterable[TableRows], family: Family | None, wanted: Lines) -> 
 
 
 def is_ours(chain: str, row: Row, wanted: Collection[str]) -> bool:
-    """Tell whether a rule of a chain that is not ours jumps to one that is, or is one of those `wanted` there."""
+    """Return whether a rule of a chain that is not ours jumps to one of ours, or is one of those `wanted` there."""
     jumps = row.rule is not None and row.rule.target.chain.startswith(OURS)
     return jumps or f" {OURS}" in f" {row.words}" or _line(chain, row) in wanted
 
 
 def drift(wanted: Lines, held: Lines, wanted_local: Iterable[str] = (), held_local: Iterable[str] = ()) -> Drift:
-    """Return how what is `held` differs from what is `wanted`, the local things beside the rules included."""
+    """Return how `held` differs from `wanted`, in rules as well as in routes and addresses (`…_local`)."""
     missing: dict[DriftPlace, tuple[str, ...]] = {}
     extra: dict[DriftPlace, tuple[str, ...]] = {}
     reordered: list[DriftPlace] = []
@@ -168,7 +168,7 @@ def drift(wanted: Lines, held: Lines, wanted_local: Iterable[str] = (), held_loc
 
 
 def _common(lines: Iterable[str], without: Counter[str]) -> list[str]:
-    """Return `lines` in their order but for those of `without`, the last ones of equal lines."""
+    """Return `lines` in order without those of `without`; of equal lines, the last ones are left out."""
     rest = Counter(without)
     common = []
     for line in reversed(list(lines)):
@@ -180,7 +180,7 @@ def _common(lines: Iterable[str], without: Counter[str]) -> list[str]:
 
 
 class Step(Enum):
-    """What istio-iptables does with what it finds."""
+    """What istio-iptables does, depending on what it finds."""
 
     NOTHING = "nothing"
     APPLY = "apply"
@@ -189,10 +189,10 @@ class Step(Enum):
 
 
 def step(residue: bool, differs: Drift, options: Options) -> Step:
-    """Return what the iptables ways do: `residue` is whether anything of Istio's is there.
+    """Return what the iptables ways do; `residue` is whether anything of Istio's is there.
 
-    Istio does not look at the order of rules, and applies to what has drifted or (`--force-apply`) is there already,
-    which fails because the chains exist; `quirks="none"` minds the order, and reconciles instead.
+    Istio ignores the order of rules, and applies over rules that have drifted or (`--force-apply`) exist already, which
+    fails because the chains exist; `quirks="none"` compares the order too, and reconciles instead.
     """
     as_istio = options.quirks == "istio"
     changed = bool(differs.missing or differs.extra or (differs.reordered and not as_istio))

@@ -1,6 +1,6 @@
-"""Taking Istio's rules out of nftables tables into which others have put rules or chains of theirs. Pure.
+"""Removes Istio's rules from nftables tables into which others have put rules or chains. Pure.
 
-Istio itself flushes and deletes its tables with all that is in them.
+Istio itself flushes and deletes its tables with everything in them.
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ Handles = Mapping[tuple[NftTable, str], tuple[RuleHandle, ...]]
 
 
 def removal(state: TableState, handles: Handles, wanted: Lines) -> tuple[Operation, ...]:
-    """Return what deletes one of our tables, or where others have something in it, all in it that is not theirs.
+    """Return the operations that delete one of our tables, or, if others have something in it, all but theirs.
 
-    `wanted` are the rules that are expected in built-in chains: they are Istio's as well as jumps to its chains.
+    `wanted` are the rules expected in built-in chains: besides jumps to Istio's chains, these are Istio's too.
     """
     rules: list[Operation] = []
     chains: list[ChainState] = []

@@ -1,4 +1,4 @@
-"""Texts for `iptables-restore` that take rules away again, or hold traffic up while they are missing. Pure."""
+"""Texts for `iptables-restore` that remove rules, or block traffic while they are missing. Pure."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ UNGUARD = "".join(["*filter\n", *(f"-D {hook} -p {protocol} -j DROP\n" for hook,
 
 
 def cleaning(tables: Iterable[TableRows], family: Family, wanted: Lines) -> str:
-    """Return what removes all that is Istio's from `tables`, a save of `family`, and nothing else; "" for nothing."""
+    """Return the text that removes exactly Istio's rules from `tables`, a save of `family`; "" if there are none."""
     texts = []
     for table in tables:
         jumps = [line for chain in table.chains for line in _deleted(chain, table.name, family, wanted)]
@@ -34,9 +34,9 @@ def _deleted(chain: ChainRows, table: str, family: Family, wanted: Lines) -> lis
 
 
 def undoing(before: str, after: str) -> str:
-    """Return what, without `--noflush`, brings back the save `before` where `after` is now; "" where it is the same.
+    """Return the text that, without `--noflush`, changes the save `after` back to `before`; "" if they are equal.
 
-    Tables that `before` has not are emptied.
+    Tables that `before` does not have are emptied.
     """
     new = [line for line in after.splitlines() if line.startswith("*") and f"{line}\n" not in before]
     if not new and _commands(before) == _commands(after):
@@ -45,7 +45,7 @@ def undoing(before: str, after: str) -> str:
 
 
 def _commands(save: str) -> list[str]:
-    """Return a save without comments (they tell the time) and counters."""
+    """Return a save without comments (they contain the time) and counters."""
     return [
         line.partition("] ")[2] or line.partition(" [")[0] for line in save.splitlines() if not line.startswith("#")
     ]

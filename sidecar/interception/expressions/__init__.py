@@ -1,1 +1,1 @@
-"""Rules of the model as the kernel's expressions, and back. Pure."""
+"""Converts rules of the model to the kernel's expressions, and back. Pure."""

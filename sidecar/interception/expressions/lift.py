@@ -1,6 +1,6 @@
-"""The way back from `lower`: expressions that the kernel holds become a rule of the model again. Pure.
+"""The reverse of `lower`: turns expressions that the kernel holds into a rule of the model. Pure.
 
-It reads what is there and trusts nothing else; what the model has no words for is reported as not liftable.
+It relies only on what it reads; a rule that the model cannot express is reported as not liftable.
 """
 
 import struct
@@ -38,11 +38,11 @@ _STATES = ("INVALID", "RELATED", "ESTABLISHED", "NEW")
 
 
 class _ForeignError(Exception):
-    """The model cannot say this rule."""
+    """The model cannot express this rule."""
 
 
 def lift(table: str, chain: str, expressions: tuple[Expression, ...]) -> Row:
-    """Return the row of a rule in `chain` of `table` (iptables' names)."""
+    """Return the row for a rule in `chain` of `table` (iptables' names)."""
     counter = next((e for e in expressions if isinstance(e, Counter)), Counter())
     try:
         rule = _rule(table, chain, [_simple(e) for e in expressions if not isinstance(e, Counter)])
@@ -60,7 +60,7 @@ def _word(expression: Expression) -> str:
 
 
 def _simple(expression: Expression) -> Expression:
-    """Return `expression`, which works on the register that our rules use and flips no bits, as `_rule` expects."""
+    """Return `expression` in the form that `_rule` expects: it uses our rules' register and flips no bits."""
     if getattr(expression, "register", 1) != 1 or getattr(expression, "flips", b""):
         raise _ForeignError
     return expression
@@ -71,7 +71,7 @@ def _rule(table: str, chain: str, expressions: list[Expression]) -> Rule:
     family: Family | None = None
     rest = expressions
     while rest:
-        # `tail`, not `rest`: a pattern binds its names even where its guard then says no.
+        # `tail`, not `rest`: a pattern binds its names even if its guard then fails.
         match rest:
             case [Meta(kernel.MetaKey.NFPROTO, False), Compare(data, False), *tail] if data[0] in _VERSIONS:
                 family = _VERSIONS[data[0]]
@@ -140,7 +140,7 @@ def _address(load: Payload, bits: int, data: bytes, family: Family | None, negat
         raise _ForeignError
     try:
         network = ip_network((data.ljust(4 if family == 4 else 16, b"\0"), bits))
-    except ValueError:  # bits beyond the mask: nothing can match it, and no range says so
+    except ValueError:  # bits beyond the mask: nothing can match it, and no range can express that
         raise _ForeignError from None
     return Match(key, (str(network),), negated)
 

@@ -1,7 +1,7 @@
-"""The ruleset as an nftables transaction: the expressions that `nft` itself makes of our `--form nft` text. Pure.
+"""Turns the ruleset into an nftables transaction: the expressions that `nft` makes of our `--form nft` text. Pure.
 
-Order and names come from `nft`. As `nft` does, an address is preceded by a look at the IP version and a port by one at
-the protocol, each once a rule. Prefixes of whole bytes load only those bytes.
+Order and names come from `nft`. Like in `nft`, a check of the IP version precedes an address and a check of the
+protocol precedes a port, each once per rule. Prefixes of whole bytes load only those bytes.
 """
 
 import struct
@@ -46,10 +46,9 @@ NAME_BYTES = 16  # IFNAMSIZ
 
 
 def lower(ruleset: Ruleset) -> Transaction:
-    """Return the transaction that makes the kernel hold `ruleset`: tables added and flushed, as in Istio.
+    """Return the transaction that makes the kernel hold `ruleset`: tables are added and flushed, as in Istio.
 
-    A chain that is only jumped to is made as well. Raises `InputError` for a group's name, which must have been
-    resolved.
+    A chain that is only jumped to is created as well. Raises `InputError` for a group name that was not resolved.
     """
     operations: list[Operation] = []
     for table in ruleset.tables(Backend.NFT):
@@ -78,7 +77,7 @@ def _chain_added(table: nftables.NftTable, model_table: str, name: str) -> Opera
     )
 
 
-# Most chains of a pod, and most rules of its other chains, are those of the pods before it.
+# Most chains of a pod, and most rules of its other chains, are the same as in earlier pods.
 @lru_cache(maxsize=1024)
 def _rules_added(table: nftables.NftTable, chain: Chain) -> tuple[Operation, ...]:
     return tuple(_rule_added(table, rule) for rule in chain.rules)
@@ -90,9 +89,9 @@ def _rule_added(table: nftables.NftTable, rule: Rule) -> Operation:
 
 
 def expressions(rule: Rule) -> tuple[Expression, ...]:
-    """Return what the kernel runs for `rule`."""
+    """Return the expressions that the kernel runs for `rule`."""
     result: list[Expression] = []
-    known: set[Key | str] = set()  # what the expressions so far have made certain
+    known: set[Key | str] = set()  # what the expressions so far have checked
     if nft.says_family(rule):
         result += _version(rule.family or 4)
     for match in nft.ordered(rule):
@@ -114,7 +113,7 @@ def _version(family: Family) -> list[Expression]:
 
 
 def number(value: int) -> bytes:
-    """Return a number as the packet's meta data holds it: 32 bits in the machine's order."""
+    """Return a number as in a packet's meta data: 32 bits in the machine's byte order."""
     return struct.pack("=I", value)
 
 

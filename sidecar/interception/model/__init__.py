@@ -1,1 +1,1 @@
-"""The rules as one value, from which all other forms are made. Pure."""
+"""The rules as one value, from which all other forms are derived. Pure."""

@@ -1,4 +1,4 @@
-"""Rules together with what they have seen: the one form that every listing is made from. Pure.
+"""Rules together with their counters: the form that every listing is made from. Pure.
 
 It comes from the kernel (`kernel.counters`) or, with zeros, from a ruleset.
 """
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sidelab.sidecar.interception.model.model import BUILT_IN, Backend, Family, Rule, Ruleset
 
-# Built-in chains by the hook that they are at; those that we have no rules for are there in iptables' own tables.
+# Built-in chains in the order of hooks; those without our rules exist in iptables' own tables.
 _ORDER = {name: rank for rank, name in enumerate(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))}
 
 
@@ -15,8 +15,8 @@ _ORDER = {name: rank for rank, name in enumerate(("PREROUTING", "INPUT", "FORWAR
 class Row:
     """A canonical rule, the packets that reached its target, and their bytes.
 
-    `rule` is None for one that somebody else put there and that the model can't say. `words` are a rule's own: what
-    iptables-save says of it, or the parts of one that the model can't say.
+    `rule` is None for a foreign rule that the model cannot express. `words` are the rule's own: its text from
+    iptables-save, or the parts of a rule that the model cannot express.
     """
 
     rule: Rule | None
@@ -27,7 +27,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ChainRows:
-    """A chain by its iptables name; `policy` is that of a built-in chain, else empty."""
+    """A chain by its iptables name; `policy` is a built-in chain's, else empty."""
 
     name: str
     policy: str
@@ -40,7 +40,7 @@ class ChainRows:
 
 @dataclass(frozen=True)
 class TableRows:
-    """A table by its iptables name, its chains as iptables lists them: built-in ones, then the others by name."""
+    """A table by its iptables name, with chains in iptables' order: built-in ones, then the others by name."""
 
     name: str
     chains: tuple[ChainRows, ...]

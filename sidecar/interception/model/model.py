@@ -1,10 +1,10 @@
-"""The interception rules as one value: what both backends and every rendering are made from.
+"""The interception rules as one value, from which both backends and all texts are made.
 
-Rules are kept as the builder's program (append here, insert there), because that is what the texts show;
-`tables` plays the program and gives the outcome. Names are iptables' (`nat`, `PREROUTING`, `ISTIO_INBOUND`).
-Knows nothing of how rules are spelt or sent.
+Rules are kept as the builder's program (append here, insert there), because that is what the texts show; `tables` runs
+the program and returns the result. Names are iptables' (`nat`, `PREROUTING`, `ISTIO_INBOUND`). Knows nothing about how
+rules are written or sent.
 
-Rules and their parts are named tuples, and members of enumerations hash by identity: they key caches, and so hash in C.
+Rules and their parts are named tuples, and enum members hash by identity: they are cache keys, and so hash in C.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ CHAINS = {
 
 
 class Backend(Enum):
-    """Into what a ruleset is translated: iptables' own form, or native nftables."""
+    """The form into which a ruleset is translated: iptables' own, or native nftables."""
 
     __hash__ = object.__hash__
 
@@ -36,7 +36,7 @@ class Backend(Enum):
 
 
 class Key(Enum):
-    """What a match looks at. Members are in the order in which a canonical rule lists them."""
+    """What a match examines. Members are in the order in which a canonical rule lists them."""
 
     __hash__ = object.__hash__
 
@@ -86,12 +86,12 @@ class Match(NamedTuple):
 
     @property
     def value(self) -> str | int:
-        """The only value of every key that takes one."""
+        """The value of a key that has exactly one."""
         return self.values[0]
 
     @property
     def rank(self) -> int:
-        """Its place in a canonical rule."""
+        """Its position in a canonical rule."""
         return _RANK[self.key]
 
 
@@ -107,9 +107,9 @@ class Target(NamedTuple):
 class Rule(NamedTuple):
     """A rule in its place.
 
-    `position` is iptables' (1 is the head of the chain), None to append. `family` None means both. `only` names
-    the backend that has this rule where the two differ. `matches` are in the order in which iptables is told them;
-    `bare_port` is a matter of nft's spelling: the protocol is said once, with the port.
+    `position` is iptables' (1 is the head of the chain), None to append. `family` None means both. `only` names the
+    backend that has this rule if only one has. `matches` are in the order of the iptables command; `bare_port` concerns
+    only nft's text: the protocol is written once, with the port.
     """
 
     table: str
@@ -131,16 +131,16 @@ class Rule(NamedTuple):
         return next((match for match in self.matches if match.key is key), None)
 
     def canonical(self) -> "Rule":
-        """Return the rule as the kernel knows it: without place and spelling, its matches in one order.
+        """Return the rule as the kernel knows it: without place and notation, its matches in a fixed order.
 
-        Addresses lose their host bits, ports are in order.
+        Addresses lose their host bits, ports are sorted.
         """
         matches = tuple(sorted((_known(match) for match in self.matches), key=lambda match: match.rank))
         return self._replace(matches=matches, position=None, only=None, bare_port=False)
 
 
 class Chain(NamedTuple):
-    """A chain and its rules in the order in which packets meet them."""
+    """A chain and its rules in the order in which packets traverse them."""
 
     name: str
     rules: tuple[Rule, ...]
@@ -163,9 +163,9 @@ class PolicyRoute(NamedTuple):
 
 @dataclass(frozen=True)
 class Ruleset:
-    """All rules of a pod as the builder's program, and what TPROXY and IPv6 need beside them.
+    """All rules of a pod as the builder's program, and the routes and addresses that TPROXY and IPv6 need.
 
-    `loopback_addresses` have to be added to `lo`: unlike 127.0.0.6, `::6` is not there by itself.
+    `loopback_addresses` have to be added to `lo`: unlike 127.0.0.6, `::6` does not exist by default.
     """
 
     rules: tuple[Rule, ...]
@@ -187,7 +187,7 @@ class Ruleset:
         return "\n".join([f"ipv6={self.ipv6}", *lines]) + "\n"
 
     def program(self, backend: Backend, family: Family | None = None) -> tuple[Rule, ...]:
-        """Return the rules that `backend` is told, in the builder's order; with `family`, those that can match it."""
+        """Return the rules for `backend`, in the builder's order; with `family`, only those that can match it."""
         return tuple(
             rule
             for rule in self.rules
@@ -195,7 +195,7 @@ class Ruleset:
         )
 
     def tables(self, backend: Backend, family: Family | None = None) -> tuple[Table, ...]:
-        """Return what the kernel holds after the program of `backend` has run into empty tables."""
+        """Return what the kernel holds after the program of `backend` has run on empty tables."""
         rules: dict[str, list[Rule]] = {table: [] for table in TABLES}
         for rule in self.program(backend, family):
             rules[rule.table].append(rule)
@@ -221,7 +221,7 @@ def place(rules: Iterable[Rule]) -> dict[str, tuple[Rule, ...]]:
 
 
 def _known(match: Match) -> Match:
-    """Return `match` as the kernel keeps it: ranges without host bits, ports as an ordered set."""
+    """Return `match` as the kernel keeps it: ranges without host bits, ports as a sorted set."""
     if match.key in {Key.SOURCE, Key.DESTINATION}:
         return match._replace(values=(str(ip_interface(match.value).network),))
     if match.key in {Key.SPORT, Key.DPORT}:

@@ -1,1 +1,1 @@
-"""What istio-iptables can be told, and how its flags and variables are read. Pure."""
+"""The options of istio-iptables, and how its flags and variables are read. Pure."""

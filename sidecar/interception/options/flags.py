@@ -1,4 +1,4 @@
-"""istio-iptables' flags and environment variables, and how its command line is read (pflag and viper).
+"""istio-iptables' flags and environment variables, and the reading of its command line (like pflag and viper).
 
 A flag's variable is its name in upper case with `_` for `-`; an empty variable counts as unset, as in viper.
 """
@@ -11,18 +11,18 @@ from sidelab.sidecar.interception.options import values
 
 
 class Flag(NamedTuple):
-    """One flag: the `Options` field it sets, how its text is read, and the variables that stand in for it."""
+    """One flag: the `Options` field it sets, its reader, and the variables that may replace it."""
 
     name: str
     field: str
     read: Callable[[str, str], Any]
     short: str = ""
-    also: str = ""  # a variable asked after the flag's own
+    also: str = ""  # a variable read after the flag's own
     own_variable: bool = True
 
     @property
     def takes_value(self) -> bool:
-        """Whether a value must follow; a truth value's can only be joined with `=`."""
+        """Whether a value must follow; that of a boolean can only be joined with `=`."""
         return self.read is not values.boolean
 
     @property
@@ -69,7 +69,7 @@ FLAGS = (
     Flag("force-apply", "force_apply", values.boolean),
     Flag("native-nftables", "native_nftables", values.boolean),
     Flag("force-iptables-binary", "iptables_binary", values.one_of("", "legacy", "nft")),
-    # Ours: what istio-iptables finds out by itself, and which rules to make.
+    # Our own: what istio-iptables finds out by itself, and which rules to make.
     Flag("enable-ipv6", "enable_ipv6", values.boolean, own_variable=False),
     Flag("no-enable-ipv6", "no_enable_ipv6", values.boolean, own_variable=False),
     Flag("dns-server", "dns_servers", _servers, own_variable=False),
@@ -99,7 +99,7 @@ def read(argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
     given = _command_line(argv)
     found: dict[str, Any] = {}
     said = given.keys() | {_NAME_BY_VARIABLE[variable] for variable in _NAME_BY_VARIABLE.keys() & env.keys()}
-    for name in sorted(said, key=_RANK.__getitem__):  # so that of several mistakes always the same is told
+    for name in sorted(said, key=_RANK.__getitem__):  # so that of several mistakes always the same is reported
         flag = _BY_NAME[name]
         if name in given:
             found[flag.field] = flag.read(f"--{name}", given[name])
@@ -171,7 +171,7 @@ def _take(flag: Flag, said: str, text: str | None, rest: list[str], given: dict[
 
 
 def _unknown(said: str, known: list[str]) -> InputError:
-    from difflib import get_close_matches  # noqa: PLC0415 - only mistakes need it, and they can wait for it
+    from difflib import get_close_matches  # noqa: PLC0415 - needed only for mistakes, where time does not matter
 
     near = get_close_matches(said, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"

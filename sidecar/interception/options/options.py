@@ -1,6 +1,6 @@
-"""What istio-iptables can be told, as one frozen, valid value; the flags that say it are in `flags`.
+"""The options of istio-iptables, as one frozen, valid value; the flags that set them are in `flags`.
 
-Pure: what istio-iptables finds out by itself (IPv6, resolvers, the proxy user's id) is told here too.
+Pure: what istio-iptables finds out by itself (IPv6, resolvers, the proxy user's id) is an option here too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ PROFILES: tuple[Profile, ...] = get_args(Profile)
 QUIRKS: tuple[Quirks, ...] = get_args(Quirks)
 WAYS: tuple[Way, ...] = get_args(Way)
 
-GROUP_LIMIT = 64  # Istio puts them all into one rule, and iptables limits the matches of a rule.
+GROUP_LIMIT = 64  # Istio puts all groups into one rule, and iptables limits the matches of a rule.
 ISTIO_LOOPBACK = IPv4Interface("127.0.0.1/32")
 
 
@@ -30,8 +30,8 @@ class Options:
     """Everything that decides a pod's interception rules, with istio-iptables' defaults.
 
     Ports are 1 to 65535, ids and marks 32 bits; `"*"` means all where a field allows it, an empty tuple none.
-    An empty `proxy_gids` becomes `proxy_uids`, as in Istio. Raises `InputError` for values out of range or in
-    contradiction.
+    An empty `proxy_gids` becomes `proxy_uids`, as in Istio. Raises `InputError` for values out of range or
+    contradicting each other.
     """
 
     proxy_port: int = istio_ports.OUTBOUND
@@ -60,7 +60,7 @@ class Options:
     enable_ipv6: bool = False
     dual_stack: bool = False
     profile: Profile = "istio"
-    quirks: Quirks = "istio"  # "none": where Istio surprises, the better behaviour
+    quirks: Quirks = "istio"  # "none": better behaviour where Istio's is surprising
     # What follows decides how rules are applied, not what they are.
     dry_run: bool = False
     dry_run_file: str = ""
@@ -91,7 +91,7 @@ class Options:
     def from_args(cls, argv: Sequence[str], env: Mapping[str, str] | None = None) -> "Options":
         """Read istio-iptables' command line and environment; the command line wins.
 
-        Only `env` is looked at, never the process's own environment. Raises `InputError`.
+        Only `env` is used, never the process's own environment. Raises `InputError`.
         """
         from sidelab.sidecar.interception.options.flags import read  # noqa: PLC0415 - flags names this class's fields, so it comes after
 
@@ -99,12 +99,12 @@ class Options:
 
     @property
     def dns_captured(self) -> bool:
-        """Whether DNS rules are made: Istio leaves them out where it knows no resolver."""
+        """Whether DNS rules are made: Istio leaves them out if it knows no resolver."""
         return self.redirect_dns and (self.capture_all_dns or bool(self.dns_servers))
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What Istio accepts without effect: one sentence each, for stderr."""
+        """Options that Istio accepts without effect: one sentence each, for stderr."""
         cidrs = [*self.outbound_cidrs_exclude]
         if self.outbound_cidrs != EVERYTHING:
             cidrs += self.outbound_cidrs
@@ -170,7 +170,7 @@ class Options:
             )
 
     def _check_classic(self) -> None:
-        """Refuse what the release of the tutorial's listing had not."""
+        """Refuse options that the release of the tutorial's listing did not have."""
         for field in fields(self):
             changed = getattr(self, field.name) != field.default
             if field.name == "proxy_gids":
@@ -203,5 +203,5 @@ _NOT_CLASSIC = {
 
 
 def loopback_included(cidrs: Everything | tuple[Cidr, ...]) -> bool:
-    """Whether a range among `cidrs` starts in loopback: then Istio lets loopback traffic be captured."""
+    """Return whether a range in `cidrs` starts in loopback: then Istio lets loopback traffic be captured."""
     return cidrs != EVERYTHING and any(ip_interface(cidr).ip.is_loopback for cidr in cidrs)

@@ -1,6 +1,6 @@
-"""The words of istio-iptables' options: one function per kind of value, from text to a checked value.
+"""The values of istio-iptables' options: one function per kind, from text to a checked value.
 
-Each raises `InputError` naming the option and what it accepts; none looks at the machine.
+Each raises `InputError` naming the option and what it accepts; none examines the machine.
 """
 
 import re
@@ -22,7 +22,7 @@ _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-# nft writes interface names without quotes, so only what needs none is a name here; 15 is IFNAMSIZ - 1.
+# nft's text has interface names without quotes, so only names that need none are valid; 15 is IFNAMSIZ - 1.
 _INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,14}")
 _GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def refuse(option: str, value: object, accepted: str) -> InputError:
-    """Return the error for `option`, whose `value` is none of what is `accepted`."""
+    """Return the error for `option`, whose `value` is not what is `accepted`."""
     return InputError(f"{option}: {value!r} is not accepted here: give {accepted}")
 
 
@@ -47,7 +47,7 @@ def number(option: str, text: str, low: int, high: int, what: str) -> int:
 
 
 def port(option: str, text: str) -> int:
-    """Return a port number, 1 to 65535; blanks around it count for nothing, as for istiod and iptables."""
+    """Return a port number, 1 to 65535; blanks around it are ignored, as by istiod and iptables."""
     return number(option, text.strip(), 1, 65535, "a port")
 
 
@@ -57,7 +57,7 @@ def user_id(option: str, text: str) -> int:
 
 
 def mark(option: str, text: str) -> int:
-    """Return a firewall mark, 1 to 2³²-1 (0 is what unmarked packets have)."""
+    """Return a firewall mark, 1 to 2³²-1 (unmarked packets have 0)."""
     return number(option, text, 1, ID_LIMIT, "a mark")
 
 
@@ -67,7 +67,7 @@ def table(option: str, text: str) -> int:
 
 
 def boolean(option: str, text: str) -> bool:
-    """Return a truth value in the spellings of Go's `strconv.ParseBool`."""
+    """Return a boolean in the spellings of Go's `strconv.ParseBool`."""
     if text in _TRUE:
         return True
     if text in _FALSE:
@@ -84,7 +84,7 @@ def duration_s(option: str, text: str) -> float:
 
 
 def interface(option: str, text: str) -> str:
-    """Return the name of a network interface, without blanks around it, which iptables never sees either."""
+    """Return the name of a network interface without blanks around it; iptables does not get those either."""
     name = text.strip()
     if not _INTERFACE.fullmatch(name):
         raise refuse(option, text, "interface names (1 to 15 letters, digits, '_', '.', '@' or '-'), no patterns")
@@ -92,7 +92,7 @@ def interface(option: str, text: str) -> str:
 
 
 def group(option: str, text: str) -> Group:
-    """Return a group as its number, or its name, which only applying resolves."""
+    """Return a group's number, or its name, which is resolved only when rules are applied."""
     name = text.strip()
     if name.isdigit():
         return user_id(option, name)
@@ -123,7 +123,7 @@ def address(option: str, text: str) -> Address:
 
 
 def many(item: Callable[[str, str], T]) -> Callable[[str, str], tuple[T, ...]]:
-    """Return the reader of a comma list of what `item` reads."""
+    """Return a reader of comma lists of what `item` reads."""
 
     def read(option: str, text: str) -> tuple[T, ...]:
         return tuple(item(option, part) for part in split(text))
@@ -132,7 +132,7 @@ def many(item: Callable[[str, str], T]) -> Callable[[str, str], tuple[T, ...]]:
 
 
 def all_or_many(item: Callable[[str, str], T]) -> Callable[[str, str], Everything | tuple[T, ...]]:
-    """Return the reader of `*` or a comma list of what `item` reads."""
+    """Return a reader of `*` or a comma list of what `item` reads."""
 
     def read(option: str, text: str) -> Everything | tuple[T, ...]:
         return EVERYTHING if text == EVERYTHING else many(item)(option, text)
@@ -141,7 +141,7 @@ def all_or_many(item: Callable[[str, str], T]) -> Callable[[str, str], Everythin
 
 
 def complete(item: Callable[[str, str], T]) -> Callable[[str, str], tuple[T, ...]]:
-    """Return the reader of a comma list of what `item` reads, none left empty: `80,` is refused."""
+    """Return a reader of comma lists of what `item` reads without empty items: `80,` is refused."""
 
     def read(option: str, text: str) -> tuple[T, ...]:
         return tuple(item(option, part) for part in text.split(",")) if text.strip() else ()
@@ -150,7 +150,7 @@ def complete(item: Callable[[str, str], T]) -> Callable[[str, str], tuple[T, ...
 
 
 def all_or_complete(item: Callable[[str, str], T]) -> Callable[[str, str], Everything | tuple[T, ...]]:
-    """Return the reader of `*` or what `complete` reads."""
+    """Return a reader of `*` or what `complete` reads."""
 
     def read(option: str, text: str) -> Everything | tuple[T, ...]:
         return EVERYTHING if text == EVERYTHING else complete(item)(option, text)
@@ -159,7 +159,7 @@ def all_or_complete(item: Callable[[str, str], T]) -> Callable[[str, str], Every
 
 
 def one_of(*words: str) -> Callable[[str, str], str]:
-    """Return the reader of one of `words`; the empty text is the first of them."""
+    """Return a reader of one of `words`; the empty text stands for the first."""
 
     def read(option: str, text: str) -> str:
         if text and text not in words:
@@ -170,6 +170,6 @@ def one_of(*words: str) -> Callable[[str, str], str]:
 
 
 def anything(option: str, text: str) -> str:
-    """Return `text`: these options have no effect here."""
+    """Return `text` unchecked: these options have no effect here."""
     del option
     return text

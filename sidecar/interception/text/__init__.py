@@ -1,1 +1,1 @@
-"""The rules as text: for iptables-restore, for nft, and for people; and read back from it. Pure."""
+"""Writes rules as text, for iptables-restore, for nft and for people, and reads them back. Pure."""

@@ -1,4 +1,4 @@
-"""The ruleset as input of `iptables-restore --noflush`, letter for letter what istio-iptables feeds it."""
+"""Writes the ruleset as input of `iptables-restore --noflush`, exactly as istio-iptables does."""
 
 from collections.abc import Callable, Iterable
 
@@ -33,7 +33,7 @@ _TARGETS: dict[RuleAction, Callable[[Target, Rule], str]] = {
     RuleAction.ACCEPT: lambda _target, _rule: "ACCEPT",
     RuleAction.DROP: lambda _target, _rule: "DROP",
     RuleAction.JUMP: lambda target, _rule: target.chain,
-    # Istio writes --to-port for UDP; iptables takes either.
+    # Istio writes --to-port for UDP; iptables accepts either.
     RuleAction.REDIRECT: lambda target, rule: (
         f"REDIRECT --to-port{'' if rule.protocol == 'udp' else 's'} {target.port}"
     ),
@@ -46,7 +46,7 @@ _TARGETS: dict[RuleAction, Callable[[Target, Rule], str]] = {
 
 
 def render(ruleset: Ruleset, family: Family) -> str:
-    """Return the text for `iptables-restore` (4) or `ip6tables-restore` (6); empty with IPv6 off for 6."""
+    """Return the text for `iptables-restore` (4) or `ip6tables-restore` (6); for 6 it is empty if IPv6 is off."""
     if family == 6 and not ruleset.ipv6:
         return ""
     rules = ruleset.program(Backend.IPTABLES, family)
@@ -58,7 +58,7 @@ def render(ruleset: Ruleset, family: Family) -> str:
 
 
 def chains(rules: Iterable[Rule]) -> list[str]:
-    """Return the chains to create: those with rules in order of first use, then those only jumped to."""
+    """Return the chains to create: those with rules in order of first use, then those that are only jumped to."""
     rules = list(rules)
     named = [rule.chain for rule in rules] + [rule.target.chain for rule in rules if rule.target.chain]
     return [chain for chain in dict.fromkeys(named) if chain not in BUILT_IN]

@@ -1,7 +1,7 @@
-"""Rows as `iptables -t TABLE -L -v` shows them, and as plain data for JSON. Pure.
+"""Writes rows like `iptables -t TABLE -L -v`, and as plain data for JSON. Pure.
 
-Names of ports and addresses come from short tables here, so that a listing is the same on every machine. Source:
-iptables(8), and its extensions' print functions for the words.
+Names of ports and addresses come from short tables here, so that a listing is the same on every machine. Sources:
+iptables(8), and for the wording the print functions of its extensions.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def listing(tables: Sequence[TableRows], table: str = "nat", family: Family = 4,
 
 
 def data(tables: Sequence[TableRows], family: Family = 4) -> list[dict[str, Any]]:
-    """Return all tables as lists, dicts, texts and numbers; names as in the listing with `-n`, counters exact."""
+    """Return all tables as lists, dicts, texts and numbers; names are as in a listing with `-n`, counters exact."""
     return [
         {
             "table": table.name,
@@ -68,7 +68,7 @@ def data(tables: Sequence[TableRows], family: Family = 4) -> list[dict[str, Any]
 
 
 def short(count: int) -> str:
-    """Return a counter as iptables prints it without `-x`: five digits, then thousands with K, M, G, T, rounded."""
+    """Return a counter like iptables without `-x`: up to five digits, beyond that rounded with K, M, G or T."""
     if count <= 99_999:
         return str(count)
     for suffix in "KMG":
@@ -144,7 +144,7 @@ def _address(match: Match | None, family: Family, *, numeric: bool) -> str:
 
 
 def _extras(rule: Rule, family: Family, *, numeric: bool) -> list[str]:
-    """Return what iptables prints behind the columns: the matches of its extensions, then the target's settings."""
+    """Return what iptables prints after the columns: the matches of its extensions, then the target's settings."""
     words = [_extra(match, rule, numeric=numeric) for match in rule.matches]
     target = rule.target
     words += {

@@ -1,6 +1,6 @@
-"""The ruleset as input of `nft -f`, letter for letter what istio-nftables writes; and nft's names and order.
+"""Writes the ruleset as input of `nft -f`, exactly as istio-nftables does; also defines nft's names and order.
 
-`lower` follows the same names and order, so the text and the netlink transaction cannot drift apart.
+`lower` uses the same names and order, so the text and the netlink transaction cannot diverge.
 """
 
 from operator import attrgetter
@@ -18,7 +18,7 @@ from sidelab.sidecar.interception.model.model import (
     Target,
 )
 
-# Base chains: type, hook and priority (DNAT's -100 also for output, as Istio has it).
+# Base chains: type, hook and priority (DNAT's -100 also for output, as in Istio).
 HOOKS = {
     ("nat", "PREROUTING"): ("nat", "prerouting", -100),
     ("nat", "OUTPUT"): ("nat", "output", -100),
@@ -53,9 +53,9 @@ def model_chain(name: str) -> str:
 
 
 def ordered(rule: Rule) -> tuple[Match, ...]:
-    """Return the matches in the order in which nft is told them.
+    """Return the matches in the order of the nft command.
 
-    A bare port says the protocol itself, so the protocol's own match is left out.
+    A bare port includes the protocol, so the protocol's own match is left out.
     """
     matches = rule.matches
     if rule.bare_port or rule.table == "raw":
@@ -64,12 +64,12 @@ def ordered(rule: Rule) -> tuple[Match, ...]:
 
 
 def says_family(rule: Rule) -> bool:
-    """Whether the rule is for one family, and no address in it says so."""
+    """Return whether the rule is for one family but has no address that implies it."""
     return rule.family is not None and not any(match.key in {Key.SOURCE, Key.DESTINATION} for match in rule.matches)
 
 
 def render(ruleset: Ruleset) -> str:
-    """Return the commands that fill the tables; tables without rules are not made."""
+    """Return the commands that fill the tables; tables without rules are not created."""
     rules = ruleset.program(Backend.NFT)
     lines: list[str] = []
     for table in TABLES:
@@ -106,7 +106,7 @@ def _rule(where: str, rule: Rule, count: int) -> str:
     words = [command, *(_match(match, rule) for match in ordered(rule))]
     if says_family(rule):
         words.insert(1, f"meta nfproto ipv{rule.family}")
-    if rule.target.verb is not RuleAction.TPROXY:  # its counter counts what the socket lookup let through
+    if rule.target.verb is not RuleAction.TPROXY:  # its counter counts packets that passed the socket lookup
         words.append("counter")
     return " ".join([*words, _target(rule.target, rule)])
 

@@ -1,6 +1,6 @@
-"""What `iptables-save -c` prints, and what is fed to `iptables-restore`, read into rows of the model. Pure.
+"""Reads the output of `iptables-save -c`, or the input of `iptables-restore`, into rows of the model. Pure.
 
-What the model has no words for is kept as the text that it came as. Source: iptables-save(8), iptables-extensions(8).
+What the model cannot express is kept as text. Source: iptables-save(8), iptables-extensions(8).
 """
 
 import shlex
@@ -10,7 +10,7 @@ from ipaddress import ip_interface
 from sidelab.sidecar.interception.model.counted import ChainRows, Row, TableRows, listed
 from sidelab.sidecar.interception.model.model import BUILT_IN, Family, Key, Match, Rule, RuleAction, Target
 
-STATES = ("INVALID", "RELATED", "ESTABLISHED", "NEW")  # in the order in which Istio names them
+STATES = ("INVALID", "RELATED", "ESTABLISHED", "NEW")  # in Istio's order
 
 _WHOLE_MARK = 0xFFFFFFFF
 _TEXTS = {"-i": Key.IN_INTERFACE, "-o": Key.OUT_INTERFACE, "-p": Key.PROTOCOL}
@@ -23,13 +23,13 @@ _NO_ADDRESS = {"0.0.0.0", "::"}
 
 
 class _ForeignError(Exception):
-    """The model cannot say this rule."""
+    """The model cannot express this rule."""
 
 
 def read(text: str, family: Family) -> tuple[TableRows, ...]:
     """Return the tables of a save of `family`, as iptables lists them; their rules are of that family.
 
-    Commands of a restore (`-N`, `-I CHAIN NUMBER`) are carried out, so that a save and what it came from read the same.
+    Commands of a restore (`-N`, `-I CHAIN NUMBER`) are executed, so that a save and its original input read the same.
     """
     tables: list[TableRows] = []
     for each in text.splitlines():
@@ -43,7 +43,7 @@ def read(text: str, family: Family) -> tuple[TableRows, ...]:
 
 
 class _Table:
-    """A table that is being read."""
+    """A table being read."""
 
     def __init__(self, name: str, family: Family) -> None:
         self._name = name
@@ -51,7 +51,7 @@ class _Table:
         self._chains: dict[str, tuple[str, list[Row]]] = {}
 
     def rows(self) -> TableRows:
-        """Return what was read."""
+        """Return the table's rows."""
         return listed(self._name, [ChainRows(name, *parts) for name, parts in self._frozen().items()])
 
     def _frozen(self) -> dict[str, tuple[str, tuple[Row, ...]]]:
@@ -88,7 +88,7 @@ def _rule(table: str, chain: str, words: list[str], family: Family) -> Rule | No
 
 
 def plain(rule: Rule) -> Rule:
-    """Return `rule` as iptables keeps it: canonical, and without a range that holds every address."""
+    """Return `rule` as iptables keeps it: canonical, and without ranges that contain every address."""
     rule = rule.canonical()
     matches = tuple(match for match in rule.matches if match.negated or not _holds_all(match))
     return rule._replace(matches=matches)
@@ -99,7 +99,7 @@ def _holds_all(match: Match) -> bool:
 
 
 def _matches(words: list[str]) -> tuple[list[Match], list[str]]:
-    """Return what stands before the target, and from there on the rest."""
+    """Return the matches before the target, and the remaining words from there on."""
     found: list[Match] = []
     module, negated = "", False
     rest = list(words)
@@ -160,7 +160,7 @@ def _target(rest: list[str]) -> Target:
 
 
 def _settings(words: list[str]) -> dict[str, str]:
-    """Return a target's options; those without a value have the empty one."""
+    """Return a target's options; one without a value has the empty text."""
     found: dict[str, str] = {}
     name = ""
     for word in words:
