@@ -51,7 +51,7 @@ def apply_rules(ruleset: Ruleset, options: Options) -> None:
 
     Raises `MachineError` for what the kernel lacks, `PodError` for what it refuses.
     """
-    from sidelab.sidecar.interception.apply import ways  # noqa: PLC0415  # only the supervisor talks to the kernel
+    from sidelab.sidecar.interception.apply import ways  # noqa: PLC0415  # only the supervisor speaks to the kernel
 
     ways.apply(ruleset, "nft", options)
 

@@ -1,1 +1,1 @@
-"""What a sidecar is told: annotations and settings in, an intent out; and the contract between agent and proxy."""
+"""A sidecar's configuration: makes an intent from annotations and settings; and the contract of agent and proxy."""

@@ -132,7 +132,7 @@ def _side_by_side() -> Iterator[tuple[str, Path]]:
 
 
 def _packages() -> Iterator[tuple[str, Path]]:
-    from importlib import metadata  # noqa: PLC0415  # slow, and not needed by a proxy that is given its binary
+    from importlib import metadata  # noqa: PLC0415  # slow, and a proxy that is given its binary has no use for it
 
     for package in metadata.distributions(name=_WHEEL):
         binary = Path(str(package.locate_file(_IN_WHEEL)))

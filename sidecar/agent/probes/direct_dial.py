@@ -62,7 +62,7 @@ class Line:
 
 def _secured(connection: socket.socket, host: str) -> "ssl.SSLSocket":
     """Do the TLS handshake without verifying the certificate, like the kubelet."""
-    import ssl  # noqa: PLC0415  # already loaded if a probe may need it: see `sidecar.istio_images`
+    import ssl  # noqa: PLC0415  # it is there already where a probe may lead to it: see `sidecar.istio_images`
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

@@ -171,7 +171,7 @@ def _take(flag: Flag, said: str, text: str | None, rest: list[str], given: dict[
 
 
 def _unknown(said: str, known: list[str]) -> InputError:
-    from difflib import get_close_matches  # noqa: PLC0415 - needed only for mistakes, where time does not matter
+    from difflib import get_close_matches  # noqa: PLC0415 - only mistakes need it, and they can wait for it
 
     near = get_close_matches(said, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
