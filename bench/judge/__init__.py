@@ -1,1 +1,1 @@
-"""What the samples say: estimates, verdicts, gates and the answer; pure, from files and tables alone."""
+"""What the samples show: estimates, verdicts, gates and the answer; pure, from files and tables alone."""

@@ -1,4 +1,4 @@
-"""What a run says, out of its files, computed once; draws nothing, writes nothing, prints nothing.
+"""The results of a run, computed once from its files; draws nothing, writes nothing, prints nothing.
 
 The gate, the answer, the figures, the page and the exports all read an `Analysis`: it is the one place where the
 samples of a recorded run become medians of its lab builds, and the tables that follow from them.
@@ -25,9 +25,9 @@ PAGE = "report.html"
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What a run says. Each table is computed when it is first asked for, and kept.
+    """The results of a run. Each table is computed on first use, and kept.
 
-    Nobody changes a table that is handed out: all who ask get the same one.
+    Callers share one table, so they must not change it.
     """
 
     run: Run
@@ -63,17 +63,17 @@ class Analysis:
 
     @cached_property
     def caveats(self) -> tuple[Caveat, ...]:
-        """Every doubt: those that were recorded, the reader's own, and those that the samples raise."""
+        """All caveats: the recorded ones, the reader's own, and those that the samples raise."""
         return (*self.run.caveats, *summary.caveats(self.run.samples, self.summary, self.run.plan))
 
     @cached_property
     def ratios(self) -> tuple[RatioRow, ...]:
-        """The ratios that the plan asks for, as in `ratios.csv`."""
+        """The plan's ratios, as in `ratios.csv`."""
         return tuple(ratios.compare(self.run.plan, self.medians_against, self.run.loads))
 
     @cached_property
     def terms(self) -> tuple[TermEstimate, ...]:
-        """What the overhead is made of, where the plan asks for it, as in `decomposition.csv`."""
+        """The parts of the overhead, if the plan has terms, as in `decomposition.csv`."""
         return tuple(decomposition.decompose(self.run.plan, self.medians_against))
 
     @cached_property
@@ -88,14 +88,14 @@ class Analysis:
 
     @property
     def page(self) -> Path:
-        """Where the run's page is, once it was drawn."""
+        """Where the run's page is, once it is drawn."""
         return self.run.directory / PAGE
 
 
 def analyse(directory: Path) -> Analysis:
     """Read `results/<run>/`, whole or interrupted, once.
 
-    Raises `InputError` if it is no run, or was cut before its first measured round.
+    Raises `InputError` if it is not a run, or was cut before its first measured round.
     """
     run = read_run(directory)
     counted = statistics.measured(run.samples)

@@ -1,7 +1,7 @@
-"""Whether an instrument finds what is known to be there: delays that were put in, and a twin without any; pure.
+"""Whether an instrument finds what is known to be there: injected delays, and a twin without any; pure.
 
-Each check may fail by chance in one of a hundred runs of a perfect instrument (`ALPHA`, Holm-corrected over what it
-looks at), where the 95 % intervals that are shown leave out the truth in one of twenty.
+Each check fails by chance in one of a hundred runs of a perfect instrument (`ALPHA`, Holm-corrected over its rows),
+while the 95 % intervals that are shown miss the truth in one of twenty.
 """
 
 import math
@@ -18,20 +18,20 @@ from sidelab.bench.judge.verdict import GATED
 
 ALPHA: Final = 0.01
 PHASE: Final = "total"
-"""The phase that a delay before the answer lengthens by itself."""
+"""The phase that a delay before the answer lengthens by exactly that delay."""
 
 LEAST_SEEN_US: Final = 20.0
 """A delay of this size has to be seen; a smaller one may be too small for a noisy machine."""
 
 CLOSE_RATIO: Final = 0.15
-"""So far may another client's median of the same requests lie from our own: each has its own cost of sending one."""
+"""How far another client's median of the same requests may lie from ours: sending one costs each client differently."""
 
 
 class RecoveredDelay(NamedTuple):
-    """A delay that was put in and what a client found of it, in µs, with the 95 % interval over rebuilds.
+    """An injected delay and what a client measured of it, in µs, with the 95 % interval over rebuilds.
 
-    `p_value` is for "what was found is what was put in" (as far as `row` asks for that), `found_p_value` for "there
-    is no delay".
+    `p_value` is for "the measured delay is the injected one" (as far as `row` requires that), `found_p_value` for
+    "there is no delay".
     """
 
     client: str
@@ -50,7 +50,7 @@ class RecoveredDelay(NamedTuple):
 
 
 class CalibrationOutcome(StrEnum):
-    """What a check says; `SKIPPED` where what it needs is not installed."""
+    """The result of a check; `SKIPPED` if something it needs is not installed."""
 
     OK = "ok"
     FAILED = "FAILED"
@@ -71,8 +71,8 @@ def rows(
 ) -> list[RecoveredDelay]:
     """Compare the rebuild medians of each delayed arm (`statistics.rebuild_medians`) with its delay.
 
-    `asleep` says that client and CPU sleep meanwhile: what has slept longer wakes later (`bench.measure.awake`), so
-    finding more than the delay contradicts nothing, and finding less does.
+    `asleep` means that client and CPU sleep meanwhile: what sleeps longer takes longer to wake (`bench.measure.awake`),
+    so finding more than the delay is no contradiction, but finding less is.
     """
     found = []
     for arm, injected_us in delays_us.items():
@@ -91,10 +91,10 @@ def row(
     asleep: bool = False,
     resolution_us: float = 0.0,
 ) -> RecoveredDelay:
-    """Make a row of the difference to an arm without a delay, in each rebuild.
+    """Make a row from the differences to an arm without a delay, one per rebuild.
 
-    `asleep` as for `rows`. A client that counts in steps of `resolution_us` may be wrong by as much without knowing:
-    five equal differences are no proof then.
+    `asleep` as for `rows`. A client that counts in steps of `resolution_us` may be off by that much, so five equal
+    differences prove nothing.
     """
     estimate = statistics.estimate(differences_us)
     most_us = math.inf if asleep else injected_us + resolution_us
@@ -115,9 +115,9 @@ def recovery(found: Sequence[RecoveredDelay]) -> CalibrationCheck:
 
 
 def detection(found: Sequence[RecoveredDelay]) -> CalibrationCheck:
-    """Check that the delays that have to be seen are; where they are not, the machine was too noisy to tell.
+    """Check that the delays that must be seen are seen; if not, the machine was too noisy to tell.
 
-    An instrument that is blind on a quiet machine has intervals that leave out the delay: `recovery` says so.
+    An instrument that is blind on a quiet machine has intervals that miss the delay: `recovery` fails then.
     """
     large = [each for each in found if each.injected_us >= LEAST_SEEN_US]
     p_values = statistics.holm(np.array([each.found_p_value for each in large]))
@@ -129,7 +129,7 @@ def detection(found: Sequence[RecoveredDelay]) -> CalibrationCheck:
 
 
 def quiet(client: str, medians: pd.DataFrame, twin: str) -> CalibrationCheck:
-    """Check that the twin does not differ, by the rows that may raise an alarm."""
+    """Check that the twin does not differ, in the rows that may raise an alarm."""
     keys = [(twin, *kind) for kind in GATED if (twin, *kind) in medians.index]
     estimate = statistics.estimate(medians.loc[keys].to_numpy(dtype=float))
     p_value = float(np.nanmin(statistics.holm(estimate.p_value)))

@@ -1,8 +1,8 @@
 """What interception's cost is made of: each term of a plan as a difference of arms, with its interval; pure.
 
-A term is what one arm has more than another, paired request by request as everything is (`bench.judge.statistics`). An
+A term is how much longer one arm takes than another, paired request by request (`bench.judge.statistics`). An
 interaction is what an arm adds beyond what its parts add alone: the terms of a real stack do not simply sum, and the
-remainder is a figure of its own instead of a rounding of the others.
+remainder is reported as its own figure, not hidden in the others.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ CSV = "decomposition.csv"
 
 
 class TermEstimate(NamedTuple):
-    """A row of `decomposition.csv`; `rebuilds` is how many have a value. NaN bounds: fewer than two."""
+    """A row of `decomposition.csv`; `rebuilds` counts those with a value. The bounds are NaN below two."""
 
     term: str
     connection: str
@@ -36,7 +36,7 @@ class TermEstimate(NamedTuple):
 def decompose(plan: Plan, medians_against: Callable[[str], pd.DataFrame]) -> list[TermEstimate]:
     """Return a row for each term of `plan`, connection and phase that exists, in the plan's order.
 
-    `medians_against` gives the run's `statistics.rebuild_medians` against an arm.
+    `medians_against` returns the run's `statistics.rebuild_medians` against an arm.
     """
     found = []
     for term in plan.terms:
@@ -54,7 +54,7 @@ def decompose(plan: Plan, medians_against: Callable[[str], pd.DataFrame]) -> lis
 
 
 def adds_up_to(plan: Plan) -> str:
-    """Name the arm whose overhead the plan's terms make together; '' if they are no steps from the reference to one."""
+    """Return the arm whose overhead the plan's terms add up to; '' if they do not lead from the reference to one."""
     shares: Counter[str] = Counter()
     for term in plan.terms:
         shares[term.arm] += 1
@@ -67,7 +67,7 @@ def adds_up_to(plan: Plan) -> str:
 
 
 def laid_out(found: Sequence[TermEstimate]) -> tuple[list[tuple[str, str]], dict[str, list[TermEstimate | None]]]:
-    """Return the gated (connection, phase) that any term has, and for each term by name what it has for them."""
+    """Return the gated (connection, phase) pairs that any term has, and by term name its estimates for them."""
     known = {(each.term, each.connection, each.phase): each for each in found}
     columns = [kind for kind in GATED if any(key[1:] == kind for key in known)]
     names = dict.fromkeys(each.term for each in found)

@@ -1,10 +1,10 @@
 """One estimator: how much longer an arm takes than the reference, with an interval over the rebuilds; pure, vectorised.
 
 Requests within a rebuild are autocorrelated, so a rebuild counts as one observation: the median of its paired
-differences. The estimate is the mean of those medians and the interval Student's t over them. (In simulation with
-autocorrelation and between-rebuild variance it covers what it claims from three rebuilds up, where a hierarchical
-bootstrap does not.) Tests on single requests (Mann-Whitney, KS, Welch) are not offered: between two identical arms they
-find a difference in most runs.
+differences. The estimate is the mean of those medians, with Student's t interval over them. (In simulation with
+autocorrelation and between-rebuild variance its coverage is right from three rebuilds up, where a hierarchical
+bootstrap's is not.) Tests on single requests (Mann-Whitney, KS, Welch) are not offered: they find a difference between
+two identical arms in most runs.
 """
 
 from typing import NamedTuple
@@ -36,7 +36,7 @@ class Estimate(NamedTuple):
 
 
 def measured(samples: pd.DataFrame) -> pd.DataFrame:
-    """Leave out the warm-up round: the only rows that any statistic leaves out."""
+    """Leave out the warm-up round, the only rows that no statistic counts."""
     return samples[samples["round"] != WARMUP_ROUND]
 
 
@@ -46,11 +46,11 @@ def unanswered(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def rebuild_medians(samples: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Take per rebuild the median of the paired differences, arm - reference, in µs.
+    """Return each rebuild's median of the paired differences, arm - reference, in µs.
 
     Pairs are formed within a round and a kind of connection by order of occurrence: the arm's k-th request with the
-    reference's k-th. As the order is random, the two are close in time and neither comes first more often. A pair in
-    which a phase does not exist is no pair for that phase.
+    reference's k-th. As the order is random, the two are close in time and neither comes first more often. A pair that
+    lacks a phase does not count for that phase.
 
     Returns a frame with a row per (arm, connection, phase) and a column per rebuild; NaN where there was no pair.
     """
@@ -71,7 +71,7 @@ def rebuild_medians(samples: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def rebuild_levels(samples: pd.DataFrame) -> pd.DataFrame:
-    """Take per rebuild the median time itself, in µs: a row per (arm, connection, phase), a column per rebuild."""
+    """Return each rebuild's median time itself, in µs: a row per (arm, connection, phase), a column per rebuild."""
     keys = ["arm", "connection", "rebuild"]
     times = measured(samples).astype({"arm": str, "connection": str}).groupby(keys)[[column(each) for each in PHASES]]
     medians = times.median().set_axis(list(PHASES), axis=1)
@@ -82,7 +82,7 @@ def rebuild_levels(samples: pd.DataFrame) -> pd.DataFrame:
 def estimate(medians: Floats, confidence: float = CONFIDENCE) -> Estimate:
     """Summarise rebuild medians along the last axis: mean, Student's t interval, p-value.
 
-    NaN are rebuilds without a pair. With fewer than two others there is a mean but no interval.
+    NaN marks a rebuild without a pair. With fewer than two others there is a mean but no interval.
     """
     mean, variance, degrees = _moments(medians)
     return _student(mean, variance, degrees, confidence)
@@ -100,7 +100,7 @@ def welch(medians: Floats, base: Floats, confidence: float = CONFIDENCE) -> Esti
     both = variance + base_variance
     with np.errstate(invalid="ignore", divide="ignore"):
         joined = both**2 / (variance**2 / degrees + base_variance**2 / base_degrees)
-    # Without any spread 0/0: any number of degrees gives the same interval, of no width.
+    # Without any spread this is 0/0; any number of degrees then gives the same interval, of width 0.
     joined = np.where(both == 0.0, degrees + base_degrees, joined)
     return _student(mean - base_mean, both, joined, confidence)
 
@@ -121,7 +121,7 @@ def _student(mean: Floats, variance: Floats, degrees: Floats, confidence: float)
     error = np.sqrt(variance)
     half = stdtrit(degrees, 0.5 + confidence / 2) * error
     with np.errstate(invalid="ignore", divide="ignore"):
-        # Equal medians in every rebuild leave no doubt either way: 0/0 is "no difference", x/0 is "certain".
+        # Equal medians in every rebuild are certain either way: 0/0 means "no difference", x/0 means "certain".
         statistic = np.where(mean == 0.0, 0.0, np.abs(mean) / error)
     return Estimate(mean, mean - half, mean + half, 2 * stdtr(degrees, -statistic))
 
@@ -129,10 +129,10 @@ def _student(mean: Floats, variance: Floats, degrees: Floats, confidence: float)
 def noise_floor(twin_medians: Floats) -> Floats:
     """Measure the spread of the A/A difference over rebuilds: its root mean square around the true value, which is 0.
 
-    Around 0 rather than around its mean, so that a lasting difference between the twins raises the floor, too. Unlike
+    It is around 0, not around the mean, so that a lasting difference between the twins raises the floor, too. Unlike
     the largest difference it does not grow with the number of rebuilds, and unlike the interval it does not shrink:
-    it says how far apart two builds of the same thing typically are, and an effect below that is not worth a claim
-    however often it was measured. Along the last axis; NaN without any rebuild.
+    it is how far apart two builds of the same thing typically are, and a smaller effect is not worth a claim, however
+    often it was measured. Along the last axis; NaN without any rebuild.
     """
     known = ~np.isnan(twin_medians)
     with np.errstate(invalid="ignore"):
@@ -141,7 +141,7 @@ def noise_floor(twin_medians: Floats) -> Floats:
 
 
 def smallest_visible(half_width: Floats, floor: Floats, margin: Floats) -> Floats:
-    """Give the smallest difference that would have counted as changed: beyond half-width, floor and margin."""
+    """Return the smallest difference that would have counted as changed: beyond half-width, floor and margin."""
     return np.maximum(np.maximum(half_width, floor), margin)
 
 

@@ -1,6 +1,6 @@
 """`summary.csv`: samples and their plan → a row per arm x connection x phase; pure.
 
-Knows no directory and draws nothing. The caveats here are the ones that the samples themselves give rise to.
+This reads no directory and draws nothing. The caveats here are those that the samples themselves raise.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ from sidelab.bench.plan.plan import Plan
 
 
 class SummaryRow(NamedTuple):
-    """A row of `summary.csv`: one arm, kind of connection and phase. Times are µs, NaN where there is nothing to say.
+    """A row of `summary.csv`: one arm, kind of connection and phase. Times are µs, NaN where there is no value.
 
-    `n` counts the requests in which the phase exists, over all rebuilds; percentiles are of all of them, NaN where n is
+    `n` counts the requests in which the phase exists, over all rebuilds; percentiles are over all of them, NaN if n is
     too small for one. `overhead_us` with `low_us` and `high_us` is the estimate against the reference and its 95 %
     interval over `rebuilds` rebuilds, `floor_us` the twin's spread, `gated` whether the row may raise an alarm.
     `p_value` is for "no difference"; in the twin's gated rows it is Holm-adjusted over them.
@@ -93,12 +93,12 @@ def summarise(samples: pd.DataFrame, medians: pd.DataFrame, plan: Plan) -> Summa
 
 
 def twin_alarm(summary: Summary, plan: Plan) -> bool:
-    """Tell whether two identical arms differ in this run: its one alarm, by the twin's gated rows."""
+    """Return whether two identical arms differ in this run: its only alarm, judged by the twin's gated rows."""
     return any(row.arm == plan.twin and row.verdict == ArmVerdict.CHANGED for row in summary.values())
 
 
 def caveats(samples: pd.DataFrame, summary: Summary, plan: Plan) -> list[Caveat]:
-    """List the doubts that the samples themselves raise: failures, few rebuilds, drift in a build, a restless twin."""
+    """List the caveats that the samples raise: failures, few rebuilds, drift within a build, twins that differ."""
     found = []
     if len(statistics.unanswered(samples)):
         found.append(failures(samples))
@@ -116,7 +116,7 @@ def caveats(samples: pd.DataFrame, summary: Summary, plan: Plan) -> list[Caveat]
 
 
 def failures(samples: pd.DataFrame) -> Caveat:
-    """Say how many requests were not answered 2xx, by arm."""
+    """Return the caveat that counts, by arm, the requests that were not answered 2xx."""
     failed = statistics.unanswered(samples)
     arms = ", ".join(f"{arm}: {count}" for arm, count in failed["arm"].value_counts().sort_index().items() if count)
     return Caveat(
@@ -126,7 +126,7 @@ def failures(samples: pd.DataFrame) -> Caveat:
 
 
 def restless(plan: Plan) -> Caveat:
-    """Say that the twins differ."""
+    """Return the caveat that the twins differ."""
     return Caveat(
         f"{plan.twin} differs from {plan.reference}, its exact copy (expected in 1 of 20 quiet runs)",
         "pin client and lab, stop what else runs, measure again",
@@ -134,7 +134,7 @@ def restless(plan: Plan) -> Caveat:
 
 
 def _percentiles(samples: pd.DataFrame) -> pd.DataFrame:
-    """Count and take percentiles per arm, connection and phase."""
+    """Compute counts and percentiles per arm, connection and phase."""
     counted = []
     for (arm, connection), group in statistics.measured(samples).groupby(["arm", "connection"], observed=True):
         for phase in PHASES:
@@ -176,9 +176,9 @@ def _drift(samples: pd.DataFrame) -> str:
 
 
 def microseconds(value: float, *, sign: bool = False) -> str:
-    """Write a time without its unit: three significant digits or one decimal, a real minus, `?` for the unknown."""
+    """Format a time without its unit: three significant digits or one decimal, a real minus, `?` if unknown."""
     if np.isnan(value):
         return "?"
     digits = 0 if abs(value) >= 99.95 else 1
-    value = round(value, digits) + 0.0  # adding 0 takes the sign from a negative zero
+    value = round(value, digits) + 0.0  # adding 0 removes the sign of a negative zero
     return (f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}").replace("-", "\N{MINUS SIGN}")

@@ -1,11 +1,11 @@
-"""CPUs that do not sleep while a lab is measured, for plans that ask for it (`placement.awake`).
+"""Keep CPUs from sleeping while a lab is measured, for plans that ask for it (`placement.awake`).
 
-An idle CPU sleeps, and one that has slept longer wakes later: a delay of 50 µs before an answer came to 50.7 µs for a
-client on a virtual machine whose CPUs slept and to 50.1 where they did not, and intervals were half as wide or less.
-That is part of what a user of an idle machine gets, so it is measured as it is unless a plan says otherwise.
+An idle CPU sleeps, and takes longer to wake the longer it slept: on a virtual machine whose CPUs slept, a client
+measured a delay of 50 µs as 50.7 µs; where they stayed awake it measured 50.1, with intervals half as wide or less.
+Users of an idle machine pay that cost too, so it is part of the measurement unless a plan says otherwise.
 
-The request is the kernel's own for those who measure latency (Documentation/power/pm_qos_interface.rst): it holds for
-all CPUs and as long as the file is open, so that it ends with this process, however that ends.
+This uses the kernel's interface for latency limits (Documentation/power/pm_qos_interface.rst): the limit holds for all
+CPUs while the file is open, so it ends with this process, however that ends.
 """
 
 import os
@@ -20,7 +20,7 @@ _DRIVER: Final = Path("/sys/devices/system/cpu/cpuidle/current_driver")
 
 
 def hindrance() -> str:
-    """Say why the CPUs of this machine can't be kept awake; "" if they can."""
+    """Return why the CPUs of this machine can't be kept awake; "" if they can."""
     try:
         driver = _DRIVER.read_text(encoding="ascii").strip()
     except OSError:
@@ -36,13 +36,13 @@ def hindrance() -> str:
 
 @contextmanager
 def kept(asked: bool) -> Iterator[None]:
-    """Keep all CPUs awake for the block, if `asked`; raises OSError where `hindrance` would say so."""
+    """Keep all CPUs awake for the block, if `asked`; raises OSError where `hindrance` returns a reason."""
     if not asked:
         yield
         return
     descriptor = _open()
     try:
-        os.write(descriptor, struct.pack("@i", 0))  # µs that waking up may take at most
+        os.write(descriptor, struct.pack("@i", 0))  # the most µs that waking up may take
         yield
     finally:
         os.close(descriptor)

@@ -1,11 +1,11 @@
-"""When a run has measured enough: its intervals are narrow enough, or its time is over; pure.
+"""Decide when a run has measured enough: its intervals are narrow enough, or its time is up; pure.
 
-The width alone decides, never the differences themselves, so the estimates stay unbiased; but a run that stops the
+Only the width decides, never the differences themselves, so the estimates stay unbiased. But a run that stops the
 first time its intervals look narrow stops on a spread that is too small by chance. Two things keep the 95 % interval
-honest: no look before `least_rebuilds`, and `MORE_REBUILDS` after the first look that was satisfied. In simulation
+honest: no check before `least_rebuilds`, and `MORE_REBUILDS` after the first check that passed. In simulation
 (`bench.studies.stopping`: normal rebuild medians, spreads that need 6 to 39 rebuilds) the interval then covers 94 to
-95 %; without the second 93.8 to 95 %, and without either, from 3 rebuilds on, 90 to 92 %. The time budget looks at no
-measurement.
+95 %; without the second 93.8 to 95 %, and without either, from 3 rebuilds on, 90 to 92 %. The time budget does not
+depend on any measurement.
 """
 
 import numpy as np
@@ -20,10 +20,10 @@ MORE_REBUILDS = 4
 
 
 class StopRule:
-    """Looks on while a run is measured."""
+    """Decide after each rebuild whether the run goes on."""
 
     def __init__(self, plan: Plan, budget_s: float | None = None) -> None:
-        """`budget_s` counts instead of the plan's."""
+        """Take the rule from the plan; `budget_s`, if given, replaces the plan's."""
         self._plan = plan
         self._stop: Stop = plan.stop
         self._budget_s = plan.stop.budget_s if budget_s is None else budget_s
@@ -31,9 +31,9 @@ class StopRule:
         self._last: int | None = None
 
     def reason(self, rebuild: int, samples: list[RequestSample], elapsed_s: float, longest_s: float) -> str:
-        """Say why the run ends after this rebuild, "" if it goes on.
+        """Return why the run ends after this rebuild; "" if it goes on.
 
-        `samples` are the rebuild's, `longest_s` what its longest rebuild took, `elapsed_s` all of them so far.
+        `samples` are this rebuild's; `longest_s` is the longest rebuild's time, `elapsed_s` that of all so far.
         """
         if self._stop.half_width_us:
             self._look(rebuild, samples)

@@ -1,7 +1,7 @@
-"""What is measured beside single requests: an arm under many connections at once, and a proxy's memory.
+"""Measure an arm under many connections at once, and a proxy's memory: what single requests do not show.
 
-One arm after the other, in an order that the run's seed decides anew for each lab build: two loads at once would
-measure each other. It talks to a live lab; what it returns are values.
+Arms are measured one after the other, as two loads at once would measure each other; the run's seed gives each lab
+build a new order. This talks to a live lab and returns values.
 """
 
 import os
@@ -28,9 +28,9 @@ _TIMEOUT_S = 10.0
 
 
 def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, seed: int, cpu: int) -> list[LoadSample]:
-    """Put every arm under every load of `plan`, then count the memory of each proxy with its idle connections.
+    """Put every arm under every load of `plan`, then measure each proxy's memory with its idle connections.
 
-    Raises `PodError` where wrk fails or a connection is not answered.
+    Raises `PodError` when wrk fails or a connection gets no answer.
     """
     targets = pods_of_arms.targets(plan, pods, lab.status())
     names = [arm.name for arm in plan.arms]
@@ -51,7 +51,7 @@ def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, see
 
 
 def opened(plan: Plan, arm: Arm) -> int:
-    """Return how many connections `measure` makes to an arm, at least: wrk makes another for one that is closed."""
+    """Return how many connections `measure` makes to an arm, at least: wrk replaces each that is closed."""
     idle = plan.idle_connections if arm.server == "injected" else 0
     return sum(load.connections for load in plan.loads) + idle
 
@@ -67,7 +67,7 @@ def _run(lab: Lab, pod: PodKey, argv: tuple[str, ...]) -> str:
 
 
 def _memory(lab: Lab, pods: ArmPods, target: ArmTarget, connections: int) -> tuple[int, int]:
-    """Return the proxy's private memory in KiB, without and with idle connections that have each had one answer."""
+    """Return the proxy's private memory in KiB, without and with idle connections that each got one answer."""
     request = f"GET {target.path} HTTP/1.1\r\nHost: {target.url.split('/')[2]}\r\n\r\n".encode()
     family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
     pids = proxy_processes.of_proxy(lab, pods.server)

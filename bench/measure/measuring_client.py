@@ -1,4 +1,4 @@
-"""The measuring process, from our side: started for one build of the lab, asked for one round after the other."""
+"""Start the measuring process for one build of the lab, and have it measure one round after the other."""
 
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ class MeasuringClient:
         self.preempted = self.time_wait = 0
 
     def round(self, slots: Sequence[Slot]) -> list[Stamps]:
-        """Measure one round; raises `PodError` with the client's own words when it fails."""
+        """Measure one round; raises `PodError` with the client's message when it fails."""
         order = [(self._index[slot.arm], slot.connection == "new") for slot in slots]
         answer = client_process.ask(self._link, {"slots": order}, "the measuring client")
         before, self._opened = self._opened, answer["opened"]

@@ -1,7 +1,7 @@
 """Proof that traffic took its arm's path: rule counters, conntrack entries and the proxy's accepts, around each block.
 
-`read` asks the kernel, by the way that brought the pod's rules, and the proxy; `check` is pure. An arm whose evidence
-disagrees with its label is an error.
+`read` reads them from the kernel, by the tool that loaded the pod's rules, and from the proxy; `check` is pure. An arm
+whose evidence disagrees with its label is an error.
 """
 
 import socket
@@ -35,19 +35,19 @@ Addresses = Mapping[PodKey, str]
 
 
 class Opened(NamedTuple):
-    """How many connections an arm's client has made: exactly as many, or between two bounds."""
+    """How many connections an arm's client has made: an exact number, or two bounds."""
 
     least: int
     most: int
 
     @classmethod
     def exactly(cls, count: int) -> "Opened":
-        """Return bounds that leave no choice."""
+        """Return equal bounds."""
         return cls(count, count)
 
     @classmethod
     def at_least(cls, count: int) -> "Opened":
-        """Return bounds of a load, which makes another connection whenever one is closed."""
+        """Return the bounds for a load, which opens another connection whenever one is closed."""
         return cls(count, _MANY)
 
     def __str__(self) -> str:
@@ -55,9 +55,9 @@ class Opened(NamedTuple):
 
 
 class Tracked(NamedTuple):
-    """Connections from the client to the server's port that conntrack remembers, by where they really lead.
+    """Connections from the client to the server's port that conntrack remembers, by where they really go.
 
-    Straight to that port, to the proxy's inbound port, or to its outbound one.
+    That is straight to the port, to the proxy's inbound port, or to its outbound one.
     """
 
     straight: int
@@ -67,11 +67,11 @@ class Tracked(NamedTuple):
 
 @dataclass(frozen=True)
 class PodEvidence:
-    """What one pod has counted so far: new connections by the rule that they met, and by the proxy's listener.
+    """What one pod has counted so far: new connections by the rule that matched, and by the proxy's listener.
 
-    A NAT rule sees the first packet of a connection only, so its packets are connections; so does the TPROXY rule.
-    `accepted_…` is None where a proxy of the user's own does not count as Envoy does; rules and conntrack then prove it
-    alone. `tracked` is None where conntrack was not asked: a dump walks the table of the whole machine, 10 ms a pod.
+    A NAT rule sees only the first packet of a connection, so its packets are connections; so does the TPROXY rule.
+    `accepted_…` is None where a user's own proxy does not count as Envoy does; rules and conntrack alone are then the
+    proof. `tracked` is None where conntrack was not read: a dump walks the whole machine's table, 10 ms a pod.
     """
 
     rules: int = 0
@@ -93,18 +93,18 @@ class Evidence:
 
 
 class Prover:
-    """Holds the arms of a live lab against their labels, block by block."""
+    """Check the arms of a live lab against their labels, block by block."""
 
     def __init__(self, lab: Lab, plan: Plan, pods: Mapping[str, ArmPods]) -> None:
-        """Read what was counted before the first block; raises what `read` raises."""
+        """Read the counters before the first block; raises what `read` raises."""
         self._lab, self._plan, self._pods = lab, plan, pods
         self._addresses = {family: addresses(lab, family) for family in (4, 6)}
         self._before = self._read(tracked=False)
 
     def check(self, opened: Mapping[str, Opened], *, tracked: bool) -> None:
-        """Prove the block that ends here, in which each arm's client opened so many connections; raises `PodError`.
+        """Check the block that ends here; `opened` is how many connections each arm's client made; raises `PodError`.
 
-        `tracked`: conntrack is asked, too. It remembers the blocks before, so once at the end is enough.
+        `tracked` reads conntrack, too. It remembers the earlier blocks, so once at the end is enough.
         """
         after = self._read(tracked=tracked)
         for arm in self._plan.arms:
@@ -124,7 +124,7 @@ def addresses(lab: Lab, family: int) -> Addresses:
 
 
 def read(lab: Lab, arm: Arm, pods: ArmPods, at: Addresses | None) -> Evidence:
-    """Read what an arm's two pods have counted so far, and given their addresses what conntrack remembers.
+    """Read what an arm's two pods have counted so far, and, given their addresses, what conntrack remembers.
 
     Raises `PodError` when a proxy's admin page or a pod's tool does not answer, `MachineError` for a missing tool.
     """
@@ -138,7 +138,7 @@ def read(lab: Lab, arm: Arm, pods: ArmPods, at: Addresses | None) -> Evidence:
 
 
 def check(arm: Arm, before: Evidence, after: Evidence, opened: Opened) -> None:
-    """Hold what was counted against the arm's label; `opened` is how many connections the client made meanwhile.
+    """Check the counts against the arm's label; `opened` is how many connections the client made meanwhile.
 
     Raises `PodError` naming the arm, what was expected and what was counted.
     """
@@ -192,7 +192,7 @@ def _of_client(arm: Arm, before: PodEvidence, after: PodEvidence, opened: Opened
         yield _accepted("connections accepted by the client's proxy", *accepted, Opened.exactly(redirected))
     if after.tracked is None:
         return
-    # An entry outlives its connection by minutes only, so how many there still are is open.
+    # An entry outlives its connection by minutes only, so the number still there can be anything.
     remembered = "connections that conntrack remembers in the client's pod"
     if arm.client == "injected":
         yield _Claim(f"{remembered}, led to its proxy", after.tracked.out, min(1, opened.least), _MANY)
@@ -204,7 +204,7 @@ def _of_client(arm: Arm, before: PodEvidence, after: PodEvidence, opened: Opened
 
 def _of_server(arm: Arm, before: Evidence, after: Evidence, opened: Opened) -> Iterator[_Claim]:
     was, now = before.server, after.server
-    # A client's proxy that keeps upstream connections makes fewer than its client; how many is its own affair.
+    # A client's proxy that keeps upstream connections makes fewer than its client does, any number of them.
     arrived = Opened(0, opened.most) if arm.client == "injected" else opened
     redirected = now.redirected_in - was.redirected_in
     captures = arm.server in ("redirected", "injected")
@@ -288,7 +288,7 @@ def _tracked(lab: Lab, pod: PodKey, ends: _Ends) -> Tracked:
 
 
 def _stats(lab: Lab, pod: PodKey, *, required: bool) -> str:
-    """Return the page /stats of the pod's proxy, asked over a socket that lives in the pod; "" if none is required."""
+    """Return /stats of the pod's proxy, read over a socket in the pod; "" if it fails and is not `required`."""
     with lab.open_socket(pod, socket.AF_INET, socket.SOCK_STREAM) as link:
         try:
             answer = ask_port(link, _PORTS.admin, "GET", "/stats", _TIMEOUT_S)

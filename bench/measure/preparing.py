@@ -1,6 +1,6 @@
 """Everything that the builds of a run have in common, checked and decided before anything is measured.
 
-It starts no more than a lab that is tried, where only the kernel can tell whether an arm runs here.
+It starts a trial lab only where the kernel alone can tell whether an arm runs here, and nothing else.
 """
 
 import hashlib
@@ -47,8 +47,8 @@ def prepare(
 ) -> Setup:
     """Check and decide everything that a run needs; `proxies` are those of git revisions (`revisions.extracted`).
 
-    Arms that this machine can't run are left out, and `skipped` says why; so are loads where wrk is missing, and
-    `doubts` says it. Raises `InputError`; `MachineError` for an arm or a load that is missing and required, for a
+    Arms that this machine can't run are left out, and `skipped` says why; without wrk loads are left out, and `doubts`
+    says so. Raises `InputError`; `MachineError` for an arm or a load that is missing and required, for a
     missing reference or twin, and for CPUs that can't be kept awake.
     """
     _require(asked, client)
@@ -84,7 +84,7 @@ def prepare(
 
 
 def _require(asked: Plan, client: str) -> None:
-    """Refuse a client that there is not, and a plan that asks for more than this process may do."""
+    """Refuse an unknown client, and a plan that needs more than this process may do."""
     if client not in CLIENTS:
         raise InputError(f"--client {client}: there are {', '.join(CLIENTS)}")
     if asked.idle_connections:
@@ -113,9 +113,9 @@ def _without(asked: Plan, missing: Mapping[str, str], *, require_all: bool) -> P
 
 
 def require_question(asked: Plan, setup: Setup) -> None:
-    """Raise `MachineError` where missing arms leave nothing of what a plan asks: its ratios, else its terms, else arms.
+    """Raise `MachineError` if missing arms leave no ratio of the plan; if it has none, no term; if neither, no arm.
 
-    `setup` is what `asked` was prepared as.
+    `setup` is the result of preparing `asked`.
     """
     possible = asked.without(setup.skipped)
     question: Sequence[str]
@@ -136,10 +136,9 @@ def require_question(asked: Plan, setup: Setup) -> None:
 
 
 def _refused(asked: Plan, blueprint: Blueprint, cpus: frozenset[int], bed: Bed) -> dict[str, str]:
-    """Return the arms whose pods the bed refuses, each with its reason, by trying.
+    """Try which arms' pods the bed refuses, and return those arms, each with its reason.
 
-    Only plans that ask for more than the usual rules are tried, each arm alone; whatever else goes wrong will do so
-    while measuring.
+    Only plans that need more than the usual rules are tried, each arm alone; any other failure shows while measuring.
     """
     reasons = {}
     for arm in asked.arms:
@@ -180,7 +179,7 @@ def facts(setup: Setup, machine: environment.Environment) -> dict[str, Any]:
 
 
 def client_digest() -> str:
-    """Identify what stamps the requests (sha256, hex): another client's times are other times."""
+    """Identify the code that timestamps the requests (sha256, hex): times of different clients are not comparable."""
     here = Path(__file__).parents[1] / "clients"
     digest = hashlib.sha256()
     for name in ("client.py", "curl.py", "client_process.py", "polling_client.py"):

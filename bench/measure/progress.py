@@ -1,6 +1,6 @@
-"""How far a run is, on standard error: a bar on a terminal, else a line at most every ten seconds.
+"""Show a run's progress on standard error: a bar on a terminal, else a line at most every ten seconds.
 
-Drawn between rounds only, never during one.
+It is drawn only between rounds, never during one.
 """
 
 import sys
@@ -19,7 +19,7 @@ _LINE_EVERY_S: Final = 10.0
 
 
 class Progress:
-    """Counts the requests of `plan`, with its name and `what` in front."""
+    """Count the requests of `plan` and show the count, headed by the plan's name and `what`."""
 
     def __init__(self, plan: Plan, what: str = "") -> None:
         self._plan = plan

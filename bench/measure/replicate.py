@@ -1,7 +1,7 @@
-"""A replicate, the unit of every statistic: one whole build of the lab measured, as values.
+"""A replicate, the unit of every statistic: the measurements of one whole build of the lab, as values.
 
-It writes nothing and asks nobody how far it is, so that whoever runs it decides where its rounds go, and on which bed,
-and in which process, it runs.
+It writes nothing and shows no progress, so its caller decides where its rounds go, and on which bed and in which
+process it runs.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -19,7 +19,7 @@ from sidelab.bench.record import cpu_activity
 
 
 class Round(NamedTuple):
-    """A measured round, and what else happened meanwhile."""
+    """A measured round, and what else happened during it."""
 
     samples: list[RequestSample]
     facts: RoundSample
@@ -38,7 +38,7 @@ class Rates(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """The last of a replicate: everything is measured, and all that is left to do is to end its lab."""
+    """The last part of a replicate: everything is measured, and only its lab is left to end."""
 
     rebuild: int
 
@@ -47,11 +47,11 @@ Part = Round | Loads | Rates | Whole
 
 
 def replicate(setup: Setup, rebuild: int, bed: Bed = HERE) -> Generator[Part, None, None]:
-    """Build the lab once with every arm alive, and yield what is measured, as it is measured: rounds, loads, rates.
+    """Build the lab once with every arm alive, and yield rounds, loads and rates as they are measured.
 
-    The lab lives until the last part was taken; close the iterator (`contextlib.closing`) to end it before. Raises
-    `MachineError` where no lab can be built, and `PodError` when a pod fails or an arm's evidence disagrees with its
-    label; what was in flight then is lost.
+    The lab lives until the last part is taken; close the iterator (`contextlib.closing`) to end it earlier. Raises
+    `MachineError` when no lab can be built, and `PodError` when a pod fails or an arm's evidence disagrees with its
+    label; the part being measured is then lost.
     """
     with bed.built(setup, rebuild) as standing:
         yield from _rounds(setup, rebuild, standing)
@@ -63,7 +63,7 @@ def replicate(setup: Setup, rebuild: int, bed: Bed = HERE) -> Generator[Part, No
 
 
 def measure_build(setup: Setup, rebuild: int, bed: Bed = HERE) -> Iterator[list[RequestSample]]:
-    """Measure the requests of a replicate alone, and yield each round's samples; raises as `replicate` does."""
+    """Measure only the requests of a replicate, and yield each round's samples; raises what `replicate` raises."""
     with bed.built(setup, rebuild) as standing:
         for found in _rounds(setup, rebuild, standing):
             yield found.samples

@@ -1,6 +1,6 @@
 """One run of a plan: prepare it, measure replicate after replicate, record their rounds as they come.
 
-It reads like that, too: `run` is the list of steps; `bench.measure.replicate` has those of one build of the lab.
+`run` is the list of these steps; `bench.measure.replicate` has the steps of one build of the lab.
 """
 
 import math
@@ -26,7 +26,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 class Recorded(NamedTuple):
-    """Where a run was recorded, how many whole builds of the lab it has, and the signal that ended it early."""
+    """Where a run was recorded, how many whole builds of the lab it has, and the signal that ended it early, if any."""
 
     directory: Path
     builds: int
@@ -47,14 +47,14 @@ def run(
 ) -> Recorded:
     """Measure a plan into a new directory below `results`.
 
-    `images` chooses between stand-ins and real programs (see `lab.standins.standin_images.chosen`); `budget_s` counts
-    instead of the plan's. Arms that this machine can't run are left out with a caveat, unless `require_all`, or unless
-    nothing were left of the plan's question.
+    `images` chooses between stand-ins and real programs (see `lab.standins.standin_images.chosen`); `budget_s` replaces
+    the plan's. Arms that this machine can't run are left out with a caveat, unless `require_all` is set or nothing
+    would be left of the plan's question.
 
-    Raises `InputError` for an unknown client or revision or another manifest before anything is started,
-    `MachineError` where no lab can be built, an arm is missing or the question can't be answered, `PodError` when a pod
-    fails or an arm's traffic did not take its path, and `Interrupted` where that was before the first round that
-    counts: then nothing is kept.
+    Raises `InputError` for an unknown client or revision or a different manifest before anything is started,
+    `MachineError` when no lab can be built, an arm is missing or the question can't be answered, `PodError` when a pod
+    fails or an arm's traffic did not take its path, and `Interrupted` when stopped before the first round that counts:
+    then nothing is kept.
     """
     if budget_s is not None and not 0 < budget_s < math.inf:
         raise InputError(f"--budget-s {budget_s:g}: give seconds, more than 0")
@@ -85,7 +85,7 @@ def run(
 
 
 def _measure(setup: Setup, writer: RunWriter, progress: Progress, budget_s: float | None) -> None:
-    """Measure and record replicate after replicate, until the last or until the stop rule has enough."""
+    """Measure and record replicate after replicate, to the last or until the stop rule ends the run."""
     from sidelab.bench.measure.enough import StopRule  # noqa: PLC0415  # pandas: a machine without namespaces should hear of it first
 
     rule = StopRule(setup.plan, budget_s)

@@ -1,4 +1,4 @@
-"""What is measured, once it is decided: the plan, the pods of its arms, who asks and where everything runs."""
+"""What a run measures, once decided: the plan, the pods of its arms, the client, and where everything runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

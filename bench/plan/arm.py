@@ -1,6 +1,6 @@
 """One way from client to server, as data: sides, rules, proxy, server, payload, address family; valid once it exists.
 
-An arm knows nothing of pods: `bench.arms.pods_of_arms` builds them. Nor does it know whether this machine can run it.
+An arm knows nothing of pods (`bench.arms.pods_of_arms` builds them), nor whether this machine can run it.
 """
 
 import re
@@ -19,18 +19,18 @@ Image = Literal["", "standin", "nginx"]
 PROXIES = ("none", "bundled", "envoy")
 
 MAX_EXTRA_RULES = 20_000
-"""Bounded by the ports that no pod of a benchmark uses."""
+"""Limited by the number of ports that no pod of a benchmark uses."""
 
 MAX_DELAY_US = 10_000.0
 
 MAX_BYTES = 16 * 1024 * 1024
-"""The largest page `/size/N` of the server stand-in."""
+"""The largest N of the server stand-in's page `/size/N`."""
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _SIZE = re.compile(r"/size/(\d{1,9})")
 REVISION = "git:"
-"""What the name of a proxy out of a git revision of this project begins with."""
+"""The prefix of the name of a proxy from a git revision of this project."""
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,17 +39,17 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     Sides: `rules-only` loads the rules and excludes the port (conntrack and NAT look-ups, no redirect); `redirected`
     sends connections to a second port of the server itself (REDIRECT, no proxy); `explicit` is the bundled proxy
     without rules, dialled at its own port; `injected` has rules and proxy. `proxy` (bundled, envoy, the absolute path
-    of a program that follows docs/proxy-contract.md, or `git:REVISION` for the bundled one of another time) and
-    `protocol` describe the proxy of every side that has one, and are `none` where none has. `proxy_args` are a
-    program's own arguments, as for a shell.
+    of a program that follows docs/proxy-contract.md, or `git:REVISION` for the bundled one of another revision) and
+    `protocol` describe the proxy of every side that has one, and are `none` if no side has one. `proxy_args` are a
+    program's own arguments, in shell syntax.
 
-    `rules` says how injected sides capture, `way` how rules come into the kernel, `profile` whose they are.
-    `extra_rules` more rules that match nothing are walked by each new connection: in a server's pod in ISTIO_INBOUND
-    (excluded ports), in a client's in ISTIO_OUTPUT (excluded addresses of 198.18.0.0/15), before the redirect.
-    `envoy` is a path or version, `image` the server's program ("" as the run's `--images` says), `path` what is asked
-    ("" as the plan says; `/size/N` is N bytes), `family` the IP version, with rules for both where it is 6. `delay_us`
-    is a known effect for `bench.selftest.selftest` to find: so long the server stand-in spins before each answer (0
-    answers by the same code and at once; None by the usual code).
+    `rules` is how injected sides capture, `way` how rules are loaded into the kernel, `profile` whose rules they are.
+    `extra_rules` is a number of rules that match nothing and that each new connection passes before the redirect: in a
+    server's pod in ISTIO_INBOUND (excluded ports), in a client's in ISTIO_OUTPUT (excluded addresses of 198.18.0.0/15).
+    `envoy` is a path or version, `image` the server's program ("" for the run's `--images`), `path` the requested path
+    ("" for the plan's; `/size/N` is N bytes), `family` the IP version; 6 loads rules for both. `delay_us` is a known
+    effect for `bench.selftest.selftest` to find: the server stand-in spins that long before each answer (0 uses the
+    same code without a delay; None the usual code).
     """
 
     name: str
@@ -130,11 +130,11 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def made_of(self) -> dict[str, object]:
-        """What the arm is, without its name: twins are made of the same."""
+        """All fields of the arm but its name; they are equal in twins."""
         return {key: value for key, value in msgspec.structs.asdict(self).items() if key != "name"}
 
     def describe(self) -> str:
-        """Say in a few words what stands between client and server, for figures and sentences."""
+        """Return in a few words what is between client and server, for figures and sentences."""
         return ", ".join((self._middle(), *self._particulars()))
 
     def _middle(self) -> str:
@@ -175,13 +175,13 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_name(name: str) -> None:
-    """Raise `ValueError` for what is no name: it becomes a directory and a label, so words joined by hyphens."""
+    """Raise `ValueError` for an invalid name: it becomes a directory and a label, so words joined by hyphens."""
     if len(name) > 40 or not _NAME.fullmatch(name):
         raise ValueError(f"name {name!r} must be lower-case letters, digits and single hyphens, at most 40 characters")
 
 
 def check_path(path: str) -> None:
-    """Raise `ValueError` for what no request can ask for, and for more bytes than the server sends."""
+    """Raise `ValueError` for a path that no request can have, and for more bytes than the server sends."""
     if not re.fullmatch(r"/[!-~]*", path):
         raise ValueError("path must start with / and hold visible ASCII characters only")
     size = _SIZE.fullmatch(path)
@@ -191,5 +191,5 @@ def check_path(path: str) -> None:
 
 def _is_revision(proxy: str) -> bool:
     name = proxy.removeprefix(REVISION)
-    # git-check-ref-format(1) allows more; an option or a space is never a revision.
+    # git-check-ref-format(1) allows more, but options and spaces are never revisions.
     return name != proxy and bool(re.fullmatch(r"[A-Za-z0-9][\w./~^@{}-]*", name, re.ASCII))

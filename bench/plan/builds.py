@@ -1,4 +1,4 @@
-"""Two builds as two arms: what `--head` and `--base` name is put into the arms of these names; pure."""
+"""Two builds as two arms: the builds that `--head` and `--base` name go into the arms `head` and `base`; pure."""
 
 import re
 from pathlib import Path
@@ -18,9 +18,9 @@ _FORMS = (
 
 
 def compare(plan: Plan, head: str, base: str) -> Plan:
-    """Return `plan` with its arms `head` and `base` made of these builds; all else of the two stays equal.
+    """Return `plan` with its arms `head` and `base` made of these builds; everything else in them stays as it is.
 
-    Raises `InputError` for a plan without such arms and for a build in no known form.
+    Raises `InputError` for a plan without such arms and for a build in an unknown form.
     """
     builds = {HEAD: head, BASE: base}
     missing = sorted(builds.keys() - {arm.name for arm in plan.arms})
@@ -31,7 +31,7 @@ def compare(plan: Plan, head: str, base: str) -> Plan:
         )
     arms = [_built(arm, builds[arm.name]) if arm.name in builds else arm for arm in plan.arms]
     table = as_dict(plan) | {"arms": [msgspec.to_builtins(arm) for arm in arms]}
-    # Through the plan's own door: whatever does not go together is refused there.
+    # Made as any plan is, so that combinations that do not fit are refused.
     return from_dict(table, f"{plan.name} with --head {head} --base {base}")
 
 

@@ -1,6 +1,6 @@
 """What will be measured: a TOML file becomes a frozen `Plan`, valid once it exists.
 
-Arms are data (`bench.plan.arm`). A plan knows nothing of labs, sockets or results; `bench.plan.request_order` orders
+Arms are data (`bench.plan.arm`). A plan knows nothing about labs, sockets or results; `bench.plan.request_order` orders
 its requests.
 """
 
@@ -23,18 +23,18 @@ SHIPPED = Path(__file__).parent / "shipped"
 MAX_NEW_CONNECTIONS = 10_000
 """New connections per arm and lab build that a plan may ask for.
 
-TIME_WAIT holds a closed connection's port for 60 s; after about 20,000 the ephemeral range is full and `connect` slows
-70-fold with nothing else changed. Half of it leaves room for a proxy's own connections.
+TIME_WAIT holds a closed connection's port for 60 s; after about 20,000 the ephemeral range is full and `connect` is 70
+times slower with nothing else changed. Half of that leaves room for a proxy's own connections.
 """
 
 MAX_IDLE_CONNECTIONS = 4000
-"""Each takes a descriptor here, and two more in the pods."""
+"""Each takes one descriptor here, and two in the pods."""
 
 MAX_REQUESTS = 4_000_000
 """Requests of a whole run: a report holds all of them in memory, a third of a kilobyte each."""
 
 MAX_PARTS = 200
-"""Arms, and entries of every other list: what a figure can show, and far more than a lab can be asked for."""
+"""The most arms, and entries of any other list: as many as a figure can show, and far more than a lab can hold."""
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,9 +72,9 @@ Quantity = Literal["added-p50", "added-p99", "requests-per-s", "idle-memory"]
 class Ratio(msgspec.Struct, frozen=True, kw_only=True):
     """Two arms compared by what they cost: `arm` as a multiple of `against`, with the target that it should meet.
 
-    `added-p50` is of single requests on `connection`; `added-p99` and `requests-per-s` are under the load of that many
-    `connections`; `idle-memory` is the proxy's own with the plan's `idle_connections`. Added is what an arm has more
-    than the reference.
+    `added-p50` is of single requests on `connection`; `added-p99` and `requests-per-s` are under the load with that
+    many `connections`; `idle-memory` is the proxy's own with the plan's `idle_connections`. "Added" is the excess over
+    the reference.
     """
 
     of: Quantity
@@ -91,9 +91,9 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Term(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of what interception costs: what `arm` has more than `against` ("" for the plan's reference).
+    """A part of what interception costs: how much `arm` exceeds `against` ("" for the plan's reference).
 
-    With `parts` it is an interaction: what `arm` adds to the reference beyond what the parts, each alone, add to it.
+    With `parts` it is an interaction: what `arm` adds to the reference beyond what each of the parts alone adds.
     """
 
     name: str
@@ -103,17 +103,17 @@ class Term(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.name.isprintable() or not 1 <= len(self.name) <= 40 or not self.name[0].isalnum():
-            # A spreadsheet would reckon with what begins with one of its signs.
+            # A spreadsheet takes text that begins with one of its signs for a formula.
             raise ValueError("a term's name is 1 to 40 printable characters, the first a letter or a digit")
         if self.against and self.parts:
             raise ValueError(f"term {self.name!r} has `against` and `parts`; parts are held against the reference")
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """When to end before the last rebuild: see `bench.measure.enough`. 0 is for a limit that is not set.
+    """When to end before the last rebuild: see `bench.measure.enough`. 0 means that a limit is not set.
 
-    `half_width_us`: all gated intervals are at most this wide to either side; never before `least_rebuilds`.
-    `budget_s`: the next rebuild would end later than this after the first one's start.
+    `half_width_us`: end when all gated intervals are at most this wide to either side; never before `least_rebuilds`.
+    `budget_s`: end when the next rebuild would end later than this after the first one's start.
     """
 
     half_width_us: float = 0.0
@@ -130,8 +130,8 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
     """On which CPUs the client and the lab run; part of what is measured, so declared, applied and recorded.
 
-    `awake` keeps them from sleeping meanwhile (`bench.measure.awake`): narrower intervals, without what waking up
-    costs.
+    `awake` keeps them from sleeping meanwhile (`bench.measure.awake`): intervals are narrower, and the cost of waking
+    up is left out.
     """
 
     client_cpu: int | Literal["auto"] = "auto"
@@ -143,7 +143,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("placement.lab_cpus is empty: name CPUs, or say 'auto'")
 
     def resolve(self, available: frozenset[int]) -> tuple[int, frozenset[int]]:
-        """Choose the client's CPU and the lab's CPUs among those this process may use.
+        """Choose the client's CPU and the lab's CPUs from those that this process may use.
 
         `auto` gives the client the highest-numbered CPU (interrupts favour the low ones) and the lab the others; on a
         single CPU they share it. Raises `InputError` if the plan names a CPU that is not available.
@@ -168,9 +168,9 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A whole measurement.
 
-    `requests_per_round` counts per arm and connection, as does `warmup_requests` per rebuild: with both connections,
-    100 means 200 requests an arm and round. `path` is the request's path, which fixes the payload. The margin below
-    which a difference is called equivalent is the larger of `margin_us` and `margin_ratio` of the reference's p50.
+    `requests_per_round` is per arm and connection, as is `warmup_requests` per rebuild: with both connections, 100
+    means 200 requests per arm and round. `path` is the request's path, which fixes the payload. The margin within
+    which arms are called equivalent is the larger of `margin_us` and `margin_ratio` of the reference's p50.
     """
 
     name: str
@@ -273,24 +273,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.requests_in(self.rebuilds)
 
     def requests_in(self, rebuilds: int) -> int:
-        """Return how many requests so many rebuilds send, warm-up included."""
+        """Return how many requests that many rebuilds send, warm-up included."""
         per_cell = self.rounds * self.requests_per_round + self.warmup_requests
         return per_cell * len(self.arms) * len(self.connections) * rebuilds
 
     @property
     def digest(self) -> str:
-        """Identify what is measured (sha256, hex): everything but the description and the seed of the order."""
+        """A hash (sha256, hex) of what is measured: everything but the description and the seed of the order."""
         identity = {key: value for key, value in as_dict(self).items() if key not in ("description", "seed")}
         return hashlib.sha256(msgspec.json.encode(identity, order="sorted")).hexdigest()
 
     def path_of(self, arm: Arm) -> str:
-        """Return what an arm's requests ask for."""
+        """Return the path of an arm's requests."""
         return arm.path or self.path
 
     def without(self, names: Collection[str]) -> "Plan":
         """Return the plan without these arms, and without the ratios and terms that need them.
 
-        Raises `ValueError` where reference or twin is among them.
+        Raises `ValueError` if the reference or its twin is among them.
         """
         arms = tuple(arm for arm in self.arms if arm.name not in names)
         ratios = tuple(each for each in self.ratios if not {each.arm, each.against} & set(names))
@@ -304,12 +304,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def arm(self, name: str) -> Arm:
-        """Find an arm by its name; KeyError if there is none."""
+        """Return the arm with this name; KeyError if there is none."""
         return {arm.name: arm for arm in self.arms}[name]
 
 
 def shipped() -> dict[str, Path]:
-    """List the plans that come with the program: name → file."""
+    """Return the plans that come with the program: name → file."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
 
 
@@ -327,7 +327,7 @@ def load(name_or_path: str) -> Plan:
 
 
 def from_dict(table: Mapping[str, Any], where: str) -> Plan:
-    """Make a plan of decoded TOML or JSON; `where` names the file in the `InputError` that anything wrong raises."""
+    """Make a plan from decoded TOML or JSON; any mistake raises `InputError`, in which `where` names the file."""
     _check_table(table, Plan, where, "")
     for index, arm in enumerate(table["arms"] if isinstance(table.get("arms"), list) else []):
         _check_table(arm, Arm, where, f"arms[{index}].")
@@ -349,7 +349,7 @@ def as_dict(plan: Plan) -> dict[str, Any]:
 
 
 def _check_table(table: object, kind: type[msgspec.Struct], where: str, prefix: str) -> None:
-    """Name the key and what is accepted: msgspec's own message has neither the keys nor a choice's values."""
+    """Raise `InputError` with the key and what is accepted: msgspec's own message has neither."""
     if not isinstance(table, Mapping):
         raise InputError(f"plan {where}: {prefix.rstrip('.')} must be a table of keys and values")
     fields = {field.name: field for field in msgspec.structs.fields(kind)}

@@ -1,8 +1,8 @@
-"""What a run answers to its plan's question, in plain words: a headline, three bullets, and what forbids to trust it.
+"""A run's answer to its plan's question, in plain words: a headline, three bullets, and reasons not to trust it.
 
-Terminal, page and JSON say the same, because all of them ask here. Which question a plan asks shows in what it has:
-ratios compare two programs, terms that add up take an overhead apart, other terms compare pairs of arms, and a plan
-without either asks what its arms add. Pure: out of a summary and the tables beside it, no files and no lab.
+Terminal, page and JSON give the same answer, because all take it from here. The plan's content decides its question:
+ratios compare two programs, terms that add up take an overhead apart, other terms compare pairs of arms, and without
+either the question is what the arms add. Pure: from a summary and the tables beside it, no files and no lab.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from sidelab.bench.plan.plan import Plan
 
 
 class RunAnswer(NamedTuple):
-    """`headline` and `bullets` are sentences; `warnings` have to be read before either, and mostly there are none."""
+    """`headline` and `bullets` are sentences; `warnings`, usually empty, must be read before either."""
 
     headline: str
     bullets: tuple[str, ...]
@@ -34,7 +34,7 @@ def answer(
     ratios: Sequence[RatioRow] = (),
     rates: pd.DataFrame | None = None,
 ) -> RunAnswer:
-    """Answer a plan's question by its tables, as `bench.judge.analysis` makes them."""
+    """Answer a plan's question from the tables that `bench.judge.analysis` makes."""
     if ratios:
         headline, *others = two_programs.sentences(plan, ratios)
     elif terms and adds_up_to(plan):
@@ -57,7 +57,7 @@ def _warnings(plan: Plan, table: Summary) -> Iterator[str]:
 
 
 def _noise(plan: Plan, table: Summary) -> str:
-    """Say how much is noise, how often it was measured, and what an overhead is not."""
+    """Return a sentence on how much is noise, how often it was measured, and what an overhead is not."""
     requests = sum(row.n for row in table.values() if row.phase == "total")
     builds = max(table[plan.twin, each, "total"].rebuilds for each in plan.connections)
     built = "1 build" if builds == 1 else f"{builds} builds"

@@ -1,4 +1,4 @@
-"""What sidecars add at a fixed rate of requests, where a plan has rates, as `istio`; pure."""
+"""What sidecars add at a fixed rate of requests, if a plan has rates, as `istio` does; pure."""
 
 import numpy as np
 import pandas as pd

@@ -7,7 +7,7 @@ from sidelab.bench.judge.summary import Summary
 from sidelab.bench.plan.plan import Plan
 
 _MOST = 6
-"""Arms in one sentence; the tables have all of them."""
+"""The most arms in one sentence; the tables have all of them."""
 
 
 def sentences(plan: Plan, table: Summary) -> list[str]:
@@ -25,12 +25,12 @@ def sentences(plan: Plan, table: Summary) -> list[str]:
 
 
 def judged(plan: Plan) -> list[str]:
-    """Name the arms that are not the reference and not its twin."""
+    """Return the names of all arms but the reference and its twin."""
     return [arm.name for arm in plan.arms if arm.name not in (plan.reference, plan.twin)]
 
 
 def listed(plan: Plan, table: Summary, names: list[str], connection: str, *, described: bool = False) -> str:
-    """Say what each arm does to a request, in one sentence; `described`, with what each arm is."""
+    """Return one sentence on what each arm adds to a request; `described` includes what each arm is."""
     clauses = []
     for name in names[:_MOST]:
         said = f"{name} ({plan.arm(name).describe()})" if described else name
@@ -41,7 +41,7 @@ def listed(plan: Plan, table: Summary, names: list[str], connection: str, *, des
 
 
 def _base(plan: Plan, table: Summary, connection: str, *, described: bool) -> str:
-    """Say in brackets what the reference takes; '' where there are too few requests for a median."""
+    """Return the reference's time, in brackets; '' if there are too few requests for a median."""
     base_us = table[plan.reference, connection, "total"].p50_us
     if np.isnan(base_us):
         return ""

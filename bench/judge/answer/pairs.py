@@ -1,4 +1,4 @@
-"""Arms compared in pairs: the answer of a plan whose terms do not add up, as those of `ways` or `compare`; pure."""
+"""Arms compared in pairs: the answer for a plan whose terms do not add up, such as `ways` or `compare`; pure."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from sidelab.bench.plan.plan import Plan
 
 
 def sentences(plan: Plan, table: Summary, terms: Sequence[TermEstimate]) -> list[str]:
-    """Return the headline, about the largest difference that was found, and a bullet for each kind of connection."""
+    """Return the headline, about the largest difference found, and a bullet for each kind of connection."""
     first, *others = plan.connections
     found = {each.name: difference(plan, table, terms, each, first) for each in plan.terms}
     if len(found) > 1:
@@ -30,7 +30,7 @@ def sentences(plan: Plan, table: Summary, terms: Sequence[TermEstimate]) -> list
 def difference(
     plan: Plan, table: Summary, terms: Sequence[TermEstimate], asked: plans.Term, connection: str
 ) -> JudgedDifference:
-    """Judge a term as an arm is judged: by its interval, the twins' noise floor, and the margin."""
+    """Judge a term like an arm: by its interval, the twins' noise floor, and the margin."""
     unknown = float("nan")
     key = (asked.name, connection, "total")
     term = next((each for each in terms if (each.term, each.connection, each.phase) == key), None)
@@ -57,7 +57,7 @@ def _headline(plan: Plan, found: dict[str, JudgedDifference], connection: str) -
 
 
 def _ways(plan: Plan, name: str) -> tuple[str, str]:
-    """Say which way and which other one a term compares."""
+    """Return the two ways that a term compares."""
     term = next(each for each in plan.terms if each.name == name)
     if term.parts:
         return f"by “{name}”", ""

@@ -1,4 +1,4 @@
-"""What an overhead is made of: the answer of a plan whose terms add up to an arm, as `ladder`'s do; pure."""
+"""What an overhead is made of: the answer for a plan whose terms add up to an arm, as `ladder`'s do; pure."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from sidelab.bench.plan.plan import Plan
 def sentences(plan: Plan, table: Summary, terms: Sequence[TermEstimate]) -> list[str]:
     """Return the headline, the whole and its parts on the first kind of connection, and a bullet for each other.
 
-    The bullet after the headline says which part is the largest, and which can't be told from nothing.
+    The bullet after the headline says which part is the largest, and which can't be told from 0.
     """
     first, *others = plan.connections
     said = [_whole(plan, table, terms, each) for each in (first, *others)]

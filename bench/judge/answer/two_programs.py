@@ -1,6 +1,6 @@
-"""Which of two programs costs less, and by how much: the answer of a plan with ratios, as `proxies`; pure.
+"""Which of two programs costs less, and by how much: the answer for a plan with ratios, such as `proxies`; pure.
 
-`bench.judge.ratios` has the numbers; here they are put side by side, the pairs of one quantity in one sentence.
+`bench.judge.ratios` computes the numbers; here they are put side by side, all pairs of one quantity in one sentence.
 """
 
 import math
@@ -19,7 +19,7 @@ _MORE: Final = {"added-p50": "slower", "added-p99": "slower", "requests-per-s": 
 
 
 def sentences(plan: Plan, rows: Sequence[RatioRow]) -> list[str]:
-    """Return the headline, who is faster in what the plan compares first; then single requests; then load and memory.
+    """Return the headline, the faster in what the plan compares first; then single requests; then load and memory.
 
     `rows` are those of `bench.judge.ratios.compare`, one for each of the plan's ratios.
     """
@@ -52,7 +52,7 @@ def _headline(plan: Plan, compared: Compared) -> str:
 
 
 def _quantity(compared: Compared) -> str:
-    """Say one quantity of all pairs that the plan compares in it."""
+    """Return a sentence on one quantity, for all pairs that the plan compares in it."""
     return f"{_where(compared[0][0])}, {_NAMES[compared[0][0].of]}: {'; '.join(_pair(row) for _, row in compared)}"
 
 
@@ -71,7 +71,7 @@ def _where(ratio: Ratio) -> str:
 
 
 def _who(plan: Plan, compared: Compared) -> tuple[str, str]:
-    """Name the two sides: by their programs, where each side has one and they differ; else by their arms."""
+    """Return names for the two sides: their programs, if each side has one and they differ; else their arms."""
     sides = [[plan.arm(row.arm) for _, row in compared], [plan.arm(row.against) for _, row in compared]]
     makers = [{_maker(arm) for arm in side} for side in sides]
     if all(len(each) == 1 for each in makers) and makers[0] != makers[1]:
@@ -101,5 +101,5 @@ def _share(row: RatioRow) -> str:
 
 
 def _sign(row: RatioRow) -> int:
-    """Tell by the interval whether the first costs less (-1) or more (1); 0 where the run can't tell."""
+    """Return whether, by the interval, the first costs less (-1) or more (1); 0 if the run can't tell."""
     return -1 if row.high < 1 else 1 if row.low > 1 else 0

@@ -1,4 +1,4 @@
-"""A difference between two ways of a request, and how it is said in a sentence or in a list; pure."""
+"""A difference between two ways of a request, and its wording in a sentence or in a list; pure."""
 
 from typing import Final, NamedTuple
 
@@ -15,7 +15,7 @@ _WITH_AN: Final = ("HTTP", *"AEIOaeio")
 
 
 class JudgedDifference(NamedTuple):
-    """What a request takes longer by one way (`us` of `base_us` is its median) than by another; µs, NaN for unknown."""
+    """How much longer a request takes one way (median `us`) than another (median `base_us`); µs, NaN if unknown."""
 
     mean_us: float
     low_us: float
@@ -28,7 +28,7 @@ class JudgedDifference(NamedTuple):
 
 
 def of_arm(table: Summary, plan: Plan, arm: str, connection: str) -> JudgedDifference:
-    """Return what an arm's requests take longer than the reference's."""
+    """Return how much longer an arm's requests take than the reference's."""
     row, base = table[arm, connection, "total"], table[plan.reference, connection, "total"]
     bounds = (row.overhead_us, row.low_us, row.high_us)
     return JudgedDifference(
@@ -37,10 +37,10 @@ def of_arm(table: Summary, plan: Plan, arm: str, connection: str) -> JudgedDiffe
 
 
 def sentence(found: JudgedDifference, connection: str, by: str, than: str = "") -> str:
-    """Say a difference in a sentence of its own, without full stop.
+    """Return a difference as a sentence of its own, without the full stop.
 
-    `by` is the way of the requests ("through a TCP sidecar"), `than` the way that they are compared with, where that is
-    not plain from the medians.
+    `by` is the way of the requests ("through a TCP sidecar"), `than` the way that they are compared with, if the
+    medians do not make that clear.
     """
     request = f"a request on {NOUNS[connection]}"
     than_that = f" than {than}" if than else ""
@@ -61,7 +61,7 @@ def sentence(found: JudgedDifference, connection: str, by: str, than: str = "") 
 
 
 def effect(found: JudgedDifference) -> str:
-    """Say a difference in a list: its size with percent, or why it has none."""
+    """Return a difference as an item of a list: its size with percent, or why it has none."""
     if found.verdict == ArmVerdict.NOT_APPLICABLE or np.isnan(found.mean_us):
         return "not measured"
     if found.verdict == ArmVerdict.EQUIVALENT:
@@ -74,13 +74,13 @@ def effect(found: JudgedDifference) -> str:
 
 
 def interval(found: JudgedDifference) -> str:
-    """Write a difference with its 95 % interval."""
+    """Format a difference with its 95 % interval."""
     center = microseconds(found.mean_us, sign=True)
     return f"{center} µs [{microseconds(found.low_us)}, {microseconds(found.high_us)}]"
 
 
 def through(arm: Arm) -> str:
-    """Say how requests go in an arm, as the end of a sentence."""
+    """Return how requests travel in an arm, as the end of a sentence."""
     said = arm.describe()
     if arm.injected or arm.server == "explicit":
         return f"through {'an' if said.startswith(_WITH_AN) else 'a'} {said}"
@@ -88,7 +88,7 @@ def through(arm: Arm) -> str:
 
 
 def short(us: float, *, sign: bool = False) -> str:
-    """Write a time for a sentence: whole microseconds from 10 up; the tables have the decimals."""
+    """Format a time for a sentence: whole microseconds from 10 up; the tables have the decimals."""
     if np.isnan(us) or abs(us) < 9.95:
         return microseconds(us, sign=sign)
     return f"{us:{'+' if sign else ''},.0f}".replace("-", "\N{MINUS SIGN}")
@@ -100,7 +100,7 @@ def capital(said: str) -> str:
 
 
 def _share(found: JudgedDifference) -> str:
-    """Write the difference as a share of the other way's median, in brackets; '' where that is unknown."""
+    """Format the difference as a share of the other way's median, in brackets; '' if that is unknown."""
     if np.isnan(found.base_us) or found.base_us <= 0:
         return ""
     share = 100 * abs(found.mean_us) / found.base_us
@@ -108,7 +108,7 @@ def _share(found: JudgedDifference) -> str:
 
 
 def _medians(found: JudgedDifference) -> str:
-    """Write both medians, where there are two, and why their difference is another where that shows."""
+    """Format both medians, if both are known, with a note if they visibly differ by something else."""
     if np.isnan(found.us) or np.isnan(found.base_us):
         return ""
     said = f": {short(found.us)} instead of {short(found.base_us)} µs"

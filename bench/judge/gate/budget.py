@@ -2,13 +2,13 @@
 
     [[limits]]
     arm = "http"                 # whose cost is limited
-    connection = "keep-alive"    # new or keep-alive; left out, every kind that the plan measures
-    phase = "total"              # one of curl's; without it, `bench.judge.verdict.GATED`
-    against = "direct"           # what the arm is compared with; left out, the plan's reference
+    connection = "keep-alive"    # new or keep-alive; by default every kind that the plan measures
+    phase = "total"              # one of curl's; by default those of `bench.judge.verdict.GATED`
+    against = "direct"           # what the arm is compared with; by default the plan's reference
     at_most_us = 60.0            # or at_most_percent = 50, of the time that `against` takes
 
-Without `at_most_us` and `at_most_percent` the arm may be no slower than `against`, but for the plan's margin, below
-which nobody need care. The limits of a file are one family, declared before any measurement.
+Without `at_most_us` and `at_most_percent` the arm may be no slower than `against`, except by the plan's margin, which
+is negligible. The limits of a file are one family, declared before any measurement.
 """
 
 import math
@@ -28,7 +28,7 @@ MAX_LIMITS = 1000
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of a budget; None is what its file leaves out."""
+    """One entry of a budget; what its file leaves out is None."""
 
     arm: str
     against: str | None = None
@@ -45,9 +45,9 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GatedCell(NamedTuple):
-    """One gated row: `arm - against` in one phase of one kind of connection, and what it may be.
+    """One gated row: `arm - against` in one phase of one kind of connection, and its limit.
 
-    At most one of `at_most_us` and `at_most_percent` (of `against`'s time) is given; without either, no slower.
+    At most one of `at_most_us` and `at_most_percent` (of `against`'s time) is given; with neither, it may be no slower.
     """
 
     arm: str
@@ -64,7 +64,7 @@ class GatedCell(NamedTuple):
 
     @property
     def limit(self) -> str:
-        """Say the limit in words."""
+        """Return the limit in words."""
         if self.at_most_us is not None:
             return f"at most {self.at_most_us:g} µs"
         return "no slower" if self.at_most_percent is None else f"at most {self.at_most_percent:g} %"
@@ -80,7 +80,7 @@ def load(path: Path) -> tuple[Limit, ...]:
 
 
 def from_dict(table: Mapping[str, Any], where: str) -> tuple[Limit, ...]:
-    """Make limits of decoded TOML; `where` names the file in the `InputError` that anything wrong raises."""
+    """Make limits from decoded TOML; any mistake raises `InputError`, in which `where` names the file."""
     _check_keys(table, ("limits",), where, "")
     entries = table.get("limits")
     if not isinstance(entries, list) or not entries:
@@ -106,7 +106,7 @@ def from_dict(table: Mapping[str, Any], where: str) -> tuple[Limit, ...]:
 
 
 def cells(limits: tuple[Limit, ...], plan: Plan, where: str) -> tuple[GatedCell, ...]:
-    """Apply limits to a plan: a cell for each row to be judged, in the file's order.
+    """Apply limits to a plan: return a cell for each row to judge, in the file's order.
 
     Raises `InputError` for an arm or a kind of connection that the plan does not have, and for a row with two limits.
     """

@@ -1,8 +1,8 @@
 """Whether two runs measured the same thing: what must be equal before they are compared, and what casts doubt; pure.
 
-Equal must be what is measured: the plan (how many arms are alive changes how warm the caches are), the rules in the
+What is measured must be equal: the plan (how many arms are alive changes how warm the caches are), the rules in the
 pods, the measuring client and whether it had a CPU of its own, and which programs the images stood for. The machine may
-differ, at a price: a caveat.
+differ, but that adds a caveat.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ _LONGEST = 60
 
 
 def differences(run: Run, base: Run) -> tuple[str, ...]:
-    """Name everything that must be equal and is not, each with both values; empty where the runs compare."""
+    """Return everything that must be equal and is not, each with both values; empty if the runs can be compared."""
     ours, theirs = (each.facts for each in (run, base))
     return (
         *_unequal("plan: ", _plan(run.plan), _plan(base.plan)),
@@ -31,7 +31,7 @@ def differences(run: Run, base: Run) -> tuple[str, ...]:
 
 
 def caveats(run: Run, base: Run) -> tuple[Caveat, ...]:
-    """List what differs between two runs that compare: CPU, kernel, mitigations, placement, versions, builds."""
+    """List other differences of two comparable runs: CPU, kernel, mitigations, placement, versions, builds."""
     ours, theirs = (each.facts.get("environment") or {} for each in (run, base))
     found = (
         *_unequal("", *({name.replace("_", " "): each.get(name) for name in _MACHINE} for each in (ours, theirs))),
@@ -73,7 +73,7 @@ def _unequal(title: str, ours: Mapping[str, Any] | None, theirs: Mapping[str, An
 
 
 def _said(value: Any) -> str:
-    """Write a value shortly: a digest by its beginning."""
+    """Format a value briefly: a digest by its beginning."""
     text = "nothing" if value is None else str(value)
     if len(text) == 64 and text.isalnum():
         return f"{text[:12]}…"

@@ -1,8 +1,8 @@
-"""The verdict for CI: does a run keep its budget, is it no slower than another run; pure, from files alone.
+"""The verdict for CI: whether a run keeps its budget, or is no slower than another run; pure, from files alone.
 
-What is compared is always an overhead within one run, an arm's time less another arm's at about the same moment; never
-an absolute time. Two runs are compared by their overheads, as two independent estimates. A run that cannot be trusted
-(it is not whole, requests failed, its identical arms differ) cannot pass.
+What is compared is always an overhead within one run, an arm's time minus another arm's at about the same moment;
+never an absolute time. Two runs are compared by their overheads, as two independent estimates. A run that cannot be
+trusted (it is not whole, requests failed, its identical arms differ) cannot pass.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,9 +34,9 @@ EXIT_STATUS = {GateOutcome.PASS: 0, GateOutcome.REGRESSION: 1, GateOutcome.INCON
 class GateRow(NamedTuple):
     """One gated row: times in µs, NaN where unknown.
 
-    `difference_us` with `low_us` and `high_us` is the estimate and its 95 % interval; `limit_us` what it may be,
+    `difference_us` with `low_us` and `high_us` is the estimate and its 95 % interval; `limit_us` is the most it may be,
     `limit` the same in words; `p_value` is for "the difference is exactly its limit", Holm-adjusted over the rows.
-    An excess over the limit of more than `smallest_visible_us` would have been a regression for certain.
+    An excess over the limit of more than `smallest_visible_us` would certainly have been a regression.
     """
 
     arm: str
@@ -57,19 +57,19 @@ class GateRow(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Say which row it is: arm, kind of connection, phase."""
+        """Return the row's name: arm, kind of connection, phase."""
         return f"{self.arm}, {self.connection}, {self.phase}"
 
     @property
     def interval(self) -> str:
-        """Write the difference with its interval."""
+        """Format the difference with its interval."""
         center, low, high = (microseconds(each, sign=True) for each in (self.difference_us, self.low_us, self.high_us))
         return f"{center} µs [{low}, {high}]"
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the gate says. `doubts` keep a run from passing, `caveats` do not; `standard` is what it was held against.
+    """The gate's result. `doubts` keep a run from passing, `caveats` do not; `standard` is what it is compared with.
 
     `overheads` are the run's own: what every arm adds to the reference, in the phases that may raise an alarm.
     """
@@ -83,7 +83,7 @@ class GateResult:
 
     @property
     def verdict(self) -> GateOutcome:
-        """A regression where one row is; a pass where all rows pass without a doubt."""
+        """A regression if any row is one; a pass if all rows pass and there are no doubts."""
         found = {row.verdict for row in self.rows}
         if GateOutcome.REGRESSION in found:
             return GateOutcome.REGRESSION
@@ -100,7 +100,7 @@ class GateResult:
 
     @property
     def sentence(self) -> str:
-        """Say the verdict and its reason in one sentence."""
+        """Return the verdict and its reason in one sentence."""
         proven, open_ = self.of(GateOutcome.REGRESSION), self.of(GateOutcome.INCONCLUSIVE)
         if proven:
             worst = max(proven, key=lambda row: row.difference_us - row.limit_us)
@@ -120,7 +120,7 @@ class GateResult:
 
     @property
     def heading(self) -> str:
-        """The sentence for where the doubts are listed below it: it leaves the reasons to them."""
+        """The sentence for use above a list of the doubts: it leaves the reasons to the list."""
         if self.verdict is not GateOutcome.INCONCLUSIVE or not self.doubts:
             return self.sentence
         many = f"are {len(self.doubts)} reasons" if len(self.doubts) > 1 else "is a reason"
@@ -128,9 +128,9 @@ class GateResult:
 
 
 def judge(directory: Path, *, limits: Path | None = None, base: Path | None = None) -> GateResult:
-    """Hold the run in `directory` against a budget file or another run's directory: exactly one of the two.
+    """Compare the run in `directory` with a budget file or another run's directory: exactly one of the two.
 
-    Raises `InputError` for what is no run or no budget of this run, and where there is nothing to compare.
+    Raises `InputError` if either is not a run or not a budget for this run, and if there is nothing to compare.
     """
     if limits is not None and base is None:
         return against_budget(Analysis(read_run(directory)), budget.load(limits), str(limits))
@@ -142,7 +142,7 @@ def judge(directory: Path, *, limits: Path | None = None, base: Path | None = No
 
 
 def against_budget(held: Analysis, limits: tuple[Limit, ...], where: str) -> GateResult:
-    """Hold a run against a budget; `where` names its file. Raises `InputError` for a budget of another plan."""
+    """Compare a run with a budget; `where` names its file. Raises `InputError` for a budget of another plan."""
     run = held.run
     cells = budget.cells(limits, run.plan, where)
     found = Measured(held)
@@ -168,7 +168,7 @@ def against_budget(held: Analysis, limits: tuple[Limit, ...], where: str) -> Gat
 
 
 def against_base(held: Analysis, base: Analysis) -> GateResult:
-    """Compare each arm's overhead in two runs of one plan; where they measured different things, say only that."""
+    """Compare each arm's overhead in two runs of one plan; if they measured different things, report only that."""
     run, where, plan = held.run, base.run.name, held.run.plan
     ours = Measured(held)
     unlike = comparable.differences(run, base.run)
@@ -202,7 +202,7 @@ def against_base(held: Analysis, base: Analysis) -> GateResult:
 
 
 def _check_phases(cells: Sequence[GatedCell], differences: Floats, run: Run, where: str) -> None:
-    """Refuse limits on what no request has; a phase that does not exist cannot keep a budget."""
+    """Refuse limits on phases that no request has: those cannot keep a budget."""
     for cell, medians in zip(cells, differences, strict=True):
         if np.isnan(medians).all():
             rows = run.samples[run.samples["connection"] == cell.connection]
@@ -221,10 +221,10 @@ def _rows(
     margin_us: Floats,
     rebuilds: npt.NDArray[np.int_],
 ) -> tuple[GateRow, ...]:
-    """Judge all cells as one family; `estimate` gives their excess over the limit at a level of confidence."""
+    """Judge all cells as one family; `estimate` returns their excess over the limit at a level of confidence."""
     excess = estimate(statistics.CONFIDENCE)
     p_value = statistics.holm(excess.p_value)
-    # Holm's first step: what exceeds this half-width is red whatever the other rows are.
+    # Holm's first step: a row that exceeds this half-width is a regression, whatever the other rows are.
     strict = estimate(1 - ALPHA / len(cells))
     visible_us = statistics.smallest_visible(strict.half_width, floor_us, margin_us)
     verdicts = outcomes(excess, p_value, floor_us, margin_us)

@@ -1,6 +1,6 @@
 """One run's figures for the rows that a gate judges, and the reasons not to trust it; pure.
 
-Everything is an array in the order of the cells asked for, with a column per rebuild where there are several values.
+Every result is an array in the order of the given cells, with a column per rebuild if there are several values.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from sidelab.lab.errors import InputError
 
 
 class Measured:
-    """A run that a gate judges; raises `InputError` where an arm of its plan has no measured request.
+    """A run that a gate judges; raises `InputError` if an arm of its plan has no measured request.
 
     `overheads` are the gated rows of its summary, without reference and twin.
     """
@@ -47,7 +47,7 @@ class Measured:
         return whole.reindex(pd.MultiIndex.from_tuples(keys)).to_numpy(dtype=float)
 
     def limits_us(self, cells: Sequence[GatedCell]) -> Floats:
-        """Return what each cell may be; a share is of the other arm's own median in that rebuild."""
+        """Return the limit of each cell; a share is of the other arm's own median in that rebuild."""
         fixed = np.array([[cell.at_most_us or 0.0] for cell in cells])
         share = np.array([[(cell.at_most_percent or 0.0) / 100] for cell in cells])
         keys = pd.MultiIndex.from_tuples([(cell.against, cell.connection, cell.phase) for cell in cells])
@@ -55,14 +55,14 @@ class Measured:
         return fixed + np.where(share == 0.0, 0.0, share * levels.to_numpy(dtype=float))
 
     def floors_us(self, cells: Sequence[GatedCell]) -> Floats:
-        """Return the noise floor of each cell; where the twins alarm, as far as they may differ, if that is more."""
+        """Return the noise floor of each cell; if the twins alarm, at least as much as they may differ."""
         return np.array([self._floor_us(self._found.summary[self._run.plan.twin, *cell[2:4]]) for cell in cells])
 
     def _floor_us(self, twin: summary.SummaryRow) -> float:
         return max(twin.floor_us, abs(twin.low_us), abs(twin.high_us)) if self._found.twin_alarm else twin.floor_us
 
     def margins_us(self, cells: Sequence[GatedCell]) -> Floats:
-        """Return how much slower than the other arm nobody need care about; nothing where a limit says it."""
+        """Return how much slower than the other arm is negligible; 0 where a limit is given."""
         plan = self._run.plan
         return np.array(
             [
@@ -95,7 +95,7 @@ class Measured:
         return tuple(found)
 
     def caveats(self, arms: set[str]) -> tuple[Caveat, ...]:
-        """List what else casts doubt on this run: what is not among the `doubts` for these arms already."""
+        """List what else casts doubt on this run: whatever is not already among the `doubts` for these arms."""
         run = self._run
         said = [unfinished("this run", str(run.facts["state"]), len(run.samples), run.requests)]
         if self._found.twin_alarm:

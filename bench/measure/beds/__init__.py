@@ -1,1 +1,1 @@
-"""Places where arms stand while they are measured."""
+"""Places where arms run while they are measured."""

@@ -1,4 +1,4 @@
-"""What measuring asks of a place where arms stand: to build a lab, to run our programs in its pods, to prove the paths.
+"""What measuring needs from a place where arms run: build a lab, run our programs in its pods, prove the paths.
 
 `bench.measure.replicate` is written against this alone, and knows neither labs nor namespaces. This machine
 (`bench.measure.beds.this_machine`) is the only such place so far.
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class RoundClient(Protocol):
-    """What makes the requests of a round, and stamps them.
+    """A client that sends the requests of a round, and timestamps them.
 
-    Of the last round: `opened`, the connections that it has made, by arm; `preempted` and `time_wait` as in
+    About the last round: `opened`, the connections that it made, by arm; `preempted` and `time_wait` as in
     `bench.base.samples.RoundSample`.
     """
 
@@ -30,14 +30,14 @@ class RoundClient(Protocol):
     time_wait: int
 
     def round(self, slots: Sequence[Slot]) -> list[Stamps]:
-        """Make these requests, in this order; raises `PodError` in the client's own words where it fails."""
+        """Send these requests, in this order; raises `PodError` with the client's message when it fails."""
 
 
 class PathProof(Protocol):
-    """What has seen the arms' counters before a block of requests."""
+    """The arms' counters as read before a block of requests."""
 
     def check(self, opened: Mapping[str, "Opened"], *, tracked: bool) -> None:
-        """Prove that the block took every arm's path, as `bench.measure.path_proof.Prover.check`."""
+        """Check that the block took every arm's path, as `bench.measure.path_proof.Prover.check` does."""
 
 
 class Standing(Protocol):
@@ -50,20 +50,20 @@ class Standing(Protocol):
         """Read the arms' counters, before a block of requests."""
 
     def loads(self, rebuild: int) -> list[LoadSample]:
-        """Measure the plan's loads and its proxies' memory, their paths proven."""
+        """Measure the plan's loads and its proxies' memory, and prove their paths."""
 
     def rates(self, rebuild: int) -> list[RateSample]:
-        """Measure the plan's open loops, their paths proven."""
+        """Measure the plan's open loops, and prove their paths."""
 
 
 class Bed(Protocol):
-    """A place where arms can stand."""
+    """A place where arms can run."""
 
     def built(self, setup: "Setup", rebuild: int) -> AbstractContextManager[Standing]:
-        """Build the lab once, for the length of the block, on CPUs as the plan places it.
+        """Build the lab once, for the length of the block, on the CPUs that the plan gives it.
 
-        Raises `MachineError` where no lab can be built, and `PodError` where a pod fails.
+        Raises `MachineError` when no lab can be built, and `PodError` when a pod fails.
         """
 
     def refusal(self, blueprint: Blueprint, cpus: Collection[int]) -> str:
-        """Say why no lab of this blueprint can be built here, by trying; "" if one can."""
+        """Try to build a lab of this blueprint here, and return why that fails; "" if it does not."""

@@ -1,4 +1,4 @@
-"""This machine as the place where arms stand: labs of namespaces, which end with the process that measures."""
+"""This machine as the place where arms run: labs of namespaces, which end with the process that measures."""
 
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -27,7 +27,7 @@ T = TypeVar("T")
 class StandingLab:
     """A lab that is up, with every arm alive: a `bench.measure.beds.bed.Standing`.
 
-    `lab` is there for programs that measure in ways of their own.
+    `lab` is for programs that measure in their own ways.
     """
 
     def __init__(self, setup: "Setup", lab: Lab) -> None:
@@ -43,15 +43,15 @@ class StandingLab:
         return Prover(self.lab, self._setup.plan, self._setup.pods)
 
     def loads(self, rebuild: int) -> list[LoadSample]:
-        """Measure by `bench.measure.loads`."""
+        """Measure with `bench.measure.loads`."""
         return self._proven(loads.measure, rebuild, loads.opened)
 
     def rates(self, rebuild: int) -> list[RateSample]:
-        """Measure by `bench.openloop.measure`."""
+        """Measure with `bench.openloop.measure`."""
         return self._proven(openloop.measure, rebuild, openloop.opened)
 
     def _proven(self, measure: Callable[..., list[T]], rebuild: int, opened: Callable[[Plan, Arm], int]) -> list[T]:
-        """Measure loads of one kind, and prove that every arm's took its path."""
+        """Measure loads of one kind, and prove that each took its arm's path."""
         setup, proof = self._setup, self.proof()
         found = measure(setup.plan, self.lab, setup.pods, rebuild, setup.seed, setup.client_cpu)
         proof.check({arm.name: Opened.at_least(opened(setup.plan, arm)) for arm in setup.plan.arms}, tracked=False)
