@@ -1,7 +1,7 @@
 """The bundled proxy addressed directly: no rules, no conntrack, a client that dials the proxy's own port.
 
-It is the sidecar's proxy in all but one thing: where a connection goes on to is told, not asked of the kernel, because
-a connection that no rule redirected has no original destination. So what it costs is the extra hop alone.
+It is the sidecar's proxy with one difference: it is given a connection's destination instead of asking the kernel,
+because a connection that no rule redirected has no original destination. So its cost is the extra hop alone.
 """
 
 import gc
@@ -22,7 +22,7 @@ IMAGE = "sidelab/explicit-proxy"
 
 
 def container(port: int, protocol: str) -> Container:
-    """Return the container that passes connections to its inbound port on to `port` of the same pod."""
+    """Return the container that forwards connections to its inbound port to `port` of the same pod."""
     return Container(
         name=PROXY_NAME,
         image=IMAGE,
@@ -32,17 +32,17 @@ def container(port: int, protocol: str) -> Container:
 
 
 def main(context: Context) -> None:
-    """Serve until SIGTERM; `context.args` are the application's port and what it speaks: tcp or http."""
+    """Serve until SIGTERM; `context.args` are the application's port and its protocol: tcp or http."""
     text, protocol = context.args
     port = int(text)
     if protocol not in ("tcp", "http"):
         raise InputError(f"explicit proxy: {protocol!r}: give tcp or http")
     wanted = InboundPort(port=port, protocol="http" if protocol == "http" else "tcp")
-    # Of the addresses that rules bring, the pod has 127.0.0.6 anyway, and ::6 not.
+    # Of the addresses that come with rules, the pod has 127.0.0.6 anyway, but not ::6.
     intent = Intent(inbound=(wanted,), protocol=wanted.protocol, inbound_bind_ipv6="::1")
 
     def destination(connection: socket.socket) -> Destination:
-        # The address that was dialled is the pod's own, as a redirected connection's is.
+        # The dialled address is the pod's own, as it is for a redirected connection.
         return connection.getsockname()[0], port
 
     sockets = ListeningSockets.open(intent)
@@ -50,7 +50,7 @@ def main(context: Context) -> None:
     proxy = Proxy(loop, intent, sockets, destination)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: loop.call_threadsafe(proxy.drain))
-    # As in `sidecar.proxy.main`: what exists now stays.
+    # As in `sidecar.proxy.main`: the objects that exist now are kept out of garbage collection.
     gc.collect()
     gc.freeze()
     context.ready()

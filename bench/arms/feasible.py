@@ -1,4 +1,4 @@
-"""Which program an image stands for in which arm, and which arms this machine cannot run, with the reason.
+"""Which program stands for an image in which arm, and which arms this machine cannot run, with the reason.
 
 It looks for programs and kernel features; it starts nothing.
 """
@@ -23,7 +23,7 @@ from sidelab.sidecar.istio_images import IMAGES as MESH
 
 
 def registry(plan: Plan, choice: str) -> Registry:
-    """Return the programs of all arms: an arm has the server that it names, else what `choice` (`--images`) says.
+    """Return the programs of all arms: an arm gets the server that it names, else that of `choice` (`--images`).
 
     Raises what `lab.standins.standin_images.chosen` raises.
     """
@@ -35,7 +35,7 @@ def registry(plan: Plan, choice: str) -> Registry:
     def server(pod: Pod, container: Container) -> Program:
         program = named.get(pod.namespace, usual).program(pod, container)
         if isinstance(program, Standin):
-            # As a real server: on every port that its container names.
+            # Like a real server, on every port that its container names.
             return replace(program, args=tuple(str(each.container_port) for each in container.ports))
         return program
 
@@ -43,9 +43,9 @@ def registry(plan: Plan, choice: str) -> Registry:
 
 
 def awaiting(plan: Plan, manifest: Manifest, choice: str) -> Manifest:
-    """Return `manifest` with a wait for the port of every real server, which tells nobody when it is ready.
+    """Return `manifest` with a wait for the port of every real server, which has no other ready signal.
 
-    Raises `InputError` where a real server is asked for a page that only the stand-in has.
+    Raises `InputError` if a real server is to serve a page that only the stand-in has.
     """
     usual = standin_images.chosen(choice) is not standin_images.IMAGES
     real_ones = {arm.name for arm in plan.arms if arm.image == "nginx" or (usual and not arm.image)}
@@ -62,7 +62,7 @@ def awaiting(plan: Plan, manifest: Manifest, choice: str) -> Manifest:
 
 
 def versions(plan: Plan, choice: str) -> dict[str, str]:
-    """Return what runs, for the record: the programs of `choice`, and those that single arms name."""
+    """Return the versions to record: of the programs of `choice`, and of those that single arms name."""
     found = standin_images.programs(choice)
     for arm in plan.arms:
         if arm.image:
@@ -80,9 +80,9 @@ def _named(arm: Arm) -> Mapping[str, str]:
 
 
 def lacking(plan: Plan, manifest: Manifest) -> dict[str, str]:
-    """Return what is missing here for arms of `plan`, whose pods are in `manifest`: a sentence by the arm's name.
+    """Return what this machine lacks for arms of `plan`, whose pods are in `manifest`: a sentence by the arm's name.
 
-    Found before anything is started: programs and address families. What only the kernel can tell is found by trying.
+    This covers programs and address families, before anything is started. The rest only a trial can tell.
     """
     reasons: dict[str, str] = {}
     for arm in plan.arms:

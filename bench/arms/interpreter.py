@@ -1,6 +1,6 @@
-"""A Python that a proxy's user can run: this one where its files' modes let others read them, else a copy of it.
+"""A Python that a proxy's user can run: this one if its files' modes let others read them, else a copy of it.
 
-A pod is shown this interpreter wherever it is, but what was installed under a umask of 077 stays its owner's alone.
+A pod sees this interpreter wherever it is, but only the owner can read what was installed under a umask of 077.
 """
 
 import shutil
@@ -16,7 +16,7 @@ _UNUSED = shutil.ignore_patterns(
 
 
 def shell_command(directory: Path) -> str:
-    """Return a shell's words that replace it with Python, without site-packages; a copy is made in `directory`."""
+    """Return a shell command that execs Python without site-packages; if a copy is needed, it is in `directory`."""
     program = Path(sys.executable).resolve()
     home = Path(sys.base_prefix).resolve()
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"

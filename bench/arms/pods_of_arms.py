@@ -1,7 +1,7 @@
 """Arms as pods: the plan's arms and one manifest of two pods become a manifest in which every arm is alive. Pure.
 
-Each arm is a Kubernetes namespace of its own with the same two pods, injected or not as the arm says, so the pods that
-are measured differ in nothing but their arm.
+Each arm is its own Kubernetes namespace with the same two pods, injected or not as the arm says, so the measured pods
+differ only in their arm.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ _STARTUP_S = 30
 
 @dataclass(frozen=True)
 class ArmPods:
-    """The keys (namespace, name) of an arm's two pods, and the port that its client asks."""
+    """The keys (namespace, name) of an arm's two pods, and the port that its client dials."""
 
     client: PodKey
     server: PodKey
@@ -40,7 +40,7 @@ class ArmPods:
 
 
 class ArmTarget(NamedTuple):
-    """Whom an arm's client asks: the server pod's address, a port, and what for."""
+    """The target of an arm's client: the server pod's address, a port, and a path."""
 
     host: str
     port: int
@@ -48,7 +48,7 @@ class ArmTarget(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The same as a URL."""
+        """The target as a URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}{self.path}"
 
@@ -63,10 +63,10 @@ def build(
 ) -> tuple[Manifest, Mapping[str, ArmPods]]:
     """Return the manifest of all arms, and each arm's pods by its name.
 
-    `base` has one server (the pod that names a port) and one client. The application's probes are taken out: their
-    requests would be counted with the client's, and be measured where they collide. The proxy's go to a port of its
-    own, and tell when it serves. `programs` are the paths of the proxies out of git revisions, by the arms' word for
-    them. Raises `InputError` for another `base`.
+    `base` must have one server (the pod that names a port) and one client, else this raises `InputError`. The
+    application's probes are removed: their requests would count as the client's, and disturb those that they collide
+    with. The proxy's probes stay: they use a separate port, and show when it serves. `programs` are the paths of the
+    proxies from git revisions, by the arms' name for them.
     """
     server, client = _roles(base)
     port = server.spec.containers[0].ports[0].container_port
@@ -82,7 +82,7 @@ def build(
 
 
 def targets(plan: Plan, pods: Mapping[str, ArmPods], status: Mapping[str, Any]) -> dict[str, ArmTarget]:
-    """Return whom each arm's client asks; `status` is that of the lab (`Lab.status`)."""
+    """Return the target of each arm's client; `status` is that of the lab (`Lab.status`)."""
     addresses = {(pod["namespace"], pod["name"]): {4: pod["ipv4"], 6: pod["ipv6"]} for pod in status["pods"]}
     return {
         arm.name: ArmTarget(addresses[pods[arm.name].server][arm.family], pods[arm.name].port, plan.path_of(arm))
@@ -91,7 +91,7 @@ def targets(plan: Plan, pods: Mapping[str, ArmPods], status: Mapping[str, Any]) 
 
 
 def rule_digests(manifest: Manifest) -> dict[str, str]:
-    """Return the digest of the rules of each pod that has some, by `namespace/name`."""
+    """Return the digest of the rules of each pod that has rules, by `namespace/name`."""
     return {
         "/".join(pod.key): pod_rules.of_container(pod, container).ruleset.digest
         for pod in manifest.pods
@@ -120,7 +120,7 @@ class _Place:
     programs: Mapping[str, str]
 
     def put(self, pod: Pod, side: str) -> Pod:
-        """Return `pod` in the namespace, without probes, injected as `side` says whatever its own label says."""
+        """Return `pod` in the namespace, without probes, injected as `side` says, whatever its own label."""
         labels = {name: value for name, value in pod.metadata.labels.items() if name != table.INJECT.name}
         annotations = {**pod.metadata.annotations, **dict(self._annotations(side, serves=bool(_ports(pod))))}
         metadata = structs.replace(pod.metadata, namespace=self.arm.name, labels=labels, annotations=annotations)
@@ -130,7 +130,7 @@ class _Place:
         return structs.replace(placed, spec=self._spec(placed.spec, side))
 
     def _annotations(self, side: str, *, serves: bool) -> Iterator[tuple[str, str]]:
-        """Yield what the arm says of a side; where it says nothing, the pod's own annotations count."""
+        """Yield the annotations that the arm sets on a side; for the rest, the pod's own count."""
         arm = self.arm
         if side in ("plain", "explicit"):
             return
@@ -162,7 +162,7 @@ class _Place:
             containers.append(explicit_proxy.container(self.port, self.arm.protocol))
         init = spec.init_containers
         if self.arm.family == 6:
-            # istio-iptables finds out by itself whether there is IPv6; here it is told.
+            # istio-iptables detects IPv6 by itself; here it is set explicitly.
             init = tuple(
                 structs.replace(each, args=(*each.args, "--enable-ipv6")) if inject.is_istio_init(each) else each
                 for each in init
@@ -172,7 +172,7 @@ class _Place:
     def _application(self, container: Container, side: str) -> Container:
         container = structs.replace(container, readiness_probe=None, liveness_probe=None, startup_probe=None)
         if side == "redirected":
-            # What the rules redirect arrives at the server itself, which has a second port for it.
+            # Redirected connections reach the server itself, which has a second port for them.
             second = Port(container_port=Ports().inbound)
             container = structs.replace(container, ports=(*container.ports, second))
         if self.arm.delay_us is not None and container.ports:

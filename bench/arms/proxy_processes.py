@@ -1,4 +1,4 @@
-"""What a proxy's processes spend: found in their pod, and read from /proc (proc_pid_stat(5), proc_pid_status(5))."""
+"""What a proxy's processes consume: found in their pod, and read from /proc (proc_pid_stat(5), proc_pid_status(5))."""
 
 import os
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ _PRIVATE = ("Private_Clean:", "Private_Dirty:", "Swap:")
 
 
 def of_proxy(lab: Lab, pod: PodKey) -> list[int]:
-    """Return the pids (as this process sees them) of what the sidecar's container runs below its first process.
+    """Return the pids (as this process sees them) of the processes below the first one of the sidecar's container.
 
-    That first one is the agent; a container that is the proxy itself has none below, and is returned. A pod without
-    such a container has none.
+    The first process is the agent; if nothing runs below it, it is the proxy itself, and its pid is returned. A pod
+    without such a container has no pids.
     """
     namespaces = lab.namespaces([pod])
     try:
@@ -37,23 +37,23 @@ def of_proxy(lab: Lab, pod: PodKey) -> list[int]:
 
 
 def cpu_s(pids: Sequence[int]) -> float:
-    """Return the CPU seconds that processes have spent so far, all threads, in user and kernel mode."""
+    """Return the CPU seconds that processes have used so far, all threads, in user and kernel mode."""
     return sum(
         _ticks(Path("/proc", str(pid), "stat").read_text(encoding="utf-8", errors="replace")) for pid in pids
     ) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_kib(pids: Sequence[int]) -> int:
-    """Return the most memory that processes have had resident since they began, in KiB.
+    """Return the peak resident memory of processes since they began, in KiB.
 
-    Pages that several share count for each, so a program that shares its libraries with the server it was forked from
-    is shown larger than it is alone.
+    Shared pages count for each process, so a program that shares its libraries with the server it was forked from
+    looks larger than it is alone.
     """
     return sum(int(_status(pid, "VmHWM").removesuffix("kB")) for pid in pids)
 
 
 def private_kib(pids: Sequence[int]) -> int:
-    """Return what processes hold for themselves alone, in KiB."""
+    """Return the private memory of processes, in KiB."""
     lines = [
         line
         for pid in pids
@@ -63,7 +63,7 @@ def private_kib(pids: Sequence[int]) -> int:
 
 
 def _ticks(stat: str) -> int:
-    """Add utime and stime of a /proc/PID/stat; the name in it may hold spaces and parentheses, so from its end."""
+    """Add utime and stime of a /proc/PID/stat, counted after the last ")": the name may hold spaces and parentheses."""
     fields = stat.rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 
@@ -78,7 +78,7 @@ def _in_namespace(inode: int) -> list[tuple[int, int]]:
             if (entry / "ns" / "net").stat().st_ino == inode:
                 found.append((int(entry.name), int(_status(int(entry.name), "PPid"))))
         except OSError:
-            continue  # it ended meanwhile, or is somebody else's
+            continue  # it ended meanwhile, or belongs to another user
     return found
 
 

@@ -1,7 +1,7 @@
-"""The bundled proxy of other git revisions, as programs that follow docs/proxy-contract.md; gone when a run ends.
+"""The bundled proxy of other git revisions, as programs that follow docs/proxy-contract.md; removed when a run ends.
 
 Each revision's files are written to a directory that every user of a pod can read, beside the one package that the
-proxy imports and a launcher. A process of its own waits for this one's end, however that comes, and removes them.
+proxy imports and a launcher. A separate process waits until this one ends, in whatever way, and removes them.
 """
 
 import compileall
@@ -45,7 +45,7 @@ shutil.rmtree(sys.argv[1], ignore_errors=True)
 
 
 class Revision(NamedTuple):
-    """What an arm's word for a revision has meant: the commit, and the path of its program while the run lasts."""
+    """What an arm's name for a revision stands for: the commit, and the path of its program during the run."""
 
     commit: str
     program: str
@@ -53,10 +53,10 @@ class Revision(NamedTuple):
 
 @contextmanager
 def extracted(plan: Plan, checkout: Path) -> Iterator[Mapping[str, Revision]]:
-    """Make a program of each revision that an arm of `plan` names, and yield them by the arms' word for them.
+    """Make a program of each revision that an arm of `plan` names, and yield them by the arms' name for them.
 
-    Raises `InputError` for what is no revision, or has no proxy that follows the contract; `MachineError` where there
-    is no git.
+    Raises `InputError` for an unknown revision or one whose proxy does not follow the contract; `MachineError` if git
+    is missing.
     """
     words = sorted({arm.proxy for arm in plan.arms if arm.proxy.startswith(REVISION)})
     if not words:
@@ -64,7 +64,7 @@ def extracted(plan: Plan, checkout: Path) -> Iterator[Mapping[str, Revision]]:
         return
     commits = {word: resolve(word, checkout) for word in words}
     with _directory() as directory:
-        # Beside a program in a `bin`, a pod is shown the `lib`.
+        # For a program in a `bin`, a pod also sees the `lib` beside it.
         python = interpreter.shell_command(directory / "lib" / "python")
         yield {
             word: Revision(commits[word], str(_program(directory, number, commits[word], checkout, python)))
@@ -73,7 +73,7 @@ def extracted(plan: Plan, checkout: Path) -> Iterator[Mapping[str, Revision]]:
 
 
 def resolve(word: str, checkout: Path) -> str:
-    """Return the commit that `git:REVISION` means; raises what `extracted` raises."""
+    """Return the commit that `git:REVISION` stands for; raises what `extracted` raises."""
     asked = f"{word.removeprefix(REVISION)}^{{commit}}"
     return _git(checkout, word, "rev-parse", "--verify", "--quiet", "--end-of-options", asked).decode().strip()
 
@@ -104,7 +104,7 @@ def _program(whole: Path, number: int, commit: str, checkout: Path, python: str)
     if found is None or found.origin is None:
         raise MachineError("msgspec, which the proxy imports, is not installed as files: install sidelab with pip")
     shutil.copytree(Path(found.origin).parent, directory / "msgspec", ignore=shutil.ignore_patterns("__pycache__"))
-    # Compiled beforehand: a pod's user may not write here, and would compile at every start.
+    # Compiled beforehand, as a pod's user may not write here and would compile at every start.
     compileall.compile_dir(directory, quiet=1)
     main = directory / "main.py"
     # Earlier revisions import their packages as `lab` and `sidecar`.
@@ -120,11 +120,11 @@ def _program(whole: Path, number: int, commit: str, checkout: Path, python: str)
 
 @contextmanager
 def _directory() -> Iterator[Path]:
-    """Yield a directory that is gone afterwards, even when this process is killed."""
+    """Yield a directory that is removed afterwards, even when this process is killed."""
     directory = Path(tempfile.mkdtemp(prefix="sidelab-", dir=_WHERE))
     reader, writer = os.pipe()
     try:
-        # A session of its own: what ends a terminal's programs must not end the one that cleans up after them.
+        # In a session of its own: a signal to a terminal's programs must not end the one that cleans up after them.
         command = (sys.executable, "-I", "-c", _REMOVE, str(directory))
         remover = subprocess.Popen(command, stdin=reader, start_new_session=True)
     finally:

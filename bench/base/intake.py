@@ -1,7 +1,7 @@
-"""Files that somebody else may have written, read with bounds: a run's and, as TOML, plans and budgets.
+"""Read files that may come from others, with limits: those of a run and, as TOML, plans and budgets.
 
-CI reads the results of pull requests. So a file is a regular one, no symbolic link (a message about what it holds would
-tell of any file of ours), no longer than it can be, and what is compressed is bounded before it is inflated.
+CI reads the results of pull requests. So a file must be regular and not a symbolic link (messages quote the content,
+and would reveal any file of ours); its size is limited, and that of compressed data before it is inflated.
 """
 
 import json
@@ -28,14 +28,14 @@ _RESTORE: Final = "restore the file as it was written"
 
 
 class GzipMember(NamedTuple):
-    """A whole member of a gzip file: what it holds, and where the next one begins."""
+    """A whole member of a gzip file: its content, and where the next one begins."""
 
     content: bytes
     end: int
 
 
 def content(path: Path, most_bytes: int, cure: str) -> bytes:
-    """Return what a file holds; raises `InputError`, with `cure` where it can't be opened."""
+    """Return the content of a file; raises `InputError`, with `cure` if it can't be opened."""
     try:
         # Without waiting for the other end of a FIFO, which is then refused.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -57,9 +57,9 @@ def content(path: Path, most_bytes: int, cure: str) -> bytes:
 
 
 def members(path: Path, data: bytes, most_bytes: int) -> Iterator[GzipMember]:
-    """Walk the gzip members of `data` up to the first that is not whole; in pieces, at a cost linear in the size.
+    """Yield the gzip members of `data` up to the first that is not whole; in pieces, at a cost linear in the size.
 
-    Raises `InputError` that names `path` where they hold more than `most_bytes` in all.
+    Raises `InputError` that names `path` if they hold more than `most_bytes` in all.
     """
     start = 0
     while start < len(data):
@@ -82,7 +82,7 @@ def members(path: Path, data: bytes, most_bytes: int) -> Iterator[GzipMember]:
 
 
 def json_object(path: Path, cure: str) -> dict[str, Any]:
-    """Read a JSON object whose text is escaped for showing, each string in one line; raises `InputError`."""
+    """Read a JSON object and escape its strings for display, each in one line; raises `InputError`."""
     data = content(path, MAX_JSON_BYTES, cure)
     try:
         value = json.loads(data, parse_constant=_refused, parse_float=_finite, object_pairs_hook=_unique)
@@ -95,7 +95,7 @@ def json_object(path: Path, cure: str) -> dict[str, Any]:
 
 
 def toml(what: str, path: Path) -> dict[str, Any]:
-    """Read a TOML file that a user has named; raises `InputError` that calls it `what`, `FileNotFoundError`."""
+    """Read a TOML file that a user named; raises `FileNotFoundError`, and `InputError` that calls the file `what`."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_TOML_BYTES + 1)

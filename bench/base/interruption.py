@@ -1,9 +1,9 @@
-"""Ctrl-C, SIGTERM and SIGHUP: an exception, so that whatever is under way ends as it should; never in a file's midst.
+"""Turn Ctrl-C, SIGTERM and SIGHUP into an exception, so that everything ends in order; never while a file is written.
 
-A signal that our parent has had ignored (nohup, a shell's background jobs) stays ignored. The first signal lets the
-verb keep and draw what it has; a second one is raised wherever it arrives, so that it ends the drawing, too. Nor is one
-raised while a module is imported: half a module would be left, and some that are written in C do not survive it. One
-that arrives where Python drops exceptions (in a finalizer, in what is called at a fork) is raised again.
+A signal that our parent process ignores (nohup, a shell's background jobs) stays ignored. After the first signal the
+verb keeps and draws what it has; a second one is raised at once, so that it ends the drawing, too. No signal is raised
+while a module is imported: half a module would be left, and some that are written in C do not survive that. One that
+arrives where Python drops exceptions (in a finalizer, in a fork hook) is raised again.
 """
 
 import signal
@@ -19,7 +19,7 @@ _POSTPONED_S = 0.02
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked us to end: `number` says which, `str()` is the line for the user, "" where there is none yet."""
+    """A signal told us to end: `number` is the signal's, `str()` the line for the user, "" if there is none yet."""
 
     def __init__(self, number: int, line: str = "") -> None:
         super().__init__(line)
@@ -27,19 +27,19 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_status(self) -> int:
-        """What a shell reports for a program that the signal has ended."""
+        """What a shell reports for a program that the signal ended."""
         return 128 + self.number
 
 
 class _Signals:
-    """The signals of this process; there is one of it."""
+    """The signals of this process; there is one instance."""
 
     def __init__(self) -> None:
         self._holding = 0
         self._held = self._postponed = 0
 
     def arrived(self, number: int, frame: FrameType | None) -> None:
-        """Raise the signal that has arrived, or keep the first one until `release`."""
+        """Called when a signal arrives: raise it, or while held keep the first one until `release`."""
         if _importing(frame):
             self._postpone(number)
         elif self._holding and not self._held:
@@ -48,11 +48,11 @@ class _Signals:
             raise Interrupted(number)
 
     def postponed(self, _alarm: int, frame: FrameType | None) -> None:
-        """Have a signal arrive that came at a bad moment."""
+        """Called by the timer: deliver a signal that came at a bad moment."""
         self.arrived(self._postponed, frame)
 
     def dropped(self, report: Hook, unraisable: "sys.UnraisableHookArgs") -> None:
-        """Have a signal arrive again whose exception Python has dropped; any other exception is `report`'s."""
+        """Called when Python drops an exception: deliver its signal again; pass other exceptions to `report`."""
         if isinstance(unraisable.exc_value, Interrupted):
             self._postpone(unraisable.exc_value.number)
         else:
@@ -63,11 +63,11 @@ class _Signals:
         signal.setitimer(signal.ITIMER_REAL, _POSTPONED_S)
 
     def hold(self) -> None:
-        """Keep the next signal back."""
+        """Hold the next signal back."""
         self._holding += 1
 
     def release(self) -> None:
-        """Raise what was kept back."""
+        """Raise the signal that was held back, if any."""
         self._holding -= 1
         number, self._held = self._held, 0 if not self._holding else self._held
         if number and not self._holding:
@@ -85,7 +85,7 @@ def _importing(frame: FrameType | None) -> bool:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Raise `Interrupted` in the block for a signal, unless our parent has had it ignored. In the main thread only."""
+    """Raise `Interrupted` in the block for a signal, unless it was ignored when we started. Main thread only."""
     alarmed = signal.signal(signal.SIGALRM, _signals.postponed)
     before = {number: signal.getsignal(number) for number in SIGNALS}
     report = sys.unraisablehook

@@ -1,4 +1,4 @@
-"""What comes back on a connection, as far as a load generator needs it: where an answer ends, and its status; pure."""
+"""Parse answers on a connection as far as a load generator needs it: where one ends, and its status; pure."""
 
 from sidelab.lab.errors import PodError
 from sidelab.lab.net.http_head import AnswerError, HeadReader
@@ -7,22 +7,22 @@ _HEAD_BYTES = 16 * 1024
 
 
 class AnswerParser:
-    """The answer that is awaited on one connection, fed piece by piece; then the next one on the same connection."""
+    """Parses the answers on one connection, one after the other, fed piece by piece."""
 
     __slots__ = ("_buffer", "_known", "_left", "_length", "_reader", "status")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._reader: HeadReader | None = None  # while a head is on its way
-        self._known = b""  # the head before this one: nearly all are the same, and need not be read again
+        self._reader: HeadReader | None = None  # set while a head is incomplete
+        self._known = b""  # the previous head: nearly all are the same, and need not be parsed again
         self._length = 0
         self._left = -1
         self.status = 0
 
     def feed(self, data: bytes) -> bool:
-        """Take what arrived; return whether the answer is whole, and be ready for the next one.
+        """Take data that arrived; return whether the answer is whole; the next call then begins the next answer.
 
-        Raises `PodError` for what is no answer with a length, and for more than was asked for.
+        Raises `PodError` for anything but an answer with a length, and for more data than was asked for.
         """
         if self._left >= 0:
             self._left -= len(data)
@@ -38,7 +38,7 @@ class AnswerParser:
         return True
 
     def _begin(self, data: bytes) -> bool:
-        """Take a part of the head; return whether it is complete, and `status` and what is left of the body known."""
+        """Take a part of the head; return whether it is complete, so that `status` and the rest's length are known."""
         whole = self._reader is None
         if self._reader is None:
             self._reader = HeadReader(_HEAD_BYTES)

@@ -12,7 +12,7 @@ Kind = Literal["uniform", "exponential"]
 def starts_ns(kind: Kind, rate_per_s: float, duration_s: float, seed: str) -> list[int]:
     """Return the offsets in ns at which requests are due, ascending, all below `duration_s`.
 
-    Uniform gaps have one random phase for all, so that repetitions do not meet the same ticks of the machine.
+    Uniform gaps share one random phase, so that repetitions do not always meet the same ticks of the machine.
     """
     end_ns = duration_s * 1e9
     return [round(each) for each in takewhile(lambda at_ns: at_ns < end_ns - 0.5, _offsets(kind, rate_per_s, seed))]

@@ -1,8 +1,8 @@
 """The load itself: one thread, one epoll, `starts` to keep and connections to send on; it records, and judges nothing.
 
-A request that is due takes the connection that has been free for longest; where none is free it waits in line. Latency
-counts from when it was due to its last byte, in line or not. The generator's own *lag* is how late it came to look at
-a request that was due: it is part of that request's latency, and a doubt about it.
+A request that is due takes the connection that has been free the longest; if none is free it waits in a queue. Latency
+is from the due time to the last byte, queued or not. The generator's own *lag* is how late it handled a request that
+was due: it is part of that request's latency, and makes it less certain.
 """
 
 import select
@@ -17,14 +17,14 @@ from sidelab.lab.errors import PodError
 
 _TIMEOUT_NS = 5_000_000_000
 _AWAKE_NS = 200_000
-"""So long before a request is due the generator stays awake: a sleep ends up to a tenth of a millisecond late."""
+"""The generator stays awake for this long before a request is due: a sleep ends up to 0.1 ms late."""
 
 _SETTLE_NS = 2_000_000
 _RECEIVE_BYTES = 1 << 18
 
 
 class Link:
-    """One connection to the server, kept alive, with at most one request on its way."""
+    """One connection to the server, kept alive, with at most one request in flight."""
 
     __slots__ = ("answer", "due_ns", "fd", "socket")
 
@@ -39,8 +39,8 @@ class Link:
 class GeneratedLoad(NamedTuple):
     """What was measured: latencies and lags in ns, how many requests failed, and how long it took in all.
 
-    Failed are answers other than 2xx, requests on a connection that broke, and those unanswered 5 s after the last one
-    was due.
+    A request failed if its answer was not 2xx, its connection broke, or it was unanswered 5 s after the last one was
+    due.
     """
 
     latencies_ns: list[int]
@@ -50,7 +50,7 @@ class GeneratedLoad(NamedTuple):
 
 
 class Generator:
-    """Keeps `starts` (offsets in ns, ascending) by sending `request` over `sockets`, which are connected."""
+    """Sends `request` at `starts` (offsets in ns, ascending) over `sockets`, which are connected."""
 
     def __init__(self, sockets: Sequence[socket.socket], request: bytes, starts: Sequence[int]) -> None:
         self._links = {each.fileno(): Link(each) for each in sockets}
@@ -92,7 +92,7 @@ class Generator:
     def _send(self, link: Link, due_ns: int) -> None:
         link.due_ns = due_ns
         try:
-            # A request is less than a send buffer: it goes out whole or the connection is broken, as the answer tells.
+            # A request fits into the send buffer: it is sent whole, or the connection is broken, as reading will show.
             link.socket.send(self._request)
         except OSError:
             return
@@ -120,7 +120,7 @@ class Generator:
             self._free.append(link)
 
     def _forget(self, link: Link, epoll: select.epoll) -> None:
-        """Go on without a connection that has ended; what it had been asked is an error."""
+        """Go on without a connection that has ended; its request in flight is an error."""
         self._errors += bool(link.due_ns)
         epoll.unregister(link.fd)
         del self._links[link.fd]

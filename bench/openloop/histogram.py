@@ -1,7 +1,7 @@
 """A histogram with three significant digits over any range, as HdrHistogram's: log-linear buckets, mergeable; pure.
 
-Below 2048 every integer has a bucket of its own; above, each doubling of the value has 1024 of them, so that a bucket
-is never wider than a 1024th of its values, and its middle never further than a 2048th (0.05 %) from any of them.
+Below 2048 every integer has its own bucket; above, each doubling of the value has 1024 buckets, so a bucket is never
+wider than 1/1024 of its values, and its middle never further than 1/2048 (0.05 %) from any of them.
 """
 
 import math
@@ -32,7 +32,7 @@ class Histogram:
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[int, int]]) -> Self:
-        """Make a histogram of what `pairs` returned, be it by way of JSON."""
+        """Make a histogram of what `pairs` returned, directly or through JSON."""
         return cls(dict(pairs))
 
     def pairs(self) -> list[tuple[int, int]]:
@@ -45,7 +45,7 @@ class Histogram:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Histogram) and self._counts == other._counts
 
-    __hash__ = None  # type: ignore[assignment]  # as every container that compares by what it holds
+    __hash__ = None  # type: ignore[assignment]  # as for every container that compares by content
 
     def __len__(self) -> int:
         """Return how many values were counted."""
@@ -54,12 +54,12 @@ class Histogram:
     def percentile(self, q: float) -> float:
         """Return the q-quantile (0 < q < 1): the least value with at least a share q at or below it, to 0.05 %.
 
-        NaN where n < 10 / (1 - q) is too small to hold a tail.
+        NaN if n < 10 / (1 - q), too few for a tail.
         """
         return self.quantile(q) if has_tail(len(self), q) else math.nan
 
     def quantile(self, q: float) -> float:
-        """Return the same for any n but 0."""
+        """Return the q-quantile, for any n but 0."""
         rank = max(1, math.ceil(q * len(self) - 1e-9))
         seen = 0
         for number, count in self.pairs():

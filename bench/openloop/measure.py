@@ -1,6 +1,6 @@
-"""Open loops against a live lab: every arm at every rate of the plan, one after the other, and what its proxies spent.
+"""Open loops against a live lab: every arm at every rate of the plan, one after the other, and its proxies' cost.
 
-The order of the arms is decided anew for each lab build by the run's seed: two loads at once would measure each other.
+Two loads at once would measure each other. The run's seed gives the arms a new order for each lab build.
 """
 
 import random
@@ -18,9 +18,9 @@ from sidelab.lab.client.lab import Lab
 
 
 def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, seed: int, cpu: int) -> list[RateSample]:
-    """Measure each arm at each rate; rates ascend, since a proxy's peak memory is that of all it has seen.
+    """Measure each arm at each rate; rates ascend, since a proxy's peak memory includes all earlier loads.
 
-    Raises `PodError` with the generator's own words when it fails.
+    Raises `PodError` with the generator's message when it fails.
     """
     names = [arm.name for arm in plan.arms]
     numbers = {name: number for number, name in enumerate(names)}
@@ -58,12 +58,12 @@ def measure(plan: Plan, lab: Lab, pods: Mapping[str, ArmPods], rebuild: int, see
 
 
 def opened(plan: Plan, _arm: Arm) -> int:
-    """Return how many connections `measure` makes to an arm, at least: it makes another for one that failed."""
+    """Return how many connections `measure` makes to an arm, at least: it replaces each that fails."""
     return sum(rate.connections for rate in plan.rates)
 
 
 def sample(rebuild: int, arm: str, rate: Rate, said: Mapping[str, Any], cpu_s: float, memory_kib: int) -> RateSample:
-    """Make a row of what the generator said and what the arm's proxies spent meanwhile (-1: it has none)."""
+    """Make a row from the generator's answer and what the arm's proxies used meanwhile (-1 if it has none)."""
     latency, lag = Histogram.from_pairs(said["latency"]), Histogram.from_pairs(said["lag"])
     answered = len(latency)
     served = answered + said["warmup"]

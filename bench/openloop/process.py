@@ -1,6 +1,6 @@
-"""The load generator's process: on the client's CPU, it enters a client pod for each load that it is told to make.
+"""The load generator's process: it runs on the client's CPU and enters a client pod for each load.
 
-It speaks as `bench.clients.client` does: a socket whose descriptor is its argument, orders in, measurements out.
+Its protocol is that of `bench.clients.client`: a socket whose descriptor is its argument, orders in, measurements out.
 """
 
 import gc
@@ -29,10 +29,10 @@ def serve(link: socket.socket) -> None:
 
 
 def load(asked: dict[str, Any]) -> dict[str, Any]:
-    """Make one load as the message asks; the answer holds histograms of latency and lag in ns, as pairs.
+    """Make the load that the message describes; the answer holds histograms of latency and lag in ns, as pairs.
 
-    Every connection is opened and asked once beforehand, unmeasured: `warmup` says how often that was. Raises
-    `PodError` where a connection fails.
+    Before that, every connection is opened and sends one unmeasured request; `warmup` counts these. Raises `PodError`
+    if a connection fails.
     """
     target = (asked["host"], asked["port"])
     request = asked["request"].encode("ascii")
@@ -69,7 +69,7 @@ def _ask(link: socket.socket, request: bytes) -> None:
     while data := link.recv(1 << 18):
         if answer.feed(data):
             return
-        limit(link, deadline_s)  # it may answer for ever
+        limit(link, deadline_s)  # its answer may never end
     raise PodError("the server closed a connection of the load unanswered")
 
 
