@@ -207,7 +207,7 @@ def _become_sidelab(session: nox.Session, *args: str) -> NoReturn:
 
 
 def _mentions_envoy(args: Iterable[str]) -> bool:
-    """Tell whether Envoy is asked for: by one of the arguments, or by the plan or manifest that it names."""
+    """Return whether Envoy is asked for: by one of the arguments, or by the plan or manifest that it names."""
     for each in args:
         files = (Path(each), ROOT / "bench" / "plan" / "shipped" / f"{each}.toml")
         if "envoy" in each or any(path.is_file() and b"envoy" in path.read_bytes() for path in files):

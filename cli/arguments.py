@@ -35,7 +35,7 @@ def _second_word(verb: Verb, words: Sequence[str]) -> int:
 
 
 def _takes_next(option: str, with_value: Container[str]) -> bool:
-    """Tell whether the word behind `option` is its value; `-itc` is three options, of which the last has one."""
+    """Return whether the word behind `option` is its value; `-itc` is three options, of which the last has one."""
     if option.startswith("--"):
         return option in with_value
     at = next((at for at, letter in enumerate(option) if f"-{letter}" in with_value), None)

@@ -57,7 +57,7 @@ NEEDED = {name: named(tree, for_types=False) for name, tree in TREES.items()}
 
 
 def within(name: str, packages: tuple[str, ...]) -> bool:
-    """Tell whether `name` is one of `packages` or inside one."""
+    """Return whether `name` is one of `packages` or inside one."""
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 

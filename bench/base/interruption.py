@@ -39,7 +39,7 @@ class _Signals:
         self._held = self._postponed = 0
 
     def arrived(self, number: int, frame: FrameType | None) -> None:
-        """Called when a signal arrives: raise it, or while held keep the first one until `release`."""
+        """Raise the signal that has arrived, or keep the first one until `release`."""
         if _importing(frame):
             self._postpone(number)
         elif self._holding and not self._held:
@@ -48,11 +48,11 @@ class _Signals:
             raise Interrupted(number)
 
     def postponed(self, _alarm: int, frame: FrameType | None) -> None:
-        """Called by the timer: deliver a signal that came at a bad moment."""
+        """Deliver a signal that came at a bad moment; called by the timer."""
         self.arrived(self._postponed, frame)
 
     def dropped(self, report: Hook, unraisable: "sys.UnraisableHookArgs") -> None:
-        """Called when Python drops an exception: deliver its signal again; pass other exceptions to `report`."""
+        """Deliver a signal again if Python dropped its exception; pass any other dropped exception to `report`."""
         if isinstance(unraisable.exc_value, Interrupted):
             self._postpone(unraisable.exc_value.number)
         else:

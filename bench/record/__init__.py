@@ -1,1 +1,1 @@
-"""What a run leaves on disk and how it is read back, with the machine that it was measured on."""
+"""The files of a run: how they are written and read back, with the machine that it was measured on."""

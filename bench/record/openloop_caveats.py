@@ -1,4 +1,4 @@
-"""Doubts that open loops raise about themselves: a late generator, a rate that was not reached, errors; pure."""
+"""Caveats about open loops: a late generator, a rate that was not reached, errors; pure."""
 
 import pandas as pd
 
@@ -7,13 +7,13 @@ from sidelab.bench.base.caveats import Caveat
 _LATE_US = 200.0
 _LATE_RATIO = 0.5
 KEPT_UP = 0.98
-"""A rate counts as reached when at least this share of it was answered; beyond it the numbers describe a queue."""
+"""A rate counts as reached when at least this share of it was answered; below it the numbers describe a queue."""
 
 
 def caveats(rates: pd.DataFrame) -> list[Caveat]:
-    """List what casts doubt on the rows of `rates.csv`, each kind once; empty where nothing does.
+    """List what casts doubt on the rows of `rates.csv`, each kind once; empty if nothing does.
 
-    The generator was late where the 99th percentile of its lag is more than 200 µs and more than half of that of the
+    The generator was late if the 99th percentile of its lag is more than 200 µs and more than half of that of the
     latency, of which it is a part.
     """
     found = []

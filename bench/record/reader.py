@@ -1,4 +1,4 @@
-"""A run read back from its files alone: whole, interrupted or torn; needs no root, and neither lab nor sidecar."""
+"""Read a run back from its files alone: whole, interrupted or torn; needs no root, and neither lab nor sidecar."""
 
 import io
 from collections.abc import Iterable, Mapping
@@ -28,22 +28,22 @@ from sidelab.bench.record.records import COMPLETE, INTERRUPTED, LOADS, RATES, RO
 from sidelab.lab.base.text import escapes
 from sidelab.lab.errors import InputError
 
-_ROW_BYTES = 160  # a row of samples, at most: the head, an arm's name, and times of days
+_ROW_BYTES = 160  # the most for a row of samples: the head, an arm's name, and times of days
 _MAX_LINES_BYTES = 16 << 20
 _GIVE_A_RUN = "give a directory that a run wrote"
 _NUMBERS = {*map(column, PHASES), *RATE_COLUMNS, *LOAD_COLUMNS, *ROUND_COLUMNS} - {"arm"}
 _UNKNOWN = {name: ["", "nan"] for name in _NUMBERS}
-"""What stands for no value, by column: an arm may be called `nan` or `null`, which pandas would take for none."""
+"""The text for a missing value, by column: an arm may be called `nan` or `null`, which pandas would read as missing."""
 
 _KINDS = {int: "int64", float: "float64", str: "str"}
 
 
 class Run(NamedTuple):
-    """All a report needs. `facts` is `run.json` as decoded; `caveats` are the recorded ones and the reader's own.
+    """All a report needs. `facts` is the decoded `run.json`; `caveats` are the recorded ones and the reader's own.
 
     `loads` has the columns of `bench.base.samples.LoadSample`, `rounds` those of `RoundSample`, `rates` those of
-    `RateSample`; they are empty where nothing was recorded. `rebuilds` is how many there should be: the plan's, or as
-    many as its stop rule let it have.
+    `RateSample`; they are empty if nothing was recorded. `rebuilds` is how many there should be: the plan's number, or
+    the number after which its stop rule ended the run.
     """
 
     directory: Path
@@ -57,7 +57,7 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The directory's name as text, for figures and pages: where its bytes are none, and controls, escapes."""
+        """The directory's name as text, for figures and pages; bytes that are not text, and controls, are escaped."""
         return escapes.line(self.directory.name)
 
     @property
@@ -94,18 +94,18 @@ def read_run(directory: Path) -> Run:
 
 
 def unfinished(run: str, state: str, recorded: int, planned: int) -> Caveat:
-    """Say that a run is not whole; `run` is what to call it."""
+    """Return the caveat that a run is not whole; `run` is what to call it."""
     return Caveat(
         f"{run} is {state}: {recorded} of {planned} planned requests are recorded", "let it finish, or measure again"
     )
 
 
 def read_samples(directory: Path, most: int = MAX_REQUESTS) -> tuple[pd.DataFrame, list[Caveat]]:
-    """Read every whole round, of a run of at most `most` requests: a frame, and a caveat if the tail is torn.
+    """Read every whole round of a run of at most `most` requests: return a frame, and a caveat if the tail is torn.
 
     The columns are those of `bench.base.samples.COLUMNS`. Times are float64 µs with NaN for a phase that does not
-    exist; arm and connection are categories. Raises `InputError` where there is no whole round, or where the columns
-    are another schema's.
+    exist; arm and connection are categories. Raises `InputError` if there is no whole round, or if the columns are of
+    another schema.
     """
     path = directory / SAMPLES
     most_bytes = (most + 1) * _ROW_BYTES
@@ -146,17 +146,17 @@ def read_samples(directory: Path, most: int = MAX_REQUESTS) -> tuple[pd.DataFram
 
 
 def read_loads(directory: Path) -> pd.DataFrame:
-    """Read what was measured under load, every whole line; raises `InputError` for other columns or no numbers."""
+    """Read what was measured under load, every whole line; raises `InputError` for wrong columns or non-numbers."""
     return _read_lines(directory / LOADS, LoadSample)
 
 
 def read_rounds(directory: Path) -> pd.DataFrame:
-    """Read what else happened during each round, every whole line; raises as `read_loads` does."""
+    """Read what else happened during each round, every whole line; raises what `read_loads` raises."""
     return _read_lines(directory / ROUNDS, RoundSample)
 
 
 def read_rates(directory: Path) -> pd.DataFrame:
-    """Read the open loops, every whole line; raises as `read_loads` does."""
+    """Read the open loops, every whole line; raises what `read_loads` raises."""
     return _read_lines(directory / RATES, RateSample)
 
 
@@ -166,7 +166,7 @@ def _read_lines(path: Path, row: type[LoadSample | RateSample | RoundSample]) ->
     data = intake.content(path, _MAX_LINES_BYTES, "restore the file as it was written") if exists else b""
     text = data.decode("ascii", errors="replace")
     whole = text[: text.rfind("\n") + 1]
-    if not whole:  # nothing was measured, or the run died while it wrote the head
+    if not whole:  # nothing was measured, or the run died while writing the head
         return pd.DataFrame(columns=list(columns))
     if tuple(whole.split("\n", 1)[0].split(",")) != columns:
         raise InputError(f"{path} has other columns than {','.join(columns)}; read it with the version that wrote it")
@@ -178,19 +178,19 @@ def _read_lines(path: Path, row: type[LoadSample | RateSample | RoundSample]) ->
 
 
 def _table(text: io.BytesIO | io.StringIO, dtypes: Mapping[str, str]) -> pd.DataFrame:
-    """Read CSV; raises `ValueError` for what is no number of its column."""
-    with np.errstate(invalid="ignore"):  # an `inf` among integers, which would be told on standard error
+    """Read CSV; raises `ValueError` for a value that is not a number of its column's type."""
+    with np.errstate(invalid="ignore"):  # for an `inf` among integers, which numpy would warn about on standard error
         return pd.read_csv(text, dtype=dict(dtypes), keep_default_na=False, na_values=_UNKNOWN)
 
 
 def _rebuilds(facts: dict[str, Any], plan: Plan) -> int:
-    """Return how many rebuilds the run was to have; a stop rule may have ended it before the plan's last one."""
+    """Return how many rebuilds the run should have; a stop rule may have ended it before the plan's last one."""
     stopped = facts.get("stopped")
     return min(int(stopped["rebuilds"]), plan.rebuilds) if stopped else plan.rebuilds
 
 
 def _refuse_wrong(path: Path, problems: Iterable[str]) -> None:
-    """Raise `InputError` for a file with problems, of all of them."""
+    """Raise one `InputError` that lists all problems of a file, if it has any."""
     said = list(problems)
     if said:
         raise InputError(f"{path} is not what a run writes: {'; '.join(said)}; keep the files of a run together")
@@ -200,6 +200,6 @@ def _read_facts(directory: Path) -> dict[str, Any]:
     path = directory / RUN_JSON
     facts = intake.json_object(path, _GIVE_A_RUN)
     _refuse_wrong(path, schema.wrong_facts(facts))
-    if facts["state"] == RUNNING:  # whoever wrote it was killed, or writes still
+    if facts["state"] == RUNNING:  # its writer was killed, or still writes
         facts["state"] = INTERRUPTED
     return facts

@@ -1,9 +1,9 @@
-"""What a run leaves on disk while it is being measured: `run.json`, `samples.csv.gz`, `rounds.csv`, `loads.csv`.
+"""Write a run to disk while it is measured: `run.json`, `samples.csv.gz`, `rounds.csv`, `loads.csv`.
 
-Every round is one gzip member, appended and flushed to the disk, so that a kill -9 loses the round in flight and
-nothing else. `run.json` is replaced by rename, so it is always whole. A signal waits until a
-file is whole (`bench.base.interruption`). Reading is `bench.record.reader`'s; this file stays free of pandas because it
-is imported while measuring.
+Every round is one gzip member, appended and flushed to the disk, so that a kill -9 loses only the round in flight.
+`run.json` is replaced by rename, so it is always whole. A signal waits until a file is whole
+(`bench.base.interruption`). `bench.record.reader` reads the files; this one stays free of pandas because it is
+imported while measuring.
 """
 
 import gzip
@@ -48,10 +48,10 @@ INTERRUPTED: Final = "interrupted"
 class RunWriter:
     """A run being recorded; a context manager.
 
-    Entered, the directory exists and says `running`. Left after every planned round, or after those that the stop
-    rule let it have, it says `complete`; left early, by an exception or not, `interrupted`. A process that is killed
-    leaves `running`, which a reader treats as interrupted. `measured_rounds` counts all rounds but the warm-ups;
-    `builds` is for its user to count whole builds.
+    On entry the directory exists and its state is `running`. On exit after every planned round, or when the stop rule
+    has ended the run, the state is `complete`; on any earlier exit, by an exception or not, `interrupted`. A killed
+    process leaves `running`, which a reader treats as interrupted. `measured_rounds` counts all rounds but the
+    warm-ups; the caller counts whole builds in `builds`.
     """
 
     def __init__(self, results: Path, plan: Plan, seed: int, started: datetime) -> None:
@@ -77,7 +77,7 @@ class RunWriter:
 
     def __enter__(self) -> Self:
         try:
-            # Opened before the first measurement: a full or read-only disk shows now, not after it.
+            # Opened before the first measurement, so that a full or read-only disk shows now, not after it.
             self._samples = (self.directory / SAMPLES).open("xb", buffering=0)
             self._write_json()
         except BaseException:
@@ -91,12 +91,12 @@ class RunWriter:
         self._write_json()
 
     def append(self, samples: Iterable[RequestSample]) -> None:
-        """Record one whole round, on the disk when this returns."""
+        """Record one whole round; it is on the disk when this returns."""
         rows = list(samples)
         text = encode(rows) if self._rounds else HEADER + encode(rows)
         data = memoryview(gzip.compress(text.encode("ascii"), mtime=0))
         with writing(self.directory), held():
-            while data:  # an unbuffered file may take a part
+            while data:  # an unbuffered file may write only a part
                 data = data[self._samples.write(data) :]
             os.fsync(self._samples.fileno())
             self._rounds += 1
@@ -105,24 +105,24 @@ class RunWriter:
             self._run["requests_recorded"] += len(rows)
 
     def append_loads(self, loads: Iterable[LoadSample]) -> None:
-        """Record one rebuild's loads, on the disk when this returns; latencies and rates with one decimal."""
+        """Record one rebuild's loads, latencies and rates with one decimal; they are on the disk when this returns."""
         self._add_lines(LOADS, LOAD_COLUMNS, loads, decimals=1)
 
     def append_rates(self, rates: Iterable[RateSample]) -> None:
-        """Record one rebuild's open loops, on the disk when this returns."""
+        """Record one rebuild's open loops; they are on the disk when this returns."""
         self._add_lines(RATES, RATE_COLUMNS, rates, decimals=4)
 
     def append_round(self, found: RoundSample) -> None:
-        """Record what else happened during a round, on the disk when this returns."""
+        """Record what else happened during a round; it is on the disk when this returns."""
         self._add_lines(ROUNDS, ROUND_COLUMNS, (found,), decimals=4)
 
     def stop(self, reason: str, rebuilds: int) -> None:
-        """Take note that the plan's stop rule has ended the run after so many rebuilds: that is all there will be."""
+        """Record that the plan's stop rule has ended the run after that many rebuilds; it then counts as whole."""
         self._rebuilds = rebuilds
         self.describe(stopped={"reason": reason, "rebuilds": rebuilds})
 
     def discard(self) -> None:
-        """Remove the directory: nothing in it is worth a report."""
+        """Remove the directory, which holds nothing worth a report."""
         with writing(self.directory), held():
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -155,7 +155,7 @@ class RunWriter:
 def write_whole(path: Path, content: str | bytes) -> None:
     """Replace a file in one step; it is on the disk when this returns.
 
-    Text becomes UTF-8, whatever the locale; what isn't text (a directory's name may be any bytes) a question mark.
+    Text becomes UTF-8, whatever the locale; bytes that aren't text (as in a directory's name) become question marks.
     """
     data = content if isinstance(content, bytes) else content.encode("utf-8", errors="replace")
     with held():
@@ -164,7 +164,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def writing(where: Path) -> Iterator[None]:
-    """Turn what the disk says while `where` is written into an `InputError`."""
+    """Turn an OSError while `where` is written into an `InputError`."""
     try:
         yield
     except OSError as error:
@@ -173,9 +173,9 @@ def writing(where: Path) -> Iterator[None]:
 
 
 def new_directory(results: Path, name: str) -> Path:
-    """Make a directory below `results`, as `name-2`, `-3`, … where that exists: mkdir decides, nothing is overwritten.
+    """Make a directory below `results`, or `name-2`, `-3`, … if it exists: mkdir decides, nothing is overwritten.
 
-    Raises `InputError` where none can be made.
+    Raises `InputError` if none can be made.
     """
     attempt = 1
     while True:
@@ -183,7 +183,7 @@ def new_directory(results: Path, name: str) -> Path:
         try:
             path.mkdir(parents=True)
         except FileExistsError:
-            # mkdir says this as well where `results` itself is a file, and then no number helps.
+            # mkdir raises this also if `results` itself is a file, and then no number helps.
             if results.is_dir():
                 attempt += 1
                 continue

@@ -1,4 +1,4 @@
-"""Doubts that a run's rounds and loads raise: stolen CPU time, a preempted client, TIME_WAIT, failed requests; pure."""
+"""Caveats about a run's rounds and loads: stolen CPU time, a preempted client, TIME_WAIT, failed requests; pure."""
 
 import pandas as pd
 
@@ -7,13 +7,13 @@ from sidelab.bench.base.caveats import Caveat
 _STOLEN_RATIO = 0.02
 _PREEMPTED_PER_S = 250.0
 _TIME_WAIT = 14_000
-"""Half of the ephemeral range (32768 to 60999, ip-sysctl): from there connect(2) searches longer and longer."""
+"""Half of the ephemeral range (32768 to 60999, ip-sysctl): above it connect(2) searches longer and longer."""
 
 
 def caveats(rounds: pd.DataFrame) -> list[Caveat]:
-    """List what casts doubt on rounds, each kind once with how many rounds it touched; empty where none did.
+    """List what casts doubt on rounds, each kind once with how many rounds it affected; empty if none did.
 
-    No round is left out for it: that would drop the tail.
+    No round is left out because of it: that would drop the tail.
     """
     found = []
     stolen = rounds["stolen_ratio"] > _STOLEN_RATIO
@@ -47,7 +47,7 @@ def caveats(rounds: pd.DataFrame) -> list[Caveat]:
 
 
 def load_caveats(loads: pd.DataFrame) -> list[Caveat]:
-    """Doubt the loads in which requests failed: an error that comes at once makes throughput look good."""
+    """Return a caveat on loads in which requests failed: errors that come at once make throughput look good."""
     failed = loads[loads["failed"] > 0]
     if failed.empty:
         return []

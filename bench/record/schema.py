@@ -1,6 +1,6 @@
 """What the files of a run may hold: the types of run.json's facts, and the range of every column; pure.
 
-Whoever reads a run can then count on it, whoever wrote it. All that is wrong is said at once.
+Readers of a run can rely on this, whatever wrote it. All mistakes are reported at once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from sidelab.bench.record.records import COMPLETE, INTERRUPTED, RUNNING, SCHEMA
 
 MAX_CAVEATS: Final = 200
 _MOST_SAID: Final = 10
-_LARGEST: Final = 1e12  # µs of eleven days, or a terabyte
+_LARGEST: Final = 1e12  # eleven days in µs, or a terabyte
 
 
 class _Environment(TypedDict, total=False):
@@ -69,7 +69,7 @@ _FACTS: Final[dict[str, Any]] = {
 
 
 def wrong_facts(facts: Mapping[str, Any]) -> list[str]:
-    """Say what is wrong in a decoded run.json, but for the plan itself; nothing where it is as it should be."""
+    """Return the mistakes in a decoded run.json, except in the plan itself; empty if there are none."""
     if facts.get("schema") != SCHEMA:
         return [f"schema {facts.get('schema')!r:.40}, this version reads {SCHEMA}: read it with the one that wrote it"]
     missing = [key for key in _REQUIRED if key not in facts]
@@ -93,7 +93,7 @@ def _wrong(value: Any, kind: Any, key: str) -> str:
 
 
 def wrong_samples(samples: pd.DataFrame, plan: Plan, rebuilds: int) -> Iterator[str]:
-    """Say what is wrong with requests, each a row of `bench.base.samples.RequestSample`, of a run of `plan`."""
+    """Yield the mistakes in the requests of a run of `plan`, each a row of `bench.base.samples.RequestSample`."""
     planned = plan.requests_in(rebuilds)
     if len(samples) > planned:
         yield f"{len(samples):,} requests, {planned:,} were planned"
@@ -103,7 +103,7 @@ def wrong_samples(samples: pd.DataFrame, plan: Plan, rebuilds: int) -> Iterator[
 
 
 def wrong_lines(table: pd.DataFrame, plan: Plan, rebuilds: int) -> Iterator[str]:
-    """Say what is wrong with a table of rounds, loads or rates; -1 is what could not be looked at."""
+    """Yield the mistakes in a table of rounds, loads or rates; -1 stands for what could not be read."""
     if "arm" in table:
         yield from _unknown(table, "arm", [arm.name for arm in plan.arms])
     if "rate_per_s" in table:
@@ -121,7 +121,7 @@ def _unknown(table: pd.DataFrame, column: str, known: object) -> Iterator[str]:
 
 
 def _outside(table: pd.DataFrame, ranges: Mapping[str, tuple[int, int]], least: int) -> Iterator[str]:
-    """Say which columns of numbers hold one outside of its range, with the first such row."""
+    """Yield the columns with a number outside their range, with the first such row."""
     for column in table.select_dtypes("number").columns:
         low, high = ranges.get(column, (least, _LARGEST))
         values = table[column].to_numpy()

@@ -1,1 +1,1 @@
-"""What people and other programs see of a run: tables, figures, the page, and exports."""
+"""The output of a run for people and other programs: tables, figures, the page, and exports."""

@@ -19,8 +19,8 @@ _MEANS: Final = ("cpu_model", "kernel", "hypervisor", "clock_source", "governor"
 def history(results: Path) -> list[Path]:
     """Draw `history-<plan>` into `results` for each plan with two complete runs or more, and return the paths.
 
-    Runs are of one plan if it asks for the same (equal digests), and stand in the order of their starts. Runs that are
-    not complete or cannot be read are left out, and counted under the figure. Raises `InputError` if no plan has two.
+    Runs are of one plan if their plans' digests are equal, and are in the order of their starts. Runs that are not
+    complete or cannot be read are left out, and counted under the figure. Raises `InputError` if no plan has two.
     """
     found, unread = _read(results)
     whole = [run for run in found if run.complete]
@@ -59,7 +59,7 @@ def _past(runs: list[Run]) -> list[Past]:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """Name what a run was measured with that differs from the run before it."""
+    """Yield what differs in a run's setup from the run before it."""
     old, new = (each.get("environment") or {} for each in (before, after))
     for name in _MEANS:
         if old.get(name) != new.get(name):

@@ -1,4 +1,4 @@
-"""The open loops of a run as a table on the terminal, with what was published elsewhere below it."""
+"""The open loops of a run as a table on the terminal, with figures published elsewhere below it."""
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,9 @@ _KIB_PER_MB = 1e6 / 1024
 
 
 def table(rates: pd.DataFrame, plan: Plan) -> Table:
-    """Lay out a row per rate and arm: means over lab builds, and what p90 and p99 have more than the reference's.
+    """Lay out a row per rate and arm: means over lab builds, and how much p90 and p99 exceed the reference's.
 
-    Where a rate is that of Istio's published figures they follow, labelled as another machine's.
+    At the rate of Istio's published figures those follow, labelled as another machine's.
     """
     found = titled("open loop, latency in µs from the intended start; CPU and memory of the proxies")
     found.add_column("rate/s\n  arm", no_wrap=True)

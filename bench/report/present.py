@@ -1,4 +1,4 @@
-"""What a person sees at the end of a run, and a program as JSON: the answer, the tables, the reasons to doubt it."""
+"""The output at the end of a run, as text or as JSON: the answer, the tables, the reasons to doubt it."""
 
 import math
 import re
@@ -21,14 +21,14 @@ from sidelab.bench.report.terminal_tables import console, titled
 SCHEMA: Final = 1
 
 _TOGETHER: Final = re.compile(r"(?<=\d) (?=µs|%|MiB)|(?<=µs) (?=\[)|(?<=,) (?=\S+\])")
-"""The spaces of a number with its unit and of an interval, at which no line ends."""
+"""The spaces between a number and its unit and within an interval, at which no line may break."""
 
-# What a person compares; summary.csv has every phase, each with its own overhead and verdict.
+# The phases that people compare; summary.csv has every phase, each with its own overhead and verdict.
 _SHOWN = ("namelookup", "connect", "appconnect", "starttransfer", "total")
 
 
 def present(found: Analysis) -> None:
-    """Print what a run says: warnings, the answer, the tables, and every reason to doubt it."""
+    """Print a run's result: warnings, the answer, the tables, and every reason to doubt it."""
     table, plan = found.summary, found.run.plan
     printer = console()
     for line in (*found.answer.warnings, found.answer.headline):
@@ -49,7 +49,7 @@ def present(found: Analysis) -> None:
 
 
 def _say(printer: Console, text: str, begin: str = "") -> None:
-    """Print a sentence: on a terminal folded between words and indented, elsewhere as one line, for other programs."""
+    """Print a sentence: on a terminal wrapped between words and indented, elsewhere as one line, for other programs."""
     width = printer.width if printer.is_terminal else sys.maxsize
     kept = _TOGETHER.sub("\N{NO-BREAK SPACE}", begin + text)
     lines = textwrap.wrap(
@@ -60,7 +60,7 @@ def _say(printer: Console, text: str, begin: str = "") -> None:
 
 
 def document(found: Analysis, paths: Sequence[Path] = ()) -> dict[str, Any]:
-    """Return the same as JSON values; null is the unknown, `paths` are the files that were drawn."""
+    """Return the same as JSON values; null means unknown, `paths` are the files that were drawn."""
     facts = found.run.facts
     return {
         "schema": SCHEMA,
@@ -82,7 +82,7 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table(connection: str, found: list[SummaryRow]) -> Table:
-    """Lay out arms down: each phase's median, then what the total has more than the reference's, and the verdict."""
+    """Lay out a row per arm: each phase's median, then the total's excess over the reference, and the verdict."""
     title = {"new": "a new connection per request", "keep-alive": "requests on a kept-alive connection"}[connection]
     table = titled(f"{title}, median µs")
     cells = {(row.arm, row.phase): row for row in found}
@@ -119,7 +119,7 @@ def _term(term: TermEstimate | None) -> str:
 
 
 def _ratios(found: Sequence[RatioRow]) -> Table:
-    """Lay out what was compared: both costs, the ratio with its interval, the target and whether it is met."""
+    """Lay out the comparisons: both costs, the ratio with its interval, the target and whether it is met."""
     table = titled("one arm as a multiple of the other, over lab builds")
     table.add_column("what\n  arms", no_wrap=True)
     for heading in ("costs\nratio [95 %]", "target\n"):

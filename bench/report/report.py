@@ -1,6 +1,6 @@
-"""What can be made again of a run's files: tables, figures, the page; prints nothing, needs no root.
+"""Everything that is made from a run's files: tables, figures, the page; prints nothing, needs no root.
 
-Every file is replaced in one step, so that whoever ends it early leaves the old one or the new one.
+Every file is replaced in one step, so that an early end leaves the old one or the new one.
 """
 
 from pathlib import Path
@@ -17,14 +17,14 @@ RATIOS_CSV = "ratios.csv"
 
 
 def report(directory: Path) -> tuple[Path, ...]:
-    """Analyse a run and draw it; returns and raises as `draw`, and raises what `bench.judge.analysis.analyse` does."""
+    """Analyse a run and draw it; returns what `draw` does, and raises what it and `bench.judge.analysis.analyse` do."""
     return draw(analyse(directory))
 
 
 def draw(found: Analysis) -> tuple[Path, ...]:
     """Write the tables, the figures and the page of a run again, and return their paths in that order.
 
-    Raises `InputError` where they cannot be written.
+    Raises `InputError` if they cannot be written.
     """
     directory = found.run.directory
     with writing(directory):

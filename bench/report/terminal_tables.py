@@ -14,16 +14,16 @@ from sidelab.lab.base.text.escaping_stream import styled
 
 class _Console(Console):
     def render_str(self, text: str, **how: Any) -> Text:
-        """Make a text of a string, which any cell may be: nothing in it is markup, or obeyed by a terminal."""
+        """Make a text from any cell's string: nothing in it acts as markup or as a terminal's control sequence."""
         return super().render_str(escapes.visible(text), **how | {"markup": False, "emoji": False, "highlight": False})
 
     def on_broken_pipe(self) -> NoReturn:
-        """Fail as any other output: rich would end the program with a status of its own."""
+        """Fail as other output does; rich would exit with its own status."""
         raise BrokenPipeError
 
 
 def console() -> Console:
-    """Return a console on standard output; in an encoding that is not UTF-8, tables have plain lines."""
+    """Return a console on standard output; if its encoding is not UTF-8, tables have plain lines."""
     return _Console(file=styled(sys.stdout))
 
 

@@ -1,1 +1,1 @@
-"""The instrument tested with known truth."""
+"""Tests of the instrument against a known truth."""

@@ -1,6 +1,6 @@
-"""Arms with a known delay, measured by each client, and what is found of it.
+"""Arms with a known delay, measured by each client, and how much of the delay each finds.
 
-What the numbers mean is `bench.judge.calibration`'s.
+`bench.judge.calibration` judges the numbers.
 """
 
 import shutil
@@ -29,7 +29,7 @@ _ARMS: list[dict[str, Any]] = [
 ]
 _NAMES = {"own": "own", "curl": "libcurl", "polling": "polling"}
 _WRK_ARM, _WRK_DELAY_US = "spin-20", 20.0
-_WRK_RESOLUTION_US = 1.0  # it keeps whole microseconds
+_WRK_RESOLUTION_US = 1.0  # it counts whole microseconds
 
 
 def plan(rebuilds: int, *, asleep: bool = False) -> Plan:
@@ -51,7 +51,7 @@ def measure(asked: Plan, *, seed: int | None, client: str, what: str = "") -> pd
 
 
 def judged(rebuilds: int, seed: int) -> tuple[list[RecoveredDelay], list[CalibrationCheck], dict[str, pd.DataFrame]]:
-    """Measure by every client and judge what it has found; returns each client's samples, too."""
+    """Measure with every client and judge what each found; return each client's samples, too."""
     hindrance = awake.hindrance()
     asleep = bool(hindrance)
     asked = plan(rebuilds, asleep=asleep)
@@ -89,12 +89,12 @@ def judged(rebuilds: int, seed: int) -> tuple[list[RecoveredDelay], list[Calibra
 
 
 def wrk_rebuilds(rebuilds: int) -> int:
-    """Return how many builds wrk gets where the clients get `rebuilds`: each takes three seconds."""
+    """Return how many builds wrk gets if the clients get `rebuilds`: each takes three seconds."""
     return max(5, rebuilds // 3)
 
 
 def _by_wrk(rebuilds: int, seed: int, *, asleep: bool) -> tuple[list[RecoveredDelay], float, float]:
-    """Measure a delay by wrk's median on one kept-alive connection.
+    """Measure a delay with wrk, as its median on one kept-alive connection.
 
     Also returns the medians of requests without a delay in these builds, in µs: wrk's, and our own.
     """

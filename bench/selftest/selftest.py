@@ -1,9 +1,8 @@
-"""The harness tested with known truth: arms whose server spins 5, 20 and 50 µs before each answer, and a twin without.
+"""Test the harness with a known truth: arms whose server spins 5, 20 and 50 µs before each answer, and a twin without.
 
-Measured by the own client, by libcurl, and by wrk where it is installed, while the CPUs are kept awake
-(`bench.measure.awake`). Where they can't be, also by a client that never sleeps itself
-(`bench.clients.polling_client`), and of the others only less than the delay is wrong. The steps read in `selftest`;
-`bench.selftest.known_delays` measures.
+The own client, libcurl, and wrk if installed measure them while the CPUs are kept awake (`bench.measure.awake`). If
+they can't be, a client that never sleeps (`bench.clients.polling_client`) measures as well, and for the others only a
+result below the delay is wrong. `selftest` lists the steps; `bench.selftest.known_delays` measures.
 """
 
 import json
@@ -33,7 +32,7 @@ from sidelab.lab.errors import InputError
 
 
 class Selftest(NamedTuple):
-    """What was found, and the directory that has it: `record` is `selftest.json`."""
+    """The results, and the directory with their files: `record` is `selftest.json`."""
 
     directory: Path
     rows: list[RecoveredDelay]
@@ -42,12 +41,12 @@ class Selftest(NamedTuple):
 
     @property
     def exit_status(self) -> int:
-        """As `bench.judge.calibration.status`."""
+        """The status from `bench.judge.calibration.status`."""
         return calibration.status(self.checks)
 
 
 def selftest(*, rebuilds: int, seed: int | None, results: Path) -> Selftest:
-    """Measure, judge, and draw into a new directory below `results`, which is gone again where that has failed.
+    """Measure, judge, and draw into a new directory below `results`, which is removed if that fails.
 
     Raises `InputError` for too few rebuilds, and what `bench.measure.preparing.prepare` and a lab raise.
     """
@@ -68,7 +67,7 @@ def selftest(*, rebuilds: int, seed: int | None, results: Path) -> Selftest:
 
 @contextmanager
 def _directory(results: Path) -> Iterator[Path]:
-    """Make the directory for what is found, before half a minute is spent on it; gone again if that fails."""
+    """Make the directory for the results, before spending half a minute on them; it is removed if that fails."""
     directory = new_directory(results, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-selftest")
     try:
         yield directory
@@ -94,7 +93,7 @@ def _draw(rows: Sequence[RecoveredDelay], rebuilds: int, machine: Environment, s
 
 
 def show(found: Selftest) -> None:
-    """Print what was found: the calibration, the checks, and the files."""
+    """Print the results: the calibration, the checks, and the files."""
     printer = console()
     table = titled("calibration, µs")
     for heading in ("client", "connection"):

@@ -1,1 +1,1 @@
-"""Studies: programs that measure one decision each and print what they found."""
+"""Studies: programs that each measure the ground for one decision and print the result."""

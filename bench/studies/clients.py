@@ -4,7 +4,7 @@
 
 keep-alive: the median of our requests beside wrk's p50 (one connection, the same pods, the same core, in turns);
 new connection: our total beside libcurl's, request by request in random order within one process; once as libcurl
-says it, and once from the end of its name look-up, which is where our clock starts: before the socket is made.
+reports it, and once from the end of its name look-up, where our clock starts, too: before the socket is made.
 """
 
 import os
@@ -36,7 +36,7 @@ _PLAN = {
     "requests_per_round": 1,
     "arms": [{"name": "direct"}, {"name": "direct-twin"}],
 }
-# wrk prints whole µs in its latency distribution only from a script.
+# Only a script makes wrk print whole µs in its latency distribution.
 _WRK_SCRIPT = """
 done = function(summary, latency, requests) io.write(string.format("p50_us=%d\\n", latency:percentile(50))) end
 """
@@ -71,7 +71,7 @@ def main() -> None:
 
 @contextmanager
 def _inside(namespaces: Namespaces) -> Iterator[None]:
-    """Be in the one network namespace of `namespaces` for the length of the block, and close them."""
+    """Run the block in the only network namespace of `namespaces`, then close them."""
     with Path("/proc/self/ns/net").open() as home:
         syscalls.setns(namespaces.network[0], syscalls.CLONE_NEWNET)
         try:
@@ -83,7 +83,7 @@ def _inside(namespaces: Namespaces) -> Iterator[None]:
 
 
 def _kept(target: tuple[str, int]) -> tuple[float, float]:
-    """Return our median and wrk's, in µs; half of ours before it and half after it."""
+    """Return our median and wrk's, in µs; half of our requests run before wrk and half after it."""
     client = Sockets([(*target, "/")])
     times = [client.measure(0, new=False)[3] for _ in range(_REQUESTS)]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:

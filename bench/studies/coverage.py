@@ -2,11 +2,11 @@
 
     python bench/studies/coverage.py [RUNS]
 
-A simulated request is slow where its neighbours are (AR(1) noise), one in twenty is very slow, two arms take turns in
-random order, and each rebuild shifts the difference. Prints how often 95 % intervals hold the truth, how often
-differences are found, how often a run of identical arms alarms, and what the gate says of equal and of slower builds.
-Ends with status 1 where a rate is off: coverage outside 93 to 97 %, or more alarms or false reds than 5 % explains
-(binomial, one-sided, alpha = 0.01), or less than 99 % power at +30 µs.
+A simulated request is slow if its neighbours are (AR(1) noise), one in twenty is very slow, two arms take turns in
+random order, and each rebuild shifts the difference. Prints how often 95 % intervals contain the truth, how often
+differences are found, how often a run of identical arms alarms, and the gate's outcomes for equal and slower builds.
+Exits 1 if a rate is off: coverage outside 93 to 97 %, or more alarms or false regressions than 5 % explains (binomial,
+one-sided, alpha = 0.01), or less than 99 % power at +30 µs.
 """
 
 import sys
@@ -24,7 +24,7 @@ from sidelab.bench.judge.verdict import ALPHA, GateOutcome, outcomes
 RUNS = 2000
 REBUILDS = (5, 10, 20)
 REQUESTS = 60
-"""Pairs of requests per rebuild: fewer than any shipped plan has, so noise within a rebuild counts for more here."""
+"""Pairs of requests per rebuild: fewer than in any shipped plan, so noise within a rebuild counts for more here."""
 
 CHUNK = 250
 _BUILD_US = (0.0, 1.0, 3.0)
@@ -53,13 +53,13 @@ def medians(
 ) -> Floats:
     """Simulate rebuild medians of the paired differences between two arms that differ by `effect_us`.
 
-    The last axis is rebuilds. `build_us` is the deviation of what a rebuild adds to the difference; in a share of
-    rebuilds, `odd_share`, it is twenty times that (the scheduler put two servers on one core).
+    The last axis is rebuilds. `build_us` is the standard deviation of a rebuild's shift of the difference; in a share
+    of rebuilds, `odd_share`, it is twenty times that (the scheduler put two servers on one core).
     """
     requests = (*shape, 2 * REQUESTS)
     sequence = noise(rng, requests, rho=0.9, scale_us=4.0)
     sequence += np.where(rng.random(requests) < 0.05, rng.exponential(200.0, requests), 0.0)
-    # A shuffled block: which of the two arms a request belongs to, each equally often.
+    # A shuffled block: the arm that each request belongs to, both equally often.
     arm = rng.permuted(np.broadcast_to(np.arange(2 * REQUESTS) % 2, requests), axis=-1).astype(bool)
     pairs = (*shape, REQUESTS)
     middle: Floats = np.median(sequence[arm].reshape(pairs) - sequence[~arm].reshape(pairs), axis=-1)
@@ -68,14 +68,14 @@ def medians(
 
 
 def chunks(runs: int) -> Iterator[int]:
-    """Cut a number of runs into pieces that fit into memory."""
+    """Split a number of runs into pieces that fit into memory."""
     yield from [CHUNK] * (runs // CHUNK)
     if runs % CHUNK:
         yield runs % CHUNK
 
 
 def coverage(rng: np.random.Generator, runs: int, rebuilds: int, build_us: float, odd_share: float = 0.0) -> float:
-    """Return the share of runs whose 95 % interval holds the true difference."""
+    """Return the share of runs whose 95 % interval contains the true difference."""
     hits = 0
     for size in chunks(runs):
         simulated = medians(rng, (size, rebuilds), effect_us=_TRUTH_US, build_us=build_us, odd_share=odd_share)
@@ -85,7 +85,7 @@ def coverage(rng: np.random.Generator, runs: int, rebuilds: int, build_us: float
 
 
 def welch_coverage(rng: np.random.Generator, runs: int, rebuilds: int, build_us: float) -> float:
-    """Return the same for the difference of two runs, the other with half as many rebuilds and twice their spread."""
+    """Return the coverage for the difference of two runs, the second with half the rebuilds and twice the spread."""
     hits = 0
     for size in chunks(runs):
         ours = medians(rng, (size, rebuilds), effect_us=_TRUTH_US, build_us=build_us)
@@ -104,7 +104,7 @@ def power(rng: np.random.Generator, runs: int, rebuilds: int, effect_us: float) 
 
 
 def alarms(rng: np.random.Generator, runs: int, rebuilds: int, rows: int = 4) -> int:
-    """Count the runs in which identical arms alarm, by `rows` gated rows that share much of their noise."""
+    """Count the runs in which identical arms alarm, with `rows` gated rows that share much of their noise."""
     found = 0
     for size in chunks(runs):
         shared = medians(rng, (size, 1, rebuilds), build_us=0.3)
@@ -115,7 +115,7 @@ def alarms(rng: np.random.Generator, runs: int, rebuilds: int, rows: int = 4) ->
 
 
 class Rates(NamedTuple):
-    """How many runs the gate called what."""
+    """How many runs the gate gave each outcome."""
 
     regression: int
     inconclusive: int
@@ -123,7 +123,7 @@ class Rates(NamedTuple):
 
 
 def _count(excess: Estimate, floor_us: Floats, margin_us: float) -> Rates:
-    """Judge runs (the first axis) by their rows, as the gate does: red where one is, green where all are."""
+    """Judge runs (the first axis) by their rows, as the gate does: red if any row is, green if all are."""
     margins_us = np.full(floor_us.shape, margin_us)
     said = outcomes(excess, statistics.holm(excess.p_value), floor_us, margins_us)
     red = (said == GateOutcome.REGRESSION).any(axis=-1)
@@ -161,7 +161,7 @@ def gate(
 
 
 def too_many(count: int, runs: int) -> bool:
-    """Tell whether `count` of `runs` is more than the nominal 5 % explains (one-sided, alpha = 0.01)."""
+    """Return whether `count` of `runs` is more than the nominal 5 % explains (one-sided, alpha = 0.01)."""
     return bool(binomtest(count, runs, ALPHA, alternative="greater").pvalue < 0.01)
 
 

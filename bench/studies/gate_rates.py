@@ -1,11 +1,11 @@
-"""How often the gate between two builds is right: about a build that is slower, and about one that is the same.
+"""How often the gate between two builds is right, for a slower build and for an equal one.
 
     python -m sidelab.bench.studies.gate_rates [RUNS] [--delay-us N]
 
 RUNS (20) times each, by the command line: `sidelab bench --head git:SLOW --base git:HEAD`, then `sidelab gate` with a
-budget of one limit, "head is no slower than base"; and the same with a copy of HEAD. SLOW is a commit made for
-this, on no branch: HEAD with N (30) µs of work more before a request is passed on. Targets: a slower build is red in at
-least 19 of 20, an equal one in at most 3 of 20. A quarter of an hour on two cores; run it in a git checkout.
+budget of one limit, "head is no slower than base"; and the same with a copy of HEAD. SLOW is a commit made for this, on
+no branch: HEAD with N (30) µs more work before it forwards a request. Targets: a slower build is red in at least 19 of
+20, an equal one in at most 3 of 20. It takes a quarter of an hour on two cores; run it in a git checkout.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main() -> None:
     given = asked.parse_args()
     if given.runs < 1:
         asked.error("RUNS: 1 or more")
-    # Commits, not names: somebody may commit meanwhile. The same in other words is a build of its own.
+    # Commits, not names, as HEAD may move meanwhile. A copy under another commit counts as a different build.
     base = f"git:{_git('rev-parse', 'HEAD').strip()}"
     slow, same = f"git:{slower(given.delay_us)}", f"git:{_commit(_git('rev-parse', 'HEAD^{tree}').strip(), 'The same')}"
     red = {build: _judged(build, base, given.runs)[_RED] for build in (slow, same)}
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def _judged(head: str, base: str, runs: int) -> Counter[int]:
-    """Measure and judge `runs` times; returns how often the gate ended with which status."""
+    """Measure and judge `runs` times; return how often the gate ended with each status."""
     found: Counter[int] = Counter()
     for number in range(1, runs + 1):
         begun_s = monotonic()
@@ -101,7 +101,7 @@ def _sidelab(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
 
 
 def slower(delay_us: float) -> str:
-    """Make a commit of HEAD whose bundled proxy works `delay_us` longer for each request; returns its id."""
+    """Make a copy of commit HEAD whose bundled proxy works `delay_us` longer on each request; return its id."""
     with tempfile.TemporaryDirectory() as directory:
         index = {"GIT_INDEX_FILE": str(Path(directory) / "index")}
         source = _git("show", f"HEAD:{_PATCHED}") + _LATE.format(delay_ns=round(delay_us * 1000))
@@ -113,7 +113,7 @@ def slower(delay_us: float) -> str:
 
 
 def _commit(tree: str, why: str) -> str:
-    """Make a commit on no branch; returns its id."""
+    """Make a commit on no branch; return its id."""
     return _git("commit-tree", tree, "-p", "HEAD", "-m", why, **_AUTHOR, **_COMMITTER).strip()
 
 

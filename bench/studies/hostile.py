@@ -1,4 +1,4 @@
-"""The attacks of `hostile_peers`: what a client, or the server that it asks, does to the proxy between them."""
+"""The attacks of `hostile_peers`: what a client, or the server behind the proxy, does to the proxy between them."""
 
 import select
 import socket
@@ -12,10 +12,10 @@ from sidelab.lab.net.http_answer import Answer
 from sidelab.sidecar import istio_ports
 
 PORT = 8081
-"""Where the attacker's own server listens, in the pod of the application."""
+"""The port of the attacker's own server, in the application's pod."""
 
 BYSTANDERS_PORT = 8082
-"""Where the application listens that the bystander asks, in the same pod."""
+"""The port of the application that the bystander uses, in the same pod."""
 
 _REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 _POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -26,7 +26,7 @@ _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def asked_us(link: socket.socket) -> float:
-    """Return how long one request takes on a connection that is kept."""
+    """Return how long one request takes on a kept-alive connection."""
     answer = Answer(limit=1 << 20)
     begin_s = time.perf_counter()
     link.sendall(_REQUEST)
@@ -40,7 +40,7 @@ def asked_us(link: socket.socket) -> float:
 
 
 def _dial(address: str, port: int) -> socket.socket | None:
-    """Return a connection that never waits; None where there is none to be had."""
+    """Return a non-blocking connection; None if it cannot be made."""
     link = socket.socket()
     try:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -54,7 +54,7 @@ def _dial(address: str, port: int) -> socket.socket | None:
 
 
 def _holds(address: str, port: int, *, count: int, first: bytes = b"", more: bytes = b"") -> None:
-    """Keep `count` connections, say `first` on each and `more` for ever, read nothing, and dial anew what is closed."""
+    """Keep `count` connections, send `first` on each and then `more` for ever, read nothing, and redial closed ones."""
     poll = select.epoll()
     links: dict[int, socket.socket] = {}
     unsent: dict[int, bytes] = {}
@@ -77,7 +77,7 @@ def _holds(address: str, port: int, *, count: int, first: bytes = b"", more: byt
 
 
 def _says_on(link: socket.socket, unsent: dict[int, bytes], more: bytes) -> bool:
-    """Send what is to be sent; returns whether the connection lives."""
+    """Send what is unsent, and `more` when it is out; return whether the connection is alive."""
     number = link.fileno()
     unsent[number] = unsent[number] or more
     try:
@@ -90,7 +90,7 @@ def _says_on(link: socket.socket, unsent: dict[int, bytes], more: bytes) -> bool
 
 
 def _floods(address: str, port: int, *, count: int, request: bytes = _REQUEST) -> None:
-    """Ask on `count` connections as fast as they are answered, and read what comes."""
+    """Send requests on `count` connections as fast as they are answered, and read the answers."""
     poll = select.epoll()
     links: dict[int, socket.socket] = {}
     while True:
@@ -114,7 +114,7 @@ def _floods(address: str, port: int, *, count: int, request: bytes = _REQUEST) -
 
 
 def _churns(address: str, port: int, *, said: bytes = b"") -> None:
-    """Dial, say something, reset, as fast as can be."""
+    """Dial, send `said`, reset; repeat as fast as possible."""
     while True:
         link = _dial(address, port)
         if link is not None:
@@ -125,7 +125,7 @@ def _churns(address: str, port: int, *, said: bytes = b"") -> None:
 
 
 def _serves(port: int, *, says: bytes = b"", more: bytes = b"", reads: bool = True) -> None:
-    """Answer every connection with `says` and then `more` for ever, as fast as it is taken."""
+    """Answer every connection with `says` and then `more` for ever, as fast as it is read."""
     poll = select.epoll()
     listening = socket.create_server(("0.0.0.0", port), backlog=1024)
     links: dict[int, socket.socket] = {}
@@ -159,7 +159,7 @@ def _serves(port: int, *, says: bytes = b"", more: bytes = b"", reads: bool = Tr
 
 
 def serve_bystander() -> None:
-    """Answer the bystander."""
+    """Answer the bystander's requests."""
     _serves(BYSTANDERS_PORT, says=_OK)
 
 
@@ -170,7 +170,7 @@ def _rests(*_: object) -> None:
 
 
 class Attack(NamedTuple):
-    """`client` is given the proxy's address and `port`; `server` listens at `PORT`."""
+    """`client` gets the proxy's address and `port`; `server` listens at `PORT`."""
 
     client: Callable[[str, int], None] = _rests
     server: Callable[[int], None] = _rests
@@ -178,7 +178,7 @@ class Attack(NamedTuple):
 
 
 def _client(work: Callable[..., None], port: int = PORT, *, says: bytes = b"", **arguments: object) -> Attack:
-    """Return an attack on a server that reads everything and `says` the same to all of it."""
+    """Return an attack on a server that reads everything and always answers `says`."""
     return Attack(
         lambda address, where: work(address, where, **arguments), lambda where: _serves(where, says=says), port
     )

@@ -1,14 +1,13 @@
-"""What a hostile peer costs the bundled proxy, in memory, and another client of it, in time.
+"""What a hostile peer costs: the bundled proxy's memory, and the time of another client of that proxy.
 
     python -m sidelab.bench.studies.hostile_peers [REPETITIONS] [ATTACK …]
 
-Each attack runs from a pod of its own, or from the application behind the proxy, against a lab that was just made. A
-bystander in a third pod asks over one connection all the while, and is answered by an application of its own in the
-same pod, so behind the same proxy: one that an attacker keeps busy has others wait with a proxy and without. Printed
-are the highest rise of the proxy's resident memory, over all repetitions, and the median of the ratios of the
-bystander's p99, attacked to calm (before and after). The proxy has a CPU for itself, and attackers are scheduled as
-SCHED_IDLE on the other: they have the time that nobody else wants, so that what is seen is the proxy and not the
-machine's scheduler. Ends with status 1 if a target is missed. As root.
+Each attack runs from its own pod, or from the application behind the proxy, against a new lab. Meanwhile a bystander in
+a third pod sends requests over one connection to its own application in the same pod, so behind the same proxy: an
+application that the attacker keeps busy would make others wait even without a proxy. Prints the highest rise of the
+proxy's resident memory, over all repetitions, and the median of the ratios of the bystander's p99, attacked to calm
+(before and after). The proxy has its own CPU, and attackers run as SCHED_IDLE on the other: they use only CPU time that
+is left over, so the result shows the proxy and not the machine's scheduler. Exits 1 if a target is missed. Needs root.
 """
 
 import functools
@@ -63,7 +62,7 @@ class Result:
 
 
 class Stage:
-    """A lab with the three pods, from inside each of which sockets can be had."""
+    """A lab with the three pods, inside each of which sockets can be opened."""
 
     def __init__(self, lab: Lab, setup: Setup) -> None:
         meshed, direct = setup.pods["meshed"], setup.pods["direct"]
@@ -75,7 +74,7 @@ class Stage:
         self._link: socket.socket
 
     def connect(self) -> None:
-        """Have the bystander connect, once what it asks listens."""
+        """Connect the bystander, once its application listens."""
         with inside(self.victim):
             end_s = time.monotonic() + 30
             while True:
@@ -90,7 +89,7 @@ class Stage:
             self._link = socket.create_connection((self.address, hostile.BYSTANDERS_PORT), timeout=30)
 
     def memory_bytes(self) -> int:
-        """Return the proxy's resident memory, as it says."""
+        """Return the proxy's resident memory, as it reports it."""
         with inside(self.victim), socket.socket() as link:
             page = ask_port(link, istio_ports.ADMIN, "GET", "/memory", 30)
         return int(json.loads(page.body)["total_physical_bytes"])
@@ -103,7 +102,7 @@ class Stage:
 
 @contextmanager
 def inside(namespace: int) -> Iterator[None]:
-    """Be in a network namespace for the length of the block."""
+    """Run the block in a network namespace."""
     with Path("/proc/self/ns/net").open() as home:
         syscalls.setns(namespace, syscalls.CLONE_NEWNET)
         try:
@@ -114,7 +113,7 @@ def inside(namespace: int) -> Iterator[None]:
 
 @contextmanager
 def running(namespace: int, work: Callable[[], None], cpu: int, *, idle: bool = True) -> Iterator[None]:
-    """Have a process of its own do `work` in a network namespace to the block's end; `idle`: in CPU time left over."""
+    """Do `work` in a network namespace, in a new process, until the block ends; `idle`: only in left-over CPU time."""
     parent = os.getpid()
     pid = os.fork()
     if not pid:
@@ -134,7 +133,7 @@ def running(namespace: int, work: Callable[[], None], cpu: int, *, idle: bool = 
 
 
 def measured(setup: Setup, attack: hostile.Attack) -> Result:
-    """Return what one attack does to a lab that is made for it."""
+    """Return the effect of one attack on a new lab."""
     with (
         ThisMachine().built(setup, 1) as standing,
         running((stage := Stage(standing.lab, setup)).victim, hostile.serve_bystander, setup.client_cpu, idle=False),
@@ -153,7 +152,7 @@ def measured(setup: Setup, attack: hostile.Attack) -> Result:
 
 
 def _watched(stage: Stage, duration_s: float) -> int:
-    """Return the highest memory within a time."""
+    """Return the highest memory seen within a duration."""
     end_s, highest = time.monotonic() + duration_s, 0
     while time.monotonic() < end_s:
         highest = max(highest, stage.memory_bytes())
@@ -162,7 +161,7 @@ def _watched(stage: Stage, duration_s: float) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure every attack that is named, or all, and print a table."""
+    """Measure the named attacks, by default all, and print a table."""
     repetitions = int(arguments[0]) if arguments else 3
     names = list(arguments[1:]) or list(hostile.ATTACKS)
     setup = prepare(from_dict(_PLAN, "hostile_peers.py"), seed=1, client="own", manifest=None)

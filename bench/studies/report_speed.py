@@ -2,9 +2,8 @@
 
     python bench/studies/report_speed.py [REQUESTS]
 
-Writes a simulated run with the recorder that measuring uses, into a temporary directory, and reports on it in a process
-of its own, three times. Targets, for a million requests: 10 s, and 1 GB at the peak. Ends with status 1 if either is
-missed.
+Writes a simulated run with the real recorder into a temporary directory, and reports on it in a new process, three
+times. Targets, for a million requests: 10 s, and 1 GB at the peak. Exits 1 if either is missed.
 """
 
 import os
@@ -32,7 +31,7 @@ _TOTAL_US = {"direct": 90.0, "direct-twin": 90.0, "rules-only": 92.0, "tcp": 242
 
 
 def simulated(plan: Plan) -> Iterator[list[RequestSample]]:
-    """Yield the plan's rounds: each request as long as its arm takes, give or take a tail."""
+    """Yield the plan's rounds: each request takes its arm's time, times a random factor with a tail."""
     rng = np.random.default_rng(_SEED)
     for rebuild in range(1, plan.rebuilds + 1):
         for round_, slots in rounds(plan, _SEED, rebuild):
@@ -48,7 +47,7 @@ def simulated(plan: Plan) -> Iterator[list[RequestSample]]:
 
 
 def record(results: Path, requests: int) -> Path:
-    """Write a run of the default plan with about so many requests, and return its directory."""
+    """Write a run of the default plan with about that many requests, and return its directory."""
     table = plans.as_dict(plans.load("overhead"))
     cells = len(table["arms"]) * len(table["connections"]) * table["rebuilds"]
     table["rounds"] = max(1, round(requests / cells / table["requests_per_round"]))

@@ -1,16 +1,16 @@
 """How long one pod's rules take: by netlink, by `iptables-restore --noflush`, and by `nft -f -`, in fresh namespaces.
 
-Run as root: `python bench/studies/rules_speed.py [ROUNDS]`. Timed is what turns istio-iptables' arguments into rules
-that the kernel holds, by every way: a tool's time holds the making of its text. Making the namespace is not timed, nor
-is Python's start. The ways take turns within a round, so that a busy moment hits all of them.
+Run as root: `python bench/studies/rules_speed.py [ROUNDS]`. The time is from istio-iptables' arguments to rules in the
+kernel; for a tool it includes making its text. Neither making the namespace nor Python's start is timed. The ways take
+turns within a round, so that a busy moment affects all of them.
 
 Netlink has four rows. *Warm* is what `up` pays for a pod, as one process makes them all: many pods in a row, with
-options that no pod had before ("new rules"), and with those of a pod before ("same rules again", as most pods of a lab
-have them). *First of a row* is one new pod after other programs have had the processor and its caches. *Cold* is a
-process's very first pod, with all that is imported and filled at first use.
+options that no pod had before ("new rules"), and with those of an earlier pod ("same rules again", as for most pods of
+a lab). *First of a row* is one new pod after other programs have used the processor and its caches. *Cold* is a
+process's very first pod, with all that is imported and cached at first use.
 
 The tools' rows are warm too, with the rules of "same rules again", which costs them least. A warm pod has to be 8 times
-as fast as either tool; the other two may take 2 ms.
+as fast as with either tool; the other two may take 2 ms.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ from sidelab.sidecar.interception import Options, build, render
 from sidelab.sidecar.interception.apply import kernel as rules
 
 CLONE_NEWNET = 0x40000000
-# What the tutorial's istio-init is given.
+# The arguments of the tutorial's istio-init.
 ARGUMENTS = ("-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-b", "*", "-d")
 TUTORIAL = (*ARGUMENTS, "15090,15021,15020")
 NEW, AGAIN = "netlink, warm, new rules", "netlink, warm, same rules again"
@@ -69,13 +69,13 @@ def by_tool(tool: str) -> float:
 
 
 def in_new_process() -> float:
-    """Return the milliseconds of the first rules that a new Python makes."""
+    """Return how many milliseconds the first rules of a new Python process take."""
     ran = subprocess.run([sys.executable, __file__, COLD_ONLY], capture_output=True, text=True, check=True)
     return float(ran.stdout)
 
 
 def measure(rounds: int) -> dict[str, float]:
-    """Return the median milliseconds of each way that this machine has; a round before those that count warms up."""
+    """Return the median milliseconds of each way that this machine has; an extra first round warms up."""
     tools = [tool for tool, (command, _) in TOOLS.items() if shutil.which(command[0])]
     ports = count(20000)
     times: dict[str, list[float]] = {}
@@ -94,12 +94,12 @@ def measure(rounds: int) -> dict[str, float]:
 
 
 def verdict(*, met: bool) -> str:
-    """Return the word for a target."""
+    """Return the word for a target that is met, or missed."""
     return "met" if met else "missed"
 
 
 def main() -> int:
-    """Print the medians, and for each target whether it is met; returns 1 if one is missed."""
+    """Print the medians, and for each target whether it is met; return 1 if one is missed."""
     if sys.argv[1:] == [COLD_ONLY]:
         print(by_netlink(TUTORIAL))
         return 0

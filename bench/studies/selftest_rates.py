@@ -1,14 +1,14 @@
-"""How often the instrument is wrong: alarms where nothing differs, intervals beside the truth, delays not seen.
+"""How often the instrument is wrong: alarms where nothing differs, intervals that miss the truth, delays not seen.
 
     python -m sidelab.bench.studies.selftest_rates [RUNS] [--only quiet|burner|delay-20|delay-20-awake|delay-5]
 
-Two times RUNS (200) short runs of two identical arms, quiet and with a process that burns CPU on the servers' core on
-and off; then half as many with an injected 20 µs, and again with the CPUs kept awake (`bench.measure.awake`; left out
-where they can't be): coverage and detection; and as many with an injected 5 µs on kept-alive connections, of at most 60
-s each: detection. Three quarters of an hour on two cores. Rates that are claimed (5 % alarms, 95 % coverage) are judged
-by a one-sided binomial test at 0.01, since a bare limit would fail a perfect instrument in half of its studies. Where
-CPUs sleep only intervals below 20 µs are wrong: on one machine 85 of 100 held 20 µs on kept-alive connections, with a
-mean of 20.24, because a CPU that has slept longer wakes later.
+Twice RUNS (200) short runs of two identical arms, quiet and with a process that burns CPU on the servers' core on and
+off; then half as many with an injected 20 µs, and again with the CPUs kept awake (`bench.measure.awake`; left out
+if they can't be), for coverage and detection; and as many with an injected 5 µs on kept-alive connections, of at most
+60 s each, for detection. It takes three quarters of an hour on two cores. Claimed rates (5 % alarms, 95 % coverage) are
+judged by a one-sided binomial test at 0.01, since a bare limit would fail a perfect instrument in half of its studies.
+Where CPUs sleep, only intervals below 20 µs are wrong: on one machine 85 of 100 contained 20 µs on kept-alive
+connections, with a mean of 20.24, because a CPU that has slept longer takes longer to wake.
 """
 
 import argparse
@@ -50,7 +50,7 @@ while os.getppid() == parent:
 
 
 def main() -> None:
-    """Run the parts asked for and print a line for each judgement; exit 1 if one misses its target."""
+    """Run the chosen parts and print a line for each judgement; exit 1 if one misses its target."""
     asked = argparse.ArgumentParser(prog="sidelab.bench.studies.selftest_rates")
     asked.add_argument("runs", nargs="?", type=int, default=200)
     asked.add_argument("--only", choices=_PARTS)
@@ -93,7 +93,7 @@ def _delay_20_awake(runs: int) -> Iterator[tuple[str, bool]]:
 
 
 def _delay_20_of(plan: Plan, runs: int, *, asleep: bool) -> Iterator[tuple[str, bool]]:
-    """Judge coverage and detection; where CPUs sleep, one above the delay is no fault of the harness."""
+    """Judge coverage and detection; where CPUs sleep, an interval above the delay is not the harness's fault."""
     summaries = [_summary(plan, number) for number in _counted(runs)]
     for connection in plan.connections:
         found = [each["spin", connection, "total"] for each in summaries]
@@ -155,7 +155,7 @@ def _counted(runs: int) -> Iterator[int]:
 
 @contextmanager
 def _burning(cpu: int) -> Iterator[None]:
-    """Have a process use `cpu` for the block, half a second on and half a second off at most, at random."""
+    """Use `cpu` in another process during the block, on and off at random, each for at most half a second."""
     process = subprocess.Popen([sys.executable, "-c", _BURNER, str(cpu)], stdin=subprocess.DEVNULL)
     try:
         yield

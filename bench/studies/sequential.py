@@ -1,11 +1,11 @@
-"""Why requests are interleaved: the same arm compared with itself, in blocks as usual, and as this project does it.
+"""Why requests are interleaved: the same arm compared with itself, in the usual blocks, and as this project does it.
 
     python -m sidelab.bench.studies.sequential [REPETITIONS] [--figure STEM]
 
-The true difference is 0, so whoever finds one is wrong. *Sequential*: block A, then at once block B, on the same pods
-of one lab build, judged by tests on single requests. (Restarts or minutes in between, as are usual, make it worse.)
+The true difference is 0, so any difference found is an error. *Sequential*: block A, then at once block B, on the same
+pods of one lab build, judged by tests on single requests. (The usual restarts or minutes in between make it worse.)
 *Interleaved*: an arm and its twin, both alive, in random order, in short rebuilds, judged by Student's t over the
-rebuilds. As many requests in each, by the same client, in turns on the same machine; one row each: the total of
+rebuilds. Both send as many requests, with the same client, in turns on the same machine; one row each: the total of
 requests on new connections, at the 5 % level. The figure goes into STEM.svg and STEM.png, its numbers into STEM.csv.
 """
 
@@ -134,7 +134,7 @@ def main() -> None:
 
 
 def lines(table: pd.DataFrame) -> list[str]:
-    """Say for each design and test how often it saw the difference that is not there, and how far its estimates lay."""
+    """Return for each design and test how often it found a difference (there is none), and its estimates' spread."""
     said = []
     for design, key, test in (
         ("sequential", "p_value", "Mann-Whitney on requests"),
@@ -156,7 +156,7 @@ _LOOK = {False: (style.BLUE, "o", "no difference claimed"), True: (style.VERMILI
 
 
 _SHOWN = 0.9
-"""So much of the sequential design's estimates fit the scale; the others are arrows at its edge."""
+"""The share of the sequential design's estimates that fit the scale; the others are arrows at its edge."""
 
 
 def figure(table: pd.DataFrame, machine: str) -> Figure:
@@ -196,7 +196,7 @@ def figure(table: pd.DataFrame, machine: str) -> Figure:
 
 
 def _beyond(differences_us: pd.Series, limit_us: float) -> str:
-    """Say how far the arrows go."""
+    """Return a sentence on how far the arrows go."""
     low, high = differences_us.min(), differences_us.max()
     if max(-low, high) <= limit_us:
         return ""

@@ -1,4 +1,4 @@
-"""Whether the interval covers what it claims when a run stops as soon as its intervals are narrow.
+"""Whether the interval's coverage is as claimed when a run stops as soon as its intervals are narrow.
 
     python -m sidelab.bench.studies.stopping
 
@@ -19,9 +19,9 @@ _LEAST_COVERAGE = 0.93
 
 
 def coverage(spread: float, least: int, more: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Return the share of intervals that hold the truth, and the mean number of rebuilds.
+    """Return the share of intervals that contain the truth, and the mean number of rebuilds.
 
-    A run stops `more` rebuilds after the first look, from `least` rebuilds on, that finds a half-width of 1 or less.
+    A run stops `more` rebuilds after the first check, from `least` rebuilds on, that finds a half-width of 1 or less.
     """
     medians = rng.normal(0.0, spread, (_RUNS, _MOST))
     last = np.full(_RUNS, _MOST)
@@ -33,7 +33,7 @@ def coverage(spread: float, least: int, more: int, rng: np.random.Generator) -> 
 
 
 def main() -> None:
-    """Print a table of coverage by rule and spread; judge the rule that is used."""
+    """Print a table of coverage by rule and spread; judge the rule in use."""
     rng = np.random.default_rng(1)
     least = Stop().least_rebuilds
     rules = {

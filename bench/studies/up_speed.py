@@ -1,8 +1,8 @@
-"""How long labs take to come up and to end: one meshed pod, many of them, many plain pods; beside mininet's hosts.
+"""How long labs take to start and to end: one meshed pod, many of them, many plain pods; beside mininet's hosts.
 
     python -m sidelab.bench.studies.up_speed [REPETITIONS]
 
-Every time is that of a whole command, Python's start included, until it returns; `sidelab up` returns when all pods are
+Each time is that of a whole command, from Python's start until it returns; `sidelab up` returns when all pods are
 ready, `sidelab down` when the last process is gone. mininet (Debian package, Linux bridge) takes turns with us. Run it
 as root on a quiet machine.
 """
@@ -39,7 +39,7 @@ net.stop()
 
 
 def manifest(pods: int, *, meshed: bool) -> str:
-    """Return a manifest of `pods` web servers, injected where `meshed`."""
+    """Return a manifest of `pods` web servers, injected if `meshed`."""
     labels = {INJECT.name: "true"} if meshed else {}
     server = Container(name="nginx", image="nginx", ports=(Port(container_port=80),))
     return encode(
@@ -65,7 +65,7 @@ def _timed(command: Sequence[str]) -> float:
 
 
 def mininet_host_s() -> float:
-    """Return mininet's seconds per host, of its own start-up alone; its teardown is not counted."""
+    """Return mininet's seconds per host, for its own start-up only, without its teardown."""
     script = _MININET.format(hosts=_MININET_HOSTS)
     done = subprocess.run(["/usr/bin/python3", "-c", script], check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1]) / _MININET_HOSTS

@@ -30,7 +30,7 @@ def logs(given: Given) -> None:
 
 
 def _is_looked_at() -> bool:
-    """Tell whether standard output is a terminal's, or that of a step of a CI system, which obeys lines of it."""
+    """Return whether standard output is a terminal's, or that of a step of a CI system, which obeys lines of it."""
     in_ci = any(os.environ.get(name) for name in ("CI", "GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION"))
     return sys.stdout.isatty() or (in_ci and not stat.S_ISREG(os.fstat(1).st_mode))
 

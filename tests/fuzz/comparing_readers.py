@@ -133,7 +133,7 @@ class Difference:
     requests: bool = True
 
     def covers(self, found: Disagreement) -> bool:
-        """Tell whether it explains `found`."""
+        """Return whether it explains `found`."""
         said = found.stricter in self.stricter and found.why.startswith(self.reasons)
         return said and re.search(self.sign, found.data) is not None
 
@@ -179,7 +179,7 @@ def _kind(problem: Disagreement | AssertionError | None) -> tuple[type, str]:
 
 
 def is_request(number: int) -> bool:
-    """Tell whether input `number` is for a reader of requests."""
+    """Return whether input `number` is for a reader of requests."""
     return number % 2 == 0
 
 

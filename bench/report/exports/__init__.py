@@ -1,4 +1,4 @@
-"""A gate's verdict in the forms that others read: a terminal, JUnit, GitHub's pages, a benchmark history.
+"""A gate's verdict in other formats: a terminal, JUnit, GitHub's pages, a benchmark history.
 
 Each module turns a `bench.judge.gate.gate.GateResult` into text and does nothing else; `write` is the one place that
 opens files.
@@ -15,7 +15,7 @@ from sidelab.lab.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Which files are wanted. All are replaced but `step_summary`: a job's steps share GitHub's, so it is added to."""
+    """Which files to write. All are replaced but `step_summary`, which is appended to: GitHub's steps share it."""
 
     junit: Path | None = None
     markdown: Path | None = None
@@ -24,7 +24,7 @@ class Files:
 
 
 def write(result: GateResult, files: Files) -> None:
-    """Write the wanted files; raises `InputError` for one that cannot be written."""
+    """Write these files; raises `InputError` for one that cannot be written."""
     for path, render, mode in (
         (files.junit, junit.render, "w"),
         (files.markdown, markdown.render, "w"),
@@ -36,7 +36,7 @@ def write(result: GateResult, files: Files) -> None:
         content = render(result)
         try:
             if mode == "w" and (path.is_file() or not path.exists()):
-                write_whole(path.resolve(), content)  # a full disk costs no file that was there
+                write_whole(path.resolve(), content)  # a full disk leaves existing files intact
             else:
                 with path.open(mode, encoding="utf-8", errors="replace") as file:
                     file.write(content)

@@ -1,7 +1,7 @@
 """The run's overheads for benchmark-action/github-action-benchmark, as its tool `customSmallerIsBetter`.
 
 A JSON list of `name`, `unit`, `value`, and as text `range` and `extra`. It is a history to look at: the action compares
-by a ratio and knows nothing of intervals, so its alert does not take the gate's place.
+by a ratio and knows no intervals, so its alert does not replace the gate.
 """
 
 import json

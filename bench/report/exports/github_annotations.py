@@ -1,8 +1,8 @@
 """The verdict as GitHub's workflow commands, which become annotations of the job.
 
 `::error title=…::message`: in a message `%`, CR and LF are percent-encoded, in a property also `:` and `,` (GitHub's
-toolkit, packages/core/src/command.ts). GitHub shows ten annotations of a kind a step, so a row too many goes unshown;
-the sentence comes first.
+toolkit, packages/core/src/command.ts). GitHub shows ten annotations of a kind per step and drops the rest, so the
+sentence comes first.
 """
 
 from sidelab.bench.judge.gate.gate import GateResult, GateRow

@@ -1,8 +1,8 @@
-"""The verdict as JUnit XML: a test case a row, so that every CI system can show it.
+"""The verdict as JUnit XML: one test case per row, so that every CI system can show it.
 
-JUnit has no schema of its own; this keeps to what Ant's and Jenkins' readers have in common: `testsuites`, `testsuite`
+JUnit has no official schema; this keeps to what Ant's and Jenkins' readers have in common: `testsuites`, `testsuite`
 with its counts, `properties`, `testcase` with `failure` or `skipped`. Inconclusive rows are skipped: neither red nor
-green. A doubt is a skipped test case of its own.
+green. Each doubt is a skipped test case of its own.
 """
 
 import re
@@ -13,7 +13,7 @@ from sidelab.bench.judge.summary import microseconds
 from sidelab.bench.judge.verdict import GateOutcome
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 has no way to write (section 2.2, production Char)."""
+"""Characters that XML 1.0 cannot represent (section 2.2, production Char)."""
 
 
 def render(result: GateResult) -> str:

@@ -37,9 +37,9 @@ def _line(cells: list[str] | tuple[str, ...]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Escape what Markdown, or the HTML in it, would take for markup; a line stays one line.
+    """Escape what Markdown, or the HTML in it, would read as markup; a line stays one line.
 
-    GitHub makes links of what it takes for an address, a person or an issue, in text that is escaped as well: there an
-    empty comment stands in between, because that ends the text.
+    GitHub turns what looks like an address, a person or an issue into a link, even in escaped text; an empty comment in
+    the middle prevents that, because it ends the text.
     """
     return _LINKED.sub(r"\g<0><!-- -->", _MARKUP.sub(r"\\\g<0>", escapes.line(text)))

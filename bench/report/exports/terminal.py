@@ -22,7 +22,7 @@ def render(result: GateResult) -> str:
 
 
 def data(result: GateResult) -> dict[str, Any]:
-    """Return the verdict as JSON values; null is the unknown."""
+    """Return the verdict as JSON values; null means unknown."""
     return {
         "schema": SCHEMA,
         "verdict": result.verdict,
@@ -38,7 +38,7 @@ def data(result: GateResult) -> dict[str, Any]:
 
 
 def as_json(result: GateResult) -> str:
-    """Write `data` as text."""
+    """Return `data` as text."""
     return escapes.json(json.dumps(data(result), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
@@ -48,7 +48,7 @@ def _cells(row: GateRow) -> tuple[str, ...]:
 
 
 def _limit(row: GateRow) -> str:
-    """Say the limit, and in µs where it is a share."""
+    """Return the limit, and its value in µs if it is a share."""
     return f"{row.limit} ({microseconds(row.limit_us)} µs)" if "%" in row.limit else row.limit
 
 

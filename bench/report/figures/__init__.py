@@ -1,6 +1,6 @@
 """Figures of a run, drawn from its files alone: equal files and an equal matplotlib give equal bytes.
 
-Only matplotlib's objects are used, never pyplot: no state, no display, no window.
+They use matplotlib's objects, never pyplot: no global state, no display, no window.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,8 +38,8 @@ class Drawn(NamedTuple):
 def draw(found: Analysis, directory: Path) -> list[Drawn]:
     """Draw every figure that the run has data for into `directory`, and return them, the main figure first.
 
-    Each is written as SVG, on light and on dark ground, and as PNG: `overhead`, `waterfall`, `scaling`, `phases`,
-    `ecdf`, `ratios` and `rates`.
+    Each is written as SVG, on a light and on a dark background, and as PNG: `overhead`, `waterfall`, `scaling`,
+    `phases`, `ecdf`, `ratios` and `rates`.
     """
     figures: dict[str, Callable[[Analysis, Medium], Figure]] = {"overhead": overhead.figure}
     if found.terms:

@@ -1,4 +1,4 @@
-"""What was put in against what was found: on the line is right, and how far off it is on the right."""
+"""Injected against measured delays: points on the line are correct; a panel at the right shows the errors."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -21,7 +21,7 @@ _LOOK: Final = {
 }
 _HEIGHT_IN: Final = 3.6
 _SHIFT: Final = 0.11
-"""Rows of one delay stand beside each other."""
+"""How far rows of the same delay are drawn apart."""
 
 
 def figure(rows: Sequence[RecoveredDelay], title: str, foot: Sequence[str]) -> Figure:

@@ -1,6 +1,6 @@
-"""Every request, tail included: the share of requests that took at most so long, per arm.
+"""Every request, tail included: the share of requests that took at most a given time, per arm.
 
-The axis of shares is a logit one, which gives the slowest hundredth as much room as the middle.
+The axis of shares is logit-scaled, which gives the slowest hundredth as much room as the middle.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _SHARES: Final = (0.0001, 0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 0
 
 
 class Curve(NamedTuple):
-    """One line: the number of requests, and for each share of them the time that it took at most."""
+    """One line: the number of requests, and for each share of them the longest time that they took."""
 
     n: int
     values_us: np.ndarray
@@ -55,7 +55,7 @@ def figure(found: Analysis, medium: Medium) -> Figure:
 
 @once
 def _curves(samples: pd.DataFrame) -> dict[tuple[str, str], Curve]:
-    """Compute the line of each arm and kind of connection that was ever answered."""
+    """Compute a line for each arm and kind of connection with at least one answer."""
     measured = statistics.measured(samples)
     found = {}
     for (arm, connection), rows in measured.groupby(["arm", "connection"], observed=True):

@@ -1,4 +1,4 @@
-"""Figures as files: SVG and PNG to take away, the same on a dark ground, and the two that the page shows.
+"""Figures as files: SVG and PNG to take away, the same on a dark background, and the two that the page shows.
 
 Equal figures and an equal matplotlib give equal bytes: no dates, no versions.
 """
@@ -17,15 +17,15 @@ from sidelab.bench.report.figures import style
 _DPI: Final = 150
 _HEX: Final = re.compile("#[0-9a-f]{6}")
 _FAMILIES: Final = "'DejaVu Sans', Verdana, system-ui, sans-serif"
-"""On the page, text is text, in the first of these that the machine has; none of the others is wider."""
+"""Text on the page uses the first of these fonts that the machine has; none is wider than the first."""
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `stem`.svg and `stem`.png, and `stem`-dark.svg for a dark ground; return the first two."""
+    """Write `stem`.svg and `stem`.png, and `stem`-dark.svg for a dark background; return the first two."""
     paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
     drawn = _svg(figure)
     dark = _HEX.sub(lambda found: style.DARK.get(found[0], found[0]), drawn)
-    png = io.BytesIO()  # half a picture never stands in the place of a whole one
+    png = io.BytesIO()  # so that half a picture never replaces a whole one
     figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None}, pil_kwargs={"compress_level": 6})
     write_whole(paths[0], drawn)
     write_whole(stem.with_name(f"{stem.name}-dark.svg"), dark)
@@ -34,7 +34,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def adaptive(figure: Figure) -> str:
-    """Draw an SVG for the page: without a ground, and in light or dark colours, as the reader's browser prefers."""
+    """Draw an SVG for the page: without a background, in light or dark colours, as the reader's browser prefers."""
     figure.set_facecolor("none")
     with mpl.rc_context({"svg.fonttype": "none"}):
         drawn = _svg(figure)

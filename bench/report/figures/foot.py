@@ -1,4 +1,4 @@
-"""What stands under a figure in words: how the load was made, n, payload, run, machine, and every caveat."""
+"""The text under a figure: how the load was made, n, payload, run, machine, and every caveat."""
 
 from typing import Any, Final
 
@@ -12,11 +12,11 @@ from sidelab.bench.report.figures.once import once
 from sidelab.bench.report.figures.sheet import Foot
 
 _NAMED: Final = 4
-_MOST_DOUBTS: Final = 2000  # characters: a figure is no list
+_MOST_DOUBTS: Final = 2000  # characters, as a figure has no room for a long list
 
 
 def footer(found: Analysis, *notes: str, load: str = "") -> Foot:
-    """Compose the foot; `load` is said of data that are not the run's samples, and belongs to its figure."""
+    """Compose the foot; `load` describes data other than the run's samples, and belongs to its figure."""
     doubts = "; ".join(caveat.what for caveat in found.caveats)
     if len(doubts) > _MOST_DOUBTS:
         doubts = f"{doubts[:_MOST_DOUBTS]}… (all are on the page)"
@@ -26,14 +26,14 @@ def footer(found: Analysis, *notes: str, load: str = "") -> Foot:
 
 
 def identity(run: Run) -> str:
-    """Name the run, its plan and the machine."""
+    """Return a sentence that names the run, its plan and the machine."""
     said = f"Run {run.name}, plan {run.plan.digest[:12]}."
     environment = run.facts.get("environment")
     return f"{said} Machine: {_machine(environment, run.facts.get('placement'))}." if environment else said
 
 
 def closed_loop(run: Run) -> str:
-    """Say how the samples were made, how many there are, and that none is left out."""
+    """Return sentences on how the samples were made, how many there are, and that none is left out."""
     payload, counted = _counted(run.samples)
     return (
         f"Closed loop, one client, one request in flight; GET {run.plan.path} ({payload}); all arms alive at once, "
@@ -43,7 +43,7 @@ def closed_loop(run: Run) -> str:
 
 @once
 def _counted(samples: pd.DataFrame) -> tuple[str, str]:
-    """Return the sizes of the answers, and how many requests there are of which kind, in words."""
+    """Return the sizes of the answers, and how many requests there are of each kind, in words."""
     rows = statistics.measured(samples)
     per_cell = rows.groupby(["arm", "connection"], observed=True).size()
     low, high = int(per_cell.min()), int(per_cell.max())

@@ -1,4 +1,4 @@
-"""Several runs of one plan: each arm's overhead over time, and where what was measured with changed."""
+"""Several runs of one plan: each arm's overhead over time, and marks where the setup changed."""
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -19,13 +19,13 @@ from sidelab.bench.report.figures.sheet import Foot, Handle, Medium, Sheet, acro
 _HEIGHT_IN: Final = 2.8
 _LEAST_US: Final = 10.0
 _FEW: Final = 40
-"""With more runs than these, every run has a dot, and no marker of its arm."""
+"""With more runs than this, each is drawn as a dot, without its arm's marker."""
 
 _MOST_CHANGES: Final = 12
 
 
 class Past(NamedTuple):
-    """One run of the history: what it says of total times, and how it differs from the run before it (or '')."""
+    """One run of the history: its results for total times, and what differs from the previous run's setup (or '')."""
 
     found: Analysis
     change: str
@@ -121,7 +121,7 @@ def _line(axes: Axes, found: Sequence[SummaryRow], look: style.Look) -> None:
 
 
 def _dates(axes: Axes, runs: Sequence[Past], width_in: float) -> None:
-    """Write number and date of as many runs as there is room for."""
+    """Label as many runs as there is room for with number and date."""
     count = len(runs)
     labels = []
     for number, past in enumerate(runs, 1):

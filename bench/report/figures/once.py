@@ -1,4 +1,4 @@
-"""What takes long is computed once of a run's samples, though a figure is drawn for several media."""
+"""Compute what takes long once per run's samples, even if a figure is drawn for several media."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -10,7 +10,7 @@ Result = TypeVar("Result")
 
 
 def once(compute: Callable[[pd.DataFrame], Result]) -> Callable[[pd.DataFrame], Result]:
-    """Keep the last result for as long as it is asked of the same table, which nobody changes in place."""
+    """Reuse the last result while calls pass the same table, which must not change in place."""
     last: list[tuple[pd.DataFrame, Result]] = []
 
     @wraps(compute)

@@ -1,4 +1,4 @@
-"""What figures of an open loop are made of: estimates over lab builds, and how such a load is described."""
+"""The data of open-loop figures: estimates over lab builds, and the description of such a load."""
 
 import math
 from typing import NamedTuple
@@ -13,7 +13,7 @@ Estimate = tuple[float, float, float]
 
 
 class Quantity(NamedTuple):
-    """One quantity against the rate: a column of rates.csv, and what an axis says of it."""
+    """One quantity against the rate: a column of rates.csv, and its label on an axis."""
 
     column: str
     title: str
@@ -30,7 +30,7 @@ def spread(rates: pd.DataFrame, arm: str, rate: float, column: str) -> Estimate:
 
 
 def added(rates: pd.DataFrame, arm: str, reference: str, rate: float) -> Estimate:
-    """Return mean and 95 % interval, over the rebuilds, of an arm's p99 less the reference's, in µs."""
+    """Return mean and 95 % interval, over the rebuilds, of an arm's p99 minus the reference's, in µs."""
     at = rates[rates["rate_per_s"] == rate].pivot_table(index="rebuild", columns="arm", values="p99_us")
     if not {arm, reference} <= set(at.columns):
         return math.nan, math.nan, math.nan
@@ -39,7 +39,7 @@ def added(rates: pd.DataFrame, arm: str, reference: str, rate: float) -> Estimat
 
 
 def load(rates: pd.DataFrame) -> str:
-    """Say how the requests were made, how many there are, and what a latency counts from."""
+    """Return sentences on how the requests were made, how many there are, and where a latency starts."""
     builds = rates["rebuild"].nunique()
     return (
         "Open loop: requests start when the schedule says so, answered or not, and latency counts from that intended "

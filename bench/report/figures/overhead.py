@@ -1,7 +1,7 @@
 """The main figure: what each arm adds to a request, with its interval, every lab build, and the band of the A/A noise.
 
-All panels have one linear axis, so that lengths compare. Where that leaves the rules no more than a hair's breadth, the
-same is drawn again close to 0.
+All panels share one linear axis, so that lengths can be compared. If that leaves the rules no visible length, the same
+is drawn again close to 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ Key = tuple[str, str, str]
 
 _JUDGED: Final = (ArmVerdict.CHANGED, ArmVerdict.EQUIVALENT, ArmVerdict.INCONCLUSIVE)
 _DECADES: Final = 5
-"""The axis is drawn a second time, close to 0, if it is this many times as long as what matters there."""
+"""The panels are drawn again, close to 0, if the axis is this many times as long as what matters there."""
 
 
 class Data(NamedTuple):
@@ -62,7 +62,7 @@ def figure(found: Analysis, medium: Medium) -> Figure:
 
 
 def close_to_zero(twins: Sequence[SummaryRow], whole: tuple[float, float]) -> float:
-    """Return how far from 0 a closer look reaches, in µs: what floors and margins ask for; 0 if none is needed."""
+    """Return how far from 0 the closer view reaches, in µs, to show floors and margins; 0 if none is needed."""
     known = [us for row in twins for us in (row.floor_us, row.margin_us) if np.isfinite(us)]
     near_us = scales.round_up(3 * max(known, default=1.0))
     return near_us if max(map(abs, whole)) > _DECADES * near_us else 0.0
@@ -78,7 +78,7 @@ def _block(
     *,
     numbers: bool = True,
 ) -> None:
-    """Draw a panel per quantity, all with one axis."""
+    """Draw a panel per quantity, all with the same axis."""
     shown = []
     for each in quantities:
         cells = [_cell(data.table[name, *each]) for name in names] if numbers else ()
@@ -98,12 +98,12 @@ def _block(
 
 
 def _cell(row: SummaryRow) -> Cell:
-    """Write the numbers of an arm; one that was never measured has none."""
+    """Format the numbers of an arm; one that was never measured has none."""
     return interval(row.overhead_us, row.low_us, row.high_us) if row.verdict in _JUDGED else Cell("not measured")
 
 
 def _limits(data: Data, shown: Sequence[Key]) -> tuple[float, float]:
-    """Give all panels one range, so that lengths compare: every build, and of intervals what leaves those room."""
+    """Return one range for all panels: it holds every build, and intervals as far as the builds keep their room."""
     points = [float(us) for key in shown for us in (*data.builds[key], data.table[key].overhead_us)]
     ends = [us for key in shown for us in (data.table[key].low_us, data.table[key].high_us)]
     return scales.around(scales.clipped(points, ends), least=10.0)
@@ -111,7 +111,7 @@ def _limits(data: Data, shown: Sequence[Key]) -> tuple[float, float]:
 
 def _arm(axes: Axes, number: int, row: SummaryRow, builds: Floats, colour: str) -> None:
     low, high = axes.get_xlim()
-    # Builds alternate between three heights, for dots that would hide each other.
+    # Builds alternate between three heights, as their dots would hide each other.
     dots = [(us, number + 0.09 * (k % 3 - 1)) for k, us in enumerate(builds) if low <= us <= high]
     axes.scatter([us for us, _ in dots], [y for _, y in dots], s=11, color=colour, alpha=0.3, linewidth=0, zorder=2)
     mean_us = row.overhead_us
@@ -124,7 +124,7 @@ def _arm(axes: Axes, number: int, row: SummaryRow, builds: Floats, colour: str) 
 
 
 def _verdict_look(verdict: ArmVerdict, colour: str) -> dict[str, Any]:
-    """Tell verdicts apart by shape and filling; the colour is the arm's."""
+    """Return the marker of a verdict: shape and filling show it, and the colour is the arm's."""
     marker = {ArmVerdict.CHANGED: "D", ArmVerdict.EQUIVALENT: "o", ArmVerdict.INCONCLUSIVE: "s"}[verdict]
     fill = colour if verdict == ArmVerdict.CHANGED else style.WHITE
     return {"marker": marker, "color": colour, "markerfacecolor": fill, "markersize": 6.5, "mew": 1.5}

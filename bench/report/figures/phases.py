@@ -66,7 +66,7 @@ def figure(found: Analysis, medium: Medium) -> Figure:
 
 
 def _bar(axes: Axes, row: int, ends_us: list[float], inches_per_us: float, *, thick: float) -> None:
-    """Stack the phases that exist; a stretch wide enough to hold it carries its length."""
+    """Stack the phases that exist; each one wide enough is labelled with its length."""
     start_us = 0.0
     for phase, end_us in zip(PHASES, ends_us, strict=True):
         if np.isnan(end_us):

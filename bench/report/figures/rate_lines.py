@@ -1,4 +1,4 @@
-"""Open loop at several rates: how latency grows with the rate that is asked for, and what the proxies spend."""
+"""Open loop at several rates: how latency grows with the requested rate, and what the proxies use."""
 
 import math
 from typing import Any, Final
@@ -77,8 +77,8 @@ def _line(axes: Axes, rates: pd.DataFrame, arm: str, quantity: Quantity, look: s
     reached = []
     for rate, (mean, low, high) in zip(asked, found, strict=True):
         reached.append(float(mean))
-        # A logarithmic axis has no place for an interval that reaches below 0: it is cut at a tenth of the mean, and
-        # one that reaches beyond ten times the mean there.
+        # A logarithmic axis cannot show an interval that reaches below 0, so it is cut at a tenth of the mean, and at
+        # ten times the mean if it reaches further.
         if not np.isnan(low):
             ends = [max(low, mean / 10), min(high, 10 * mean)]
             axes.plot([rate, rate], ends, color=look.colour, linewidth=1.2, zorder=3)

@@ -47,7 +47,7 @@ class _Bars(NamedTuple):
 
 
 def figure(found: Analysis, medium: Medium) -> Figure:
-    """Draw a row per arm: its percentiles, what it adds to the slowest hundredth, and what its proxies spend."""
+    """Draw a row per arm: its percentiles, what it adds to the slowest hundredth, and what its proxies use."""
     run, rates = found.run, found.run.rates
     rate = float(rates["rate_per_s"].iloc[0])
     names = [arm.name for arm in run.plan.arms if (rates["arm"] == arm.name).any()]
@@ -95,7 +95,7 @@ def _key() -> list[Handle]:
 
 
 def _bars(axes: Axes, width_in: float, found: Sequence[Estimate], elsewhere: Sequence[float]) -> None:
-    """Draw the arms' bars, and below them what was published."""
+    """Draw the arms' bars, and the published figures below them."""
     points = [*(mean for mean, _, _ in found), *elsewhere]
     ends = [end for _, low, high in found for end in (low, high)]
     scales.linear(axes, "x", scales.around(scales.clipped(points, ends), least=1e-3), width_in)
@@ -112,7 +112,7 @@ def _over(found: Estimate, per: float) -> Estimate:
 
 
 def _published(each: Published, quantity: Quantity) -> float:
-    """Return what was published of a quantity, in its unit; NaN where nothing was."""
+    """Return the published figure of a quantity, in its unit; NaN if there is none."""
     values = {
         "added p99": each.added_p99_us,
         "cpu_s_per_1000": None if each.cpu_s_per_1000 is None else each.cpu_s_per_1000 / quantity.per,
@@ -123,7 +123,7 @@ def _published(each: Published, quantity: Quantity) -> float:
 
 
 def _latency_cell(found: dict[str, Estimate]) -> Cell:
-    """Write the median, and the slowest hundredth beside it."""
+    """Format the median, with the slowest hundredth beside it."""
     p50, p99 = found["p50"][0], found["p99"][0]
     if not p50 > 0:
         return Cell("not measured")
@@ -163,7 +163,7 @@ def _bar(axes: Axes, number: int, found: Estimate) -> None:
 
 
 def _bar_from_elsewhere(axes: Axes, number: int, value: float) -> None:
-    """Draw a published figure so that nobody takes it for one of this run's."""
+    """Draw a published figure so that it cannot be mistaken for one of this run's."""
     if not np.isnan(value):
         look: dict[str, Any] = {"color": style.WHITE, "edgecolor": style.GREY, "linestyle": ":", "linewidth": 1.2}
         axes.barh(number, value, height=0.36, zorder=2, **look)

@@ -1,4 +1,4 @@
-"""Open loop: how latency grows with the rate that is asked for, and what the proxies spend; or, at one rate, by arm."""
+"""Open loop: how latency grows with the requested rate, and what the proxies use; or, at a single rate, by arm."""
 
 from matplotlib.figure import Figure
 
@@ -8,6 +8,6 @@ from sidelab.bench.report.figures.sheet import Medium
 
 
 def figure(found: Analysis, medium: Medium) -> Figure:
-    """Draw lines against the rate where there are several rates, else a row per arm."""
+    """Draw lines against the rate if there are several rates, else a row per arm."""
     draw = rate_lines.figure if found.run.rates["rate_per_s"].nunique() > 1 else rate_rows.figure
     return draw(found, medium)

@@ -21,16 +21,16 @@ _LOOK: Final = {
     OPEN: (style.GREY, "s", "open: the interval holds the target"),
     NO_TARGET: (style.BLACK, "o", "no target"),
 }
-"""Colour, marker and word of each verdict: told apart by shape as well."""
+"""Colour, marker and word of each verdict; the shapes differ, too."""
 
 _ABSURD: Final = 1000
 _LEAST: Final = 0.05
 _MOST: Final = 50.0
-"""What lies beyond is an arrow at the edge: a tail's ratio has an interval that would squeeze all others together."""
+"""Beyond this an interval ends in an arrow at the edge: that of a tail's ratio would squeeze all others together."""
 
 
 def figure(found: Analysis, medium: Medium) -> Figure:
-    """Draw each ratio on one logarithmic axis; a flag shows on which side of its target it should be."""
+    """Draw all ratios on one logarithmic axis; a flag shows on which side of its target each should be."""
     compared = found.ratios
     sheet = headed(
         medium,
@@ -64,9 +64,9 @@ def _key(compared: Sequence[RatioRow]) -> list[Handle]:
 
 
 def quotient(value: float) -> str:
-    """Write a ratio with two decimals, a small one with two significant digits, the unknown as `?`.
+    """Format a ratio with two decimals, a small one with two significant digits, an unknown one as `?`.
 
-    What lies beyond a thousand in either direction has no digits to trust.
+    A factor beyond a thousand in either direction has no reliable digits.
     """
     if math.isnan(value):
         return "?"
@@ -78,7 +78,7 @@ def quotient(value: float) -> str:
 
 
 def _cell(row: RatioRow, *, stacked: bool) -> Cell:
-    """Write a ratio with its interval, and below it the two costs where there is room."""
+    """Format a ratio with its interval, and below it the two costs if there is room."""
     if math.isnan(row.ratio):
         return Cell("not measured")
     interval = "no interval" if math.isnan(row.low) else f"[{quotient(row.low)}, {quotient(row.high)}]"

@@ -1,7 +1,7 @@
-"""Panels with a row per arm or quantity: its name, what is drawn of it, and its numbers in a column of their own.
+"""Panels with a row per arm or quantity: its name, its drawing, and its numbers in a separate column.
 
-On a wide sheet names stand at the left of all panels and numbers at the right of each; on a narrow one both stand above
-what is drawn, so that neither takes room from it.
+On a wide sheet names are at the left of all panels and numbers at the right of each; on a narrow one both are above the
+drawing, so that neither takes room from it.
 """
 
 from collections.abc import Sequence
@@ -31,13 +31,13 @@ _OVER_LINES: Final[dict[str, Any]] = {
     "zorder": 6,
     "bbox": {"facecolor": style.WHITE, "edgecolor": "none", "pad": 0.6},
 }
-"""A text inside a panel stands on the ground's colour, so that no line of the panel runs through its letters."""
+"""A text inside a panel has the background's colour behind it, so that no line runs through its letters."""
 _ABOVE: Final = 0.34
-"""Where on a narrow sheet the line of text stands, in rows above the middle of what is drawn."""
+"""Where the line of text is on a narrow sheet, in rows above the middle of the drawing."""
 
 
 class Label(NamedTuple):
-    """What names a row: a name, what it is made of, and the look that its arm has in the other figures."""
+    """The label of a row: a name, what it is made of, and the look that its arm has in the other figures."""
 
     name: str
     said: str = ""
@@ -45,14 +45,14 @@ class Label(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """The numbers of a row in one panel: the value, and its interval or whatever else goes with it."""
+    """The numbers of a row in one panel: the value, and its interval or other detail."""
 
     main: str
     more: str = ""
 
 
 class Panel(NamedTuple):
-    """One panel of rows: its title, what its axis counts, and a cell for each row, or none at all."""
+    """One panel of rows: its title, the quantity on its axis, and a cell for each row, or no cells at all."""
 
     title: str
     unit: str
@@ -60,14 +60,14 @@ class Panel(NamedTuple):
 
 
 def arm_labels(plan: Plan, names: Sequence[str]) -> list[Label]:
-    """Name arms; the asterisk points to the note on captured clients."""
+    """Return the arms' labels; an asterisk points to the note on captured clients."""
     looks = style.looks(plan)
     star = {arm.name: " *" if arm.client == "injected" else "" for arm in plan.arms}
     return [Label(f"{name}{star[name]}", plan.arm(name).describe(), looks[name]) for name in names]
 
 
 def interval(mean_us: float, low_us: float, high_us: float) -> Cell:
-    """Write an estimate in µs with its interval; what is unknown is said, not shown as a number."""
+    """Format an estimate in µs with its interval; unknown ones get a word instead of a number."""
     if np.isnan(mean_us):
         return Cell("not measured")
     if np.isnan(low_us):
@@ -80,7 +80,7 @@ def panels(
 ) -> list[tuple[Axes, float]]:
     """Make the panels of these rows, first row on top, and return each with its width in inches.
 
-    On a narrow sheet only the name of a row has a place, and with `said_below` what is said of it as well. The first
+    On a narrow sheet there is room for a row's name only, and with `said_below` for its description as well. The first
     row's middle is at y = 0, the second's at 1. The sheet's depth moves below them.
     """
     made = (
@@ -102,7 +102,7 @@ def _beside(sheet: Sheet, labels: Sequence[Label], shown: Sequence[Panel], row_i
     )
     left_in = min(max(1.7, names_in + 0.05), _MOST_NAME_IN)
     numbers_in = [_numbers_in(panel.cells) for panel in shown]
-    # Without a column of numbers between them, the numbers of two axes need room to be told apart.
+    # Without a column of numbers between them, the numbers of two axes need some room to stay apart.
     gaps_in = [_PAD_IN + (0.16 if room_in else 0.4) for room_in in numbers_in]
     free_in = sheet.inside_in - left_in - sum(numbers_in) - sum(gaps_in)
     width_in, height_in = free_in / len(shown), row_in * len(labels) + 0.1
@@ -155,7 +155,7 @@ def _name(axes: Axes, row: int, label: Label, left_in: float) -> None:
         shift = ScaledTranslation(-_PAD_IN - 0.05, 0.0 if alone else 0.08, axes.figure.dpi_scale_trans)
         _swatch(axes, row, label.look, shift)
     if label.said:
-        # Two lines of what fits beside the panel; the page's table says the rest.
+        # At most two lines fit beside the panel; the page's table has the rest.
         said = "\n".join(text_width.wrapped(label.said, left_in, _SAID_SIZE, most=2))
         text: dict[str, Any] = {"fontsize": _SAID_SIZE, "color": style.GREY, "va": "top", "linespacing": 1.1}
         axes.annotate(said, (0, row), (-_PAD_IN * text_width.POINTS_PER_INCH, -2), **text, **place)
@@ -191,7 +191,7 @@ def _stacked(
 
 
 def _above(axes: Axes, y: float, label: Label, cell: Cell, width_in: float) -> None:
-    """Write name and numbers of a row on one line above what is drawn."""
+    """Write name and numbers of a row on one line above its drawing."""
     place: dict[str, Any] = {"va": "baseline", **_OVER_LINES}
     more_in = text_width.width_in(cell.more, _MORE_SIZE) + 0.08 if cell.more else 0.0
     main_in = text_width.width_in(cell.main, _MAIN_SIZE, bold=True)
@@ -212,7 +212,7 @@ def _bold() -> dict[str, Any]:
 
 
 def whisker(axes: Axes, row: float, ends: tuple[float, float], *, colour: str, width: float = 3.0) -> None:
-    """Draw an interval on an axis whose ends are set; where it leaves the axis, an arrow says so."""
+    """Draw an interval on an axis whose ends are set; an arrow marks where it leaves the axis."""
     low, high = axes.get_xlim()
     if np.isnan(ends[0]) or np.isnan(ends[1]):
         return

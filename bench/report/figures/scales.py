@@ -1,4 +1,4 @@
-"""Axes whose numbers never touch: the densest ticks of 1, 2 or 5 times a power of ten for which there is room."""
+"""Axes whose numbers never touch: the densest ticks at 1, 2 or 5 times a power of ten that fit."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -62,7 +62,7 @@ def logarithmic(axes: Axes, side: Side, limits: tuple[float, float], length_in: 
 
 
 def thinned(places_in: Sequence[float], labels: Sequence[str], length_in: float) -> list[int]:
-    """Choose every so manieth of labels along an axis, so that those that are left do not touch; their numbers."""
+    """Return the indexes of every n-th label along an axis, for the smallest n with which they do not touch."""
     for every in range(1, len(labels) + 1):
         kept = [each for each in range(0, len(labels), every) if _within(places_in[each], labels[each], length_in)]
         if _apart("x", [places_in[each] for each in kept], [labels[each] for each in kept]):
@@ -71,7 +71,7 @@ def thinned(places_in: Sequence[float], labels: Sequence[str], length_in: float)
 
 
 def around(values: Iterable[float], *, least: float, room: float = 0.06) -> tuple[float, float]:
-    """Give the ends of a linear axis: 0 and every known value with some room; at least `least` from end to end."""
+    """Return the ends of a linear axis: 0 and every known value with some room; at least `least` from end to end."""
     known = [0.0, *(value for value in values if math.isfinite(value))]
     low, high = min(known), max(known)
     missing = max(0.0, least - (high - low)) / 2
@@ -80,7 +80,7 @@ def around(values: Iterable[float], *, least: float, room: float = 0.06) -> tupl
 
 
 def decades(values: Iterable[float]) -> tuple[float, float]:
-    """Give the ends of a logarithmic axis: every known value above 0 with some room."""
+    """Return the ends of a logarithmic axis: every known value above 0 with some room."""
     known = [value for value in values if math.isfinite(value) and value > 0] or [1.0, 10.0]
     low, high = min(known), max(known)
     room = max(1.12, (high / low) ** 0.06)
@@ -88,9 +88,9 @@ def decades(values: Iterable[float]) -> tuple[float, float]:
 
 
 def clipped(values: Iterable[float], intervals: Iterable[float]) -> list[float]:
-    """Return what an axis has to hold: every value, and the ends of intervals as far as they leave the values room.
+    """Return what an axis has to hold: every value, and intervals as far as they leave room for the values.
 
-    The interval of two builds may be a thousand times as wide as what was measured; drawn whole it would hide it.
+    The interval of two builds may be a thousand times as wide as the measured values; drawn whole it would hide them.
     """
     known = [0.0, *(value for value in values if math.isfinite(value))]
     low, high = min(known), max(known)
@@ -100,7 +100,7 @@ def clipped(values: Iterable[float], intervals: Iterable[float]) -> list[float]:
 
 
 def number(value: float, step: float, *, sign: bool = False) -> str:
-    """Write a tick of an axis with such a step: grouped, as many decimals as the step has, a real minus."""
+    """Format a tick of an axis with this step: grouped digits, as many decimals as the step has, a real minus."""
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     value = round(value, digits) + 0.0
     said = f"{value:+,.{digits}f}" if sign and value else f"{value:,.{digits}f}"
@@ -124,7 +124,7 @@ def _multiples(step: float, low: float, high: float) -> list[float]:
 def _inside(
     side: Side, found: Sequence[tuple[float, str]], place: Callable[[float], float], length_in: float
 ) -> tuple[list[float], list[str]]:
-    """Leave out the labels that would reach far beyond an end of the axis."""
+    """Drop the labels that would reach far beyond an end of the axis."""
     kept = [(tick, said) for tick, said in found if side == "y" or _within(place(tick), said, length_in)]
     return [tick for tick, _ in kept], [said for _, said in kept]
 
@@ -135,7 +135,7 @@ def _within(place_in: float, label: str, length_in: float) -> bool:
 
 
 def _apart(side: Side, places_in: Sequence[float], labels: Sequence[str]) -> bool:
-    """Tell whether labels in the order of their places leave each other room."""
+    """Return whether neighbouring labels, in the order of their places, leave each other room."""
     half = [width_in(label, TICK_SIZE) / 2 if side == "x" else _LETTER_IN / 2 for label in labels]
     ends = [(place - size, place + size) for place, size in zip(places_in, half, strict=True)]
     return all(after[0] - before[1] >= _GAP_IN for before, after in pairwise(ends))

@@ -21,7 +21,7 @@ from sidelab.bench.report.figures.sheet import Handle, Medium, across, floor_han
 from sidelab.bench.report.figures.style import Look
 
 _LEAST_US: Final = 10.0
-"""A panel in which nothing happens is not blown up until its noise looks like a slope."""
+"""The least range of a panel, so that a flat one is not enlarged until its noise looks like a slope."""
 
 
 class Point(NamedTuple):
@@ -33,9 +33,9 @@ class Point(NamedTuple):
 
 
 def series(plan: Plan) -> dict[str, list[Arm]]:
-    """Group the arms that differ in the number of their extra rules alone, fewest first, by a name for the group.
+    """Group the arms that differ only in their number of extra rules, fewest first, by a name for the group.
 
-    Empty unless a group has two members.
+    The result is empty unless a group has two members.
     """
     groups: dict[tuple[Any, ...], list[Arm]] = {}
     for arm in plan.arms:
@@ -51,7 +51,7 @@ def figure(found: Analysis, medium: Medium) -> Figure:
     run, plan = found.run, found.run.plan
     quantities = [each for each in style.OVERHEADS if each[0] in plan.connections]
     groups = series(plan)
-    looks = dict(zip(groups, style.in_turn(len(groups)), strict=True))  # a line is a group of arms, none of them itself
+    looks = dict(zip(groups, style.in_turn(len(groups)), strict=True))  # a line stands for a group, not for any one arm
     counts = sorted({arm.extra_rules for arms in groups.values() for arm in arms})
     table, medians = found.summary, found.builds
     sheet = headed(
@@ -92,8 +92,8 @@ def _key(looks: dict[str, Look]) -> list[Handle]:
 
 
 def _line(axes: Axes, number: int, points: Sequence[Point], look: Look) -> None:
-    """Draw one group; groups stand a little beside each other, so that none hides another's intervals."""
-    # In the symlog axis' own scale: a tenth of the step from 0 to 1 rule, or 4 % of a larger number.
+    """Draw one group; groups are shifted a little, so that none hides another's intervals."""
+    # On the symlog axis' scale: a tenth of the step from 0 to 1 rule, or 4 % of a larger number.
     places = [point.rules * (1 + 0.04 * number) if point.rules else 0.1 * number for point in points]
     for place, point in zip(places, points, strict=True):
         builds: dict[str, Any] = {"s": 11, "color": look.colour, "alpha": 0.25, "linewidth": 0, "zorder": 2}

@@ -1,7 +1,7 @@
-"""The paper that every figure is drawn on: it grows downwards, title, key, panels, foot, and each part takes its room.
+"""The sheet that every figure is drawn on: it grows downwards as title, key, panels and foot each take their room.
 
 A figure is drawn for a medium: `WIDE` with panels side by side, or `NARROW` with panels below each other, for a phone.
-What a medium leaves out of the foot is what the page says once for all figures.
+What a medium leaves out of the foot, the page says once for all figures.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ LABEL_SIZE: Final = 9
 
 
 class Medium(NamedTuple):
-    """What a figure is drawn for: its width, whether panels stand below each other, and whether its foot is whole."""
+    """What a figure is drawn for: its width, whether panels are below each other, and whether its foot is whole."""
 
     width_in: float
     stacked: bool
@@ -42,7 +42,7 @@ NARROW: Final = Medium(4.2, stacked=True, whole_foot=False)
 
 
 class Foot(NamedTuple):
-    """What stands under a figure: how to read this one, and what is the same under all figures of a run."""
+    """The text under a figure: how to read this one, and what is the same under all figures of a run."""
 
     notes: Sequence[str]
     common: Sequence[str] = ()
@@ -52,7 +52,7 @@ class Sheet:
     """A figure in the making; depths are inches from its top, and `finish` turns them into matplotlib's coordinates."""
 
     def __init__(self, medium: Medium, title: str, subtitle: str, warning: str = "") -> None:
-        """Write what stands above everything else; `warning` is what has to be read before any number."""
+        """Write the top of the figure; `warning` is what must be read before any number."""
         self.medium = medium
         self.figure = Figure(figsize=(medium.width_in, 1.0), facecolor=style.WHITE)
         self.down_in = EDGE_IN
@@ -98,7 +98,7 @@ class Sheet:
         self.down_in += _KEY_ROW_IN * -(-len(labels) // columns)
 
     def panel(self, left_in: float, width_in: float, height_in: float, *, top_in: float | None = None) -> Axes:
-        """Make axes at a place, by default at the present depth; the depth itself stays as it is."""
+        """Make axes at a place, by default at the current depth, which stays unchanged."""
         number = len(self.figure.axes)
         axes = self.figure.add_axes((0, 0, 1, 1), label=str(number))
         depth_in = self.down_in if top_in is None else top_in
@@ -112,7 +112,7 @@ class Sheet:
         return axes
 
     def entitle(self, axes: Axes, title: str, x: str, room_in: float) -> None:
-        """Name a panel above its left end, and what its x axis counts below, both shortened to the room."""
+        """Write a panel's title above its left end and its x label below it, both shortened to fit."""
         size = TITLE_SIZE
         said = text_width.fitted(title, room_in, size, bold=True)
         axes.set_title(said, loc="left", fontsize=size, fontweight="bold", pad=6)
@@ -135,7 +135,7 @@ class Sheet:
 
 
 def headed(medium: Medium, run: Run, title: str, subtitle: str) -> Sheet:
-    """Begin a figure of a run; a run that is not complete says so before anything else."""
+    """Begin a figure of a run; if the run is not complete, a warning comes before anything else."""
     warning = ""
     if not run.complete:
         builds = run.samples["rebuild"].nunique()
@@ -144,7 +144,7 @@ def headed(medium: Medium, run: Run, title: str, subtitle: str) -> Sheet:
 
 
 def arm_handles(plan: Plan, *, markers: bool = False, leave_out: Sequence[str] = ()) -> list[Handle]:
-    """Make a line for each arm of the key, with its marker if the figure has markers."""
+    """Make the key's line for each arm, with its marker if the figure has markers."""
     return [
         Line2D([], [], color=colour, linestyle=dash, marker=marker if markers else "", linewidth=1.8, label=name)
         for name, (colour, dash, marker) in style.looks(plan).items()
@@ -189,7 +189,7 @@ def across(
 
 
 def _key_in(labels: Sequence[str], columns: int) -> float:
-    """Return the width of a key that is filled column by column, as matplotlib does it."""
+    """Return the width of a key that is filled column by column, as matplotlib does."""
     rows, more = divmod(len(labels), columns)
     sizes = [rows + 1] * more + [rows] * (columns - more)
     starts = [sum(sizes[:k]) for k in range(columns)]

@@ -1,4 +1,4 @@
-"""How all figures look: colours on a light and on a dark ground, type, and the look that an arm has in every one."""
+"""How all figures look: colours on a light and a dark background, type, and the look of an arm in every figure."""
 
 import warnings
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from sidelab.bench.plan.plan import Connection, Plan
 
 Dash = Literal["-", "--", "-.", ":"]
 
-# Okabe and Ito's palette, told apart with any colour vision (https://jfly.uni-koeln.de/color/).
-BLACK: Final = "#111111"  # every colour is written out, so that each can be another on a dark ground
+# Okabe and Ito's palette, distinguishable with any colour vision (https://jfly.uni-koeln.de/color/).
+BLACK: Final = "#111111"  # every colour is written out, so that each can be replaced on a dark background
 WHITE: Final = "#ffffff"
 ORANGE: Final = "#e69f00"
 SKY: Final = "#56b4e9"
@@ -25,13 +25,13 @@ GREY: Final = "#5f5f5f"
 PALE: Final = "#dddddd"
 FLOOR: Final = "#bfe1f6"
 ON_LIGHT: Final = "#010101"
-"""Text on a fill that is light on either ground."""
+"""Text on a fill that is light on either background."""
 ON_BLUE: Final = "#fefefe"
 
 _DEEP_ORANGE: Final = "#b87d00"
 _DEEP_SKY: Final = "#3898d0"
 _DEEP_PURPLE: Final = "#b85c8e"
-"""The three palest of that palette, a shade darker: a line on white wants a contrast of 3:1 (WCAG 2, 1.4.11)."""
+"""The three palest of that palette, a shade darker: a line on white needs a contrast of 3:1 (WCAG 2, 1.4.11)."""
 
 DARK: Final = {
     BLACK: "#eceef0",
@@ -47,7 +47,7 @@ DARK: Final = {
     _DEEP_SKY: "#8ed0f7",
     _DEEP_PURPLE: "#d98bb8",
 }
-"""What stands for a colour on a dark ground, which is the page's; a colour that is missing here serves on both."""
+"""The replacement of a colour on a dark background, the page's; a colour that is missing here serves on both."""
 
 CONNECTION_TITLE: Final[dict[Connection, str]] = {
     "new": "new connection per request",
@@ -59,7 +59,7 @@ OVERHEADS: Final = {
     ("new", "total"): "new connection: total",
     ("keep-alive", "total"): "kept alive: total",
 }
-"""The overheads that have a panel of their own, by connection and phase, with their titles."""
+"""The overheads that have their own panel, by connection and phase, with their titles."""
 
 ARM_COLOURS: Final = (BLUE, VERMILION, GREEN, _DEEP_PURPLE, _DEEP_ORANGE, _DEEP_SKY)
 _ARM_DASHES: Final[tuple[Dash, ...]] = ("-", "--", "-.", ":")
@@ -78,7 +78,7 @@ RC: Final[Any] = {
     "xtick.labelcolor": BLACK,
     "ytick.color": GREY,
     "ytick.labelcolor": BLACK,
-    "text.hinting": "none",  # a text is as wide in the PNG as in the SVG, and as it was measured to be
+    "text.hinting": "none",  # text is equally wide in PNG and SVG, as measured beforehand
     "text.parse_math": False,  # a dollar in a caveat is a dollar
     "svg.hashsalt": "sidelab",  # element ids are derived from it; without it they are random
     "svg.fonttype": "path",
@@ -88,15 +88,15 @@ RC: Final[Any] = {
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw in this style, whatever else the process draws."""
+    """Use this style during the block, whatever else the process draws."""
     with mpl.rc_context(RC), warnings.catch_warnings():
-        # A name may have letters that the font lacks: boxes in the files, and letters on the page.
+        # A name may have letters that the font lacks: they are boxes in the files, and letters on the page.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 class Look(NamedTuple):
-    """How an arm is told from the others: by colour, and by dash or marker for people who see no colour."""
+    """How an arm differs from the others: by colour, and by dash or marker for people who see no colour."""
 
     colour: str
     dash: Dash
@@ -104,7 +104,7 @@ class Look(NamedTuple):
 
 
 def looks(plan: Plan) -> dict[str, Look]:
-    """Give every arm the look that it has in all figures: the reference black, its twin grey and dashed."""
+    """Return every arm's look in all figures: the reference is black, its twin grey and dashed."""
     fixed = {plan.reference: Look(BLACK, "-", "o"), plan.twin: Look(GREY, "--", "o")}
     others = [arm.name for arm in plan.arms if arm.name not in fixed]
     fixed |= zip(others, in_turn(len(others)), strict=True)
@@ -112,10 +112,10 @@ def looks(plan: Plan) -> dict[str, Look]:
 
 
 def in_turn(count: int) -> list[Look]:
-    """Return so many looks; up to 24 differ in colour or dash, and up to 84 if the marker counts as well."""
+    """Return `count` looks; up to 24 differ in colour or dash, and up to 84 if markers count as well."""
     found = []
     for number in range(count):
-        # Six colours and four dashes have a common divisor: a shift after 12 arms makes 24 different pairs of them.
+        # 6 colours and 4 dashes have a common divisor: a shift after 12 arms makes 24 different pairs of them.
         dash = _ARM_DASHES[(number + number // 12) % len(_ARM_DASHES)]
         colour, marker = ARM_COLOURS[number % len(ARM_COLOURS)], _ARM_MARKERS[number % len(_ARM_MARKERS)]
         found.append(Look(colour, dash, marker))

@@ -1,4 +1,4 @@
-"""How wide a text is, before it is drawn: nothing placed by it is cut or overprinted."""
+"""The width of a text before it is drawn, so that nothing is cut or overprinted."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
@@ -23,7 +23,7 @@ def width_in(said: str, size: float, *, bold: bool = False) -> float:
     font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=size)
     known = "".join(letter for letter in said if ord(letter) in _letters())
     width, _, _ = text_to_path.get_text_width_height_descent(known, font, ismath=False)
-    # The PNG rounds each letter's place to a pixel. What the font lacks, a browser takes from another: one em wide.
+    # The PNG rounds each letter's place to a pixel. A letter that the font lacks takes 1 em in a browser's other font.
     return (1.01 * float(width) + size * (len(said) - len(known))) / POINTS_PER_INCH
 
 

@@ -38,8 +38,8 @@ class Bar(NamedTuple):
 def figure(found: Analysis, medium: Medium) -> Figure:
     """Draw a panel per connection and phase, each to its own scale, with a bar per term.
 
-    Where the plan's terms add up to one arm, a bar starts where the last one ended, and below them stands that arm's
-    own overhead. Where they do not, every bar starts at 0.
+    If the plan's terms add up to one arm, each bar starts where the last one ended, and that arm's own overhead is
+    below them. If they do not, every bar starts at 0.
     """
     run, terms, table = found.run, found.terms, found.summary
     known = {(each.term, each.connection, each.phase): each for each in terms}
@@ -68,7 +68,7 @@ def _cell(bar: Bar | None) -> Cell:
 
 
 def _bars(terms: Sequence[TermEstimate | None], whole: SummaryRow | None) -> list[Bar | None]:
-    """Place the terms, and below them the whole; what is not known has no bar."""
+    """Place the terms, and below them the whole; unknown ones have no bar."""
     placed: list[Bar | None] = []
     start_us = 0.0
     for term in terms:

@@ -1,7 +1,7 @@
-"""`report.html`: one page that says it all, verdicts first; it needs no network, no script and no font.
+"""`report.html`: everything on one page, verdicts first; it needs no network, no script and no font.
 
-Equal content gives equal bytes. The page forbids itself everything but its own style and its own pictures, by a
-Content-Security-Policy, so that no value in it can make a browser ask anybody for anything.
+Equal content gives equal bytes. The page's Content-Security-Policy forbids everything but its own style and pictures,
+so that no value in it can make a browser send a request.
 """
 
 from collections.abc import Iterator, Sequence
@@ -104,7 +104,7 @@ def _between(parts: Sequence[Markup], comma: str) -> Iterator[str]:
 
 
 def _under_figures(run: Run) -> Markup:
-    """Say once what stands under every figure's file."""
+    """Return the text that each figure's file has at its foot, once for all."""
     return element("p", f"Of all figures: {closed_loop(run)} {identity(run)} ", _CAVEATS_LINK, class_="what under")
 
 

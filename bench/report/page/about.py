@@ -1,4 +1,4 @@
-"""What a number needs beside it: the machine, the doubts with their cures, how it was measured, how to repeat it."""
+"""The context of the numbers: the machine, the doubts with their cures, how it was measured, how to repeat it."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ def caveats(found: Sequence[Caveat]) -> Markup:
 
 
 def environment(facts: Mapping[str, Any]) -> Markup:
-    """List the machine, where client and lab ran on it, what the images were, and every version."""
+    """List the machine, where client and lab ran on it, which programs the images were, and every version."""
     machine = dict(facts.get("environment") or {})
     if isinstance(machine.get("steal_ratio"), float):
         machine["steal_ratio"] = f"{machine['steal_ratio']:.2%} of its time since boot"
@@ -57,13 +57,13 @@ def environment(facts: Mapping[str, Any]) -> Markup:
 
 
 def method(found: Analysis) -> Iterator[Markup]:
-    """Say what was done, what is estimated from it, and when a verdict is given."""
+    """Explain what was done, what is estimated from it, and when a verdict is given."""
     yield definitions(_done(found.run))
     yield element("ol", *(element("li", step) for step in _judged(found)))
 
 
 def _done(run: Run) -> dict[str, str]:
-    """Say how the requests were made, how many, and when."""
+    """Describe how the requests were made, how many, and when."""
     plan = run.plan
     measured = statistics.measured(run.samples)
     sizes = sorted(int(size) for size in measured["bytes"].unique())
@@ -83,7 +83,7 @@ def _done(run: Run) -> dict[str, str]:
 
 
 def _judged(found: Analysis) -> tuple[str, ...]:
-    """Say how requests become overheads, and overheads verdicts, step by step."""
+    """Explain how requests become overheads, and overheads verdicts, step by step."""
     run, plan = found.run, found.run.plan
     floors = "; ".join(
         f"{connection} {phase} {microseconds(found.summary[plan.twin, connection, phase].floor_us)} \N{MICRO SIGN}s"
@@ -119,7 +119,7 @@ def _judged(found: Analysis) -> tuple[str, ...]:
 
 
 def repeat(run: Run) -> Iterator[Markup]:
-    """Give the commands that measure this again and that draw it again, safe to be pasted into a shell."""
+    """Yield the commands that measure this again and that draw it again, safe to paste into a shell."""
     lines = []
     revision = (run.facts.get("environment") or {}).get("git_revision")
     if revision:
@@ -145,12 +145,12 @@ def repeat(run: Run) -> Iterator[Markup]:
 
 
 def _moment(said: Any) -> str:
-    """Write a recorded time to the second, in UTC as it was recorded."""
+    """Format a recorded time to the second, in UTC as it was recorded."""
     return f"{said[:19].replace('T', ' ')} UTC" if isinstance(said, str) else "not known"
 
 
 def _is_shipped(run: Run) -> bool:
-    """Tell whether this version's plan of that name asks for the same."""
+    """Return whether this version ships the same plan under that name."""
     if run.plan.name not in plans.shipped():
         return False
     try:
@@ -164,7 +164,7 @@ def _table(value: Any) -> list[tuple[str, Any]]:
 
 
 def _said(value: Any) -> str:
-    """Write a recorded value for people; a digest by its beginning."""
+    """Format a recorded value for people; a digest by its beginning."""
     if value is None or value == "":
         return "not known"
     if isinstance(value, bool):

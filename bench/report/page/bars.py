@@ -11,11 +11,11 @@ from sidelab.bench.report.page.html import Markup, element, join
 
 _TICKS: Final = 6
 _EDGE: Final = 0.96
-"""Beyond this share of the scale a number would reach over the edge."""
+"""Beyond this share of the scale a number would extend past the edge."""
 
 
 class Scale(NamedTuple):
-    """The ends of all bars, and where numbers stand, in µs."""
+    """The ends of the scale, and the places of its numbers, in µs."""
 
     low_us: float
     high_us: float
@@ -23,12 +23,12 @@ class Scale(NamedTuple):
     step_us: float
 
     def place(self, us: float) -> float:
-        """Return where a value stands, in percent of the width; what lies beyond an end stands at that end."""
+        """Return the place of a value, in percent of the width; values beyond an end are at that end."""
         return 100 * (min(max(us, self.low_us), self.high_us) - self.low_us) / (self.high_us - self.low_us)
 
 
 def scale(found: Sequence[SummaryRow]) -> Scale:
-    """Give all bars one linear scale, so that their lengths compare; it holds 0, the floors and the overheads."""
+    """Return one linear scale for all bars, so that their lengths can be compared; it holds 0, floors and overheads."""
     floors = [end for row in found for end in (row.floor_us, -row.floor_us)]
     points = [*(row.overhead_us for row in found), *floors]
     known = clipped(points, [end for row in found for end in (row.low_us, row.high_us)])
@@ -36,7 +36,7 @@ def scale(found: Sequence[SummaryRow]) -> Scale:
     room = 0.03 * (high - low) or 1.0
     low, high = low - room, high + room
     step = round_up((high - low) / _TICKS)
-    # 0 is always among them; others only where they leave its number room.
+    # 0 is always among them; others only if they leave room for its number.
     ticks = [step * k for k in range(int(low / step), int(high / step) + 1)]
     return Scale(low, high, [tick for tick in ticks if not tick or 0 < (tick - low) / (high - low) < _EDGE], step)
 

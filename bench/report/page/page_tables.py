@@ -38,7 +38,7 @@ def totals(found: Summary, plan: Plan) -> Iterator[Markup]:
 
 
 def every_row(found: Summary, plan: Plan) -> Markup:
-    """Make the table of all that was judged, folded: each arm, connection and phase that exists."""
+    """Make the folded table of every judged row: each arm, connection and phase that exists."""
     headings = "arm,connection,phase,verdict,overhead [95\N{NO-BREAK SPACE}%],p50,floor,margin,smallest visible".split(
         ","
     )
@@ -73,7 +73,7 @@ def ratios(compared: Sequence[RatioRow]) -> Markup:
 
 
 def terms(found: Sequence[TermEstimate]) -> Markup:
-    """Make the table of the overhead's terms: a row each, a column for each connection and phase that is gated."""
+    """Make the table of the overhead's terms: a row each, a column for each gated connection and phase."""
     columns, cells = laid_out(found)
     lines = [
         [name, *("n/a" if each is None else _interval(each.mean_us, each.low_us, each.high_us) for each in row)]

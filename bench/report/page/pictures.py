@@ -1,4 +1,4 @@
-"""The figures inside the page: each SVG as a data URI, with words for whoever cannot see it and on how to read it."""
+"""The figures inside the page: each SVG as a data URI, with a text alternative and a note on how to read it."""
 
 import base64
 import re
@@ -10,7 +10,7 @@ from sidelab.bench.report.page.html import Markup, element, join
 
 
 class Words(NamedTuple):
-    """What is said of a figure: what it shows (to whoever cannot see it) and how to read it."""
+    """The words for a figure: what it shows (for readers who cannot see it) and how to read it."""
 
     shows: str
     reading: str
@@ -49,11 +49,11 @@ _WORDS: Final = {
 }
 _VIEW_BOX: Final = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 _NARROW: Final = "screen and (max-width: 52rem)"
-"""Below this width the panels of a figure stand below each other; paper is wide enough for the other one."""
+"""Below this width the panels of a figure are below each other; paper is wide enough for the wide figure."""
 
 
 def pictures(drawn: Sequence[Drawn], answer: str) -> Markup:
-    """Embed each figure, for wide and for narrow screens; `answer` is what the main figure says, in words."""
+    """Embed each figure, for wide and for narrow screens; `answer` is the main figure's message in words."""
     return join([_picture(each, answer) for each in drawn])
 
 
@@ -68,7 +68,7 @@ def _picture(drawn: Drawn, answer: str) -> Markup:
 
 
 def _size(svg: str) -> dict[str, str]:
-    """Return a picture's size, so that the page keeps its place before it is decoded."""
+    """Return a picture's size, so that the page reserves its place before it is decoded."""
     box = _VIEW_BOX.search(svg[:2000])
     return (
         dict(zip(("width", "height"), (str(round(float(each))) for each in box.groups()), strict=True)) if box else {}

@@ -19,11 +19,11 @@ _SHAPES: Final = {
     ArmVerdict.REFERENCE: '<path d="M2 8h12" stroke="currentColor" stroke-width="3"/>',
     ArmVerdict.NOT_APPLICABLE: '<path d="M2 8h12" stroke="currentColor" stroke-width="1"/>',
 }
-"""A shape for each verdict, the figures' own; the word stands beside it."""
+"""A shape for each verdict, the same as in the figures; the word is beside it."""
 
 
 def chip(verdict: ArmVerdict) -> Markup:
-    """Say a verdict in word, colour and shape."""
+    """Show a verdict by word, colour and shape."""
     shape = Markup(f'<svg viewBox="0 0 16 16" aria-hidden="true">{_SHAPES[verdict]}</svg>')
     return element("span", shape, str(verdict), class_=f"chip {str(verdict).replace(' ', '-')}")
 

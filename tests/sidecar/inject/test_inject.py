@@ -14,7 +14,7 @@ OTHER = "{name: other, image: nginx}"
 
 
 def wanted(label: str, annotation: str, namespace: str) -> bool:
-    """Tell whether a pod is injected that says this, in a namespace that says that."""
+    """Return whether a pod is injected that says this, in a namespace that says that."""
     found = manifest(
         f"""
         apiVersion: v1
