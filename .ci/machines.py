@@ -1,8 +1,8 @@
-"""The machines that `.ci/run` makes, what is run on each, and what came of it.
+"""The machines that `.ci/run` makes, what runs on each, and the outcome.
 
-Three machines are at work at a time: one with root's labs, one with a user's, and the one with all tools. Labs are
-known by their user's id and their name, and machines share this one's network namespace while they install from the
-network; the third runs its labs in one of its own.
+Three machines run at a time: one with root's labs, one with a user's, and the one with all tools. Labs are identified
+by their user's id and their name, and machines share this one's network namespace while they install from the network;
+the third runs its labs in a namespace of its own.
 """
 
 import os
@@ -22,15 +22,15 @@ import skips
 
 ROOT = Path(__file__).parents[1]
 BARE_MACHINE = str(ROOT / ".ci" / "bare_machine")
-USER, UID = "somebody", 4321  # not 1000, which nothing may take for granted
+USER, UID = "somebody", 4321  # not 1000, on which nothing may rely
 
-# Debian packages of all programs that tests compare sidelab with, and what an ordinary user's lab needs.
+# Debian packages of all programs that tests compare sidelab with, and those that an ordinary user's lab needs.
 TOOLS = (
     *("procps", "iproute2", "iptables", "nftables", "conntrack", "nginx-light", "haproxy", "curl", "wrk", "uidmap"),
     *("git", "openssl", "chromium", "nox"),
 )
 _LIMIT_S = 40 * 60
-"""How long the commands of a machine may take; then all of it is ended."""
+"""How long the commands of a machine may take before it is ended."""
 
 _TAIL = 300
 """How many lines of a failed machine's log are shown."""
@@ -38,15 +38,15 @@ _TAIL = 300
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine by what it has: a release of Debian, whose checkout, and what is run there."""
+    """A machine: its release of Debian, the user who owns the checkout, and what runs there."""
 
     name: str
     release: str
     ordinary: bool = False
     tooled: bool = False
-    """Has all of `TOOLS`, and the checkout where everybody may read it."""
+    """Has all of `TOOLS`, and the checkout in a place that every user can read."""
     whole: bool = True
-    """Runs the tests that are marked `slow` as well: they say nothing about a machine, and take a third of the time."""
+    """Runs the tests marked `slow` as well: they do not depend on the machine, and take a third of the time."""
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -60,14 +60,14 @@ class Machine:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """Return what is run in the checkout first: as the README has it, its two commands."""
+        """Return the commands to run in the checkout first: the README's two."""
         if self.tooled:
             return ("nox -s lint types", "nox -s tests --install-only", "nox -s wheel", "nox -s lab -- --version")
         return tuple(readme.commands("Two commands", "nox"))
 
     @property
     def alone(self) -> tuple[str, ...]:
-        """Return what is run then, without a network and away from labs of others: the README's tour."""
+        """Return the commands to run after that, without a network and apart from other labs: the README's tour."""
         if self.tooled:
             results = "/ci/results"
             return (
@@ -98,7 +98,7 @@ MACHINES = {
 
 @dataclass
 class Outcome:
-    """What came of a machine; `trouble` is empty where all is well, `summary` pytest's last line.
+    """The outcome of a machine; `trouble` is empty if all is well, `summary` is pytest's last line.
 
     `slowest` is pytest's list of the tests that took longest.
     """
@@ -111,7 +111,7 @@ class Outcome:
 
 
 def main(names: list[str]) -> int:
-    """Make the machines of these names (all, without any), and return the exit status."""
+    """Make the machines of these names (all, if none is given), and return the exit status."""
     unknown = [name for name in names if name not in MACHINES]
     if unknown:
         say(f"there is no machine {unknown[0]!r}: choose of {', '.join(MACHINES)}")
@@ -140,7 +140,7 @@ def main(names: list[str]) -> int:
 
 
 def make(release: str, work: Path) -> None:
-    """Make the tree of a release, with what its package index says today."""
+    """Make the tree of a release, with today's package index."""
     begin, tree = time.monotonic(), work / release
     subprocess.run([BARE_MACHINE, "make", release, tree], check=True)
     subprocess.run([BARE_MACHINE, "enter", tree, "apt-get", "update", "-qq"], check=True)
@@ -153,7 +153,7 @@ def run_all(machines: list[Machine], work: Path) -> list[Outcome]:
 
 
 def run(machine: Machine, work: Path) -> Outcome:
-    """Make a machine out of its release's tree, run its commands, and take it away."""
+    """Make a machine from its release's tree, run its commands, and remove it."""
     begin, tree, log = time.monotonic(), work / machine.name, work / f"{machine.name}.log"
     outcome = Outcome(machine)
     say(f"{machine.name}: begins")
@@ -188,19 +188,19 @@ def run(machine: Machine, work: Path) -> Outcome:
 
 
 def prepare(machine: Machine, release: Path, tree: Path, output: BinaryIO) -> None:
-    """Copy a release's tree, install what the machine has, and clone the repository into its checkout's place."""
+    """Copy a release's tree, install the machine's packages, and clone the repository into its home."""
 
     def do(*argv: str | Path) -> None:
         subprocess.run(argv, stdout=output, stderr=output, check=True, env=os.environ | {"GIT_CONFIG_GLOBAL": str(git)})
 
     git = tree.with_suffix(".gitconfig")
-    git.write_text("[safe]\n\tdirectory = *\n")  # whoever cloned the repository may be another user than root
+    git.write_text("[safe]\n\tdirectory = *\n")  # the repository may belong to another user than root
     do("cp", "-a", release, tree)
-    if machine.tooled:  # nginx is wanted as a program: Debian's installer asks this file before it starts a service
+    if machine.tooled:  # only nginx's program is needed: Debian's installer runs this file before it starts a service
         (tree / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
         (tree / "usr/sbin/policy-rc.d").chmod(0o755)
     install = ("apt-get", "install", "-y", "-qq", "--no-install-recommends")
-    if machine.ordinary:  # what Debian's installer has made: adduser, and a user by it
+    if machine.ordinary:  # as Debian's installer does: adduser, and a user made with it
         do(BARE_MACHINE, "enter", tree, *install, "adduser")
         do(BARE_MACHINE, "enter", tree, "adduser", "--uid", str(UID), "--disabled-password", "--gecos", "", USER)
         (tree / "home" / USER).chmod(0o700)
@@ -212,7 +212,7 @@ def prepare(machine: Machine, release: Path, tree: Path, output: BinaryIO) -> No
 
 
 def as_user(machine: Machine) -> list[str]:
-    """Return the words before a command that run it as the machine's user, with what a login sets."""
+    """Return the prefix that runs a command as the machine's user, with the variables that a login sets."""
     junit = "PYTEST_ADDOPTS=--junitxml=/ci/tests.xml --durations=25" + ("" if machine.whole else " -m 'not slow'")
     if not machine.ordinary:
         return ["env", junit]

@@ -1,9 +1,9 @@
-"""Run commands in a checkout on a machine that is ours alone, and look for what they leave behind.
+"""Run commands in a checkout on a machine used for nothing else, and look for what they leave behind.
 
     python3 .ci/on_machine.py COMMAND …
 
-Every command is run by a shell, whatever became of those before it. Ends with status 1 if one of them failed, or if
-afterwards there is a process, mount, link, user or file that was not there before.
+A shell runs every command, even after one has failed. Exits 1 if one of them failed, or if afterwards there is a
+process, mount, link, user or file that was not there before.
 """
 
 import os
@@ -18,14 +18,14 @@ _PLACES = ("/tmp", "/var/tmp", "/run", "/dev/shm", "/etc/netns", str(Path.home()
 _USERS = ("/etc/passwd", "/etc/group", "/etc/subuid", "/etc/subgid")
 
 
-# What tools keep by design: caches and settings, iptables' lock, what pytest keeps of its last runs. In the checkout
-# git has a say.
+# What tools keep by design: caches and settings, iptables' lock, pytest's files of its last runs. For the checkout,
+# `git status` decides.
 _KEPT = {*(Path.home() / name for name in (".cache", ".config", ".local")), Path("/run/xtables.lock"), Path.cwd()}
 _KEPT_PREFIX = "/tmp/pytest-of-"
 
 
 def main() -> int:
-    """Run what the arguments say; return the exit status."""
+    """Run the commands given as arguments; return the exit status."""
     before, failed = _state(), []
     os.environ["PATH"] = f"{Path.cwd()}/.nox/sidelab/bin:{os.environ['PATH']}"  # as the README says
     for command in sys.argv[1:]:
@@ -56,14 +56,14 @@ def _on_terminal(argv: list[str]) -> int:
             continue
         try:
             os.write(sys.stdout.fileno(), os.read(ours, 4096))
-        except OSError:  # EIO: nobody has the terminal any more
+        except OSError:  # EIO: no process has the terminal open any more
             break
     os.close(ours)
     return process.wait()
 
 
 def _state() -> set[str]:
-    """Return all that a lab must not leave behind, a line each."""
+    """Return everything that a lab must not leave behind, a line each."""
     mounts = {f"mount {line.split()[4]}" for line in Path("/proc/self/mountinfo").read_text().splitlines()}
     links = {f"link {each.name}" for each in Path("/sys/class/net").iterdir()}
     users = {f"{path}: {line}" for path in _USERS for line in Path(path).read_text().splitlines()}

@@ -1,4 +1,4 @@
-"""What the README tells a user to type, read from the README itself."""
+"""The commands that the README tells a user to type, read from the README itself."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ def commands(section: str, program: str) -> list[str]:
 
 
 def packages(*, ordinary: bool) -> list[str]:
-    """Return the Debian packages that the machine needs; those of an `ordinary` user's stand after the others."""
+    """Return the Debian packages that the machine needs; those for an `ordinary` user come after the others."""
     text = _section("What the machine needs")
     for_root, said, _ = text.partition("As root that is all.")
     if not said:

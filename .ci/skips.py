@@ -1,7 +1,7 @@
-"""Which tests were skipped, and whether `.ci/skips-allowed` says that they may be.
+"""Which tests were skipped, and whether `.ci/skips-allowed` allows that.
 
 The file has sections: `[PATTERN …]` names machines, and each line below it is a test's name, two spaces or more, and
-the reason. `*` stands for any text. A skip is allowed where name and reason fit a line of a section for the machine.
+the reason. `*` stands for any text. A skip is allowed if name and reason match a line in a section for the machine.
 """
 
 import re
@@ -21,7 +21,7 @@ class Skip(NamedTuple):
 
 
 def skipped(junit: Path) -> list[Skip]:
-    """Return the tests that the results of a run say were skipped."""
+    """Return the tests that were skipped, from the results of a run."""
     found = []
     for case in ET.parse(junit).iter("testcase"):  # noqa: S314  # our own pytest wrote it
         mark = case.find("skipped")
@@ -31,7 +31,7 @@ def skipped(junit: Path) -> list[Skip]:
 
 
 def not_allowed(skips: list[Skip], machine: str) -> list[Skip]:
-    """Return those that no line for `machine` allows."""
+    """Return the skips that no line for `machine` allows."""
     lines = [line for machines, line in _lines() if any(_fits(each, machine) for each in machines)]
     return [
         skip

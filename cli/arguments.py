@@ -1,4 +1,4 @@
-"""The words of a command line before argparse sees them: where those for a pod begin, and what was meant by others."""
+"""The words of a command line before argparse sees them: where the command for a pod begins, and likely typos."""
 
 from collections.abc import Container, Iterable, Sequence
 
@@ -6,9 +6,9 @@ from sidelab.cli.command import Verb
 
 
 def split(verb: Verb | None, words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return what is ours, and the command that `verb` is to run in a pod.
+    """Return our own words, and the command that `verb` is to run in a pod.
 
-    The command stands behind `--`, or behind the pod's name, as in `kubectl exec`; then its options are its own.
+    The command follows `--`, or the pod's name, as in `kubectl exec`; the options after that are the command's own.
     """
     at = words.index("--") if "--" in words else len(words)
     if verb is not None and verb.runs_command:
@@ -19,7 +19,7 @@ def split(verb: Verb | None, words: Sequence[str]) -> tuple[list[str], list[str]
 
 
 def _second_word(verb: Verb, words: Sequence[str]) -> int:
-    """Return where the second word is that is neither an option of `verb` nor an option's value, counted behind it."""
+    """Return the place of the second word after `verb` that is neither an option of it nor an option's value."""
     with_value = {name for each in verb.arguments if "action" not in each.how for name in each.names}
     found = 0
     at = len(verb.name.split())
@@ -35,7 +35,7 @@ def _second_word(verb: Verb, words: Sequence[str]) -> int:
 
 
 def _takes_next(option: str, with_value: Container[str]) -> bool:
-    """Return whether the word behind `option` is its value; `-itc` is three options, of which the last has one."""
+    """Return whether the word after `option` is its value; `-itc` is three options, of which the last has one."""
     if option.startswith("--"):
         return option in with_value
     at = next((at for at, letter in enumerate(option) if f"-{letter}" in with_value), None)
@@ -43,8 +43,8 @@ def _takes_next(option: str, with_value: Container[str]) -> bool:
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """Return `: did you mean …?` with the nearest of the known words, or nothing where none is near."""
-    from difflib import get_close_matches  # 4 ms that only a mistake has to wait for
+    """Return `: did you mean …?` with the nearest of the known words, or nothing if none is near."""
+    from difflib import get_close_matches  # takes 4 ms, so only after a mistake
 
     near = get_close_matches(word, list(known), 1)
     return f": did you mean {near[0]!r}?" if near else ""

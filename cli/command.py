@@ -15,7 +15,7 @@ Given = argparse.Namespace
 
 
 class Argument:
-    """What argparse's `add_argument` is given."""
+    """The arguments of argparse's `add_argument`."""
 
     def __init__(self, *names: str, **how: Any) -> None:
         self.names = names
@@ -25,8 +25,8 @@ class Argument:
 class Verb(NamedTuple):
     """A verb of the command line: `call`'s docstring is its help.
 
-    One that `runs_command` finds what stands behind `--` in `given.command`; one that `takes_flags` finds those that
-    are not among its `arguments` in `given.flags`.
+    One that `runs_command` finds the words after `--` in `given.command`; one that `takes_flags` finds flags that are
+    not among its `arguments` in `given.flags`.
     """
 
     name: str
@@ -50,8 +50,8 @@ IMAGES = Argument(
 
 
 def version() -> str:
-    """Return sidelab's version: of what is installed, or of the checkout that runs without being installed."""
-    import tomllib  # one verb needs it
+    """Return sidelab's version: of the installed package, or of a checkout that is not installed."""
+    import tomllib  # only one verb needs it
     from importlib import metadata  # the same
 
     try:
@@ -67,7 +67,7 @@ def print_json(value: object) -> None:
 
 
 def print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """Print aligned columns; rich would take 40 ms to import for the same."""
+    """Print aligned columns, without rich, whose import takes 40 ms."""
     cells = [headings, *(tuple(escapes.line(str(value)) for value in row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
     for row in cells:
@@ -76,9 +76,9 @@ def print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Print in the block what comes before a verdict: the exit status is that verdict, whoever stops reading.
+    """Let the block's output fail without losing the verdict, which is the exit status, if its reader stops reading.
 
-    Nor does a full disk change it; then a line on standard error says that the output is not whole.
+    A full disk does not change the status either; a line on standard error then says that the output is not whole.
     """
     try:
         yield
@@ -91,5 +91,5 @@ def reader_may_leave() -> Iterator[None]:
 
 
 def leave_as(status: int) -> NoReturn:
-    """End with a program's exit status; a signal that killed it is negative, and 128 more as in a shell."""
+    """Exit with a program's status; if that is negative, a signal's, with 128 plus the signal, as a shell does."""
     raise SystemExit(128 - status if status < 0 else status)

@@ -1,4 +1,4 @@
-"""What the commands that take long have in common: they can be stopped, and say on standard error what they do."""
+"""What long commands have in common: they can be interrupted, and report on standard error what they do."""
 
 import sys
 from collections.abc import Iterator
@@ -18,5 +18,5 @@ def interruptible(line: str) -> Iterator[None]:
 
 
 def say(line: str, *, leading: bool = True) -> None:
-    """Tell on standard error what happens; `leading` with our name, as an error has it."""
+    """Print a line on standard error, with our name `leading` as in an error."""
     sys.stderr.write(f"{'sidelab: ' if leading else ''}{line}\n")

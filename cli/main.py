@@ -1,7 +1,7 @@
-"""The command line: its words are read, and the verb among them called.
+"""The command line: parse its words and call the verb.
 
-Imports happen inside the verbs, because `up` has 0.3 s for everything and `bench` needs half of that for pandas alone.
-That is also why it is argparse: typer would take 0.09 s (it imports pydantic).
+Imports happen inside the verbs, because `up` has 0.3 s for everything and pandas alone takes `bench` half of that.
+That is also why this uses argparse: typer would take 0.09 s (it imports pydantic).
 """
 
 import argparse
@@ -19,7 +19,7 @@ from sidelab.lab.errors import InputError, SidelabError
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are ours: one line, with the cure, exit status 2."""
+    """An argument parser with our kind of errors: one line, with the cure, exit status 2."""
 
     def error(self, message: str) -> NoReturn:
         what, _, missing = message.partition(" arguments are required: ")
@@ -38,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """Prints `sidelab 0.1.0`; the version is read when it is asked for, because that takes a while."""
+    """Prints `sidelab 0.1.0`; the version is read only when needed, because that takes a while."""
 
     def __call__(self, *_: object) -> NoReturn:
         from sidelab.cli.command import version  # see above
@@ -48,7 +48,7 @@ class _Version(argparse.Action):
 
 
 def parse(argv: Sequence[str]) -> Given:
-    """Return what the command line says, `verb` being the verb; raises `InputError`."""
+    """Return the parsed command line, with the verb as `verb`; raises `InputError`."""
     ours, command = arguments.split(next((verb for verb in VERBS if argv and verb.name == argv[0]), None), argv)
     given, rest = _parser().parse_known_args(ours)
     if given.verb.takes_flags:
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Run the command line; the exit status says whose fault a failure is (see `lab.errors`)."""
+    """Run the command line; the exit status shows whose fault a failure is (see `lab.errors`)."""
     output.open_standard()
     completion.answer(_parser)
     with interruption.raised():
@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def _run(argv: Sequence[str]) -> int:
-    """Do what the command line says and return the exit status."""
+    """Run the verb and return the exit status."""
     try:
         given = parse(argv)
         given.verb.call(given)
@@ -115,11 +115,11 @@ def _run(argv: Sequence[str]) -> int:
         return end.code if isinstance(end.code, int) else 0
     except SidelabError as error:
         if isinstance(error, output.OutputError):
-            output.discard()  # it would fail again, and say so again
+            output.discard()  # flushing it later would fail and be reported again
         sys.stderr.write(f"sidelab: {error}\n")
         return error.exit_status
     except BrokenPipeError:
-        output.discard()  # whoever read our output has had enough of it
+        output.discard()  # the reader of our output has stopped reading
     except KeyboardInterrupt as stop:
         sys.stderr.write(f"sidelab: {stop}\n" if str(stop) else "")
         return getattr(stop, "exit_status", 130)
@@ -129,7 +129,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _unforeseen(error: Exception) -> int:
-    """Tell what no verb has dealt with: what the machine has run out of, with its cure; anything else is a bug."""
+    """Report an unhandled error: what the machine has run out of, with its cure; anything else is a bug."""
     from sidelab.lab.base.exhausted import as_refusal  # most runs need none
 
     refusal = as_refusal(error)

@@ -1,11 +1,10 @@
-"""Standard output and standard error as they are found: in any encoding, closed, full, or with nobody reading.
+"""Standard output and standard error in any state: in any encoding, closed, full, or without a reader.
 
-What a stream can't write is no reason to lose a verdict: signs that its encoding lacks are replaced, what goes to
-standard error is lost where nobody reads it, and standard output fails with one of two exceptions, `BrokenPipeError`
-or `OutputError`.
+A stream that can't write must not cost a verdict: characters that its encoding lacks are replaced, standard error
+drops what nobody reads, and standard output fails with one of two exceptions, `BrokenPipeError` or `OutputError`.
 
-Whatever is written to them is escaped (`lab.base.text.escapes`), because any of it may come from elsewhere. What is
-ours and not to be escaped is written in another way: see `lab.base.text.escaping_stream`.
+Everything written to them is escaped (`lab.base.text.escapes`), because any of it may come from others. Our own text
+that must not be escaped takes another way: see `lab.base.text.escaping_stream`.
 """
 
 import codecs
@@ -31,11 +30,11 @@ _PLAIN: Final = {
     "\N{MINUS SIGN}": "-",
     "\N{NO-BREAK SPACE}": " ",
 }
-"""What stands for a sign of ours in an encoding that lacks it; for all others it is a question mark."""
+"""Replacements for characters that we use and an encoding lacks; for all others it is a question mark."""
 
 
 class OutputError(InputError):
-    """Standard output can't be written to, for another reason than that its reader has gone."""
+    """Standard output can't be written to, for another reason than that its reader is gone."""
 
 
 class _Output(io.FileIO):
@@ -54,17 +53,17 @@ class _Messages(io.FileIO):
     def write(self, data: Any, /) -> int:
         left = memoryview(data)
         try:
-            while left and (written := super().write(left)):  # nothing written: it would block, and is lost
+            while left and (written := super().write(left)):  # nothing written: it would block; the rest is lost
                 left = left[written:]
         except OSError:
-            pass  # there is nobody to tell
+            pass  # there is nowhere to report it
         return len(data)
 
 
 def open_standard() -> None:
-    """Make `sys.stdout` and `sys.stderr` what this module promises.
+    """Replace `sys.stdout` and `sys.stderr` by streams that behave as this module promises.
 
-    Opens what we were started without: the next socket would become some program's input.
+    Opens standard descriptors that we were started without: else the next socket would become some program's input.
     """
     codecs.register_error("sidelab", _replaced)
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
@@ -75,7 +74,7 @@ def open_standard() -> None:
             stream = os.fdopen(fd, "w" if fd else "r", encoding="utf-8", closefd=False)
             setattr(sys, name, stream)
         elif stream is not getattr(sys, f"__{name}__"):
-            continue  # whoever has put another in its place knows why
+            continue  # it was replaced on purpose
         if fd:
             setattr(sys, name, _tolerant(stream, _Output if fd == 1 else _Messages))
 
@@ -83,25 +82,25 @@ def open_standard() -> None:
 def _tolerant(stream: TextIO, kind: type[io.FileIO]) -> TextIO:
     raw = kind(stream.fileno(), "w", closefd=False)
     if issubclass(kind, _Messages):
-        # Without a buffer: a signal that interrupts a write would leave in it what was written, to be written again.
+        # Unbuffered: a signal that interrupts a write would leave the written text in the buffer, to be written again.
         return EscapingWriter(raw, encoding=stream.encoding, errors="sidelab", write_through=True)
     buffered = io.BufferedWriter(raw)
-    keep_bytes = not raw.isatty()  # a program that reads paths wants them as they are
+    keep_bytes = not raw.isatty()  # a program that reads paths needs them unchanged
     return EscapingWriter(
         buffered, encoding=stream.encoding, errors="sidelab", line_buffering=raw.isatty(), keep_bytes=keep_bytes
     )
 
 
 def discard() -> None:
-    """Send what is still to be written to standard output nowhere."""
+    """Discard what is still to be written to standard output."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def flushed(status: int) -> int:
-    """Write out what is left for standard output, and return the exit status: `status`, or what failed just now."""
+    """Flush standard output, and return the exit status: `status`, or that of a failure to flush."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:  # its reader has had enough
+    except BrokenPipeError:  # its reader has stopped reading
         discard()
     except OutputError as error:
         discard()
@@ -111,7 +110,7 @@ def flushed(status: int) -> int:
 
 
 def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Replace what an encoding lacks; the bytes of a file's name that are no text stay the bytes that they are."""
+    """Replace what an encoding lacks; bytes of a file's name that are not text stay as they are."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     sign = error.object[error.start]

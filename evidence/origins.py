@@ -1,7 +1,7 @@
 """Which tracked connections and counted packets of a pod are the kubelet's probes, and which are requests. Pure.
 
-The kubelet asks from the node's address. What a probe or a request becomes inside the pod can be read off the ports
-that the rules and the sidecar use.
+The kubelet probes from the node's address. Inside the pod, the ports that the rules and the sidecar use tell probes
+from requests.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,14 +13,14 @@ from sidelab.sidecar.interception.model.counted import TableRows
 from sidelab.sidecar.interception.model.model import Family, Key
 
 _NODE = {NODE_IPV4, NODE_IPV6}
-_SIDECAR_SOURCE = {"127.0.0.6", "::6"}  # where the sidecar's connections to its own application come from
+_SIDECAR_SOURCE = {"127.0.0.6", "::6"}  # the source of the sidecar's connections to its own application
 _OF_SIDECAR = range(istio_ports.ADMIN, istio_ports.STATS + 1)
 # What the rules let pass to the agent: its metrics and the application's probes, the sidecar's own probe.
 _PROBED = {istio_ports.AGENT: "the application's, asked of the agent", istio_ports.HEALTH: "the sidecar's own"}
 
 
 def purpose(entry: Entry, own: Collection[str]) -> str:
-    """Return what a connection is for, seen from a pod whose addresses are `own`, in a few words; "" if unknown."""
+    """Return in a few words what a connection of a pod with addresses `own` is for; "" if unknown."""
     original, answered_by = entry.original, entry.reply.source_port
     asked = original.destination_port
     caught = answered_by != asked
@@ -60,7 +60,7 @@ def probes(tables: Sequence[TableRows], family: Family = 4) -> Mapping[int, int]
 
 
 def probes_sentence(tables: Sequence[TableRows], family: Family = 4) -> str:
-    """Return which of the counted packets were the kubelet's probes, as a sentence; "" where none were counted."""
+    """Return a sentence on which of the counted packets were the kubelet's probes; "" if none were counted."""
     counted = {port: count for port, count in sorted(probes(tables, family).items()) if count}
     if not counted:
         return ""

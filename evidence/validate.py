@@ -1,8 +1,8 @@
-"""Does the proxy's traffic to its own pod come back into the proxy? What istio-iptables' --run-validation asks.
+"""Check that the proxy's traffic to its own pod comes back into the proxy, as istio-iptables' --run-validation does.
 
-As the proxy's user, from 127.0.0.1 to 127.0.0.6: there no rule but the one by owner leads into the proxy, and to root
-or anybody else the port is closed. Istio asks before the proxy runs, with listeners of its own on the proxy's ports; so
-do we where they are free. Where a proxy holds them it may accept, and conntrack tells where the connection went.
+It dials as the proxy's user, from 127.0.0.1 to 127.0.0.6: there only the rule by owner leads into the proxy; for root
+or any other user the port is closed. Istio does this before the proxy runs, with its own listeners on the proxy's
+ports; so do we if they are free. If a proxy has them it may accept, and conntrack shows where the connection went.
 Source: Istio's tools/istio-iptables/pkg/validation.
 """
 
@@ -31,9 +31,9 @@ _LOCAL_TIMEOUT_S = 1.0
 
 
 class Expected(NamedTuple):
-    """What the pod's rules promise: for whom, in which families, and to which ports they redirect.
+    """What the pod's rules promise: for which user, in which families, and to which ports they redirect.
 
-    `rules` is whether the pod has istio-init at all: without it the rest is Istio's defaults.
+    `rules` is whether the pod has istio-init at all; without it the rest is Istio's defaults.
     """
 
     uid: int = 1337
@@ -47,10 +47,10 @@ class Expected(NamedTuple):
 
 
 class ConnectionAttempt(NamedTuple):
-    """How one connection fared.
+    """The outcome of one connection attempt.
 
-    `problem` is empty if somebody accepted it. `original` is the destination that our own listener recovered, None
-    where the proxy accepted. `open` tells of a refused one whether the proxy's port is open at all.
+    `problem` is empty if it was accepted. `original` is the destination that our own listener recovered, None if the
+    proxy accepted. For a refused one, `open` is whether the proxy's port is open at all.
     """
 
     family: Family
@@ -71,7 +71,7 @@ class FamilyCheck(NamedTuple):
 
 
 def validate(lab: Lab, pod: PodKey) -> tuple[FamilyCheck, ...]:
-    """Return the outcome for each family that the pod's rules are for; takes up to the time-out (5 s) a family."""
+    """Return the outcome for each family of the pod's rules; takes up to the time-out (5 s) per family."""
     (built,) = lab.manifest(pod).pods
     rules = pod_rules.of_pod(built)
     wanted = expected(rules.options if rules else None)
@@ -83,7 +83,7 @@ def validate(lab: Lab, pod: PodKey) -> tuple[FamilyCheck, ...]:
 
 
 def expected(options: Options | None) -> Expected:
-    """Return what rules of these options promise, None being those of no istio-init."""
+    """Return what rules of these options promise; None stands for a pod without istio-init."""
     if options is None:
         return Expected(rules=False)
     return Expected(
@@ -101,7 +101,7 @@ def attempts(wanted: Expected) -> list[dict[str, Any]]:
     """Dial once in each family, inside the pod and as the proxy's user; return `ConnectionAttempt`s as JSON values."""
     with ExitStack() as opened:
         listeners = {family: list(_listen(opened, family, wanted)) for family in wanted.families[:1]}
-        if len(listeners[4]) == 2:  # no proxy runs, so whatever the proxy would hear is ours to hear
+        if len(listeners[4]) == 2:  # no proxy runs, so we listen in its place
             listeners |= {family: list(_listen(opened, family, wanted)) for family in wanted.families[1:]}
         return [_dial(wanted, family, listeners.get(family, []))._asdict() for family in wanted.families]
 
@@ -109,7 +109,7 @@ def attempts(wanted: Expected) -> list[dict[str, Any]]:
 def _listen(opened: ExitStack, family: Family, wanted: Expected) -> Iterator[socket.socket]:
     """Listen on those of the proxy's ports that are free.
 
-    Unlike Istio without SO_REUSEPORT: beside a proxy that has it we would be given the application's connections.
+    Unlike Istio we do not set SO_REUSEPORT: beside a proxy that does, we would get the application's connections.
     """
     for port in (wanted.outbound_port, wanted.inbound_port):
         listener = opened.enter_context(socket.socket(_FAMILIES[family], socket.SOCK_STREAM))
@@ -140,7 +140,7 @@ def _dial(wanted: Expected, family: Family, listeners: Sequence[socket.socket]) 
 
 
 def _is_open(family: Family, port: int) -> bool:
-    """Ask the proxy's port itself: to the loopback address even the proxy's packets go straight."""
+    """Return whether the proxy's own port is open; even the proxy's packets go straight to the loopback address."""
     with socket.socket(_FAMILIES[family], socket.SOCK_STREAM) as asked:
         asked.settimeout(_LOCAL_TIMEOUT_S)
         return asked.connect_ex((_LOOPBACK[family], port)) == 0
@@ -155,7 +155,7 @@ def _accepted(listeners: Sequence[socket.socket]) -> tuple[str, int] | None:
 
 
 def entry_of(wanted: Expected, attempt: ConnectionAttempt, entries: Sequence[Entry]) -> Entry | None:
-    """Return what conntrack knows of the attempt's connection."""
+    """Return conntrack's entry for the attempt's connection."""
     said = (_LOOPBACK[attempt.family], attempt.source_port, _TARGET[attempt.family], wanted.probe_port)
     for entry in entries:
         tuple_ = entry.original
@@ -165,7 +165,7 @@ def entry_of(wanted: Expected, attempt: ConnectionAttempt, entries: Sequence[Ent
 
 
 def judge(wanted: Expected, attempt: ConnectionAttempt, entry: Entry | None) -> FamilyCheck:
-    """Return whether the connection went where the rules promise; `entry` is what conntrack knows of it."""
+    """Return whether the connection went where the rules promise; `entry` is conntrack's entry for it."""
     family = attempt.family
     target = f"{_TARGET[family]}:{wanted.probe_port}" if family == 4 else f"[{_TARGET[family]}]:{wanted.probe_port}"
     promise = (

@@ -1,1 +1,1 @@
-"""The verbs of the command line, each with what its help says and what it prints; thin calls."""
+"""The verbs of the command line, each with its help and its output; thin calls."""

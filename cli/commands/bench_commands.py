@@ -1,4 +1,4 @@
-"""What interception costs: measuring it, and whether the instrument is right."""
+"""Verbs that measure what interception costs, and test whether the instrument is right."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def selftest(given: Given) -> None:
     leave_as(found.exit_status)
 
 
-# Looked for here, because `bench.plan.plan` takes 30 ms to import and every verb's help would wait for it.
+# Listed here, because importing `bench.plan.plan` takes 30 ms, and every verb's help would wait for it.
 PLANS = sorted(path.stem for path in (Path(__file__).parents[2] / "bench" / "plan" / "shipped").glob("*.toml"))
 _NAMES = ", ".join(PLANS)
 

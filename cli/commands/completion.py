@@ -20,7 +20,7 @@ def completion(given: Given) -> None:
 
 
 def answer(parser: Callable[[], argparse.ArgumentParser]) -> None:
-    """Answer the shell that asks, as its environment says, and end; return at once if none does."""
+    """Answer a shell that asks for completions, as the environment shows, and exit; else return at once."""
     if "_ARGCOMPLETE" not in os.environ:
         return
     from argcomplete import autocomplete
@@ -31,7 +31,7 @@ def answer(parser: Callable[[], argparse.ArgumentParser]) -> None:
 
 
 def _prepare(parser: argparse.ArgumentParser) -> None:
-    """Give the arguments of every verb the functions that list their values, by what the help calls these."""
+    """Give every verb's arguments the functions that list their values, by the values' names in the help."""
     for action in parser._actions:  # noqa: SLF001  # argparse has no other way to them; argcomplete takes it, too
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  # the same
             for each in action.choices.values():
@@ -71,7 +71,7 @@ def _containers(parsed_args: Given, **_: Any) -> list[str]:
 
 
 def _pods_of(given: Given) -> list[dict[str, Any]]:
-    """Return the pods of the lab that the line names, or of the only one; none where the line is wrong."""
+    """Return the pods of the lab that the line names, or of the only one; none if the line is wrong."""
     from sidelab.lab.client.lab import find
 
     try:

@@ -1,4 +1,4 @@
-"""The first thing to try: a lab that is there for one request, and what is to be seen of it."""
+"""The first thing to try: a lab for one request, and everything that can be seen of that request."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sidelab.evidence.demo.observe import Observed
     from sidelab.lab.client.lab import Lab
 
-_KEPT = "demo"  # what a lab is called that stays
+_KEPT = "demo"  # the name of a lab that stays
 
 
 def demo(given: Given) -> None:
@@ -31,7 +31,7 @@ def demo(given: Given) -> None:
     begun_s = monotonic()
     with _lab(keep=given.keep) as lab:
         observed = observe(lab, lab.pod("nginx"), lab.pod("client"))
-        if given.keep:  # before the block ends: a lab that could not be reported is not left running
+        if given.keep:  # before the block ends, so that a lab that could not be reported is not left running
             _print(given, observed, monotonic() - begun_s)
             sys.stdout.flush()
     if not given.keep:
@@ -68,7 +68,7 @@ def _lab(*, keep: bool) -> Iterator["Lab"]:
         try:
             yield lab
         except BrokenPipeError:
-            raise  # who reads the page has seen enough of it, and has the lab
+            raise  # the reader of the page has stopped reading, and the lab stays
         except BaseException:
             stop(lab)
             raise

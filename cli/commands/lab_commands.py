@@ -1,4 +1,4 @@
-"""Labs that are running: listed, shown, ended."""
+"""Verbs for running labs: list, show, end."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ def status(given: Given) -> None:
 
 
 def _which(given: Given) -> str | None:
-    """Return which lab is meant where its name is the whole argument; --lab says it as elsewhere."""
+    """Return the name of the lab: the argument, or as in other verbs the value of --lab."""
     if given.which is not None and given.lab is not None:
         raise InputError("give the lab's name once, as an argument or with --lab")
     which: str | None = given.lab if given.which is None else given.which
@@ -94,7 +94,7 @@ def down(given: Given) -> None:
     for name in running():
         try:
             end(name, seen=True)
-        except SidelabError as error:  # the others are to end all the same
+        except SidelabError as error:  # the others must end all the same
             sys.stderr.write(f"sidelab: {error}\n")
             status = max(status, error.exit_status)
     leave_as(status)

@@ -1,4 +1,4 @@
-"""Manifests: injected and printed, or applied to a running lab."""
+"""Verbs for manifests: inject and print one, or apply it to a running lab."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def injected(paths: list[str], rules: str | None = None) -> "Manifest":
-    """Return the manifest in these files, injected; `rules` is the way for pods that name none. Raises `InputError`."""
+    """Return these files' manifest, injected; `rules` is the way for pods that name no way. Raises `InputError`."""
     from sidelab.cli.registered_kinds import known
     from sidelab.lab.manifest import load
     from sidelab.sidecar.inject import inject, warnings

@@ -1,4 +1,4 @@
-"""The objects of a running lab: shown and removed as kubectl does it."""
+"""Verbs that show and remove the objects of a running lab, as kubectl does."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ def get(given: Given) -> None:
 
 
 def _print_values(values: list[dict[str, Any]], form: str, *, one: bool) -> None:
-    """Print objects: as JSON one is itself and several are a List; as YAML each is a document."""
+    """Print objects: in JSON a single one as it is and several as a List; in YAML a document each."""
     if form == "json":
         print_json(values[0] if one else {"apiVersion": "v1", "kind": "List", "items": values})
         return
@@ -49,7 +49,7 @@ def _print_values(values: list[dict[str, Any]], form: str, *, one: bool) -> None
 
 
 def _print_tables(tables: list[dict[str, Any]], *, several: bool, spaces: bool) -> None:
-    """Print a table for each kind; where there may be `several`, names have their kind before them."""
+    """Print a table for each kind; if there may be `several` kinds, names are prefixed with theirs."""
     for number, table in enumerate(tables):
         sys.stdout.write("\n" if number else "")
         headings = (*(("NAMESPACE",) if spaces else ()), "NAME", *table["headings"])
@@ -93,7 +93,7 @@ def _named(kind: str, name: str | None) -> str:
 
 
 def _wanted(words: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Return words for kinds, each with a name or None for all, out of `KIND[,KIND] [NAME…]` or `KIND/NAME…`."""
+    """Parse `KIND[,KIND] [NAME…]` or `KIND/NAME…` into pairs of a kind's word and a name, or None for all."""
     if not words or words[0] == "all":
         if len(words) > 1:
             raise InputError(f"{words[1]!r}: an object's name says nothing about all kinds: give its kind")

@@ -1,4 +1,4 @@
-"""What is done inside a pod: its logs, programs, a shell."""
+"""Verbs that work inside a pod: its logs, programs, a shell."""
 
 import os
 import stat
@@ -30,7 +30,7 @@ def logs(given: Given) -> None:
 
 
 def _is_looked_at() -> bool:
-    """Return whether standard output is a terminal's, or that of a step of a CI system, which obeys lines of it."""
+    """Return whether standard output goes to a terminal, or to a CI system, which obeys commands in its lines."""
     in_ci = any(os.environ.get(name) for name in ("CI", "GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION"))
     return sys.stdout.isatty() or (in_ci and not stat.S_ISREG(os.fstat(1).st_mode))
 

@@ -1,4 +1,4 @@
-"""What was measured: drawn again, shown, and judged, from a run's files alone."""
+"""Verbs that draw again, show and judge a run, from its files alone."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ def show(given: Given) -> None:
 
 
 def present_run(directory: Path, *, as_json: bool, draw: bool) -> None:
-    """Print a run's answer and tables, at once, then draw it, and name the page last; or print all as JSON."""
+    """Print a run's answer and tables at once, then draw it, and print the page's path last; or print all as JSON."""
     from sidelab.bench.judge.analysis import analyse
     from sidelab.bench.report.present import document, present
 
@@ -79,7 +79,7 @@ def gate(given: Given) -> None:
         with reader_may_leave():
             sys.stdout.write(terminal.as_json(result) if given.json else terminal.render(result))
             if given.annotations:
-                # GitHub reads both streams; JSON has the first for itself.
+                # GitHub reads both streams; with --json, standard output is for JSON only.
                 write_command(sys.stderr if given.json else sys.stdout, github_annotations.render(result))
     leave_as(result.exit_status)
 

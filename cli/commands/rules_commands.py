@@ -1,4 +1,4 @@
-"""The interception rules: as text, or as the kernel of a pod has them."""
+"""Verbs for the interception rules: as text, or as they are in a pod's kernel."""
 
 import os
 import sys

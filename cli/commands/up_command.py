@@ -61,7 +61,7 @@ def up(given: Given) -> None:
         try:
             print_status(lab, as_json=given.json)
             sys.stdout.flush()
-        except BrokenPipeError:  # its reader has seen enough of a lab that is up
+        except BrokenPipeError:  # its reader has stopped reading, and the lab is up
             output.discard()
 
     with ExitStack() as progress:
@@ -78,7 +78,7 @@ def up(given: Given) -> None:
 
 
 def _bytes_of(option: str, text: str | None) -> int | None:
-    """Return the bytes that a quantity of Kubernetes' stands for, such as 512Ki or 10M; None for None."""
+    """Return the bytes of a Kubernetes quantity, such as 512Ki or 10M; None for None."""
     if text is None:
         return None
     digits = text.rstrip("KMGik")
@@ -90,7 +90,7 @@ def _bytes_of(option: str, text: str | None) -> int | None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show at a terminal how many pods are ready, for the length of the block; then the line is empty again."""
+    """Show on a terminal how many pods are ready during the block, then clear the line."""
     shown = ""
 
     def show(done: int, total: int) -> None:

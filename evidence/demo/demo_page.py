@@ -1,4 +1,4 @@
-"""What was observed of a request, written for a person who sees it for the first time, at 80 columns. Pure."""
+"""What was observed of a request, explained to a first-time reader, at 80 columns. Pure."""
 
 from collections.abc import Iterator
 from textwrap import wrap
@@ -9,7 +9,7 @@ from sidelab.lab.netlink.conntrack import Direction, Entry
 WIDTH = 80
 _INDENT = "   "
 
-# By chain and target: why a packet of the request met that rule.
+# By chain and target: why a packet of the request matched that rule.
 _WHY = {
     ("PREROUTING", "ISTIO_INBOUND"): "Something comes in over TCP: ISTIO_INBOUND decides what becomes of it.",
     ("ISTIO_INBOUND", "ISTIO_IN_REDIRECT"): "It is for none of the sidecar's own ports, so it is to be redirected.",
@@ -20,7 +20,7 @@ _WHY = {
 
 
 def render(observed: Observed) -> str:
-    """Return the whole page, each line of at most `WIDTH` columns but for what has no blanks in it."""
+    """Return the whole page, with lines of at most `WIDTH` columns except where text has no blanks."""
     return "".join(f"{line.rstrip()}\n" for line in _lines(observed))
 
 

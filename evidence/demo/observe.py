@@ -39,10 +39,10 @@ class RuleMet:
 
 @dataclass(frozen=True)
 class Observed:
-    """What became of a request; addresses are as `10.244.0.2:80`.
+    """What happened to a request; addresses look like `10.244.0.2:80`.
 
-    `rules` are those that counted packets meanwhile, in the order in which packets meet them, `others` how many more
-    there are. `connection` is the client's, `onward` the sidecar's own to the application if it opened one.
+    `rules` are those that counted packets meanwhile, in the order in which packets meet them, `others` is how many more
+    there are. `connection` is the client's, `onward` the sidecar's own to the application, if it opened one.
     """
 
     client: str
@@ -66,8 +66,8 @@ class Observed:
 def observe(lab: Lab, server: PodKey, client: PodKey) -> Observed:
     """Send a request from `client` to `server` over IPv4 and return what is known about it afterwards.
 
-    If the kubelet's probes were counted meanwhile it is sent again, so that what is shown is the request's alone.
-    Raises `PodError` where nothing answers, or the sidecar does not log it.
+    If the kubelet's probes were counted meanwhile, it is sent again, so that all counts shown are the request's.
+    Raises `PodError` if nothing answers, or the sidecar does not log it.
     """
     address, own = lab.addresses(server)[0], lab.addresses(client)[0]
     for _ in range(_MOST_REQUESTS):
@@ -137,7 +137,7 @@ def _connection(entries: Sequence[Entry], client: str, port: int) -> Entry:
 
 
 def _source(entry: Entry) -> str:
-    """Return where a connection comes from, as the access log writes it."""
+    """Return the source of a connection, as the access log writes it."""
     return f"{entry.original.source}:{entry.original.source_port}"
 
 
@@ -158,7 +158,7 @@ def _met(before: Sequence[TableRows], after: Sequence[TableRows]) -> Iterator[Ru
 
 
 def _conditions(rule: dict[str, Any]) -> Iterator[str]:
-    """Yield what a rule asks for, in the words of `rules show`, without what is true for every packet."""
+    """Yield a rule's conditions, in the words of `rules show`, without those that are true for every packet."""
     if rule["protocol"] != "all":
         yield rule["protocol"]
     for name in ("in", "out"):
