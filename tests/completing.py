@@ -1,4 +1,4 @@
-"""What a shell completes at its prompt, asked as bash asks."""
+"""What a shell completes at its prompt, requested as bash does."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A kind that only tests know, registered as a caller of `lab` registers kinds, and who acts on it."""
+"""A kind that only tests know, registered as callers of `lab` register kinds, and the actor on it."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import ClassVar
@@ -14,7 +14,7 @@ from sidelab.lab.plan.blueprint import PodPlan
 
 
 class Gate(Object, frozen=True, kw_only=True):
-    """Stands before the pods that have all labels of `selector`; `service` is a Service that must be there."""
+    """Selects the pods that have all labels of `selector`; `service` is a Service that must exist."""
 
     rows: ClassVar[Rows] = {**OBJECT, "color": Inert("it is not painted")}
     api_version: str = "example.org/v1"
@@ -25,13 +25,13 @@ class Gate(Object, frozen=True, kw_only=True):
     selector: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
-        """Refuse a gate that nobody gets through."""
+        """Refuse a gate that is too narrow."""
         if self.width < 1:
             raise FieldError("width", f"{self.width} is too narrow; write 1 or more")
 
 
 def check(gate: Gate, manifest: Manifest) -> Iterable[str]:
-    """Want the Service, and no material that there is none of."""
+    """Complain about a Service that does not exist, and about air as the material."""
     if gate.service and (gate.namespace, gate.service) not in {each.key for each in manifest.services}:
         yield f"service: there is no Service {gate.service}"
     if gate.material == "air":
@@ -39,13 +39,13 @@ def check(gate: Gate, manifest: Manifest) -> Iterable[str]:
 
 
 def doubt(gate: Gate, manifest: Manifest) -> Iterable[str]:
-    """Want some pod to be selected."""
+    """Complain if no pod is selected."""
     if not any(concerns(gate, pod) for pod in manifest.pods):
         yield "selector: it selects no pod"
 
 
 def fixed(before: Gate, after: Gate) -> Iterable[str]:
-    """Refuse another material."""
+    """Refuse a change of the material."""
     if before.material != after.material:
         yield "material: it can't be changed"
 
@@ -56,7 +56,7 @@ def concerns(gate: Gate, pod: Pod) -> bool:
 
 
 class Gates:
-    """Acts on gates: it refuses those that are 13 wide, and says how many there are."""
+    """Acts on gates: it refuses those that are 13 wide, and counts the gates."""
 
     def __init__(self, _node: Node, gates: Collection[Gate]) -> None:
         self.gates = tuple(gates)

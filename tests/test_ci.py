@@ -28,7 +28,7 @@ def test_the_commands_are_the_readmes(name: str):
 
 
 def test_a_skip_is_allowed_by_machine_name_and_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A line holds for its section's machines and for its own reason; a star is any text, a bracket itself."""
+    """A line applies to its section's machines and its own reason; a star is any text, a bracket stands for itself."""
     allowed = tmp_path / "skips-allowed"
     allowed.write_text("# why\n[*-user]\nlab.test_a::*  needs root\n\n[tools one]\nlab.test_b::test[x]  no *\n")
     monkeypatch.setattr(skips, "ALLOWED", allowed)
@@ -39,7 +39,7 @@ def test_a_skip_is_allowed_by_machine_name_and_reason(tmp_path: Path, monkeypatc
 
 
 def test_skips_are_read_from_pytests_own_results(tmp_path: Path):
-    """Of a run's JUnit file the skipped tests count, with the reasons that they gave."""
+    """The skipped tests, with their reasons, are read from a run's JUnit file."""
     case = '<testcase classname="a" name="{}">{}</testcase>'
     text = case.format("b", '<skipped message="why"/>') + case.format("c", "")
     text = f"<testsuites><testsuite>{text}</testsuite></testsuites>"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("lab", "sidecar", "evidence", "bench", "cli", "sidelab")  # each may import those before it
-# What turns files of a run into figures and answers; all that these import is meant too.
+# The modules that turn a run's files into figures and answers; the rule includes all that they import.
 REPORTING = (
     *(
         "bench.report.report",
@@ -23,7 +23,7 @@ SPEAK_NETLINK = ("lab.netlink.route", "lab.netlink.nftables")
 
 
 def modules() -> dict[str, Path]:
-    """Find every module of the project but the studies, which are programs that nobody imports."""
+    """Find every module of the project but the studies, which are programs that nothing imports."""
     found = {"sidelab": ROOT / "sidelab.py"}
     for room in ROOMS[:-1]:
         for path in sorted((ROOT / room).rglob("*.py")):
@@ -34,7 +34,7 @@ def modules() -> dict[str, Path]:
 
 
 def named(tree: ast.AST, *, for_types: bool = True) -> set[str]:
-    """Return every dotted name that an import at any depth may mean, with or without those under `if TYPE_CHECKING`."""
+    """Return every dotted name that an import at any depth may name; `for_types` includes `if TYPE_CHECKING` blocks."""
     names = set()
     todo = [tree]
     while todo:
@@ -62,7 +62,7 @@ def within(name: str, packages: tuple[str, ...]) -> bool:
 
 
 def reach(*starts: str) -> set[str]:
-    """Return the project's modules that running everything in `starts` brings along, their packages included."""
+    """Return the project's modules that are imported when all of `starts` run, with their packages."""
     seen: set[str] = set()
     todo = [name for name in NEEDED if within(name, starts)]
     while todo:
@@ -100,7 +100,7 @@ def test_every_room_imports_only_what_stands_before_it():
 
 
 def test_reporting_knows_neither_labs_nor_sidecars():
-    """Nothing of lab is reached from there but errors, files and text, and nothing of sidecar."""
+    """Reporting reaches nothing of lab but errors, files and text, and nothing of sidecar."""
     assert {
         "lab",
         "lab.base",
@@ -137,7 +137,7 @@ def test_no_module_imports_a_study():
 
 
 def test_fork_servers_start_without_the_heavy_modules():
-    """What every container is forked from reaches neither manifests, nor netlink, nor any package from elsewhere."""
+    """The servers that containers are forked from import neither manifests, nor netlink, nor third-party packages."""
     standins = {name for name in NEEDED if name.startswith("lab.standins.")} - {"lab.standins.standin_images"}
     assert standins
     reached = reach("lab.runtime.forkserver", *standins)
@@ -145,7 +145,7 @@ def test_fork_servers_start_without_the_heavy_modules():
 
 
 def test_folders_know_each_other_one_way_at_every_level():
-    """Of the folders in a folder none needs another that needs it, whoever it is there that imports.
+    """No two folders in one folder need each other, whichever of their files import.
 
     Imports inside functions and under TYPE_CHECKING count.
     """
@@ -167,13 +167,13 @@ def test_folders_know_each_other_one_way_at_every_level():
 
 
 def test_no_file_needs_itself():
-    """Imports of files have no circles either; those inside functions and under TYPE_CHECKING count."""
+    """Imports between files have no cycles either; those inside functions and under TYPE_CHECKING count."""
     packages = {name for name, path in modules().items() if path.name == "__init__.py"}
     TopologicalSorter({name: (IMPORTS[name] & IMPORTS.keys()) - packages for name in IMPORTS}).prepare()
 
 
 def test_no_module_imports_more_than_fourteen_others():
-    """Of ours; these are the ones that put others together, and may not grow."""
+    """Only our own modules count; the listed exceptions put others together, and may not grow."""
     many = {
         "cli.commands.demo_command": 15,
         "cli.commands.up_command": 15,
@@ -195,7 +195,7 @@ def _imported(tree: ast.Module) -> int:
 
 
 def test_public_types_have_names_of_their_own():
-    """Whoever reads a type's name knows which it is, whatever the room."""
+    """A type's name tells which one it is, in any room."""
     names = Counter(
         node.name
         for tree in TREES.values()
@@ -228,6 +228,6 @@ def test_no_folder_has_more_than_a_dozen_files():
 
 
 def test_no_two_files_have_one_name():
-    """Whoever looks for a file by its name finds one; what is run as a program is `main`."""
+    """A search for a file by its name finds one; only programs share the name `main`."""
     names = Counter(path.stem for path in modules().values() if path.stem not in ("__init__", "__main__", "main"))
     assert {} == {name: count for name, count in names.items() if count > 1}

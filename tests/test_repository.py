@@ -124,7 +124,7 @@ def test_every_dependency_of_a_dependency_is_pinned():
 
 
 def test_the_wheel_ships_what_the_program_reads():
-    """Every file below the packages that is no Python is one of the plans, and pyproject.toml ships each package."""
+    """Every non-Python file below the packages is one of the plans, and pyproject.toml ships each package."""
     assert {"cli", "lab", "sidecar", "evidence", "bench"} == set(WHEEL["only-include"])
     assert {room: f"sidelab/{room}" for room in WHEEL["only-include"]} == WHEEL["sources"]
     assert {"sidelab": "sidelab:main"} == PROJECT["scripts"]

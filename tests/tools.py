@@ -10,7 +10,7 @@ from sidelab.lab.errors import MachineError
 from sidelab.sidecar.envoy import find_envoy
 
 PATIENCE_S = 60.0
-"""How long to wait for what comes at once, on a machine that may stand still for seconds while it serves others."""
+"""How long to wait for what should come at once, on a machine that may stall for seconds under other load."""
 
 _DEBIAN = {
     "ip": "iproute2",
@@ -28,11 +28,11 @@ _DEBIAN = {
     "userdel": "passwd",
     "usermod": "passwd",
 }
-"""The Debian package of a program, where it has another name."""
+"""The Debian package of a program, if it has a different name."""
 
 
 def path_of(name: str) -> str | None:
-    """Return where a program is; administrators' tools are looked for too, which an ordinary user's PATH leaves out."""
+    """Return a program's path; also looks in the directories of administrators' tools, not in every user's PATH."""
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin")
 
 
@@ -45,7 +45,7 @@ def tool(name: str) -> str:
 
 
 def envoy() -> Path:
-    """Return the Envoy that is here; without one the test is skipped."""
+    """Return the path of Envoy; without one the test is skipped."""
     try:
         return find_envoy()
     except MachineError as error:

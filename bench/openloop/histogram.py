@@ -45,7 +45,7 @@ class Histogram:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Histogram) and self._counts == other._counts
 
-    __hash__ = None  # type: ignore[assignment]  # as for every container that compares by content
+    __hash__ = None  # type: ignore[assignment]  # as every container that compares by what it holds
 
     def __len__(self) -> int:
         """Return how many values were counted."""

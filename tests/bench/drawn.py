@@ -38,7 +38,7 @@ def plan(arms: list[dict[str, Any]], **more: Any) -> Plan:
 
 
 def analysed(run: Run, **known: Any) -> Analysis:
-    """Analyse a run; what is `known`, by its name in an `Analysis`, is taken as it is and not computed."""
+    """Analyse a run; `known` values, by their name in an `Analysis`, are used instead of computed."""
     found = Analysis(run)
     vars(found).update(known)
     return found
@@ -56,7 +56,7 @@ def rows(summary: pd.DataFrame) -> Summary:
 
 
 def run(of: Plan, extra_us: Mapping[str, float], **facts: Any) -> Analysis:
-    """Simulate a complete run in which each arm takes so much longer than the reference, and analyse it."""
+    """Simulate and analyse a complete run in which each arm takes `extra_us` longer than the reference."""
     truth = {name: tuple(each + us for each in simulate.TRUTH_US["direct"]) for name, us in extra_us.items()}
     before = simulate.TRUTH_US
     simulate.TRUTH_US = {**before, **truth}
@@ -92,14 +92,14 @@ def scaling() -> Analysis:
 
 
 def ladder() -> Analysis:
-    """Simulate the ladder, in which the hop is dear, HTTP saves, and redirect and hop together cost a little more."""
+    """Simulate the ladder: the hop is expensive, HTTP saves time, and redirect and hop together cost a little more."""
     extra = {"conntrack": 1.1, "redirect": 6.0, "explicit": 92.0, "tcp": 104.0, "http": 50.0, "both": 81.0}
     of = plans.from_dict(plans.as_dict(plans.load("ladder")) | {"rebuilds": 6, "requests_per_round": 30}, "here")
     return run(of, extra)
 
 
 def rates(asked: tuple[int, ...], base_us: Mapping[str, float], capacity: Mapping[str, float]) -> pd.DataFrame:
-    """Simulate a queue for each arm: latency grows as its rate nears what it can do; beyond that it falls behind."""
+    """Simulate a queue for each arm: latency grows as its rate nears its capacity; beyond that it falls behind."""
     rng = np.random.default_rng(11)
     found = []
     for rebuild in range(1, 6):

@@ -27,7 +27,7 @@ PLAN = plans.from_dict(
     "here",
 )
 TRUTH_US = {"direct": (36.0, 44.0, 90.0, 28.0), "base": (40.0, 128.0, 176.0, 118.0)}
-"""Connect, starttransfer and total of a new connection, total of a kept-alive one; twins are alike."""
+"""Connect, starttransfer and total of a new connection, total of a kept-alive one; twins are equal."""
 
 MACHINE = {"cpu_model": "Z80", "kernel": "6.1", "packages": {"sidelab": "1"}, "mitigations": {}}
 FACTS: dict[str, Any] = {

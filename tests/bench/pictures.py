@@ -40,12 +40,12 @@ Make = Callable[[Medium], Any]
 
 
 def _known(run: Run, **known: Any) -> Analysis:
-    """Analyse a run; its own caveats are all that there are, and whatever else is `known` is not computed."""
+    """Analyse a run; its own caveats are the only ones, and `known` values are not computed."""
     return drawn.analysed(run, **{"caveats": run.caveats, **known})
 
 
 def _all_of(name: str, run: Run, **known: Any) -> dict[str, Make]:
-    """Draw what every plan has."""
+    """Draw the figures that every plan has."""
     found = _known(run, **known)
     return {
         f"{name}: overhead": lambda medium: overhead.figure(found, medium),
@@ -55,13 +55,13 @@ def _all_of(name: str, run: Run, **known: Any) -> dict[str, Make]:
 
 
 def _main_of(name: str, run: Run, **known: Any) -> dict[str, Make]:
-    """Draw the main figure alone."""
+    """Draw only the main figure."""
     found = _known(run, **known)
     return {name: lambda medium: overhead.figure(found, medium)}
 
 
 def with_intervals(summary: Summary, factor: float, shift_us: float = 0.0) -> Summary:
-    """Return a summary whose overheads are moved, and whose intervals are so many times as wide."""
+    """Return a summary with overheads moved by `shift_us`, and intervals `factor` times as wide."""
     table = drawn.table(summary)
     half = factor * (table["high_us"] - table["low_us"]) / 2
     table["overhead_us"] += shift_us
@@ -70,7 +70,7 @@ def with_intervals(summary: Summary, factor: float, shift_us: float = 0.0) -> Su
 
 
 def everything() -> dict[str, Make]:
-    """Return each figure of the material by what is odd about it."""
+    """Return all figures of the material, each by its peculiarity."""
     made: dict[str, Make] = {}
     reference = read_run(REFERENCE)
     made |= _all_of("reference run", reference)

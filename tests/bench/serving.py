@@ -1,4 +1,4 @@
-"""The nginx stand-in on loopback, for tests of what asks it."""
+"""The nginx stand-in on loopback, for tests of its clients."""
 
 import socket
 import threading

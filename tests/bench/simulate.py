@@ -1,4 +1,4 @@
-"""Samples with known truth: arms as fast as one likes, autocorrelated noise, tails, and rebuilds that differ."""
+"""Samples with known truth: arms of any speed, autocorrelated noise, tails, and rebuilds that differ."""
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, ...], *, rho: float, scale
 
 
 def samples(plan: Plan, seed: int, *, extra_us: dict[str, float] | None = None) -> list[list[RequestSample]]:
-    """Simulate a whole run of `plan`, one list per round, in the order that its schedule gives."""
+    """Simulate a whole run of `plan`, one list per round, in the order of its schedule."""
     rng = np.random.default_rng(seed)
     extra = extra_us or {}
     recorded = []

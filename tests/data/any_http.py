@@ -1,4 +1,4 @@
-"""A server of HTTP/1.1 and HTTP/2 on each PORT: it says what it was asked, echoes WebSockets, refuses bodies at /no."""
+"""A server of HTTP/1.1 and HTTP/2 on each PORT: it echoes requests and WebSockets, and refuses bodies at /no."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def http1(connection: socket.socket, data: bytes) -> None:
 
 
 def serve(connection: socket.socket) -> None:
-    """Serve a connection by its first bytes."""
+    """Serve a connection in the protocol of its first bytes."""
     with connection:
         data = b""
         while len(data) < len(PREFACE) and PREFACE.startswith(data):

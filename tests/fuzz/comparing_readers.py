@@ -14,22 +14,22 @@ LLHTTP, PROXY, NOBODY = "llhttp", "the proxy", "nobody"
 PATIENT = "llhttp, unless it is patient"
 MISREAD = "llhttp, and if it is patient it reads something else"
 _ODD_CR = re.compile(rb"\r(?!\n)")
-"""Ends a line for a patient llhttp, so that what follows may be anything."""
+"""Ends a line for a patient llhttp, so that anything may follow."""
 _UNTIL_DECIDED = b"\r\n\r\n"
 _MOST_PIECES = 4
 
 
 class SplitError(AssertionError):
-    """A reader makes something else of pieces than of the whole."""
+    """A reader reads pieces differently from the whole."""
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """What `ours` and `theirs` make of `data`: the first message that they differ in is number `at`.
+    """How `ours` and `theirs` read `data`: the first message in which they differ is number `at`.
 
-    `stricter` is who refuses it and `why` what that one says: `LLHTTP`; `PATIENT`, if llhttp reads it as the proxy does
-    where it may be lenient; `PROXY`. If it is `NOBODY`, or `MISREAD`, which is `PATIENT` when they do not read the same
-    even so, `why` names what they differ in.
+    `stricter` is the reader that refuses it and `why` its reason: `LLHTTP`; `PATIENT`, if a lenient llhttp reads it as
+    the proxy does; `PROXY`. If it is `NOBODY`, or `MISREAD` (like `PATIENT`, but even so they read it differently),
+    `why` names the parts in which they differ.
     """
 
     data: bytes
@@ -47,11 +47,11 @@ class Disagreement:
 def disagreement(data: bytes, number: int, *, requests: bool) -> Disagreement | None:
     """Return where the two differ on a connection's bytes, None if they agree.
 
-    Raises `SplitError` if what either reads depends on how they come: `number` says how they are cut.
+    Raises `SplitError` if either reads pieces differently from the whole: `number` decides how they are cut.
     """
     ours, theirs = _ours(data, number, requests=requests), _theirs(data, requests=requests)
     if {ours.state, theirs.state} == {REFUSED, WAITING} and ours.comparable() != theirs.comparable():
-        # One may see earlier than the other that this is going to be nothing.
+        # One reader may see earlier than the other that this will not become a message.
         data += _UNTIL_DECIDED
         ours, theirs = _ours(data, number, requests=requests), _theirs(data, requests=requests)
     if ours.comparable() == theirs.comparable():
@@ -71,14 +71,14 @@ def disagreement(data: bytes, number: int, *, requests: bool) -> Disagreement | 
 
 
 def _ours(data: bytes, number: int, *, requests: bool) -> Reading:
-    """Return what the proxy makes of `data`, whole and in pieces."""
+    """Return how the proxy reads `data`, whole and in pieces."""
     rng = Random(number)
     cuts = sorted(rng.randrange(len(data) + 1) for _ in range(rng.randrange(1, _MOST_PIECES)))
     pieces = [data[begin:end] for begin, end in zip((0, *cuts), (*cuts, len(data)), strict=True)]
     found = proxy_reader.read((data,), requests=requests)
     whole, cut = found, proxy_reader.read(pieces, requests=requests)
     if {whole.state, cut.state} == {REFUSED, WAITING}:
-        # The first line of a head that is not complete is looked at only while it is not complete itself.
+        # The first line of an incomplete head is checked only while that line itself is incomplete.
         whole, cut = (proxy_reader.read((*each, _UNTIL_DECIDED), requests=requests) for each in ((data,), pieces))
     if whole.comparable() != cut.comparable():
         raise SplitError(f"the proxy makes {cut} of {pieces}, but {whole} of the whole")
@@ -86,7 +86,7 @@ def _ours(data: bytes, number: int, *, requests: bool) -> Reading:
 
 
 def _theirs(data: bytes, *, requests: bool) -> Reading:
-    """Return what llhttp makes of `data`, whole and byte by byte."""
+    """Return how llhttp reads `data`, whole and byte by byte."""
     reader = llhttp_reader.SecondReader(requests=requests)
     reader.feed(data)
     found = llhttp_reader.read(data, requests=requests)
@@ -101,7 +101,7 @@ def _without_ends(found: Reading) -> tuple[str, list[Message]]:
 
 
 def _first(ours: Reading, theirs: Reading) -> tuple[int, str]:
-    """Return the number of the first message that differs, and who refuses it."""
+    """Return the number of the first message that differs, and the reader that refuses it."""
     (our_state, our_messages), (their_state, their_messages) = ours.comparable(), theirs.comparable()
     same = min(len(our_messages), len(their_messages))
     at = next((number for number in range(same) if our_messages[number] != their_messages[number]), same)
@@ -110,7 +110,7 @@ def _first(ours: Reading, theirs: Reading) -> tuple[int, str]:
 
 
 def _parts(ours: Reading, theirs: Reading, at: int) -> str:
-    """Return the names of what the two messages number `at` differ in."""
+    """Return the names of the parts in which the two messages number `at` differ."""
     if not len(ours.messages) > at < len(theirs.messages):
         return "one more message"
     our, their = ours.messages[at], theirs.messages[at]
@@ -119,9 +119,9 @@ def _parts(ours: Reading, theirs: Reading, at: int) -> str:
 
 @dataclass(frozen=True)
 class Difference:
-    """`what` differs, and `why`: it explains a disagreement in which one of `stricter` says one of `reasons`.
+    """`what` differs, and `why`: it explains a disagreement in which one of `stricter` gives one of `reasons`.
 
-    A reason may be a beginning; `sign` is what the bytes have then. `example` has it, as `requests` or as a response.
+    A reason may be a prefix; the bytes then match `sign`. `example` shows it, as `requests` or as a response.
     """
 
     what: str
@@ -139,14 +139,14 @@ class Difference:
 
 
 class Comparison:
-    """Compares readings, those of requests and of responses in turn, and counts which of `differences` it meets."""
+    """Compares readings of requests and responses in turn, and counts which of `differences` it meets."""
 
     def __init__(self, differences: Sequence[Difference]) -> None:
         self._differences = differences
         self.met = Counter({each.what: 0 for each in differences})
 
     def check(self, data: bytes, number: int) -> None:
-        """Raise AssertionError, with bytes that have little else in them, if no difference explains what is read."""
+        """Raise AssertionError, with the bytes cut down to the problem, if no difference explains the readings."""
         if (problem := self._problem(data, number, self.met)) is not None:
             counts = Counter[str]()
             kind = _kind(problem)
@@ -154,7 +154,7 @@ class Comparison:
             raise AssertionError(f"{self._problem(data, number, counts)}\n  shortened: {data!r}") from None
 
     def _problem(self, data: bytes, number: int, met: "Counter[str]") -> Disagreement | AssertionError | None:
-        """Return what is wrong, None if nothing is, and count what explains it."""
+        """Return the problem, None if there is none, and count the differences that explain the readings."""
         try:
             found = disagreement(data, number, requests=is_request(number))
         except (SplitError, proxy_reader.ForwardedError) as error:
@@ -164,17 +164,17 @@ class Comparison:
         return None if reasons else found
 
     def table(self) -> str:
-        """Return how often each difference was met, one a line, with its reason."""
+        """Return how often each difference was met, one per line, with its reason."""
         return "".join(f"{self.met[each.what]:>9,} {each.what}\n{'':>9} {each.why}\n" for each in self._differences)
 
     def unmet(self) -> str:
-        """Return what is wrong with the list: the differences that were not met."""
+        """Return a complaint about the listed differences that were not met."""
         missing = [what for what, count in self.met.items() if not count]
         return f"listed, but never met: {missing}" if missing else ""
 
 
 def _kind(problem: Disagreement | AssertionError | None) -> tuple[type, str]:
-    """Return what has to stay the same for a problem to be the same one."""
+    """Return what identifies a problem while its bytes are shortened."""
     return type(problem), f"{problem.stricter} {problem.why}" if isinstance(problem, Disagreement) else ""
 
 
@@ -184,7 +184,7 @@ def is_request(number: int) -> bool:
 
 
 def _shortened(data: bytes, still: Callable[[bytes], bool]) -> bytes:
-    """Return `data` without all the parts that it can do without, `still` being what it is."""
+    """Return `data` without all parts whose removal leaves `still` true."""
     size = len(data) // 2
     while size:
         at = 0

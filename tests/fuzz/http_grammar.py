@@ -1,7 +1,7 @@
-"""Messages of HTTP/1.1 that a grammar makes, half of them with faults at its borders; the same for a seed and number.
+"""Messages of HTTP/1.1 from a grammar, half of them with faults at its edges; a seed and number give the same ones.
 
-A connection's bytes are one to three messages. Each place of a message has forms that are legal and odd ones, and what
-has been put together may be damaged by a byte or two that mean something to a reader.
+A connection's bytes are one to three messages. Each place of a message has legal and odd forms, and the result may be
+damaged by a byte or two that mean something to a reader.
 """
 
 import re
@@ -12,7 +12,7 @@ from comparing_readers import is_request
 
 
 def _forms(text: str) -> tuple[bytes, ...]:
-    """Return what `text` lists between bars, with escapes as Python writes them; `*3` after a form counts it thrice."""
+    """Return the forms that `text` lists between bars, with Python's escapes; `*3` after a form counts it thrice."""
     found: list[bytes] = []
     for each in text.split(" | "):
         form, count = re.fullmatch(r"(.*?)(?: \*(\d+))?", each).groups()
@@ -126,7 +126,7 @@ class Grammar:
     """Makes the bytes of a connection: one to three requests for an even number, responses for an odd one."""
 
     def make(self, seed: int, number: int) -> bytes:
-        """Return input `number` of those that `seed` stands for."""
+        """Return input `number` of the series of `seed`."""
         rng = Random(seed << 40 | number)
         maker = _Maker(rng, rng.choice((0, 0, 0.02, 0.06, 0.15)))
         one = maker.request if is_request(number) else maker.response
@@ -140,12 +140,12 @@ class Grammar:
 
 
 class _Maker:
-    """Makes messages, in which each place has a fault with a probability of `faults`."""
+    """Makes messages in which each place has a fault with probability `faults`."""
 
     def __init__(self, rng: Random, faults: float) -> None:
         self._rng = rng
         self._faults = faults
-        # A message of another habit has it in all of its lines.
+        # A message with the other line ending has it in all of its lines.
         self._line_end = b"\n" if faults and rng.random() < 0.05 else b"\r\n"
 
     def request(self) -> bytes:
@@ -172,7 +172,7 @@ class _Maker:
         return b"".join(each + self._end() for each in (line, *fields, b""))
 
     def _body(self, framings: Sequence[bytes]) -> tuple[list[bytes], bytes]:
-        """Return the fields that frame a body, and it."""
+        """Return the fields that frame a body, and the body."""
         rng, framing = self._rng, self._rng.choice(framings)
         if framing == b"none":
             return [], b""

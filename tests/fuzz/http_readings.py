@@ -1,7 +1,7 @@
-"""What a reader of HTTP/1.1 makes of the bytes of a connection, in a form that two readers can be compared in.
+"""How a reader of HTTP/1.1 reads the bytes of a connection, in a form in which two readers can be compared.
 
-Left out or made equal, because it is another thing than grammar: fields that concern one connection only (what they
-say is compared as `fate` and as the body), and the path's normal form.
+Left out or made equal, because it is not grammar: fields that concern one connection only (their meaning is compared
+as `fate` and as the body), and the path's normal form.
 """
 
 import re
@@ -23,9 +23,9 @@ Fields = list[tuple[bytes, bytes]]
 
 @dataclass
 class Message:
-    """A message: `start` is method and target or status and phrase, `host` whom it is for.
+    """A message: `start` is method and target or status and phrase, `host` is its Host.
 
-    `fate` is what becomes of the connection after it; `end` where the next message begins, None if that is not known.
+    `fate` is what happens to the connection after it; `end` is where the next message begins, None if unknown.
     """
 
     start: tuple[bytes, bytes]
@@ -45,16 +45,16 @@ class Reading:
     why: str = ""
 
     def comparable(self) -> tuple[str, list[Message]]:
-        """Return what has to be equal: of a message that was refused in its middle no more than that."""
+        """Return what has to be equal: of a message refused in its middle, only that it was refused."""
         whole = [each for each in self.messages if each.end is not None or self.state != REFUSED]
         return self.state, whole
 
 
 def message(start: tuple[bytes, bytes], found: Fields, fate: str, *, request: bool, forwarded: bool) -> Message:
-    """Return a message of which the head has been read; the path of one that has been `forwarded` is normal already."""
+    """Return a message whose head has been read; the path of a `forwarded` one is normalised already."""
     fields = [(name.lower(), value.strip(b" \t")) for name, value in found]
     left_out: frozenset[bytes] = _HOP
-    if request:  # as Envoy, the proxy leaves what Connection names in a response
+    if request:  # like Envoy, the proxy keeps the fields that Connection names in a response
         listed = b",".join(value for name, value in fields if name == b"connection").lower().split(b",")
         left_out = _HOP.union({each.strip(b" \t") for each in listed} - _NEEDED)
     others = tuple(each for each in fields if each[0] not in left_out)

@@ -1,7 +1,7 @@
-"""Where the bundled proxy reads HTTP/1.1 otherwise than llhttp, and why.
+"""Where the bundled proxy reads HTTP/1.1 differently from llhttp, and why.
 
-What is decided is what Envoy decides (`tests/sidecar/differential` compares with it); `proxy_reader` sees to it that
-llhttp, strict, reads all that goes on as it was meant. An entry that no message needs is an error.
+The proxy decides as Envoy does (`tests/sidecar/differential` compares with it); `proxy_reader` checks that a strict
+llhttp reads everything forwarded as it was meant. An entry that no message needs is an error.
 """
 
 from comparing_readers import LLHTTP, MISREAD, NOBODY, PATIENT, PROXY, Difference

@@ -7,11 +7,11 @@ _SWITCHING_PROTOCOLS = 101
 
 
 class SecondReader:
-    """Reads one connection's requests or responses; `reading` is what it has made of them so far.
+    """Reads one connection's requests or responses; `reading` is the result so far.
 
-    A `patient` one takes what RFC 9112 §2.2 and §5.2 let a recipient take: lines that end in LF alone, folded fields;
-    and blanks after a chunk's size. `hosts` says how many Host fields each message has. What is `forwarded` comes from
-    the proxy.
+    A `patient` one accepts what RFC 9112 §2.2 and §5.2 allow a recipient: lines that end in LF alone, folded fields;
+    and blanks after a chunk's size. `hosts` is how many Host fields each message has. `forwarded` data comes from the
+    proxy.
     """
 
     def __init__(self, *, requests: bool, patient: bool = False, forwarded: bool = False) -> None:
@@ -45,7 +45,7 @@ class SecondReader:
                 self.reading.state, self.reading.why = REFUSED, str(error)
 
     def on_message_begin(self) -> None:
-        """Begin anew."""
+        """Begin a new message."""
         self._text, self._fields, self._message = b"", [], None
 
     def on_url(self, text: bytes) -> None:
@@ -55,11 +55,11 @@ class SecondReader:
     on_status = on_url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field; those of trailers too, which are not looked at any more."""
+        """Take a field; also those of trailers, which are ignored later."""
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Take note of the head."""
+        """Note that the head is complete."""
         if self.reading.state == OVER:
             return
         parser = self._parser
@@ -79,7 +79,7 @@ class SecondReader:
             self._message.body += data
 
     def on_message_complete(self) -> None:
-        """Take note of the end, and of whether another message may follow."""
+        """Note the end, and whether another message may follow."""
         if self._message is not None:
             self._message.end = self._read
             if self._message.fate != KEPT:
@@ -88,7 +88,7 @@ class SecondReader:
 
 
 def read(data: bytes, *, requests: bool, patient: bool = False) -> Reading:
-    """Return what is made of `data`, byte by byte."""
+    """Return the reading of `data`, fed byte by byte."""
     reader = SecondReader(requests=requests, patient=patient)
     reader.feed(data, 1)
     return reader.reading

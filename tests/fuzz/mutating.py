@@ -1,4 +1,4 @@
-"""Inputs that are nearly right: pieces of a corpus, joined and damaged; the same for the same seed and number."""
+"""Inputs that are nearly right: pieces of a corpus, joined and damaged; equal for equal seed and number."""
 
 from collections.abc import Sequence
 from random import Random
@@ -8,14 +8,14 @@ _LONGEST_REPEAT = 300
 
 
 class Mutator:
-    """Makes inputs out of whole ones in `corpus` and of `words`, which mean something where they occur."""
+    """Makes inputs from whole ones in `corpus` and from `words`, which have a meaning to the reader."""
 
     def __init__(self, corpus: Sequence[bytes], words: Sequence[bytes]) -> None:
         self._corpus = corpus
         self._words = words
 
     def make(self, seed: int, number: int) -> bytes:
-        """Return input `number` of those that `seed` stands for."""
+        """Return input `number` of the series of `seed`."""
         rng = Random(seed << 40 | number)
         data = bytearray(rng.choice(self._corpus))
         if rng.random() < 0.2:

@@ -1,4 +1,4 @@
-"""The bundled proxy's grammar as a reader of HTTP/1.1, with llhttp as the reader behind it of all that goes on."""
+"""The bundled proxy's grammar as a reader of HTTP/1.1, with llhttp behind it to read everything that is forwarded."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,13 +13,13 @@ _LIMITS = Limits(61440, 100)
 
 
 class ForwardedError(AssertionError):
-    """What goes on is not read by the next reader as it was meant."""
+    """The next reader does not read what was forwarded as it was meant."""
 
 
 class ProxyReader:
     """Reads one connection's requests, or responses to GET, as `sidecar.proxy.exchange` and `upstreams` do.
 
-    A body is what the next reader finds in what goes on: llhttp, strict, of which each message must be exactly one.
+    The body is what the next reader, a strict llhttp, finds in what is forwarded; each message must be exactly one.
     """
 
     def __init__(self, *, requests: bool) -> None:
@@ -44,7 +44,7 @@ class ProxyReader:
             reading.state, reading.why = REFUSED, str(error)
 
     def _head(self, data: bytes) -> bytes:
-        """Take a head, if it is all there; returns what follows it."""
+        """Take a head, if it is complete; return what follows it."""
         self._buffer += data
         head: RequestHead | ResponseHead | None
         if self._requests:
@@ -67,7 +67,7 @@ class ProxyReader:
         return rest
 
     def _more(self, data: bytes) -> bytes:
-        """Take a part of a body; returns what follows it."""
+        """Take a part of a body; return what follows it."""
         assert self._body is not None
         taken = self._body.feed(data)
         self._read += taken
@@ -80,14 +80,14 @@ class ProxyReader:
         return data[taken:]
 
     def _told(self) -> Message:
-        """Return what the next reader makes of what has gone on."""
+        """Return what the next reader reads of what has been forwarded."""
         next_reading = self._next.reading
         if next_reading.state == REFUSED or len(next_reading.messages) != 1:
             raise ForwardedError(f"the next reader {next_reading.state} {next_reading.why}: {next_reading.messages}")
         return next_reading.messages[0]
 
     def _end(self) -> None:
-        """Take note of a message's end, which the next reader has to see as well."""
+        """Note a message's end, which the next reader has to see as well."""
         assert self._message is not None
         told = self._told()
         if told.end is None:
@@ -99,9 +99,9 @@ class ProxyReader:
 
 
 def _sent(head: RequestHead | ResponseHead) -> bytes:
-    """Return the head that goes on, with what llhttp would refuse in another form.
+    """Return the forwarded head, with what llhttp would refuse in another form.
 
-    That is a query without a path, which no route leads to, so that it does not go on; and a method that Envoy knows.
+    That is a query without a path, which is never forwarded as no route leads to it, and a method that Envoy knows.
     """
     if isinstance(head, ResponseHead):
         return head.lines + b"\r\n"
@@ -116,7 +116,7 @@ def _fate(head: RequestHead | ResponseHead) -> str:
 
 
 def read(pieces: Iterable[bytes], *, requests: bool) -> Reading:
-    """Return what is made of a connection's bytes that come in `pieces`; raises `ForwardedError`."""
+    """Return the reading of a connection's bytes that come in `pieces`; raises `ForwardedError`."""
     reader = ProxyReader(requests=requests)
     for piece in pieces:
         reader.feed(piece)

@@ -1,4 +1,4 @@
-"""What is read rather than spoken: DNS, manifests, results, control messages. No errors but those that are meant."""
+"""Fuzz targets that only read: DNS, manifests, results, control messages. Only the intended errors may be raised."""
 
 import gzip
 import json
@@ -134,13 +134,13 @@ class Names:
         self._table = table(_STATE, "default")
 
     def cluster(self, data: bytes, number: int) -> None:
-        """Ask the cluster's."""
+        """Query the cluster's name server."""
         udp = bool(number % 2)
         found = replies.answer(self._zone, data, udp=udp, turn=number)
         _check_response(data, found, udp=udp)
 
     def agent(self, data: bytes, number: int) -> None:
-        """Ask the agent's; what is not its own would go on, or come back with a failure."""
+        """Query the agent's resolver; other names would be forwarded, or come back with a failure."""
         udp = bool(number % 2)
         query = dns.read(data, udp=udp)
         found = query if not isinstance(query, dns.Query) else local_answer(query, self._table, number)
@@ -153,7 +153,7 @@ class Names:
 
 
 def _check_response(query: bytes, response: bytes | None, *, udp: bool) -> None:
-    """See that a response is one, fits, and answers no response: no two servers can be made to answer each other."""
+    """Check that a response is one, fits, and never answers a response: no two servers may answer each other."""
     if response is None:
         assert len(query) < 12 or query[2] & 0x80
         return
@@ -169,7 +169,7 @@ MANIFESTS = tuple(
 
 
 def manifest(data: bytes, _number: int) -> None:
-    """Read a manifest: it is one, or there is one line that says why not."""
+    """Read a manifest: it is valid, or a message of one line says why not."""
     problem = ""
     try:
         decode([("f.yaml", data)])
@@ -196,13 +196,13 @@ RESULTS = _results()
 
 
 class Results:
-    """A directory on the file system of shared memory, written anew for every input."""
+    """A directory in /dev/shm, written anew for every input."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def check(self, data: bytes, _number: int) -> None:
-        """Read a run: what is up to the first NUL is run.json, the rest samples."""
+        """Read a run: the bytes up to the first NUL are run.json, the rest is samples."""
         facts, _, samples = data.partition(b"\0")
         (self._directory / "run.json").write_bytes(facts)
         (self._directory / "samples.csv.gz").write_bytes(samples)
@@ -232,7 +232,7 @@ MESSAGES = tuple(
 
 
 def control_messages(data: bytes, _number: int) -> None:
-    """Read what comes over a control socket, and see which request each message is."""
+    """Read messages of a control socket, and find which request each one is."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.setblocking(False)

@@ -44,7 +44,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.1 [1-9]\d\d ?[^\r\n]*\r\n")
 
 
 class Proxy:
-    """The HTTP side of a proxy in memory, which every input is to leave as it was."""
+    """The HTTP side of a proxy in memory, which every input must leave unchanged."""
 
     def __init__(self) -> None:
         self._memory = MemoryGateway()
@@ -54,7 +54,7 @@ class Proxy:
         self._memory.close()
 
     def requests(self, data: bytes, number: int) -> None:
-        """Have a client send `data`, and a server answer whatever arrives."""
+        """Let a client send `data`, and a server answer whatever arrives."""
         client = self._memory.connect()
         for piece in pieces(data, number):
             client.say(piece)
@@ -67,7 +67,7 @@ class Proxy:
         assert not client.sent or _STATUS_LINE.match(client.sent), bytes(client.sent[:80])
 
     def responses(self, data: bytes, number: int) -> None:
-        """Have a server answer a request with `data`."""
+        """Let a server answer a request with `data`."""
         client = self._memory.connect()
         client.say(REQUESTS[number % 5])
         server = self._memory.cluster.dialled[-1] if self._memory.cluster.dialled else None
@@ -80,7 +80,7 @@ class Proxy:
         assert not client.sent or _STATUS_LINE.match(client.sent), bytes(client.sent[:80])
 
     def _leave(self, client: MemoryWire) -> None:
-        """Break everything off, and see that nothing is left."""
+        """Break all connections, and check that nothing is left."""
         memory = self._memory
         client.break_down(ConnectionResetError(104, "Connection reset by peer"))
         for server in memory.cluster.dialled:
@@ -94,7 +94,7 @@ class Proxy:
 
 
 class _Said:
-    """A receiver that remembers."""
+    """A receiver that records what it gets."""
 
     idle = False
 
@@ -115,7 +115,7 @@ class _Said:
 
 
 class Detecting:
-    """The detection of a protocol: not a byte is lost, and pieces decide as the whole does, or later."""
+    """The detection of a protocol: no byte is lost, and pieces give the same result as the whole, or later."""
 
     def __init__(self) -> None:
         self._loop = ProxyLoop()
@@ -126,7 +126,7 @@ class Detecting:
         self._loop.close()
 
     def check(self, data: bytes, number: int) -> None:
-        """Have a client say `data`."""
+        """Let a client send `data`."""
         wire, http, tcp = MemoryWire(), _Said(), _Said()
         wire.start(Detection(wire, self._deadlines, lambda: http, lambda: tcp))
         for piece in pieces(data, number):
@@ -138,7 +138,7 @@ class Detecting:
 
 
 def server_requests(data: bytes, number: int) -> None:
-    """Have a client of the nginx stand-in send `data`: in pieces it is what it is at once."""
+    """Let a client of the nginx stand-in send `data`: pieces must be read like the whole."""
 
     def read(parts: Iterable[bytes]) -> AskedRequest | int | None:
         arrived = b""

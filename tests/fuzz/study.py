@@ -26,19 +26,19 @@ from mutating import Mutator
 
 _MOST_GROWTH_KB = 64 * 1024
 _ENOUGH = 50_000
-"""In so many inputs everything that is listed is met."""
+"""In this many inputs every listed difference is met."""
 
 
 class Maker(Protocol):
     """Makes inputs, the same for the same seed and number."""
 
     def make(self, seed: int, number: int) -> bytes:
-        """Return input `number` of those that `seed` stands for."""
+        """Return input `number` of the series of `seed`."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is tried, with what; and what has been compared by it, if that is what it does."""
+    """What is tried, with which inputs; and the comparison, if it makes one."""
 
     mutator: Maker
     check: Callable[[bytes, int], None]
@@ -74,7 +74,7 @@ def targets() -> Iterator[dict[str, Target]]:
 
 
 def tried(target: Target, seed: int, count: int) -> str:
-    """Try `count` inputs; returns what went wrong with the first that was not taken well, "" if all were."""
+    """Try `count` inputs; return what went wrong with the first that failed, "" if none did."""
     for number in range(count):
         data = target.mutator.make(seed, number)
         try:
@@ -85,7 +85,7 @@ def tried(target: Target, seed: int, count: int) -> str:
 
 
 def main() -> int:
-    """Try what the command line asks for."""
+    """Try the targets that the command line names."""
     parser = argparse.ArgumentParser(prog="nox -s fuzz --", description=__doc__)
     parser.add_argument("--count", type=int, default=1_000_000, help="inputs for each target")
     parser.add_argument("--seed", type=int, default=1)
@@ -97,7 +97,7 @@ def main() -> int:
             parser.error(f"{unknown[0]} is not a target: there are {', '.join(known)}")
         failed = False
         for name in asked.targets or known:
-            tried(known[name], asked.seed, min(asked.count, 2000))  # what is made once is made now
+            tried(known[name], asked.seed, min(asked.count, 2000))  # so that everything that is made only once exists
             before_kb, begin_s = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
             problem = tried(known[name], asked.seed, asked.count)
             grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
