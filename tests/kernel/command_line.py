@@ -1,7 +1,7 @@
-"""The command line as the tests of running labs use it, and what it may leave behind: nothing.
+"""The command line for tests of running labs, and the check that it leaves nothing behind.
 
-The test process is the subreaper of whatever it starts (prctl(2), PR_SET_CHILD_SUBREAPER), so everything that a
-lab leaves behind is a descendant of the test, however often it was orphaned and in whatever pid namespace it lives.
+The test process is the subreaper of everything it starts (prctl(2), PR_SET_CHILD_SUBREAPER), so everything that a lab
+leaves behind is a descendant of the test, however often it was orphaned and in whatever pid namespace it is.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _LOOK_AGAIN_S = 0.005
 
 
 def await_true(condition: Callable[[], Any], what: str, deadline_s: float = PATIENCE_S) -> Any:
-    """Return the first true value of `condition`, looked at again and again; fail the test after `deadline_s`."""
+    """Evaluate `condition` again and again, and return its first true value; fail the test after `deadline_s`."""
     end = time.monotonic() + deadline_s
     while not (value := condition()):
         if time.monotonic() > end:
@@ -39,7 +39,7 @@ def await_true(condition: Callable[[], Any], what: str, deadline_s: float = PATI
 
 @dataclass(frozen=True)
 class ProcessSeen:
-    """A line of /proc: `namespace` is the inode of its pid namespace (0 when it is a zombie's)."""
+    """A process in /proc: `namespace` is the inode of its pid namespace (0 for a zombie)."""
 
     pid: int
     parent: int
@@ -60,7 +60,7 @@ def _processes() -> dict[int, ProcessSeen]:
 
 
 def descendants(of: int | None = None) -> dict[int, ProcessSeen]:
-    """Return the living descendants of a process (this one for None), zombies of ours reaped."""
+    """Return the living descendants of a process (this one for None), after reaping our zombies."""
     processes = _processes()
     family = {of or os.getpid()}
     found: dict[int, ProcessSeen] = {}
@@ -76,7 +76,7 @@ def descendants(of: int | None = None) -> dict[int, ProcessSeen]:
 
 
 def outside(supervisor: int, inner: int) -> int:
-    """Return what a process that has the pid `inner` in the lab is called out here."""
+    """Return the pid out here of the process that has the pid `inner` in the lab."""
     for pid in descendants(supervisor):
         numbers = next(
             line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("NSpid")
@@ -87,7 +87,7 @@ def outside(supervisor: int, inner: int) -> int:
 
 
 def running_with(seconds: bytes) -> list[int]:
-    """Return the descendants that are `sleep seconds`."""
+    """Return the descendants that run `sleep seconds`."""
     found = []
     for pid in descendants():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -97,7 +97,7 @@ def running_with(seconds: bytes) -> list[int]:
 
 
 def host_state() -> dict[str, object]:
-    """Return what a lab must not change on the host: links, mounts, directories, socket names."""
+    """Return the state that a lab must not change on the host: links, mounts, directories, socket names."""
     return {
         "links": sorted(each.name for each in Path("/sys/class/net").iterdir()),
         "mounts": sorted(line.split(" ", 3)[3] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
@@ -108,7 +108,7 @@ def host_state() -> dict[str, object]:
 
 @dataclass
 class CommandLine:
-    """Runs `sidelab` as this user, for one lab with a name of its own."""
+    """Runs `sidelab` as this user, for one lab with a unique name."""
 
     name: str
     directory: Path
@@ -138,7 +138,7 @@ class CommandLine:
         return process
 
     def run(self, *words: str, fault: str = "", **how: Any) -> subprocess.CompletedProcess[str]:
-        """Run `sidelab` to its end, which comes within `timeout_s`."""
+        """Run `sidelab` to its end, which must come within `timeout_s`."""
         given, timeout_s = how.pop("input", None), how.pop("timeout_s", 60)
         if given is not None:
             how["stdin"] = subprocess.PIPE
@@ -167,24 +167,24 @@ class CommandLine:
         return state
 
     def pod(self, name: str) -> dict[str, Any]:
-        """Return what `status` says of a pod."""
+        """Return the entry of a pod in `status`."""
         found: dict[str, Any] = next(pod for pod in self.state()["pods"] if pod["name"] == name)
         return found
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """Kill what is still running."""
         for process in self.started:
             process.kill()
             process.communicate(timeout=PATIENCE_S)
 
 
 def held() -> list[int]:
-    """Return the descendants that stand still at an injected fault."""
+    """Return the descendants that are stopped at an injected fault."""
     return [each.pid for each in descendants().values() if each.name == HELD]
 
 
 def reap() -> None:
-    """Take note of the end of adopted processes; of what subprocess started, subprocess does."""
+    """Wait for adopted processes that have ended; subprocess does so for those that it started."""
     for each in _processes().values():
         if each.parent == os.getpid() and each.state == "Z":
             with contextlib.suppress(ChildProcessError):
@@ -193,7 +193,7 @@ def reap() -> None:
 
 @contextlib.contextmanager
 def nothing_left() -> Iterator[None]:
-    """Fail when, ten seconds after the block, a process of it lives or the host is not as it was."""
+    """Fail if, ten seconds after the block, a process of it is alive or the host is not as it was."""
     processes, before = set(descendants()), host_state()
     try:
         yield

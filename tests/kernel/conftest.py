@@ -1,4 +1,4 @@
-"""Fixtures of the tests of running labs: a command line as root or as an ordinary user, with a lab name of its own."""
+"""Fixtures for tests of running labs: a command line as root or as an ordinary user, with a unique lab name."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def _able() -> None:
 
 @pytest.fixture
 def sidelab(_subreaper: None, _able: None, tmp_path: Path) -> Iterator[CommandLine]:
-    """Return a command line with a lab name of its own; the test fails when it leaves anything behind."""
+    """Return a command line with a unique lab name; the test fails if it leaves anything behind."""
     yield from closed_after(CommandLine(lab_name(), tmp_path))
 
 
@@ -39,7 +39,7 @@ def sidelab(_subreaper: None, _able: None, tmp_path: Path) -> Iterator[CommandLi
 def shared(
     request: pytest.FixtureRequest, _subreaper: None, _able: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CommandLine]:
-    """Return the command line of a lab that runs the module's `MANIFEST`, for tests that leave it as it is."""
+    """Return the command line of a lab that runs the module's `MANIFEST`, for tests that leave it unchanged."""
     line = CommandLine(lab_name(), tmp_path_factory.mktemp("shared"))
     for up in closed_after(line):
         done = up.up(up.manifest(request.module.MANIFEST))
@@ -49,7 +49,7 @@ def shared(
 
 @pytest.fixture(scope="session")
 def ordinary_user() -> Iterator[str]:
-    """Return the name of a user with subordinate ids, made for the tests where we are root."""
+    """Return the name of a user with subordinate ids, made for the tests if we are root."""
     if os.getuid():
         yield identity.read().user
         return
@@ -68,5 +68,5 @@ def ordinary_user() -> Iterator[str]:
 
 @pytest.fixture
 def rootless(_subreaper: None, ordinary_user: str, tmp_path: Path) -> Iterator[CommandLine]:
-    """Return a command line as an ordinary user's, who sees the checkout and our Python even in root's home."""
+    """Return an ordinary user's command line, which finds the checkout and our Python even in root's home."""
     yield from opened_rootless_line(ordinary_user, tmp_path)

@@ -1,6 +1,6 @@
-"""A sidecar with Envoy in a network namespace of its own: Istio's rules, an application, and a client outside.
+"""A sidecar with Envoy in its own network namespace: Istio's rules, an application, and a client outside.
 
-Knows no lab: what starts Envoy is the program that the contract starts. For use inside `netns_helper.in_namespace`.
+It uses no lab: Envoy is started by the same program as in a pod. For use inside `netns_helper.in_namespace`.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _ID = 1337
 
 
 class Sidecar:
-    """A running one; `log` is what it wrote."""
+    """A running sidecar; `log` is its output."""
 
     def __init__(self, folder: Path, outside: int, inside: int) -> None:
         self.folder = folder
@@ -51,25 +51,25 @@ class Sidecar:
         self.until(lambda: self.ready() == 200, "Envoy is ready")
 
     def write(self, intent: Intent) -> None:
-        """Put the intent's file into place as the agent does."""
+        """Write the intent's file as the agent does."""
         new = self.folder / "new"
         new.write_text(intent.to_json())
         new.chmod(0o644)
         new.replace(self.folder / "intent.json")
 
     def update(self, intent: Intent) -> None:
-        """Change what it has to do."""
+        """Give it another intent."""
         self.write(intent)
         os.kill(self.pid, signal.SIGHUP)
 
     def ready(self) -> int:
-        """Return the status of the readiness page, 0 for none."""
+        """Return the status of the readiness page, 0 if there is no answer."""
         with contextlib.suppress(OSError):
             return int(get(("127.0.0.1", 15021), "any", path="/healthz/ready")[0])
         return 0
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
-        """Return the first true value of `condition`; fail with the log after a while."""
+        """Return the first true value of `condition`; fail with the log if it takes too long."""
         end_s = time.monotonic() + PATIENCE_S
         while not (value := condition()):
             assert time.monotonic() < end_s, f"not in time: {what}\n{self.log()}"
@@ -87,7 +87,7 @@ class Sidecar:
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
-        """Create sockets in the client's namespace meanwhile."""
+        """Create sockets in the client's namespace during the block."""
         syscalls.setns(self._outside, CLONE_NEWNET)
         try:
             yield
@@ -96,7 +96,7 @@ class Sidecar:
 
     def _become(self, uid: int, envoy: Path) -> None:
         _show(envoy, self.folder)
-        # As a container's log: a file of root's.
+        # A file that belongs to root, like a container's log.
         log = os.open(self.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for target in (1, 2):
             os.dup2(log, target)
@@ -110,7 +110,7 @@ class Sidecar:
 
 @contextlib.contextmanager
 def pod(folder: Path, arguments: str = ARGUMENTS) -> Iterator[Sidecar]:
-    """Make this network namespace a pod's with Istio's rules, and another for a client; end the sidecar at the end."""
+    """Make this network namespace a pod with Istio's rules, and another for a client; finally end the sidecar."""
     work = folder / "run"
     work.mkdir()
     os.chown(work, _ID, _ID)
@@ -138,7 +138,7 @@ def pod(folder: Path, arguments: str = ARGUMENTS) -> Iterator[Sidecar]:
 
 @contextlib.contextmanager
 def serving(port: int, name: str, host: str = "0.0.0.0") -> Iterator[None]:
-    """Answer HTTP on `port` with `name`, the peer's address, and what the Host field said."""
+    """Answer HTTP on `port` with `name`, the peer's address, and the Host field's value."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -178,7 +178,7 @@ def greeting(port: int) -> Iterator[None]:
 
 
 def connection(address: tuple[str, int]) -> http.client.HTTPConnection:
-    """Return an HTTP connection that is open already, in the namespace of the moment."""
+    """Return an HTTP connection that is already open, in the current namespace."""
     link = http.client.HTTPConnection(*address, timeout=5)
     link.connect()
     return link
@@ -192,13 +192,13 @@ def ask(link: http.client.HTTPConnection, host: str, path: str = "/") -> tuple[i
 
 
 def get(address: tuple[str, int], host: str, path: str = "/") -> tuple[int, str, dict[str, str]]:
-    """Send a request over a connection of its own; see `ask`."""
+    """Send a request over a new connection; see `ask`."""
     with contextlib.closing(connection(address)) as link:
         return ask(link, host, path)
 
 
 def _show(program: Path, folder: Path) -> None:
-    """Let everybody get to `program` in a mount namespace of this process's own, as a lab does in a pod's."""
+    """Let every user reach `program`, in a mount namespace of this process's own, as a lab does in a pod's."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     (folder / "empty").mkdir(exist_ok=True)

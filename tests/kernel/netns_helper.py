@@ -1,6 +1,6 @@
-"""A fresh network namespace for a test: the test's work runs in a forked child inside it and hands its result back.
+"""A fresh network namespace for a test: the test's work runs in a forked child inside it, which returns its result.
 
-Knows nothing of rules. The namespace goes away with the child.
+This knows nothing about rules. The namespace goes away with the child.
 """
 
 import contextlib
@@ -23,10 +23,10 @@ IFA_F_NODAD = 2
 
 
 def in_namespace(work: Callable[[], T]) -> T:
-    """Return what `work` returns when it runs alone in a new network namespace whose `lo` is up.
+    """Run `work` alone in a new network namespace whose `lo` is up, and return its result.
 
-    An exception of `work` is raised here, and a skip skips the test; without root it is skipped, too: only a lab makes
-    a user namespace first.
+    An exception of `work` is raised here, and a skip skips the test; without root it is skipped, too, since only a lab
+    makes a user namespace first.
     """
     if os.geteuid() != 0:
         pytest.skip("needs root")
@@ -59,7 +59,7 @@ def _outcome(work: Callable[[], Any]) -> tuple[Literal["returned", "skipped", "f
     try:
         raise_link("lo")
         return "returned", work()
-    except pytest.skip.Exception as reason:  # pickle can't find pytest's classes: they say that they are builtins
+    except pytest.skip.Exception as reason:  # pickle can't find pytest's classes, whose module claims to be builtins
         return "skipped", str(reason)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent raises it
         return "failed", error
@@ -72,7 +72,7 @@ def raise_link(name: str) -> None:
 
 
 def add_pod_link(address: str, address6: str = "") -> None:
-    """Make a link `eth0` with `address`/24 and `address6`/64: others of these networks are not reached through `lo`."""
+    """Make a link `eth0` with `address`/24 and `address6`/64, so that these networks are not reached through `lo`."""
     from pyroute2 import IPRoute  # noqa: PLC0415 - heavy, and only the child needs it
 
     with IPRoute() as route:
@@ -88,7 +88,7 @@ def add_pod_link(address: str, address6: str = "") -> None:
 
 @contextlib.contextmanager
 def owner(uid: int) -> Iterator[None]:
-    """Create sockets as `uid` (and the group of that number) meanwhile."""
+    """Create sockets as `uid` (and the group of that number) during the block."""
     os.setegid(uid)
     os.seteuid(uid)
     try:

@@ -1,9 +1,9 @@
-"""Run a command that finds this checkout and this Python where they are, though it may not enter the directories above.
+"""Run a command that can use this checkout and this Python in place, although it may not enter the directories above.
 
     python opened.py COMMAND …
 
-As root, for commands that become another user. In a mount namespace of their own, each directory that only its owner
-may enter has an empty one in front of it, in which only the checkout and the environment are seen, at their paths.
+Run as root, for commands that become another user. In a new mount namespace, each directory that only its owner may
+enter is covered by an empty one, which has only the checkout and the environment in it, at their paths.
 """
 
 import os
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def main() -> None:
-    """Open what is closed, and become the command."""
+    """Open the closed directories, and exec the command."""
     sys.path.insert(0, str(ROOT))
     from sidelab.lab.base.syscalls import CLONE_NEWNS, MS_BIND, MS_PRIVATE, MS_REC, mount, unshare  # noqa: PLC0415  # found just now
 

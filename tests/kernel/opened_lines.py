@@ -1,4 +1,4 @@
-"""Command lines for fixtures: as root or as an ordinary user, with a lab name of its own."""
+"""Command lines for fixtures: as root or as an ordinary user, with a unique lab name."""
 
 import itertools
 import os
@@ -33,12 +33,12 @@ def closed_after(line: CommandLine) -> Iterator[CommandLine]:
 
 
 def opened_line(directory: Path) -> Iterator[CommandLine]:
-    """Yield a command line with a lab name of its own, for a fixture that starts what its tests share."""
+    """Yield a command line with a unique lab name, for a fixture that starts what its tests share."""
     yield from closed_after(CommandLine(lab_name(), directory))
 
 
 def opened_rootless_line(user_name: str, directory: Path) -> Iterator[CommandLine]:
-    """Yield such a command line, for a fixture that starts what its tests share; `directory` is for who is no root."""
+    """Yield an ordinary user's command line, for such a fixture; `directory` is used only if we are not root."""
     name = lab_name()
     if os.getuid():
         yield from closed_after(CommandLine(name, directory))
@@ -46,7 +46,7 @@ def opened_rootless_line(user_name: str, directory: Path) -> Iterator[CommandLin
     user = pwd.getpwnam(user_name)
     opened = (sys.executable, str(Path(__file__).with_name("opened.py")))
     become = (tool("setpriv"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--")
-    prefix = (*opened, *become, "sh", "-c", 'exec "$0" "$@"')  # setpriv itself would still get into root's directories
+    prefix = (*opened, *become, "sh", "-c", 'exec "$0" "$@"')  # setpriv itself could still enter root's directories
     env = {"HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"}
     line = CommandLine(name, Path("/"), prefix, env=env, uid=user.pw_uid)
     tried = line.run("--help")

@@ -1,6 +1,6 @@
-"""One option set on the stage: applied by each way, probed, compared with what is expected; and the sum of many.
+"""One option set on the stage: applied by each way, probed, compared with what is expected; and the sum over many.
 
-The rules come and go as they do in a pod, by `sidecar.interception.apply.ways`.
+The rules are applied and removed as in a pod, by `sidecar.interception.apply.ways`.
 """
 
 import socket
@@ -24,12 +24,12 @@ from sidelab.sidecar.interception.options.options import Options, Way
 NETLINK_NETFILTER = 12
 DELETE_ALL_CONNECTIONS = 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE (nfnetlink_conntrack.h)
 REQUEST_WITH_ACK = 1 | 4
-SHORT_S = 0.03  # a packet's way is over when the call that sends it returns, unless the machine is busy
+SHORT_S = 0.03  # a packet has arrived when the call that sends it returns, unless the machine is busy
 
 
 @dataclass
 class Tally:
-    """What was compared, and how it came out."""
+    """What was compared, and the results."""
 
     option_sets: int = 0
     probes: Counter[Way] = field(default_factory=Counter)
@@ -39,12 +39,12 @@ class Tally:
 
     @property
     def unused(self) -> list[str]:
-        """The exceptions that no probe has needed."""
+        """The exceptions that no probe needed."""
         return [known.about for known in EXCEPTIONS if not self.used[known.about]]
 
 
 def unavailable(way: Way) -> str:
-    """Return why `way` can't be taken on this machine; empty if it can."""
+    """Return why `way` can't be used on this machine; empty if it can."""
     if way != "nft":
         try:
             require(way, build(Options(enable_ipv6=True)))
@@ -54,7 +54,7 @@ def unavailable(way: Way) -> str:
 
 
 def compare(stage: Stage, options: Options, taken: Sequence[Way], tally: Tally) -> None:
-    """Add to `tally` what each of the ways `taken` does with `options`."""
+    """Add to `tally` the results of each of the ways `taken` with `options`."""
     tally.option_sets += 1
     probes = possible(ipv6=options.enable_ipv6)
     ruleset = build(options)
@@ -73,7 +73,7 @@ def compare(stage: Stage, options: Options, taken: Sequence[Way], tally: Tally) 
 def _landed(
     stage: Stage, listeners: list[Listener], probes: Sequence[Probe], options: Options, way: Way
 ) -> dict[Probe, str]:
-    """Return where probes land; those that seem lost and should not be get more time, for late is not lost."""
+    """Return where probes land; those that seem lost but should not be get more time, as they may only be late."""
     forget_connections()
     landed = land(stage, listeners, probes, SHORT_S)
     late = [probe for probe in probes if LOST in landed[probe] and landed[probe] != expectation(options, probe, way)[0]]
@@ -95,7 +95,7 @@ def _judged(options: Options, way: Way, landed: dict[Probe, str], tally: Tally) 
 
 
 def forget_connections() -> None:
-    """Empty the pod's connection tracking: source ports are used again for every way."""
+    """Empty the pod's connection tracking, as every way uses the same source ports."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
         link.send(struct.pack("=IHHIIBBH", 20, DELETE_ALL_CONNECTIONS, REQUEST_WITH_ACK, 1, 0, 0, 0, 0))
         (code,) = struct.unpack_from("=i", link.recv(4096), 16)

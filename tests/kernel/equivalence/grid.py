@@ -1,7 +1,7 @@
-"""The probes: which connections are tried with every option set, and the addresses and ports that they are about.
+"""The probes: the connections that are tried with every option set, and their addresses and ports.
 
-Three places: the *pod* whose rules are tested; the *world* behind its `eth0`; a virtual *machine* behind its `net1`,
-whose way to the world leads through the pod. Knows neither options nor rules.
+There are three places: the *pod* whose rules are tested; the *world* behind its `eth0`; a virtual *machine* behind its
+`net1`, which reaches the world through the pod. This knows neither options nor rules.
 """
 
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ WORLD = {4: "10.60.0.5", 6: "fd00:60::5"}  # beyond the router, which is NEAR
 NEAR = {4: "10.9.0.77", 6: "fd00:9::77"}
 MACHINE = {4: "10.9.1.77", 6: "fd00:91::77"}
 LOCALHOST = {4: "127.0.0.1", 6: "::1"}
-PROXY_SOURCE = {4: "127.0.0.6", 6: "::6"}  # where the proxy's connections to its application come from
-STUB_RESOLVER = "127.0.0.53"  # IPv6 has one loopback address only
+PROXY_SOURCE = {4: "127.0.0.6", 6: "::6"}  # the source of the proxy's connections to its application
+STUB_RESOLVER = "127.0.0.53"  # IPv6 has only one loopback address
 
 TCP_PORTS = (22, 53, 80, 3306, 15008, 15020)
 UDP_PORTS = (53, 80, 3306)
@@ -33,8 +33,8 @@ GIDS = (0, 202, 1000, 1337)
 class Probe(NamedTuple):
     """One connection, or one datagram and its answer: `interface` is where it enters or leaves the pod.
 
-    `source` is empty where the kernel chooses. A `broken` one is a single packet that belongs to no connection: TCP
-    without any flag, or ICMP's answer to a question that nobody asked (its port means nothing).
+    `source` is empty if the kernel chooses it. A `broken` probe is a single packet that belongs to no connection: TCP
+    without any flag, or an ICMP reply without a request (its port means nothing).
     """
 
     inbound: bool
@@ -92,6 +92,6 @@ GRID = tuple(_all())
 
 
 def possible(*, ipv6: bool) -> tuple[Probe, ...]:
-    """Return the probes that can be sent: without IPv6 among the options, the pod has no address ::6."""
+    """Return the probes that can be sent: without IPv6 in the options, the pod has no address ::6."""
     missing = PROXY_SOURCE[6]
     return tuple(probe for probe in GRID if ipv6 or missing not in (probe.source, probe.destination))

@@ -1,7 +1,7 @@
 """Where Istio's nftables rules are known to lead elsewhere than its iptables rules: what to expect instead, and why.
 
-Each stands for one of the backends' differences. Those that no connection can notice are named too, with the reason:
-a new difference must be put into one of the two lists.
+Each entry is one of the backends' differences. Those that no connection can notice are listed too, with the reason:
+a new difference must go into one of the two lists.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Known(NamedTuple):
     expected: Callable[[Options, Probe], str]
 
 
-# The first that concerns a probe counts. All are nft's: the prediction is iptables'.
+# The first one that concerns a probe counts. All are about nft, as the prediction is for iptables.
 EXCEPTIONS = (
     Known(
         "drop-invalid",

@@ -1,7 +1,7 @@
-"""Sends probes, and tells where each arrived: what was accepted, where, and for which destination.
+"""Send probes, and find where each arrived: what was accepted, where, and for which destination.
 
-Every probe has a source port of its own, by which it is known again on the other side whatever the rules have made of
-its addresses. Knows nothing of what is expected.
+Every probe has its own source port, which identifies it on the other side however the rules changed its addresses. This
+does not know what is expected.
 """
 
 import select
@@ -15,9 +15,9 @@ from netns_helper import original_destination
 from oracle import DROPPED, LOST, UNTOUCHED, given, redirected
 from stage import AF, IP_PKTINFO, Listener, Stage, socket_of
 
-FIRST_PORT = 20000  # of the probes' own; below Linux' ephemeral ports, above all that is listened on
+FIRST_PORT = 20000  # of the probes; below Linux' ephemeral ports, above all listeners' ports
 AT_ONCE = 400
-PATIENCE_S = 5.0  # for what has to come
+PATIENCE_S = 5.0  # for what must arrive
 LINGER_NOT = struct.pack("ii", 1, 0)  # closing resets, so nothing is left in TIME_WAIT
 IPV6_PKTINFO = 50
 RAW = {"tcp": {4: 6, 6: 6}, "icmp": {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}}
@@ -29,7 +29,7 @@ def land(
 ) -> dict[Probe, str]:
     """Return where each of `probes` lands, in the oracle's words, or how it ended instead.
 
-    What has not arrived anywhere after `patience_s` without any arrival is lost.
+    A probe is lost if it has not arrived when nothing has arrived for `patience_s`.
     """
     landed: dict[Probe, str] = {}
     by_port = {FIRST_PORT + number: probe for number, probe in enumerate(probes)}
@@ -65,7 +65,7 @@ def _client(port: int, probe: Probe) -> socket.socket:
 def _ready(
     listeners: Sequence[Listener], protocol: str, missing: dict[int, Probe], patience_s: float
 ) -> Iterator[Listener]:
-    """Yield listeners that have something, until nothing is missing or nothing more comes."""
+    """Yield listeners that have received something, until nothing is missing or nothing more comes."""
     poll = select.epoll()
     with poll:
         known = {listener.sock.fileno(): listener for listener in listeners if listener.protocol == protocol}
@@ -120,7 +120,7 @@ def _answer(
     landed: dict[Probe, str],
     patience_s: float,
 ) -> None:
-    """Send every datagram back to where it came from, and see that it gets there as an answer."""
+    """Send every datagram back to its source, and check that it arrives there as an answer."""
     missing = {port: by_port[port] for port in clients}
     for listener in _ready(listeners, "udp", missing, patience_s):
         level, kind = (socket.SOL_IP, IP_PKTINFO) if listener.family == 4 else (socket.IPPROTO_IPV6, IPV6_PKTINFO)
@@ -146,7 +146,7 @@ def _answer(
 
 
 def _broken(stage: Stage, probes: Sequence[Probe]) -> dict[Probe, str]:
-    """Send broken packets and a sound one after each, which must arrive: what has not arrived before it was dropped."""
+    """Send broken packets, each followed by a sound one that must arrive: what is not there before it was dropped."""
     return {probe: UNTOUCHED if _arrives(stage, probe) else DROPPED for probe in probes}
 
 
@@ -192,7 +192,7 @@ def _checksum(data: bytes) -> int:
 
 
 def _echo(family: int, kinds: dict[int, int], token: bytes) -> bytes:
-    """Return an ICMP echo message; IPv6's checksum is the kernel's business (RFC 3542, 3.1)."""
+    """Return an ICMP echo message; for IPv6 the kernel fills in the checksum (RFC 3542, 3.1)."""
     head = struct.pack("!BBHHH", kinds[family], 0, 0, 7777, 1)
     checksum = _checksum(head + token) if family == 4 else 0
     return head[:2] + struct.pack("!H", checksum) + head[4:] + token

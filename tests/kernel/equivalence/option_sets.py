@@ -1,6 +1,6 @@
-"""Which options are tried: random ones about the grid's addresses, ports and users, and few with all pairs of values.
+"""Which options are tried: random ones about the grid's addresses, ports and users, and a few with all value pairs.
 
-Made from pools, because a range or port that no probe meets tells nothing.
+They are made from pools, because a range or port that no probe meets tests nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def _range_around(address: str, bits_outside: int) -> Cidr:
 
 
 PORTS = _some(TCP_PORTS, 3)
-# Of all lengths, but more often such as hold one of the grid's addresses and not the next.
+# Of any length, but more often one that separates one of the grid's addresses from the next.
 CIDR = st.builds(_range_around, st.sampled_from(ADDRESSES), st.integers(0, 24) | st.integers(0, 128))
 CIDRS = st.lists(CIDR, max_size=2).map(tuple)
 GROUPS = _some((0, 202, 1000, "root"), 2)
@@ -74,7 +74,7 @@ ISTIO = st.builds(
 CLASSIC = st.builds(Options, **COMMON, profile=st.just("classic"))
 RANDOM = st.integers(0, 9).flatmap(lambda number: CLASSIC if number == 9 else ISTIO)
 
-# The values of which every pair stands together in some option set; each first one is the production value or plainest.
+# Every pair of these values occurs in some option set; each first one is the production value or the plainest.
 VALUES: dict[str, tuple[Any, ...]] = {
     "interception_mode": ("REDIRECT", "TPROXY"),
     "inbound_ports": ("*", (80, 15020), ()),
@@ -104,10 +104,10 @@ TPROXY = replace(PRODUCTION, interception_mode="TPROXY", outbound_ports_exclude=
 
 
 def pairwise(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Return few rows in which every two values of different fields stand together; always the same ones.
+    """Return few rows in which every two values of different fields occur together; always the same ones.
 
-    Greedy: a row starts with the first pair that is missing, and then takes, field by field, the value that makes the
-    most missing pairs with what the row has.
+    Greedy: a row starts with the first missing pair, and then takes, field by field, the value that adds the most
+    missing pairs.
     """
     fields = list(values)
     missing = {
@@ -134,7 +134,7 @@ def pairwise(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 def selection() -> list[Options]:
     """Return few option sets: what runs in production, the classic profile, and all pairs of `VALUES`.
 
-    TPROXY's exclusions show only where three options meet, so they are named.
+    TPROXY's exclusions need three options together, so they are listed explicitly.
     """
     named = [PRODUCTION, replace(PRODUCTION, profile="classic"), TPROXY]
     named += [replace(TPROXY, exclude_interfaces=(name,)) for name in ("net1", "lo")]

@@ -1,7 +1,7 @@
-"""A small reading of the options, made without the rules' code: it says where a new connection lands.
+"""A small interpreter of the options, independent of the rules' code: it predicts where a new connection lands.
 
-Written from the table of istio-iptables' steps, whose numbers are in the comments. It answers for iptables; where
-Istio's nftables rules are known to differ, `known_differences` says so. It may import values, never what makes rules.
+It is written from the table of istio-iptables' steps, whose numbers are in the comments. It predicts iptables; where
+Istio's nftables rules are known to differ is in `known_differences`. It may import values, never code that makes rules.
 """
 
 from ipaddress import ip_address
@@ -19,17 +19,17 @@ GROUPS = {"root": 0}
 
 
 def redirected(port: int) -> str:
-    """Say that a connection's destination was changed to `port` of the pod itself."""
+    """Return the words for a connection whose destination was changed to `port` of the pod itself."""
     return f"redirected to {port}"
 
 
 def given(port: int, seen_port: int | None = None) -> str:
-    """Say that TPROXY gave a connection to the socket on `port`, its destination kept, or changed to `seen_port`."""
+    """Return the words for a connection that TPROXY gave to the socket on `port`, with its port changed if given."""
     return f"given to {port}" if seen_port is None else f"given to {port} as if for {seen_port}"
 
 
 def predict(options: Options, probe: Probe, *, both_families: bool = False) -> str:
-    """Return where `probe` lands; `both_families` if rules without an address catch IPv6 although it is off."""
+    """Return where `probe` lands; `both_families` if rules without an address also catch IPv6 when it is off."""
     if probe.family == 6 and not (options.enable_ipv6 or both_families):
         return UNTOUCHED
     reading = _Reading(options, probe)
@@ -39,7 +39,7 @@ def predict(options: Options, probe: Probe, *, both_families: bool = False) -> s
 
 
 class _Reading:
-    """The options, as they look to one probe."""
+    """The options as they apply to one probe."""
 
     def __init__(self, options: Options, probe: Probe) -> None:
         self.options, self.probe = options, probe
@@ -47,11 +47,11 @@ class _Reading:
         self.tproxy = options.interception_mode == "TPROXY"
         self.dns = options.redirect_dns and (options.capture_all_dns or bool(options.dns_servers))
         self.tcp = probe.protocol == "tcp"
-        # With IPv6 off no rule exists that mentions one of its addresses.
+        # With IPv6 off, no rule mentions an IPv6 address.
         self.addressed = probe.family == 4 or options.enable_ipv6
 
     def within(self, ranges: tuple[Cidr, ...]) -> bool:
-        """Whether the destination is in one of `ranges`, and the rules may say so."""
+        """Whether the destination is in one of `ranges`, and rules may mention it."""
         address = ip_address(self.probe.destination)
         same = [one.network for one in ranges if one.version == self.probe.family]
         return self.addressed and any(address in network for network in same)
@@ -78,7 +78,7 @@ class _Reading:
         return port in options.inbound_ports
 
     def inbound(self) -> str:
-        """From outside; virtual interfaces stand before the rest, for their traffic counts as outbound."""
+        """From outside; virtual interfaces come first, as their traffic counts as outbound."""
         options, probe = self.options, self.probe
         if not self.tcp:
             return UNTOUCHED
@@ -95,7 +95,7 @@ class _Reading:
         return redirected(options.inbound_capture_port) if wanted else UNTOUCHED
 
     def diverted_on_its_way(self) -> bool:
-        """Step 6b again: once a connection is established, its packets are for the pod, though it only forwards them.
+        """Step 6b again: packets of an established connection go to the pod, although it should only forward them.
 
         Answers come in by eth0, for a port that no option names.
         """
@@ -111,7 +111,7 @@ class _Reading:
         return cidrs == "*" or self.within(cidrs)
 
     def outbound(self) -> str:
-        """From inside; what goes over lo untouched comes by the inbound rules, which TPROXY alone has for it."""
+        """From inside; what goes over lo unchanged meets the inbound rules, which only TPROXY has there."""
         port = self.captured_by()
         if port is not None:
             return redirected(port)
@@ -136,7 +136,7 @@ class _Reading:
         return self.probe.gid in self.options.proxy_gids
 
     def captured_by(self) -> int | None:
-        """Return the port that the rules of table nat lead to (steps 1 and 8 on), None where they return."""
+        """Return the port that the rules of table nat lead to (steps 1, and 8 on), None if they return."""
         options, probe = self.options, self.probe
         if self.excluded() or probe.port in options.outbound_ports_exclude or self.from_proxy():  # 1, 8, 9
             return None
@@ -149,7 +149,7 @@ class _Reading:
         return self.captured_from_application() if self.in_owner_groups() else None  # 11
 
     def captured_from_application(self) -> int | None:
-        """Continue with steps 12 to 16: what is left is the application's."""
+        """Continue with steps 12 to 16, for what is left: the application's traffic."""
         options, probe = self.options, self.probe
         if self.dns and probe.port == 53 and self.asks_known_resolver():  # 12
             return DNS_PORT
@@ -160,7 +160,7 @@ class _Reading:
         return None
 
     def owners(self) -> list[tuple[int, bool]]:
-        """Return the proxy's users, then its groups; the classic rules know no groups."""
+        """Return the proxy's users, then its groups; the classic rules have no groups."""
         users = [(uid, True) for uid in self.options.proxy_uids]
         return users if self.classic else users + [(gid, False) for gid in self.options.proxy_gids]
 

@@ -1,7 +1,7 @@
-"""The stage: three network namespaces, their links, and listeners that tell where a connection arrived.
+"""The stage: three network namespaces, their links, and listeners that show where a connection arrived.
 
-One process owns all of it: a socket belongs to the namespace in which it was made, and to the user who made it, whoever
-uses it later. Knows nothing of rules.
+One process owns all of it: a socket belongs to the namespace and the user with which it was made, whichever uses it
+later. This knows nothing about rules.
 """
 
 import os
@@ -36,7 +36,7 @@ class Listener(NamedTuple):
 
 
 class Stage:
-    """Namespaces by place, with all addresses; the caller's own becomes the pod's. Use it once, with `with`."""
+    """Namespaces by place, with all addresses; the caller's namespace becomes the pod's. Use it once, with `with`."""
 
     def __enter__(self) -> Self:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -63,7 +63,7 @@ class Stage:
 
     @contextmanager
     def inside(self, place: Place) -> Iterator[None]:
-        """Make sockets of `place` meanwhile; nobody is anywhere else than in the pod otherwise."""
+        """Make sockets in `place` during the block; outside of it they are made in the pod."""
         setns(self._namespaces[place], CLONE_NEWNET)
         try:
             yield
@@ -93,7 +93,7 @@ class Stage:
 
     @contextmanager
     def sidecar(self, proxy: int, inbound: int, dns: int, owner: tuple[int, int]) -> Iterator[list[Listener]]:
-        """Give the pod a sidecar's listeners meanwhile, and return them."""
+        """Give the pod a sidecar's listeners during the block, and yield them."""
         wanted: list[tuple[Protocol, int]] = [("tcp", proxy), ("tcp", inbound), ("tcp", dns), ("udp", dns)]
         with ExitStack() as stack:
             made = []
@@ -125,7 +125,7 @@ class Stage:
                 gateway = {"pod": NEAR, "world": POD, "machine": POD_NET1}[place]
                 for family in FAMILIES:
                     route.route("add", family=AF[family], dst="default", gateway=gateway[family])
-        for switch in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):  # the machine's way to the world
+        for switch in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):  # for the machine's way to the world
             Path("/proc/sys/net", switch).write_text("1")
 
 
@@ -142,7 +142,7 @@ def _here() -> int:
 
 
 def socket_of(family: Family, protocol: Protocol, uid: int, gid: int) -> socket.socket:
-    """Return a socket made by `uid` and `gid` in the namespace where the caller is."""
+    """Return a socket made by `uid` and `gid` in the caller's namespace."""
     if not uid and not gid:
         return socket.socket(AF[family], KINDS[protocol])
     os.setegid(gid)

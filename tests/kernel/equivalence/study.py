@@ -1,6 +1,6 @@
 """The whole comparison as a program: `nox -s equivalence`, or with a number of option sets, `nox -s equivalence -- 50`.
 
-Ends with status 0 where all agree, 1 where something disagrees, 2 for bad input, 3 where this machine can't.
+Exits 0 if all agree, 1 if something disagrees, 2 for bad input, 3 if this machine can't run it.
 """
 
 import os
@@ -19,17 +19,17 @@ from sidelab.sidecar.interception.options.options import WAYS, Options, Way
 
 OPTION_SETS = 200
 TELL_EVERY = 20
-SHOWN = 10  # disagreements, of maybe thousands
+SHOWN = 10  # disagreements, out of possibly thousands
 
 
 def say(text: str) -> None:
-    """Print at once: the next line may be half a minute away."""
+    """Print and flush, as the next line may come half a minute later."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the comparison and tell the outcome; returns the exit status."""
+    """Run the comparison and print the outcome; return the exit status."""
     number = arguments[0] if arguments else str(OPTION_SETS)
     if len(arguments) > 1 or not (number.isascii() and number.isdigit() and int(number)):
         say(f"{' '.join(arguments)!r} is not accepted here: give a number of option sets, such as {OPTION_SETS}")
@@ -48,18 +48,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def explore(number: int, taken: Sequence[Way]) -> Tally:
-    """Return what `number` different random option sets do, the same ones every time, saying how far it is."""
+    """Return the results of `number` different random option sets, always the same ones, and show progress."""
     tally = Tally()
     started = time.monotonic()
     tried: set[Options] = set()
     with Stage() as stage:
 
         @settings(
-            max_examples=2 * number,  # some come twice
+            max_examples=2 * number,  # some are generated twice
             derandomize=True,
             database=None,
             deadline=None,
-            phases=[Phase.generate],  # a disagreement is told as it is, and the rest is tried too
+            phases=[Phase.generate],  # a disagreement is reported unshrunk, and the rest is tried too
             suppress_health_check=list(HealthCheck),
         )
         @given(RANDOM)

@@ -1,4 +1,4 @@
-"""Make every attempt, and send a line of JSON for each to whoever collects them: its name, its verdict, the reason.
+"""Make every attempt, and send a line of JSON for each to the collecting victim: its name, its verdict, the reason.
 
 python3 -m escapes NAME TARGETS ADDRESS PORT   as JSON, to a victim that collects; then listen, as a sign of being done
 python3 -m escapes NAME TARGETS                print them
@@ -20,7 +20,7 @@ _RESTART = 0x01234567
 
 
 def main(arguments: list[str]) -> None:
-    """Do what the arguments say."""
+    """Run as the arguments say."""
     if arguments == ["end"]:
         _end_everything()
         return
@@ -49,7 +49,7 @@ def _connected(address: str, port: int) -> socket.socket:
 
 
 def _end_everything() -> None:
-    """End the first process, low numbers, all that may be; at last restart the machine that this believes to be on."""
+    """End the first process, low pids, and all that it may; at last restart the machine that it seems to be on."""
     for number in (1, *range(2, 64), -1):
         for how in (signal.SIGTERM, signal.SIGKILL):
             if number != os.getpid():

@@ -1,11 +1,11 @@
 """What an attempt to get out of a pod is, how one is carried out, and the system calls that Python has no function for.
 
-Runs inside a pod with the machine's Python alone, or outside of any as the check that attempts work where nothing
-holds them. Knows nothing of sidelab.
+It runs inside a pod with only the machine's Python, or outside of any to check that attempts work where nothing stops
+them. It knows nothing about sidelab.
 
-An attempt is a function of `Targets` whose docstring says what it tries. It returns what it got hold of, which is a
-success; None, or an `OSError`, is a refusal; `NotHereError` says why this machine has nothing to try it on. Nothing
-that an attempt does harms: what it can change it sets to the value that it has.
+An attempt is a function of `Targets` whose docstring says what it tries. It returns what it got, which is a success;
+None, or an `OSError`, is a refusal; `NotHereError` says why this machine has nothing to try it on. No attempt does
+harm: what it can change, it sets to the current value.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 SECRET = re.compile(rb"canary-[0-9a-f]{32}")
-"""What only the owner of a target could know: to have read it proves that one got there."""
+"""What only the owner of a target knows: having read it proves an escape."""
 
 _LIMIT_S = 5
 
@@ -48,7 +48,7 @@ _NUMBERS = {
     "request_key": (249, 218),
     "rt_tgsigqueueinfo": (297, 240),
     "userfaultfd": (323, 282),
-    # Younger than the common table: the same everywhere.
+    # Newer than the common table, so the same on all machines.
     "pidfd_send_signal": (424, 424),
     "open_tree": (428, 428),
     "move_mount": (429, 429),
@@ -78,10 +78,10 @@ class NotHereError(Exception):
 
 @dataclass(frozen=True)
 class Targets:
-    """Where what must stay out of reach is: made by whoever watches from outside, and sent along as JSON.
+    """Where the things are that must stay out of reach: made by the observer outside, and sent along as JSON.
 
-    Of each network target the address and the port. `inside` is the path of a secret in the own /tmp of a victim pod,
-    `pids` says which processes are meant where it is not every one that is seen.
+    Network targets have an address and a port. `inside` is the path of a secret in a victim pod's own /tmp, `pids` are
+    the processes to attack if not all that are seen.
     """
 
     files: list[str] = field(default_factory=list)
@@ -111,9 +111,9 @@ def attempt(function: Attempt) -> Attempt:
 
 
 def carried_out(function: Attempt, targets: Targets) -> tuple[str, str]:
-    """Return the verdict and its reason of an attempt that a child of ours makes, so that it spoils nothing for others.
+    """Make an attempt in a child process, so that it cannot disturb others; return the verdict and its reason.
 
-    Verdicts are `refused`, `succeeded`, `not here`, and `broken` for one that is wrong itself.
+    Verdicts are `refused`, `succeeded`, `not here`, and `broken` for an attempt that is wrong itself.
     """
     read, write = os.pipe()
     child = os.fork()
@@ -146,7 +146,7 @@ def _tried(function: Attempt, targets: Targets) -> tuple[str, str]:
 
 
 def check(result: int) -> int:
-    """Return the result of a system call; raise `OSError` where it is -1."""
+    """Return the result of a system call; raise `OSError` if it is -1."""
     if result == -1:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -166,7 +166,7 @@ def secret_in(data: bytes, where: str) -> str | None:
 
 
 def first(tries: Callable[[object], str | None], of: object) -> str | None:
-    """Return what the first of several tries gets; raises what the last was refused with, where all were refused."""
+    """Return the result of the first try that gets something; if none does, raise the last refusal, if any."""
     refusal = None
     for each in of:  # type: ignore[attr-defined]
         try:
@@ -211,10 +211,10 @@ def setns(fd: int, kind: int = 0) -> None:
 
 
 def others(targets: Targets, *, pause: bool = False) -> list[int]:
-    """Return the processes that are seen and are none of ours.
+    """Return the visible processes that are not ours.
 
-    The pod's first process, which only waits for orphans, is ours, unless `pause` asks for it because of what it may
-    hold of the lab's.
+    The pod's first process, which only waits for orphans, counts as ours, unless `pause` includes it because of what
+    it may hold of the lab's.
     """
     if targets.pids is not None:
         return targets.pids

@@ -1,4 +1,4 @@
-"""What the host has to lose while attackers are in pods: made before, looked at after, gone at the end."""
+"""What the host has to lose while attackers are in pods: made before, checked after, removed at the end."""
 
 import contextlib
 import ctypes
@@ -24,7 +24,7 @@ _SWITCHES = ("vm/stat_interval", "kernel/core_pattern", "kernel/modprobe", "kern
 _SIOCGIFADDR, _IPC_RMID = 0x8915, 0
 _JOIN_SESSION_KEYRING, _UNLINK = 1, 9
 
-# Says that it was signalled, at once.
+# Reports at once that it was signalled.
 _SIGNALLED = (
     "import os, signal, time\n"
     "signal.signal(signal.SIGURG, lambda *_: os.write(1, b'signalled'))\n"
@@ -41,7 +41,7 @@ def new_secret() -> str:
 class Canaries:
     """A file, a FIFO and a socket in each of several directories, services, IPC objects, keys and a process.
 
-    They belong to the user `uid`. `harm` says what has been done to them.
+    They belong to the user `uid`. `harm` returns what was done to them.
     """
 
     def __init__(self, uid: int) -> None:
@@ -107,7 +107,7 @@ class Canaries:
         return tcp.getsockname()[1], udp.getsockname()[1]
 
     def _answer(self) -> None:
-        """Answer whoever comes with the secret, and note it."""
+        """Answer every client with the secret, and note it."""
         while True:
             for ready, _ in self._selector.select():
                 service: Any = ready.fileobj
@@ -137,7 +137,7 @@ class Canaries:
         check(libc.msgsnd(messages, body, ctypes.c_size_t(len(text)), 0))
         semaphores = check(libc.semget(self.ipc_key, 1, 0o1666))
         tidy.callback(libc.semctl, semaphores, 0, _IPC_RMID)
-        with contextlib.suppress(OSError):  # where the kernel has no keys there is nothing to lose
+        with contextlib.suppress(OSError):  # if the kernel has no keys there is nothing to lose
             syscall("keyctl", _JOIN_SESSION_KEYRING, 0, 0, 0, 0)
             for keyring in (-3, -4):
                 number = syscall("add_key", b"user", self.name.encode(), text, len(text), keyring)
@@ -165,7 +165,7 @@ class Canaries:
         return state
 
     def targets(self, **more: Any) -> Targets:
-        """Return what attackers are told of this."""
+        """Return the description of this that attackers get."""
         addresses = ("127.0.0.1", "::1", *_addresses())
         return Targets(
             files=[str(each / "secret") for each in self.directories],
@@ -188,7 +188,7 @@ class Canaries:
         return self._process.pid
 
     def harm(self) -> list[str]:
-        """Return what has been done to the host, as seen from it."""
+        """Return the harm done to the host, as seen from there."""
         found = [
             f"{name} was {self._before.get(name)!r}, is {now!r}"
             for name, now in self._state().items()

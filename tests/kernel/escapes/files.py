@@ -155,7 +155,7 @@ def run_set_uid_programs(_: Targets) -> str | None:
     """Have a set-uid program of the host, `passwd -S`, read what only the host's root may read."""
     name = pwd.getpwuid(os.getuid()).pw_name if os.getuid() in {0, 65534} else "nobody"
     done = subprocess.run(["/usr/bin/passwd", "-S", name], capture_output=True, text=True, check=False)
-    # Who may not read says `never`, or no date at all.
+    # Without permission to read it prints `never`, or no date at all.
     read = done.stdout.startswith(f"{name} ") and " never " not in done.stdout and len(done.stdout.split()) > 2
     return done.stdout.strip() if read else None
 

@@ -1,6 +1,6 @@
-"""Attempts at what processes share beside files: shared memory, message queues, keys of the kernel.
+"""Attempts at what processes share besides files: shared memory, message queues, keys of the kernel.
 
-The host and a victim pod have made each under the same name, with a secret of their own in it.
+The host and a victim pod have each made one under the same name, with their own secret in it.
 """
 
 import ctypes

@@ -39,7 +39,7 @@ _KERNEL_FILES = "debugfs tracefs securityfs configfs pstore efivarfs selinuxfs s
 
 
 def _set_same(path: object) -> str:
-    """Write into a switch what it says."""
+    """Write a switch's current value into it."""
     fd = os.open(str(path), os.O_WRONLY)
     try:
         with open(str(path), "rb", buffering=0) as file:

@@ -16,7 +16,7 @@ _RTM_NEWLINK, _RTM_GETLINK, _RTM_GETADDR = 16, 18, 22
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_TARGET_NETNSID = 3, 5, 18, 37, 46
 _IFA_TARGET_NETNSID = 10
 _ETH_P_ALL, _ETH_P_ARP = 3, 0x0806
-_NUMBERS = range(4)  # by which a network namespace names those at the other ends of its links (ip-netns(8), nsid)
+_NUMBERS = range(4)  # a network namespace's ids for those at the other ends of its links (ip-netns(8), nsid)
 
 
 def _asked(address: tuple[str, int]) -> str | None:
@@ -278,7 +278,7 @@ def send_as_other_machines(targets: Targets) -> str | None:
                 link.sendto(ip + datagram, (address, 0))
             except OSError:
                 continue
-    return None  # whether one has arrived is seen at the services
+    return None  # the services show whether one has arrived
 
 
 @attempt

@@ -1,4 +1,4 @@
-"""Labs for attackers: who attacks, who else is there, and what is sent along."""
+"""Labs for attackers: the attacking pods, the other pods, and what is sent along."""
 
 import base64
 import io
@@ -20,10 +20,10 @@ _UNPACK = (
     "runpy.run_module('escapes', run_name='__main__')\n"
 )
 COLLECTS = 7000
-"""Where a victim takes what attackers report."""
+"""The port at which a victim collects attackers' reports."""
 _DONE = 7777
 FOREIGN_PORT = 7001
-"""Where the victim of another lab serves its secret; in the attackers' own lab nobody listens there."""
+"""The port at which the victim of another lab serves its secret; in the attackers' lab nothing listens there."""
 
 
 def variants(capabilities: Sequence[str]) -> dict[str, dict[str, object]]:
@@ -51,9 +51,9 @@ def program() -> bytes:
 
 
 def victim(name: str, targets: Targets, ports: Iterable[int] = ()) -> dict[str, object]:
-    """Return a pod that has something to lose; `ports` are where it gives its secret away."""
+    """Return a pod that has something to lose; it gives its secret away at `ports`."""
     secret = new_secret()
-    # The abstract name of a pod is the host's, in the pod's own network.
+    # A pod uses the host's abstract name, in its own network.
     words = [secret, str(targets.ipc_key), f"{targets.queue}", targets.key, f"{name}-{targets.key}", "10.244.0.3"]
     command = ["python3", "-c", (_HERE / "victim.py").read_text(), *words, *map(str, ports)]
     container = {"name": "main", "image": "any", "command": command, "env": [{"name": "SECRET", "value": secret}]}
@@ -61,7 +61,7 @@ def victim(name: str, targets: Targets, ports: Iterable[int] = ()) -> dict[str, 
 
 
 def prison(targets: Targets, attackers: Mapping[str, dict[str, object]]) -> list[dict[str, object]]:
-    """Return the pods of a lab of attackers: a victim, whom they report to, a stand-in, an attacker for each variant.
+    """Return the pods of a lab of attackers: a victim, which collects reports, a stand-in, an attacker per variant.
 
     The attacker `meshed` is an application beside a sidecar. An attacker is ready when it has made its attempts.
     """

@@ -1,4 +1,4 @@
-"""Attempts at mounts and namespaces: what a pod is not shown is covered by mounts, and a namespace can be entered."""
+"""Attempts at mounts and namespaces: mounts cover what a pod must not see, and a namespace can be entered."""
 
 import ctypes
 import fcntl
@@ -40,7 +40,7 @@ def _mount_points() -> list[str]:
 
 
 def _writable(targets: Targets) -> str | None:
-    """Whether a file of the host is open for writing now: none is written."""
+    """Return a file of the host that can now be opened for writing; none is written."""
 
     def opened(path: object) -> str:
         os.close(os.open(str(path), os.O_WRONLY))
@@ -259,7 +259,7 @@ def _next(fd: int, step: int) -> int:
 
 
 def _read_in(fd: int, targets: Targets) -> str | None:
-    """Return a secret found in the mount namespace `fd`, by a child: nobody comes back from it."""
+    """Return a secret found in the mount namespace `fd`, by a child, as no process can come back from it."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:

@@ -1,7 +1,7 @@
 """A program in a pod that has something to lose: python3 -c SOURCE SECRET IPC-KEY QUEUE KEY ABSTRACT-NAME PEER PORT...
 
 It has its secret in its variables, files, shared memory, messages, keys and log, sends it to another pod all the time,
-serves it at the ports given, and collects what attackers report at port 7000 in /tmp/reports. Signals are written to
+serves it at the given ports, and writes what attackers report at port 7000 to /tmp/reports, and signals to
 /tmp/signals.
 """
 
@@ -51,7 +51,7 @@ os.chmod("/tmp/formatted", 0o700)
 turns = 0
 sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 while True:
-    with contextlib.suppress(OSError):  # what it was told about the last one
+    with contextlib.suppress(OSError):  # the error that the last one caused
         sender.sendto(text, (peer, 9))
     turns += 1
     if turns % 8 == 0:

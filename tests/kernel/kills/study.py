@@ -1,7 +1,7 @@
 """Kills at random moments as a program: `nox -s kills`, or with a number and a seed, `nox -s kills -- 50 7`.
 
-Prints what was killed and what became of the lab, by kind. Ends with status 1 when anything was left over, or did not
-come back; the seed is printed, and makes the same trials again.
+Prints what was killed and what happened to the lab, by kind. Exits 1 if anything was left over, or did not come back;
+the printed seed makes the same trials again.
 """
 
 import os
@@ -25,7 +25,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def say(text: str) -> None:
-    """Print at once: the next line may be a while."""
+    """Print and flush, as the next line may take a while."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

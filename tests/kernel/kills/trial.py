@@ -1,6 +1,6 @@
-"""One kill: a lab is started, a process of it is killed at a random moment, and what should be there afterwards is.
+"""One kill: start a lab, kill a process of it at a random moment, and check what is there afterwards.
 
-Which kind of process it is, its place among the processes says: no process is found by its name.
+A process's kind follows from its place in the tree of processes: none is found by its name.
 """
 
 import contextlib
@@ -35,8 +35,8 @@ KINDS = (
 )
 """What may be killed, in the order in which trials take turns."""
 
-_STARTING = KINDS[:9]  # what there is before a lab is ready
-_START_S = 0.9  # about how long a lab takes to start, with much else to do
+_STARTING = KINDS[:9]  # the kinds that exist before a lab is ready
+_START_S = 0.9  # about how long a lab takes to start on a busy machine
 _BACK_S = 40.0
 
 MANIFEST = """
@@ -74,7 +74,7 @@ spec: {containers: [{name: nginx, image: nginx, ports: [{containerPort: 80}]}]}
 
 @dataclass(frozen=True)
 class Trial:
-    """What was killed, when, and what became of the lab: `gone`, or `back`; see `carry_out`."""
+    """What was killed, when, and what happened to the lab: `gone`, or `back`; see `carry_out`."""
 
     kind: str
     moment: str
@@ -82,9 +82,9 @@ class Trial:
 
 
 def kinds(line: CommandLine) -> dict[int, str]:
-    """Return the kind of each process of a lab, of its command lines too.
+    """Return the kind of each process of a lab, and of its command lines.
 
-    This process is the reaper of what they leave: a supervisor whose keeper has ended is its child.
+    This process is their reaper: a supervisor whose keeper has ended becomes its child.
     """
     commands, reaper = {each.pid for each in line.started}, os.getpid()
     seen = descendants(reaper)
@@ -134,16 +134,16 @@ def _text(pid: int, name: str) -> str:
 
 
 def _owner(pid: int) -> int:
-    """Return the effective uid of a process as /proc/PID/status has it, whether or not it is dumpable."""
+    """Return the effective uid of a process from /proc/PID/status, which works even if it is not dumpable."""
     line = next((line for line in _text(pid, "status").splitlines() if line.startswith("Uid:")), "Uid: -1 -1")
     return int(line.split()[2])
 
 
 def carry_out(line: CommandLine, manifest: str, kind: str, rng: random.Random) -> Trial:
-    """Start a lab, kill a process of this kind, and see what becomes of it; fail as a test does where that is wrong.
+    """Start a lab, kill a process of this kind, and check what happens to the lab; fail as a test does if it is wrong.
 
-    After a kill of what holds the lab up nothing of it is left. After every other one all that was there is there
-    again: the same kinds of processes, every pod ready. `down` then leaves nothing.
+    If the lab depends on the process, nothing of it may be left. After any other kill, everything must come back: the
+    same kinds of processes, every pod ready. `down` then leaves nothing.
     """
     if kind in _STARTING and (kind in KINDS[:2] or rng.random() < 0.5):
         return _while_it_starts(line, manifest, kind, rng)
@@ -151,7 +151,7 @@ def carry_out(line: CommandLine, manifest: str, kind: str, rng: random.Random) -
 
 
 def _while_it_starts(line: CommandLine, manifest: str, kind: str, rng: random.Random) -> Trial:
-    """Kill a process at a random moment after `up` was called, or as soon as there is one of its kind."""
+    """Kill a process at a random moment after `up` was called, or as soon as one of its kind exists."""
     process = line.start_up(manifest)
     after_s = rng.uniform(0.0, _START_S)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -202,7 +202,7 @@ def _end(line: CommandLine) -> None:
 
 
 def _while_it_runs(line: CommandLine, manifest: str, kind: str, rng: random.Random) -> Trial:
-    """Kill a process of a lab that is used: requests are made by name, and a program is run in a pod."""
+    """Kill a process of a lab in use: requests are made by name, and a program runs in a pod."""
     done = line.up(manifest)
     assert done.returncode == 0, done.stderr
     assert _asks(line)
@@ -222,7 +222,7 @@ def _while_it_runs(line: CommandLine, manifest: str, kind: str, rng: random.Rand
 
 
 def _asks(line: CommandLine) -> bool:
-    """Make a request by name, which starts the name server where there is none; tell whether it was answered."""
+    """Make a request by name, which starts the name server if needed; return whether it was answered."""
     program = "import urllib.request as r; r.urlopen('http://web/', timeout=3)"
     return line.exec("program", "python3", "-c", program).returncode == 0
 

@@ -1,4 +1,4 @@
-"""What the tests of the ways into the kernel share: rule sets, the tool of a way, and all that a namespace holds."""
+"""Helpers for tests of the ways into the kernel: rule sets, the tool of a way, and everything in a namespace."""
 
 import difflib
 import subprocess
@@ -14,7 +14,7 @@ EVERYTHING = ruleset_of(CORNERS["everything"].split(), {})
 
 
 def flags(words: str) -> Options:
-    """Return the tutorial's options with more flags."""
+    """Return the tutorial's options with further flags."""
     return Options.from_args([*"-m REDIRECT -i * -b * -d 15090,15021,15020".split(), *words.split()])
 
 
@@ -22,13 +22,13 @@ TUTORIAL = build(flags(""))
 
 
 def require(way: Way) -> None:
-    """Skip the test where the tools of a way are not installed."""
+    """Skip the test if the tools of a way are not installed."""
     if way != "nft":
         tool(f"{'iptables-nft' if way == 'iptables' else way}-restore")
 
 
 def everything_held() -> str:
-    """Return all that a namespace holds that rules are made of, without counters and without empty tables."""
+    """Return everything in a namespace that rules consist of, without counters and empty tables."""
     saves = ["iptables-nft-save", "ip6tables-nft-save", "iptables-legacy-save", "ip6tables-legacy-save"]
     ip = tool("ip")
     commands = [
