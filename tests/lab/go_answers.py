@@ -1,10 +1,10 @@
-"""What Go's HTTP client makes of odd answers, as its own program found out: a table for those who read them as it does.
+"""How Go's HTTP client reads odd answers, as a Go program found out: a table for code that must read them alike.
 
 Measured with Go 1.27 (its module says `go 1.26`): a server of canned bytes, which then closes the connection or holds
 it open; a client like the kubelet's (`DisableKeepAlives`, `RedirectChecker`, ten kilobytes of body, a time-out). The
-verdict is the status where the answer and its body came, HEAD where the client failed before there was an answer to
-look at, BODY where the answer's body broke off or did not come in time. As a program this file asks again, with the Go
-that is on the path, and prints where the table differs:
+verdict is the status if the answer and its body came, HEAD if the client failed before it had an answer, BODY if the
+answer's body broke off or did not come in time. Run as a program, this file tests again, with the Go on the path, and
+prints where the table differs:
 
     python3 tests/lab/go_answers.py
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 HEAD, BODY = "fails before the answer", "fails in the body"
 
 GO_ANSWERS: dict[str, tuple[bytes, bool, int | str]] = {
-    # what it shows: the bytes, whether the connection stays open behind them, and what comes of it
+    # name: the bytes, whether the connection stays open after them, and the verdict
     "plain": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", False, 200),
     "lf": (b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", False, 200),
     "mixed-lf": (b"HTTP/1.1 200 OK\r\nA: b\nContent-Length: 0\r\n\n", False, 200),
@@ -173,7 +173,7 @@ GO_ANSWERS: dict[str, tuple[bytes, bool, int | str]] = {
 
 
 def main() -> None:
-    """Have Go's client judge every answer, and end with status 1 where it differs from the table."""
+    """Let Go's client judge every answer, and exit 1 if it differs from the table."""
     program = Path(__file__).parents[1] / "data" / "go_answers.go"
     answers = [
         {"Name": name, "Data": base64.b64encode(data).decode(), "Held": held}

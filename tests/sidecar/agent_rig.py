@@ -1,4 +1,4 @@
-"""An agent's parts on loopback: a loop that turns while a blocking client asks, and servers that answer as told."""
+"""An agent's parts on loopback: a loop that runs during a blocking client's request, and servers with set answers."""
 
 import http.client
 import socket
@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 
 
 def meanwhile(loop: ProxyLoop, work: Callable[[], Value]) -> Value:
-    """Return what `work` returns, which runs in a thread while `loop` turns here."""
+    """Run `work` in a thread while `loop` turns here, and return its result."""
     found: list[Value] = []
     failed: list[BaseException] = []
 
@@ -38,7 +38,7 @@ def meanwhile(loop: ProxyLoop, work: Callable[[], Value]) -> Value:
 
 
 def until(loop: ProxyLoop, condition: Callable[[], object]) -> None:
-    """Turn `loop` until `condition`; fail if nothing happens for long."""
+    """Turn `loop` until `condition` is true; fail if nothing happens for long."""
     while not condition():
         loop.call_later(PATIENCE_S, _too_late)
         loop.turn(PATIENCE_S)
@@ -61,7 +61,7 @@ def ask(port: int, path: str, method: str = "GET", host: str = "127.0.0.1") -> t
 
 @contextmanager
 def answering(*answers: bytes, host: str = "127.0.0.1") -> Iterator[tuple[int, list[bytes], list[str]]]:
-    """Serve: each connection gets the next answer and is closed. Yields port, what was asked, and by whom."""
+    """Serve: each connection gets the next answer and is closed. Yields port, requests, and the clients' addresses."""
     asked: list[bytes] = []
     peers: list[str] = []
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -1,4 +1,4 @@
-"""Manifests for tests of injection, written as a user would, and what becomes of them."""
+"""Manifests for tests of injection, written as a user would, and the results of injecting them."""
 
 from textwrap import dedent
 
@@ -9,7 +9,7 @@ PLAIN = "{name: nginx, image: nginx, ports: [{containerPort: 80}]}"
 
 
 def manifest(text: str) -> Manifest:
-    """Return what YAML says."""
+    """Return the manifest in this YAML."""
     return decode([("test.yaml", dedent(text))])
 
 
@@ -64,6 +64,6 @@ def proxy(of: Pod) -> Container:
 
 
 def options(of: Pod) -> dict[str, str]:
-    """Return what istio-init is told, by flag."""
+    """Return istio-init's arguments, by flag."""
     words = of.container("istio-init").args[1:]
     return dict(zip(words[::2], words[1::2], strict=True))

@@ -1,4 +1,4 @@
-"""What the proxy's tests run it in: memory in place of connections, or a thread of its own with real sockets."""
+"""Rigs for tests of the proxy: memory in place of connections, or a separate thread with real sockets."""
 
 import socket
 import threading
@@ -34,7 +34,7 @@ DESTINATION = ("10.0.0.1", 80)
 
 
 class MemoryWire:
-    """A connection whose peer is the test: `sent` is what was written to it, `say` and `hang_up` act as the peer."""
+    """A connection whose peer is the test: `sent` is what was written to it; `say` and `hang_up` act as the peer."""
 
     def __init__(self) -> None:
         self.connecting = False
@@ -49,7 +49,7 @@ class MemoryWire:
         self._waiting: deque[Callable[[Receiver], None]] = deque()
 
     def local(self) -> Destination:
-        """See `Wire`; so for the following."""
+        """See `Wire`, also for the methods that follow."""
         return ("10.0.0.9", 40000)
 
     def charge(self, share: Share) -> None:
@@ -83,7 +83,7 @@ class MemoryWire:
         self.ended = True
 
     def close(self) -> None:
-        """Do as asked; lingering and aborting are the same in memory."""
+        """Close; lingering and aborting are the same in memory."""
         self.open = False
         self._receiver = None
 
@@ -135,7 +135,7 @@ class MemoryCluster(OriginalDestinations):
         self.failure: OSError | None = None
 
     def dial(self, host: UpstreamHost) -> MemoryWire:  # type: ignore[override]  # a stream has no need to be one here
-        """Return a new connection, or fail as the test wants it."""
+        """Return a new connection, or fail as the test requires."""
         assert DESTINATION == host.address
         self.counters.upstream_cx_total += 1
         if self.failure is not None:
@@ -159,7 +159,7 @@ class OneRoute:
 
 
 class Notes:
-    """An observer that remembers what it was told."""
+    """An observer that records its calls."""
 
     def __init__(self, *, wants_outcomes: bool = False) -> None:
         self.wants_outcomes = wants_outcomes
@@ -169,7 +169,7 @@ class Notes:
         self.outcomes: list[TrafficOutcome] = []
 
     def requested(self, key: RequestKey, duration_us: int, received_bytes: int, sent_bytes: int) -> None:
-        """Note; so for the following."""
+        """Record the call, as do the methods that follow."""
         assert duration_us >= 0
         self.requests.append((key, received_bytes, sent_bytes))
 
@@ -187,7 +187,7 @@ class Notes:
 
 
 class MemoryGateway:
-    """A gateway without sockets; `late` lets the time of those pass that are still to send a head."""
+    """A gateway without sockets; `late` makes the time-out of connections without a complete head expire."""
 
     def __init__(self) -> None:
         self.loop = ProxyLoop()
@@ -213,13 +213,13 @@ class MemoryGateway:
         self.gateway.drain()
 
     def late(self) -> None:
-        """Have all who wait for the end of a head be late."""
+        """Expire the time-out of all connections that wait for the end of a head."""
         for who in tuple(self.headers._waiting):
             self.headers.met(who)
             who.late()
 
     def close(self) -> None:
-        """Give back the loop."""
+        """Close the loop."""
         self.loop.close()
 
     @property
@@ -232,7 +232,7 @@ Script = Callable[[socket.socket], None]
 
 
 class Rig:
-    """A proxy with real sockets in a thread, all of whose captured connections were going to `destination`."""
+    """A proxy with real sockets in a thread; all its captured connections were going to `destination`."""
 
     def __init__(self, stack: ExitStack, intent: Intent, destination: Destination) -> None:
         sockets = ListeningSockets(*((listen(socket.AF_INET, "127.0.0.1", 0),) for _ in range(5)))
@@ -256,14 +256,14 @@ class Rig:
         return client
 
     def ask(self, request: bytes, port: int | None = None) -> bytes:
-        """Return all that a new client, which then sends FIN, gets for `request`."""
+        """Send `request` and FIN from a new client, and return everything that it gets."""
         with self.dial(port) as client:
             client.sendall(request)
             client.shutdown(socket.SHUT_WR)
             return read_all(client)
 
     def do(self, call: Callable[[], None]) -> None:
-        """Have the proxy's thread do something, and wait until it has."""
+        """Run `call` in the proxy's thread, and wait until it has returned."""
         done = threading.Event()
 
         def doing() -> None:
@@ -274,7 +274,7 @@ class Rig:
         assert done.wait(PATIENCE_S)
 
     def update(self, intent: Intent) -> None:
-        """Have the proxy follow another intent."""
+        """Give the proxy another intent."""
         self.do(lambda: self._proxy.update(intent))
 
     def counters(self) -> dict[str, int]:
@@ -282,7 +282,7 @@ class Rig:
         return dict(self._proxy._observation.registry)
 
     def drain(self) -> None:
-        """Have the proxy drain, as SIGTERM does."""
+        """Make the proxy drain, as SIGTERM does."""
         self._loop.call_threadsafe(self._proxy.drain)
 
     def stop(self) -> dict[str, int]:
@@ -303,10 +303,10 @@ class Rig:
         self._loop.close()
 
     def check_nothing_leaked(self) -> None:
-        """Stop, and check that nothing is open or counted as if it were."""
+        """Stop, and check that nothing is open or counted as open."""
         counters = self.stop()
         while any(value for name, value in self.counters().items() if name.endswith("_cx_active")):
-            # What closed in the very last turn is given back in the next.
+            # What closed in the very last turn is released in the next.
             self._loop.turn(1)
         assert 0 == sum(value for name, value in counters.items() if name.endswith("downstream_cx_active"))
         assert 0 == sum(host.active for cluster in self._proxy._traffic.clusters for host in cluster.hosts)
@@ -319,7 +319,7 @@ class Rig:
         return {self._loop._wake_reader.fileno(), self._loop._alarm.fileno()}
 
     def watch(self) -> Notes:
-        """Return notes of what is told from now on, to them instead of the metrics."""
+        """Return notes that record, from now on and instead of the metrics, what the proxy reports."""
         notes = Notes(wants_outcomes=True)
 
         def tell() -> None:
@@ -340,7 +340,7 @@ def server(script: Script) -> Iterator[Destination]:
     def run(connection: socket.socket) -> None:
         with connection:
             connection.settimeout(PATIENCE_S)
-            # What a client does to its connection is for the proxy to bear, not for the server.
+            # The server ignores what a client does to its connection; that is for the proxy to handle.
             with suppress(ConnectionError):
                 script(connection)
 

@@ -1,6 +1,6 @@
-"""Cases written by hand: `cases.txt` has those that are one line, by kind; here are the others.
+"""Cases written by hand: `cases.txt` has those of one line, by kind; the others are here.
 
-A kind is a place in an otherwise plain message; each is a way in which real clients and servers depart from it.
+A kind is a place in an otherwise plain message; each case is a way in which real clients and servers depart from it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -80,7 +80,7 @@ def _made(kind: str, texts: dict[str, bytes]) -> Iterator[Case]:
 
 
 def _large() -> Iterator[Case]:
-    """Yield what comes near a limit, or would cost memory."""
+    """Yield cases near a limit, or that could cost memory."""
     fields = {
         f"{count} fields": b"\r\n".join(b"x%d: 1" % at for at in range(count - 1)) for count in (99, 100, 101, 200)
     }
@@ -137,7 +137,7 @@ def _bytes() -> Iterator[Case]:
 
 
 def _piecemeal() -> Iterator[Case]:
-    """Yield what comes in pieces, and early answers."""
+    """Yield messages in pieces, and early answers."""
     for name, request in {
         "plain": _GET,
         "bare LF": b"GET / HTTP/1.1\nhost: a\nx: 1\n 2\n\n",

@@ -1,6 +1,6 @@
-"""What two proxies did, in a form that may be compared: the messages at both ends, and whether the connection was kept.
+"""What two proxies did, in a comparable form: the messages at both ends, and whether the connection was kept.
 
-Left out or made equal, because it is another thing than what is compared, or no thing at all:
+Left out or made equal, because it is not what is compared, or has no meaning:
 
 - names of fields in lower case (Envoy writes them so, the bundled proxy as they came; RFC 9110 §5.1), `host` first,
   `transfer-encoding` and the proxy's own last, values of one name joined at its first place (RFC 9110 §5.3);
@@ -25,10 +25,10 @@ _NOW = re.compile(rb"\w{3}, \d\d \w{3} 20(?:2[5-9]|[3-9]\d) \d\d:\d\d:\d\d GMT")
 
 @dataclass(frozen=True)
 class Message:
-    """A request or a response: what its start line says, its fields in their order, and its body.
+    """A request or a response: its start line, its fields in their order, and its body.
 
-    `framing` is how the body's end is found: by `length`, `chunks` or `close`, or that there is `none`; `whole` that
-    the end was there. `own` is an answer of the proxy's own.
+    `framing` is how the body's end is found: by `length`, `chunks` or `close`, or `none` without a body; `whole` means
+    that the end was there, `own` that it is an answer of the proxy's own.
     """
 
     start: bytes
@@ -41,7 +41,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What a proxy made of a case; `stray` are bytes that are no message."""
+    """What a proxy did with a case; `stray` are bytes that do not belong to a message."""
 
     answers: tuple[Message, ...]
     requests: tuple[tuple[Message, ...], ...]
@@ -50,7 +50,7 @@ class Behaviour:
 
 
 def behaviour(case: Case, seen: Seen) -> Behaviour:
-    """Return what was seen in its comparable form."""
+    """Return what was seen, in the comparable form."""
     stray: list[bytes] = []
     answers = _messages(seen.client, stray, request=False)
     requests = tuple(_messages(each, stray, request=True) for each in seen.server if each)
@@ -130,5 +130,5 @@ def _normal(fields: list[tuple[bytes, bytes]], *, request: bool) -> tuple[tuple[
         del joined[b"x-forwarded-proto"]
     if not request and _NOW.fullmatch(joined.get(b"date", b"")):
         del joined[b"date"]
-    # Python's sort is stable, so what has the same rank stays in its order.
+    # Python's sort is stable, so fields of the same rank keep their order.
     return tuple(sorted(joined.items(), key=lambda item: _RANKS.get(item[0], 1)))

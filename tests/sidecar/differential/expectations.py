@@ -1,4 +1,4 @@
-"""Cases about `Expect`: who consents to a body, and what becomes of one that is never sent."""
+"""Cases about `Expect`: which side consents to a body, and what happens to one that is never sent."""
 
 from lanes import OK, Case
 

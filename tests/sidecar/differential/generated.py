@@ -1,4 +1,4 @@
-"""Cases that nobody wrote: requests and answers put together at random from what occurs, and what goes wrong with it.
+"""Generated cases: requests and answers put together at random from usual and from faulty parts.
 
 The random numbers are the same in every run, so a case is known by its number.
 """
@@ -133,7 +133,7 @@ def generated(count: int) -> list[Case]:
 
 
 class _Maker:
-    """What is put together with one random generator."""
+    """Makes cases with one random generator."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -143,7 +143,7 @@ class _Maker:
         likely = self._random.random()
         request = self._request() if likely < 0.7 else b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
         answer = self._answer() if likely > 0.4 else OK
-        # Whether a second request overtakes the end of the server's connection would be a matter of luck.
+        # If the server closes, it would be luck whether a second request arrives before that; so there is none.
         closes = self._one_in(4)
         if not closes and self._one_in(5):
             request += self._request()
@@ -179,7 +179,7 @@ class _Maker:
         return self._random.sample(fields, self._random.choice((0, 0, 1, 2, 3)))
 
     def _body(self, *, empty: int) -> tuple[list[bytes], bytes]:
-        """Return fields about a body, and it; none of both in 8 of 8 + `empty` cases."""
+        """Return the fields about a body, and the body; there are no fields in `empty` of 8 + `empty` cases."""
         kind = self._random.randrange(8 + empty)
         if kind < 4:
             body = self._random.choice((b"", b"a", b"abc", b"0\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"))

@@ -1,6 +1,6 @@
-"""Which Service a Host field means: asked of the bundled proxy's tables, and of Envoy with the project's own.
+"""Which Service a Host field means: by the bundled proxy's tables, and by Envoy with the project's configuration.
 
-Envoy answers each request itself with the name of the cluster that its route leads to, so no origin is needed.
+Envoy itself answers each request with the name of the cluster that its route leads to, so no origin is needed.
 """
 
 import http.client
@@ -35,7 +35,7 @@ SERVICES = tuple(
         ("web.default", ()),
         ("vip.other", ("10.96.0.6",)),
         ("web.other", ()),
-        ("web-0.web", ("10.96.0.7",)),  # in a namespace that is called like a headless Service
+        ("web-0.web", ("10.96.0.7",)),  # in a namespace with the name of a headless Service
         ("default.web", ()),
         ("Mixed.Case", ("10.96.0.8",)),
         ("svc.svc", ()),
@@ -55,7 +55,7 @@ _WITH_BLANKS = (b"", b"vip: 80")
 
 
 def hosts() -> list[bytes]:
-    """Return Host fields: every name of every Service in several spellings, and what only looks like one."""
+    """Return Host fields: every name of every Service in several spellings, and lookalikes."""
     found = [*_CANNED, *_WITH_BLANKS]
     rng = random.Random(7)
     for service in SERVICES:
@@ -84,7 +84,7 @@ def bundled(policy: Any, host: bytes) -> int | str:
 
 
 class Envoy:
-    """A running one, with a port for each policy."""
+    """A running Envoy, with a port for each policy."""
 
     def __init__(self, ports: dict[str, int]) -> None:
         self._ports = ports
@@ -93,7 +93,7 @@ class Envoy:
         """See `bundled`."""
         with socket.create_connection(("127.0.0.1", self._ports[policy]), timeout=PATIENCE_S) as link:
             link.sendall(b"GET / HTTP/1.1\r\nhost: " + host + b"\r\n\r\n")
-            # Not up to the end of the connection: Envoy keeps one open for a second after its last answer.
+            # Do not read to the end of the connection: Envoy keeps it open for a second after its last answer.
             answer = http.client.HTTPResponse(link)
             answer.begin()
             body = answer.read().decode()
@@ -102,7 +102,7 @@ class Envoy:
 
 @contextmanager
 def envoy(folder: Path) -> Iterator[Envoy]:
-    """Run Envoy; skips the test where there is none."""
+    """Run Envoy; without one the test is skipped."""
     try:
         binary = find_envoy()
     except MachineError as error:
@@ -134,7 +134,7 @@ def _intent(policy: Any) -> Intent:
 
 
 def _answering(policy: str, port: int) -> dict[str, Any]:
-    """Return the listener of the Services' port, at `port` of loopback, that answers with a cluster's name."""
+    """Return the listener of the Services' port, moved to `port` of loopback, that answers with a cluster's name."""
     (listener,) = service_listeners(_intent(policy), ipv6=False)
     address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]

@@ -1,8 +1,8 @@
-"""Runs cases through a proxy, one in each lane at a time: sends, answers, and notes what comes out at both ends.
+"""Run cases through a proxy, one in each lane at a time: send, answer, and record what comes out at both ends.
 
-There are no waits of a fixed length. A proxy serves all its connections in one thread, so when a request that was sent
-after everything else has been answered a few times over, and nothing else has moved meanwhile, the proxy has done all
-that it is going to do.
+There are no waits of a fixed length. A proxy serves all its connections in one thread, so when several requests that
+were sent after everything else have been answered, and nothing else has moved meanwhile, the proxy has done all that it
+is going to do.
 """
 
 import select
@@ -37,10 +37,10 @@ class Case:
 
 @dataclass
 class Seen:
-    """What came out at both ends: bytes by connection of the server, bytes at the client, and what became of it.
+    """What came out at both ends: bytes at the client, bytes per connection of the server, and what followed.
 
-    `kept`: another request on the client's connection reached the server. `before`: how many bytes each side had been
-    sent before that request.
+    `kept`: another request on the client's connection reached the server. `before`: how many bytes each side had got
+    before that request.
     """
 
     client: bytes = b""
@@ -54,7 +54,7 @@ class _Link:
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
-        # A piece that waited for the acknowledgement of the one before would not be there when it is looked for.
+        # Else a piece that waits for the previous one's acknowledgement would not be there when it is checked.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = connection
         self.received = bytearray()
@@ -72,7 +72,7 @@ class _Link:
         self.ended = not data
 
     def send(self, data: bytes) -> None:
-        """Send all of `data`; a peer that has gone is no error, and one that does not read is given up."""
+        """Send all of `data`; a peer that is gone is not an error, and one that does not read is given up."""
         self.socket.setblocking(True)
         self.socket.settimeout(2.0)
         with suppress(OSError):
@@ -112,7 +112,7 @@ class Driver:
         self._poll.close()
 
     def run(self, cases: Iterable[Case]) -> list[Seen]:
-        """Return what was seen of each case, in their order."""
+        """Run the cases, and return what was seen of each, in their order."""
         todo = list(cases)
         seen: list[Seen] = []
         for start in range(0, len(todo), len(self._lanes)):
@@ -148,7 +148,7 @@ class Driver:
         return found
 
     def _answer(self) -> None:
-        """Let every server that received something answer, until none has anything to say."""
+        """Let every server that received something answer, until none has anything to send."""
         for _ in range(_ANSWERS):
             self._settle()
             answering = [
@@ -177,7 +177,7 @@ class Driver:
             quiet = 0 if moved else quiet + 1
 
     def _turn_until(self, done: Callable[[], bool]) -> bool:
-        """Handle what happens until `done`; return whether anything but the barrier's own lane moved."""
+        """Handle events until `done`; return whether anything outside the barrier's own lane moved."""
         moved, end_s = False, time.monotonic() + PATIENCE_S
         while not done():
             assert time.monotonic() < end_s, f"the proxy does not answer: {bytes(self._barrier.received)!r}"

@@ -1,4 +1,4 @@
-"""Where the bundled proxy does otherwise than Envoy on purpose, and why.
+"""Where the bundled proxy differs from Envoy on purpose, and why.
 
 The table is shown in docs/proxy-contract.md. An entry that no case needs is an error, so it cannot outlive its reason.
 """
@@ -18,7 +18,7 @@ _INTERIM = b"HTTP/1.1 1"
 
 @dataclass(frozen=True)
 class Difference:
-    """`what` differs, the bundled proxy's way second; `why`; `covers` tells whether that explains a disagreement."""
+    """`what` differs, the bundled proxy's way second; `why`; `covers` returns whether that explains a disagreement."""
 
     what: str
     why: str

@@ -1,4 +1,4 @@
-"""Cases about a request's path: every byte and every escape, dot segments in many spellings, and what these make."""
+"""Cases about a request's path: every byte and every escape, dot segments in many spellings, and combinations."""
 
 import random
 
@@ -29,7 +29,7 @@ _LONG = (
 
 
 def paths(count: int, seed: int = 3) -> tuple[Case, ...]:
-    """Return the canned cases, one for each byte and each escape, and `count` of random pieces."""
+    """Return the fixed cases, one for each byte and each escape, and `count` cases of random pieces."""
     rng = random.Random(seed)
     bytes_ = [b"/a" + bytes((each,)) + b"b" for each in range(0x21, 0x100)]
     escapes = [b"/a%%%02Xb" % each for each in range(256)] + [b"/a%%%02xb" % each for each in range(256)]

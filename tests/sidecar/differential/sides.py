@@ -1,8 +1,8 @@
 """The two proxies that are compared, each on loopback with the same intent, and a port for each of many lanes.
 
-A lane is a port of the proxy that leads to an origin of its own, so that what an origin receives belongs to one case.
-The real thing is Envoy with the project's own configuration; only what needs the rules of a pod is replaced: the
-inbound listener has a port for each lane, and where a connection was going is known beforehand.
+A lane is a port of the proxy that leads to its own origin, so that what an origin receives belongs to one case. Envoy
+runs with the project's own configuration; only what needs the rules of a pod is replaced: the inbound listener has a
+port for each lane, and a connection's destination is known beforehand.
 """
 
 import json
@@ -76,7 +76,7 @@ def bundled(count: int = LANES, protocol: Protocol = "http", **fields: Any) -> I
 
 @contextmanager
 def envoy(folder: Path, count: int = LANES, protocol: Protocol = "http", **fields: Any) -> Iterator[list[Lane]]:
-    """Run Envoy, and yield its lanes; skips the test where there is none."""
+    """Run Envoy, and yield its lanes; without one the test is skipped."""
     try:
         binary = find_envoy()
     except MachineError as error:
@@ -147,7 +147,7 @@ def _listening() -> socket.socket:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that are free at this moment, below those that the kernel gives out to everybody by itself."""
+    """Return ports that are free at this moment, below the kernel's ephemeral ports."""
     first, last = 10_000, int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     begin = first + os.getpid() * count % max(1, last - first - 4 * count)
     found: list[int] = []

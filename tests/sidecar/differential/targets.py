@@ -1,4 +1,4 @@
-"""Cases about whom a request is for: absolute targets, CONNECT, and Host, with every byte and odd addresses."""
+"""Cases about a request's destination: absolute targets, CONNECT, and Host, with every byte and odd addresses."""
 
 from collections.abc import Iterator
 

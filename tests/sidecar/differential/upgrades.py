@@ -1,4 +1,4 @@
-"""Cases about upgrades: asked for in many ways, consented to, refused. A client's second piece is what it says then."""
+"""Cases about upgrades: requested in many ways, accepted, refused. A client's second piece is what it sends then."""
 
 from lanes import OK, Case
 
