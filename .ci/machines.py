@@ -80,7 +80,7 @@ class Machine:
 
     @property
     def chain(self) -> tuple[bool, bool]:
-        """Tell which machines this one shares a place with: machines of one chain run one after the other."""
+        """Return the machine's chain: machines of one chain share something, so they run one after the other."""
         return self.ordinary, self.tooled
 
 

@@ -76,7 +76,7 @@ def print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Let the block's output fail without losing the verdict, which is the exit status, if its reader stops reading.
+    """Print in the block what comes before a verdict, which the exit status is even if the reader stops reading.
 
     A full disk does not change the status either; a line on standard error then says that the output is not whole.
     """

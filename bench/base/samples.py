@@ -39,7 +39,7 @@ class RequestSample(NamedTuple):
 class RoundSample(NamedTuple):
     """What else happened on the machine during a round.
 
-    `stolen_ratio` is the share of its CPU time that the hypervisor gave to others (-1: unknown to the kernel),
+    `stolen_ratio` is the share of its CPU time that the hypervisor gave to others (-1 if the kernel does not tell),
     `switches` how often its CPUs changed from one thread to another, `preempted` how often the measuring client was
     preempted, `time_wait` how many closed connections held a port in the fullest client's pod at the end.
     """

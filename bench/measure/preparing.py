@@ -94,7 +94,7 @@ def _require(asked: Plan, client: str) -> None:
 
 
 def _without_missing_wrk(asked: Plan, *, require_all: bool) -> tuple[Plan, tuple[Caveat, ...]]:
-    """Return the plan without its loads where wrk is missing, and the doubt that says so."""
+    """Return the plan, without its loads if wrk is missing, and the doubt that says so."""
     if not asked.loads or shutil.which("wrk") is not None:
         return asked, ()
     if require_all:

@@ -71,7 +71,7 @@ class ThisMachine:
             yield StandingLab(setup, lab)
 
     def refusal(self, blueprint: Blueprint, cpus: Collection[int]) -> str:
-        """Say why this kernel, or this user, can't have that lab."""
+        """Return why this kernel, or this user, can't have that lab."""
         try:
             with foreground(blueprint, f"bench-{os.getpid()}-try", cpus=cpus):
                 return ""
