@@ -56,7 +56,7 @@ def test_another_bed_is_asked_instead_of_this_machine() -> None:
         def refusal(self, blueprint: Any, cpus: Any) -> str:  # noqa: ARG002
             return "not in this place"
 
-    arms = [{"name": "direct"}, {"name": "direct-twin"}, {"name": "slow", "server": "rules-only", "way": "iptables"}]
+    arms = [{"name": "direct"}, {"name": "direct-twin"}, {"name": "slow", "server": "rules-only", "family": 6}]
     setup = prepare(of(arms=arms), seed=1, client="own", bed=Elsewhere())
     assert {"slow": "not in this place"} == setup.skipped
     setup = replace(setup, seed=2)
