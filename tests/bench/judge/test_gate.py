@@ -32,7 +32,7 @@ def held(run: Any, *limits: dict[str, Any]):
 
 
 def test_gate_needs_neither_lab_nor_sidecar():
-    """Of lab they need its errors and how a user's text is read, of sidecar nothing: they work on any machine."""
+    """Of lab they need its errors and how files are read and replaced, of sidecar nothing: they work on any machine."""
     exports = "sidelab.bench.report.exports.terminal, sidelab.bench.report.exports.github_annotations"
     program = f"import sys, sidelab.bench.judge.gate.gate, {exports}; print(*sorted(sys.modules))"
     root = Path(__file__).parents[3]
@@ -41,6 +41,7 @@ def test_gate_needs_neither_lab_nor_sidecar():
     assert [
         "sidelab.lab",
         "sidelab.lab.base",
+        "sidelab.lab.base.replace_file",
         "sidelab.lab.base.text",
         "sidelab.lab.base.text.escapes",
         "sidelab.lab.base.text.textfile",

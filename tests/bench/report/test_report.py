@@ -51,7 +51,7 @@ def digests(paths: Iterable[Path]):
 
 
 def test_needs_neither_lab_nor_sidecar():
-    """Reporting needs of lab its errors and how text is read and shown, nothing of sidecar, and no pyplot."""
+    """Reporting needs of lab its errors and how text is read, shown and replaced, nothing of sidecar, and no pyplot."""
     program = "import sys, sidelab.bench.report.report; print(*sorted(sys.modules))"
     root = Path(__file__).parents[3]
     ran = subprocess.run([sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True)
@@ -59,6 +59,7 @@ def test_needs_neither_lab_nor_sidecar():
     assert [
         "sidelab.lab",
         "sidelab.lab.base",
+        "sidelab.lab.base.replace_file",
         "sidelab.lab.base.text",
         "sidelab.lab.base.text.escapes",
         "sidelab.lab.base.text.textfile",
