@@ -1,1 +1,1 @@
-"""A lab from outside: started, found, entered, asked and ended."""
+"""Control a lab from outside: start, find, enter, query and stop it."""

@@ -1,7 +1,7 @@
-"""A person's terminal at a program in a pod: a pseudo-terminal whose far end goes into the sandbox.
+"""Attach the user's terminal to a program in a pod, through a pseudo-terminal whose far end goes into the sandbox.
 
-The near end is relayed by this process, so that the program has a controlling terminal of its own: job control, window
-sizes and Ctrl-C work as at a real one, and nothing in the pod holds the person's terminal.
+This process relays the near end, so the program has a controlling terminal of its own: job control, window sizes and
+Ctrl-C work as on a real one, and nothing in the pod holds the user's terminal.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ from sidelab.lab.keys import PodKey
 
 
 def attach(lab: Lab, pod: PodKey, argv: Sequence[str], container: str | None) -> int:
-    """Run `argv` in a pod at this process's terminal (standard input); return its exit status as `Lab.execute` does."""
+    """Run `argv` in a pod on this process's terminal (standard input); return its exit status as `Lab.execute` does."""
     near, far = os.openpty()
     try:
         with _raw(near):
@@ -39,7 +39,7 @@ def attach(lab: Lab, pod: PodKey, argv: Sequence[str], container: str | None) ->
 
 @contextmanager
 def _raw(near: int) -> Iterator[None]:
-    """Put the person's terminal into raw mode, and keep the pseudo-terminal as large as it is."""
+    """Put the user's terminal into raw mode, and keep the pseudo-terminal the same size."""
 
     def resize(*_: object) -> None:
         size = fcntl.ioctl(0, termios.TIOCGWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
@@ -48,7 +48,7 @@ def _raw(near: int) -> Iterator[None]:
     before = termios.tcgetattr(0)
     handler = signal.signal(signal.SIGWINCH, resize)
     resize()
-    tty.setraw(0, termios.TCSADRAIN)  # what was typed meanwhile is kept
+    tty.setraw(0, termios.TCSADRAIN)  # keeps what was typed in the meantime
     try:
         yield
     finally:
@@ -57,7 +57,7 @@ def _raw(near: int) -> Iterator[None]:
 
 
 def _relay(near: int, far: int, link: socket.socket) -> None:
-    """Copy both ways until the supervisor has news; the far end is the program's alone from here on."""
+    """Copy both ways until the supervisor sends something; from here on only the program holds the far end."""
     os.close(far)
     sources = [0, near, link.fileno()]
     while True:

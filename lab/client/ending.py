@@ -1,4 +1,4 @@
-"""Ending a lab from outside, whatever its supervisor does: it is asked, and killed when it does not answer or end."""
+"""Stop a lab from outside: ask its supervisor to stop, and kill it if it does not answer or does not end."""
 
 import contextlib
 import os
@@ -19,11 +19,11 @@ _KILLED_TIMEOUT_S = 10.0
 
 
 def end(name: str | None, choose: str = "--lab {}", *, seen: bool = False) -> None:
-    """End the lab called `name`, or the only one that runs, whatever its state; returns when its last process is gone.
+    """End the lab called `name`, or the only one running, in any state; return when its last process is gone.
 
-    One that is starting is waited for, to be asked, and killed after ten seconds. Raises as `find`; but a lab that is
-    gone although it has been `seen` (by the caller, or here) was ended by somebody else, and that is as good. Raises
-    `PodError` if it will not end.
+    A lab that is starting gets ten seconds to start answering, then it is killed. Raises what `find` raises, except
+    that a lab that was `seen` (by the caller, or here) and is now gone counts as ended. Raises `PodError` if it does
+    not end.
     """
     deadline_s = time.monotonic() + _STARTING_TIMEOUT_S
     seen = seen or name in running()
@@ -35,7 +35,7 @@ def end(name: str | None, choose: str = "--lab {}", *, seen: bool = False) -> No
             if time.monotonic() > deadline_s and not _kill_holders(error.lab):
                 raise
             time.sleep(_LOOK_AGAIN_S)
-        except OverloadedError:  # it has not accepted any for a quarter of a minute
+        except OverloadedError:  # it accepts no connection in time
             if name is None or not _kill_holders(name):
                 raise
             return
@@ -48,10 +48,10 @@ def end(name: str | None, choose: str = "--lab {}", *, seen: bool = False) -> No
 
 
 def stop(lab: Lab) -> None:
-    """End a lab and close the connection to it; returns when its last process is gone.
+    """End a lab and close the connection to it; return when its last process is gone.
 
-    Its supervisor is asked, and killed where it does not answer, or does not end within a minute. Raises `PodError` if
-    it will not end.
+    Ask its supervisor to stop, and kill it if it does not answer or does not end within a minute. Raises `PodError` if
+    it does not end even then.
     """
     if not lab.pid:
         raise InputError(
@@ -63,8 +63,8 @@ def stop(lab: Lab) -> None:
         lab.close()
         return
     try:
-        # While its end is open, the descriptor is of the supervisor: from then on that may be killed. Otherwise it has
-        # ended, and the pid may be another process's by now.
+        # As long as its end is open, the descriptor refers to the supervisor, so killing it is safe. Otherwise it has
+        # ended, and the pid may belong to another process by now.
         if not lab.hung_up and not (lab.asked_to_stop() and _ends(pidfd, _GONE_TIMEOUT_S)):
             _kill(pidfd, f"lab {lab.name!r}: its supervisor (pid {lab.pid})")
     finally:
@@ -73,7 +73,7 @@ def stop(lab: Lab) -> None:
 
 
 def _kill(pidfd: int, what: str) -> None:
-    """Kill a process and wait for its end. Raises `PodError` where even that is no use: in a frozen control group."""
+    """Kill a process and wait until it ends. Raises `PodError` if it does not, as in a frozen control group."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     if not _ends(pidfd, _KILLED_TIMEOUT_S):
@@ -93,7 +93,7 @@ def _kill_holders(name: str) -> bool:
         with contextlib.suppress(ProcessLookupError):
             pidfd = os.pidfd_open(pid)
             try:
-                if not held.isdisjoint(_sockets(process)):  # still: the descriptor is of that process
+                if not held.isdisjoint(_sockets(process)):  # still so: the descriptor refers to that process
                     found = True
                     _kill(pidfd, f"lab {name!r}: the process that starts it (pid {pid})")
             finally:

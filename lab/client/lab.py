@@ -1,4 +1,4 @@
-"""A running lab from outside: it is found by its name, and its supervisor is asked."""
+"""A running lab from outside: find it by its name, and send requests to its supervisor."""
 
 import os
 import socket
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from sidelab.lab.manifest import Manifest
 
 _CONNECT_S = 5
-_ANSWER_TIMEOUT_S = 15.0  # for whatever is asked, but for how long a program runs
+_ANSWER_TIMEOUT_S = 15.0  # for every request, but not for the run time of a program
 _STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
 class Namespaces:
-    """Descriptors of a lab's user namespace and of pods' network namespaces, the caller's to close."""
+    """Descriptors of a lab's user namespace and of pods' network namespaces; the caller closes them."""
 
     user: int
     network: tuple[int, ...]
 
 
 class Lab:
-    """A running lab: a connection to its supervisor, whose process id here is `pid`."""
+    """A running lab: a connection to its supervisor, which has the process id `pid` here."""
 
     def __init__(self, name: str) -> None:
-        """Connect; raises `InputError` when no lab of this user has that name, `PodError` when it does not answer."""
+        """Connect; raises `InputError` if no lab of this user has that name, `PodError` if it does not answer."""
         self.name = name
         for address in lab_names.addresses(name):
             self._link = meeting.open_socket()
@@ -62,13 +62,13 @@ class Lab:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; the lab goes on."""
+        """Close the connection; the lab keeps running."""
         self._link.close()
 
     def ask(self, verb: str, descriptors: Sequence[int] = (), **arguments: Any) -> tuple[dict[str, Any], list[int]]:
-        """Return the supervisor's answer to a request of `control_requests`, and the descriptors beside it.
+        """Send a request of `control_requests`; return the supervisor's answer and the descriptors that come with it.
 
-        Raises `PodError` where there is none, and what the supervisor reports.
+        Raises `PodError` if there is no answer, and any error that the supervisor reports.
         """
         with self._while_it_lives():
             framing.send(self._link, {"verb": verb, **arguments}, descriptors)
@@ -101,7 +101,7 @@ class Lab:
     def pod(self, name: str) -> PodKey:
         """Return the key of the pod called `name` or `namespace/name`.
 
-        Raises `InputError` when there is none, or several namespaces have one and `default` has not.
+        Raises `InputError` if there is none, or if several namespaces have one but `default` has not.
         """
         keys = [(pod["namespace"], pod["name"]) for pod in self.status()["pods"]]
         namespace, slash, rest = name.partition("/")
@@ -123,17 +123,17 @@ class Lab:
         return found["ipv4"], found["ipv6"]
 
     def manifest(self, pod: PodKey) -> "Manifest":
-        """Return what the pod was built from, injected as it is, as a manifest of this one pod."""
-        from sidelab.lab.manifest import decode  # noqa: PLC0415  # few need it, and all would wait for it
+        """Return what the pod was built from, including what was injected, as a manifest of this one pod."""
+        from sidelab.lab.manifest import decode  # noqa: PLC0415  # few callers need it, and importing it is slow
 
         return decode([("the lab's own manifest", self.ask("manifest", pod=pod)[0]["manifest"])])
 
     def log(self, pod: PodKey, container: str | None = None) -> int:
-        """Return a descriptor of the container's log, from its beginning; the caller's to close."""
+        """Return a descriptor of the container's log, from its beginning; the caller closes it."""
         return self.ask("log", pod=pod, container=container)[1][0]
 
     def open_socket(self, pod: PodKey | None, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        """Return a socket that was opened in the pod's network namespace (the node's for None) and stays in it."""
+        """Return a socket opened in the pod's network namespace (None: the node's); it stays in that namespace."""
         handed = self.ask("socket", pod=pod, family=family, type=kind, protocol=protocol)[1]
         return socket.socket(fileno=handed[0])
 
@@ -156,7 +156,7 @@ class Lab:
         """Run `argv` in a pod with the descriptors `standard` as its input, output and error; return its exit status.
 
         A negative status is the signal that ended it. With `terminal`, `standard` is the far end of a terminal that
-        becomes the program's controlling one; `meanwhile(link)` is called to serve its near end until `link` has news.
+        becomes the program's controlling terminal; `meanwhile(link)` serves its near end until `link` is readable.
         """
         self.ask(
             "exec",
@@ -167,7 +167,7 @@ class Lab:
             env=dict(env or {}),
             terminal=terminal,
         )
-        self._link.settimeout(None)  # it takes as long as it takes
+        self._link.settimeout(None)  # a program may run for any length of time
         try:
             if meanwhile is not None:
                 meanwhile(self._link)
@@ -176,14 +176,14 @@ class Lab:
             self._link.settimeout(_ANSWER_TIMEOUT_S)
 
     def asked_to_stop(self) -> bool:
-        """Ask the supervisor to end; tell whether it does, or has begun to already: false where it does not answer."""
+        """Ask the supervisor to end; return whether it does, or has already begun to: false if it does not answer."""
         self._link.settimeout(_STOP_TIMEOUT_S)
         try:
             framing.send(self._link, {"verb": "stop"})
             framing.receive(self._link)
         except TimeoutError:
             return False
-        except OSError:  # it hung up: somebody else has asked it before
+        except OSError:  # it hung up: it was already asked to stop
             return True
         return True
 
@@ -194,7 +194,7 @@ class Lab:
 
 
 def _connected(link: socket.socket, address: bytes) -> tuple[int, int]:
-    """Connect, and return the pid and uid of who listens; raises `BlockingIOError` where nobody accepts in time."""
+    """Connect, and return the listener's pid and uid; raises `BlockingIOError` if it does not accept in time."""
     link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _CONNECT_S, 0))
     link.connect(address)
     link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", 0, 0))
@@ -203,11 +203,11 @@ def _connected(link: socket.socket, address: bytes) -> tuple[int, int]:
 
 
 class OverloadedError(PodError):
-    """So many connections wait for the supervisor to accept them that no more can."""
+    """The supervisor's queue of connections to accept is full."""
 
 
 class NotAnsweringError(InputError):
-    """The lab called `lab` is there, and nobody accepts connections to it: it is just starting, or just ending."""
+    """The lab called `lab` exists, but nothing accepts connections to it: it is just starting, or just ending."""
 
     def __init__(self, lab: str) -> None:
         super().__init__(f"lab {lab!r} does not answer: it is still starting, or ends just now: try again")
@@ -228,9 +228,9 @@ def _not_found(name: str) -> InputError:
 
 
 def find(name: str | None, choose: str = "--lab {}") -> Lab:
-    """Connect to the lab called `name`, or to the only one that runs; `choose` says how to name one of several.
+    """Connect to the lab called `name`, or to the only one running; `choose` shows how to name one of several.
 
-    Raises `InputError` when there is no such lab, or several to choose from.
+    Raises `InputError` if there is no such lab, or if there are several to choose from.
     """
     if name is not None:
         return Lab(name)

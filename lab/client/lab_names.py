@@ -1,11 +1,11 @@
-"""What labs are called: a name is claimed for a new lab, and the labs of a user are found by it.
+"""Names of labs: claim a name for a new lab, and find the labs of a user by name.
 
 A lab's control socket is an abstract one, `sidelab/UID/LAB/RANDOM`: it vanishes with the last process that holds it, so
-nothing is left of a lab that was killed. Anybody may bind any abstract name; so the last part can't be foreseen, and
-what is bound counts only if the kernel says that its owner is the user (`lab.netlink.unix_sockets`). Other users can
-neither occupy a lab's name nor add one to the list. Where the kernel can't be asked (it has no UNIX_DIAG, or labs are
-in a network namespace that this process may not enter) names are read from /proc/net/unix, and only the connection
-tells whose they are.
+nothing is left of a lab that was killed. Anybody may bind any abstract name; so the last part is unpredictable, and a
+socket counts only if the kernel reports the user as its owner (`lab.netlink.unix_sockets`). Other users can neither
+occupy a lab's name nor add one to the list. If the kernel can't report owners (it has no UNIX_DIAG, or labs are in a
+network namespace that this process may not enter), names are read from /proc/net/unix, and the owner is known only
+after connecting.
 """
 
 import os
@@ -27,7 +27,7 @@ _WITHDRAWN_S = 0.02
 
 
 class Claimed(NamedTuple):
-    """A lab that is starting or, if it `listens`, is up; `address` is its control socket's."""
+    """A lab that is starting or, if it `listens`, is up; `address` is that of its control socket."""
 
     lab: str
     address: bytes
@@ -35,7 +35,7 @@ class Claimed(NamedTuple):
 
 
 def claimed(uid: int) -> list[Claimed]:
-    """Return what a user has claimed, by name."""
+    """Return the labs that a user has claimed, sorted by name."""
     prefix = f"{_PREFIX}/{uid}/"
     found = []
     for name, listens in _bound(prefix, uid):
@@ -51,23 +51,23 @@ def running() -> list[str]:
 
 
 def addresses(lab: str) -> list[bytes]:
-    """Return the addresses of this user's lab: one, or none; several where owners are unknown."""
+    """Return the addresses of this user's lab: at most one, or several if owners are unknown."""
     return [each.address for each in claimed(os.getuid()) if each.lab == lab]
 
 
 def inodes(lab: str) -> set[str]:
-    """Return the inodes of the control sockets of a lab, bound by anybody, as the links of /proc/PID/fd have them."""
+    """Return the inodes of a lab's control sockets, whoever bound them, as the links in /proc/PID/fd show them."""
     prefix = f"@{_PREFIX}/{os.getuid()}/{lab}/"
     lines = (line.split() for line in meeting.sockets_listed().splitlines())
     return {words[6] for words in lines if words[-1].startswith(prefix)}
 
 
 def claim(name: str) -> socket.socket:
-    """Return the control socket of a new lab, bound and not yet listening.
+    """Return the control socket of a new lab, bound but not yet listening.
 
-    Raises `InputError` for a name that no lab can have, or that one has already. Of several that claim a name at the
-    same moment at most one gets it: each binds an address of its own, and only then looks for others; whoever finds one
-    withdraws, and tries again a little later, because the other may do the same.
+    Raises `InputError` for an invalid name, or one already in use. If several processes claim a name at the same
+    moment, at most one gets it: each binds an address of its own, and only then looks for others; one that finds
+    another withdraws, and tries again a little later, because the other may do the same.
     """
     if not _NAME.fullmatch(name):
         raise InputError(
@@ -90,7 +90,7 @@ def claim(name: str) -> socket.socket:
 
 
 def _bound(prefix: str, uid: int) -> list[tuple[str, bool]]:
-    """Return the abstract names that begin with `prefix`, each with whether it listens: the user's, or anybody's."""
+    """Return the abstract names that begin with `prefix`, and whether each listens: the user's, or else anybody's."""
     try:
         with meeting.open_home(unix_sockets.open_socket) as link:
             sockets = unix_sockets.bound(link, prefix.encode("ascii"))

@@ -1,6 +1,6 @@
-"""A container's log, copied to its reader; the file lives in the lab and comes here as a descriptor.
+"""Copy a container's log to its reader; the file lives in the lab and is passed here as a descriptor.
 
-Its front may be freed at any moment (`lab.runtime.logfile`), and a program may truncate it.
+Its beginning may be freed at any moment (`lab.runtime.logfile`), and a program may truncate it.
 """
 
 import os
@@ -20,10 +20,10 @@ class Output(Protocol):
     """What a log is copied to."""
 
     def write(self, data: bytes, /) -> object:
-        """Take the next bytes."""
+        """Write the next bytes."""
 
     def flush(self) -> None:
-        """Have them seen."""
+        """Make what was written visible."""
 
 
 def copy(
@@ -41,14 +41,14 @@ def copy(
                 output.flush()
             if ended:
                 return
-            ended = bool(select.select([pidfd], [], [], _LOOK_AGAIN_S)[0])  # then once more, for its last words
+            ended = bool(select.select([pidfd], [], [], _LOOK_AGAIN_S)[0])  # then read once more, for its last output
     finally:
         os.close(pidfd)
         os.close(log)
 
 
 class Reader:
-    """Reads an open log from its first whole line, or its last `tail` lines, as far as there is something to read."""
+    """Reads an open log from its first whole line, or its last `tail` lines, to its current end."""
 
     def __init__(self, log: int, tail: int | None = None) -> None:
         self._log = log
@@ -56,16 +56,16 @@ class Reader:
         self._broken = False  # the line that is read next has lost its beginning
 
     def news(self) -> Iterator[bytes]:
-        """Yield what has been written since the last call, in pieces, up to what was its end when this was called.
+        """Yield in pieces what has been written since the last call, up to the log's end at the time of this call.
 
-        What was freed before it was read is missing, and so is the rest of the line that it ends in.
+        What was freed before it was read is left out, and so is the rest of a line whose beginning was freed.
         """
         end = os.fstat(self._log).st_size
         if end < self._at:
             self._at = 0  # it was truncated
         while self._at < end:
             data = os.pread(self._log, _BLOCK_BYTES, self._at)
-            begin = first_byte(self._log, self._at)  # asked afterwards: up to here `data` may be zeros
+            begin = first_byte(self._log, self._at)  # read afterwards: up to here `data` may be zeros
             if begin > self._at:
                 self._at, self._broken = begin, True
                 continue
@@ -80,7 +80,7 @@ class Reader:
 
 
 def _last_lines(log: int, count: int) -> int:
-    """Return where the last `count` lines of an open file begin; a last one may lack its line feed."""
+    """Return where the last `count` lines of an open file begin; the last line may lack its line feed."""
     begin = os.fstat(log).st_size
     if count == 0:
         return begin

@@ -1,8 +1,8 @@
-"""Where labs' control sockets are: in the network namespace of the machine's first process, wherever a lab was started.
+"""Open labs' control sockets in the network namespace of the machine's first process, wherever a lab is started.
 
-An abstract socket is found in its own network namespace only (unix(7)). Root may be in another one (`ip netns exec`,
-`unshare -n`), and opens the socket at home all the same. Who may not go home is refused a lab that nobody would find.
-"Home" is that of process 1 as /proc shows it: in a container the container's own.
+An abstract socket is visible only in its own network namespace (unix(7)). Root may be in another one (`ip netns exec`,
+`unshare -n`), and opens the socket at home all the same. A process that may not go home can't start a lab, because
+no command would find it. "Home" is the namespace of process 1 as /proc shows it: in a container, the container's own.
 """
 
 import errno
@@ -15,18 +15,18 @@ from pathlib import Path
 from sidelab.lab.base.syscalls import CLONE_NEWNET, own_namespace, setns
 from sidelab.lab.errors import MachineError
 
-# A file that each network namespace has for itself. To see its inode takes no privilege, unlike that of ns/net.
+# A file that each network namespace has of its own. Seeing its inode needs no privilege, unlike that of ns/net.
 _HOME, _HERE = Path("/proc/1/net/dev"), Path("/proc/thread-self/net/dev")
 
 
 def open_socket() -> socket.socket:
-    """Return a stream socket at home; one of this network namespace where this process may not go there."""
+    """Return a stream socket opened at home, or in this network namespace if this process may not go home."""
     with _at_home():
         return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
 
 def open_home(opened: Callable[[], socket.socket]) -> socket.socket:
-    """Return the socket that `opened` opens, at home; raises `PermissionError` where this process may not go there."""
+    """Return the socket that `opened` opens at home; raises `PermissionError` if this process may not go there."""
     with _at_home() as arrived:
         if not arrived:
             raise PermissionError(errno.EPERM, "another network namespace")
@@ -34,10 +34,10 @@ def open_home(opened: Callable[[], socket.socket]) -> socket.socket:
 
 
 def sockets_listed() -> str:
-    """Return the text of /proc/net/unix at home, which everybody may read."""
+    """Return the text of home's /proc/net/unix, which everybody may read."""
     home = Path("/proc/1/net/unix")
     try:
-        return home.read_text(encoding="utf-8", errors="replace")  # a name is any bytes
+        return home.read_text(encoding="utf-8", errors="replace")  # a name may be any bytes
     except OSError:  # hidepid
         return Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace")
 
@@ -49,7 +49,7 @@ def reachable() -> bool:
 
 
 def refuse_unreachable() -> None:
-    """Raise `MachineError` where a lab that outlives this process would end with it, or could not be found again."""
+    """Raise `MachineError` if a background lab would end with this process, or could not be found again."""
     if os.getpid() == 1:
         raise MachineError(
             "sidelab is the first process of its pid namespace here (a container's command, `unshare --pid --fork`), "
@@ -70,7 +70,7 @@ def refuse_unreachable() -> None:
 
 @contextmanager
 def _at_home() -> Iterator[bool]:
-    """Have this thread be at home for the length of the block, if it may; yields whether it is."""
+    """Move this thread to home for the length of the block, if it may; yield whether it is there."""
     if not _away():
         yield True
         return
@@ -87,7 +87,7 @@ def _at_home() -> Iterator[bool]:
 
 
 def _go_home() -> bool:
-    """Enter by way of process 1, or of an ancestor of ours that is at home, where process 1 is closed even to root."""
+    """Enter through process 1, or, if even root may not open that, through an ancestor of ours that is at home."""
     marker = _HOME.stat().st_ino
     for pid in (1, *_ancestors()):
         try:
@@ -99,7 +99,7 @@ def _go_home() -> bool:
                     os.close(home)
                 return True
         except OSError:
-            continue  # it is not ours to look at, or ends just now
+            continue  # we may not look at it, or it is just ending
     return False
 
 
@@ -110,7 +110,7 @@ def _ancestors() -> Iterator[int]:
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
         except OSError:
-            return  # it has ended, and what it was a child of is unknown
+            return  # it has ended, and its parent is unknown
         pid = int(stat.rpartition(") ")[2].split()[1])
 
 
@@ -118,7 +118,7 @@ def _away() -> bool:
     try:
         return _HOME.stat().st_ino != _HERE.stat().st_ino
     except OSError:
-        return False  # hidepid: it can't be known
+        return False  # hidepid: unknown
 
 
 def _foreign_root() -> bool:

@@ -1,4 +1,4 @@
-"""The objects of a running lab from outside: its supervisor is asked to change, to remove and to show them."""
+"""Objects of a running lab from outside: ask its supervisor to change, remove and show them."""
 
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,20 +10,20 @@ if TYPE_CHECKING:
 
 
 class Applied(NamedTuple):
-    """Each object, as `service/nginx`, with what became of it, and warnings about those that are new or changed."""
+    """Each object, as `service/nginx`, with its outcome, and warnings about those that are new or changed."""
 
     outcomes: list[tuple[str, str]]
     warnings: list[str]
 
 
 def apply(lab: Lab, manifest: "Manifest", live: Collection[str], *, prune: bool = False) -> Applied:
-    """Change what runs to what `manifest`, already injected, says of the objects that it mentions.
+    """Bring the running objects that `manifest`, already injected, mentions into the state that it describes.
 
     `live` are the annotations that may change in a running pod; with `prune`, objects that come and go, such as
-    Services, are removed where `manifest` does not mention them. What becomes of an object is "created", "configured",
-    "unchanged" or "pruned". Raises `InputError`, and then nothing has changed, for all that needs a new lab.
+    Services, are removed if `manifest` does not mention them. An object's outcome is "created", "configured",
+    "unchanged" or "pruned". Raises `InputError` for a change that needs a new lab; then nothing has changed.
     """
-    import msgspec  # noqa: PLC0415  # who only looks would wait for it
+    import msgspec  # noqa: PLC0415  # not needed for looking only, and slow to import
 
     objects = msgspec.to_builtins(manifest.expanded().objects)
     answer = lab.ask("apply", objects=objects, live=sorted(live), prune=prune)[0]
@@ -35,7 +35,7 @@ def delete(
 ) -> list[tuple[str, str]]:
     """Remove objects, each given by a word for its kind, its namespace and its name; return their outcomes: "deleted".
 
-    Raises `InputError`, and then nothing has changed, for all that is not there and all that a running lab keeps.
+    Raises `InputError` for an object that does not exist or that a running lab keeps; then nothing has changed.
     """
     return _outcomes(lab.ask("delete", objects=list(objects), ignore_not_found=ignore_not_found)[0])
 
@@ -48,9 +48,9 @@ def get(
     wide: bool = False,
     values: bool = False,
 ) -> list[dict[str, Any]]:
-    """Return tables of objects: what is asked and answered is `lab.manifest.object_table`'s `Asked` and `tables`.
+    """Return tables of objects; `Asked` and `tables` of `lab.manifest.object_table` describe request and answer.
 
-    Raises `InputError` for words and names that mean nothing in the lab.
+    Raises `InputError` for words and names that are unknown in the lab.
     """
     answer = lab.ask("get", wanted=list(wanted), namespace=namespace, wide=wide, values=values)[0]
     return list(answer["tables"])

@@ -1,7 +1,7 @@
-"""Being elsewhere for a moment: a function runs in a forked child, which may enter a pod's network as any user.
+"""Run a function in a forked child, which may enter a pod's network as any user.
 
-The kernel judges a socket by the user that opened it, so whoever wants to know what happens to the proxy's packets must
-send them as the proxy's user. The child sees this process's files, not the pod's: no program of the pod is needed.
+The kernel's rules look at the user that opened a socket, so testing what happens to the proxy's packets means sending
+them as the proxy's user. The child sees this process's files, not the pod's: no program of the pod is needed.
 """
 
 import json
@@ -23,8 +23,8 @@ from sidelab.lab.keys import PodKey
 def in_pod(lab: Lab, pod: PodKey, uid: int, gid: int, work: Callable[[], Any]) -> Any:
     """Return what `work` returns (JSON values) when it runs in the pod's network namespace as `uid` and `gid`.
 
-    Called by a process of one thread. Raises what `work` raises, if that is a `SidelabError` (anything else is a bug,
-    told with its traceback), and `PodError` if something kills the child.
+    The calling process must be single-threaded. Raises what `work` raises, if that is a `SidelabError` (anything else
+    is a bug, reported with its traceback), and `PodError` if something kills the child.
     """
     identity.require(("SYS_ADMIN", "SETUID", "SETGID"), "to send from inside a pod as its users")
     namespaces = lab.namespaces([pod])
@@ -71,7 +71,7 @@ def _run(work: Callable[[], Any], pipe: int) -> NoReturn:
             answer = errors.report(error)
         with os.fdopen(pipe, "w") as file:
             json.dump(answer, file)
-    except BaseException:  # noqa: BLE001  # the parent has gone, or the result is no JSON
+    except BaseException:  # noqa: BLE001  # the parent is gone, or the result is not JSON
         traceback.print_exc()
     finally:
         os._exit(0)

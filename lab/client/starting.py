@@ -1,4 +1,4 @@
-"""Starting a lab from outside.
+"""Start a lab from outside.
 
 with foreground(blueprint, "bench-1") as lab:      # ends with the block, and with this process
 lab = background(blueprint, "lab")                 # outlives this process; `client.lab.find("lab")` finds it again
@@ -29,7 +29,7 @@ _READY_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class LabOptions:
-    """How a lab is started beside what it runs; see `background`."""
+    """Options for starting a lab, apart from what it runs; see `background`."""
 
     host_ids: bool = False
     log_bytes: int | None = None
@@ -48,13 +48,13 @@ def background(
 ) -> Lab:
     """Start a lab that outlives this process, and return when every pod is ready and `report` has been called with it.
 
-    What `report` raises, a signal included, ends the lab. Pods are shown what is `exposed` of the machine, beside what
-    they need. With `host_ids` they have no user namespace of their own: uid 0 of a container is who starts the lab.
-    `log_bytes` is what is kept of each container's log: 10 MiB, or less where that is too much for this machine's
-    memory.
+    Anything that `report` raises, a signal included, ends the lab. Pods see the machine's `exposed` paths besides what
+    they need. With `host_ids` they have no user namespace of their own: uid 0 of a container is the user that starts
+    the lab. `log_bytes` is how much is kept of each container's log: 10 MiB, or less if that is too much for this
+    machine's memory.
 
     Raises `InputError` for what can't be exposed, for a name in use and for a program that its container can't run,
-    `MachineError` where no sandbox can be made, `PodError` when a pod fails; then nothing is left.
+    `MachineError` if no sandbox can be made, `PodError` if a pod fails; then nothing is left.
     """
     options = LabOptions(host_ids, log_bytes)
     with _started(blueprint, name, timeout_s, progress, exposed, cpus=None, background=True, options=options) as box:
@@ -67,7 +67,7 @@ def background(
             with _undisturbed():
                 box.tell(b"detach")
                 box.release()
-        except BaseException:  # until a moment ago it would have ended with us
+        except BaseException:  # once detached, it would not end with us
             stop(lab)
             raise
     return lab
@@ -75,7 +75,7 @@ def background(
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keep signals back for the length of the block."""
+    """Block signals for the length of the block."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
@@ -92,7 +92,7 @@ def foreground(
     cpus: Collection[int] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Lab]:
-    """Run a lab for the length of the block; everything in it is scheduled on `cpus` (None: all).
+    """Run a lab for the length of the block, with everything in it scheduled on `cpus` (None: all).
 
     Raises what `background` raises.
     """
@@ -119,7 +119,7 @@ def _started(
     background: bool,
     options: LabOptions = LabOptions(),
 ) -> Iterator[sandbox.Sandbox]:
-    from sidelab.lab.plan import needs  # noqa: PLC0415  # who only looks at a lab starts none
+    from sidelab.lab.plan import needs  # noqa: PLC0415  # only starting a lab needs it
 
     view = needs.require(blueprint, exposed)
     needs.refuse_missing_capabilities(blueprint)
