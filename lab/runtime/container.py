@@ -1,6 +1,6 @@
 """One container as a running thing: its process, restarts, probes, lifecycle hooks and end.
 
-The kubelet's part, in the small. What depends on the pod's other containers is for the pod to decide
+A small version of what the kubelet does. What depends on the pod's other containers is decided by the pod
 (`lab.runtime.live_pod`).
 """
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from sidelab.lab.runtime.logfile import LogFile
     from sidelab.lab.runtime.spawner import Handle
 
-START_DEADLINE_S = 10.0  # for a stand-in to say that it serves
+START_DEADLINE_S = 10.0  # for a stand-in to report that it serves
 _BACKOFF_S, _BACKOFF_MAX_S, _BACKOFF_RESET_S = 10.0, 300.0, 600.0  # the kubelet's CrashLoopBackOff
-_LEAST_GRACE_S = 2.0  # what the kubelet leaves between SIGTERM and SIGKILL after a preStop hook that took all of it
+_LEAST_GRACE_S = 2.0  # the kubelet's minimum between SIGTERM and SIGKILL after a preStop hook that used all of it
 _LOG_TAIL_BYTES = 2000
 _START_ERROR = 128  # the exit status that the kubelet shows for a container that could not be started
 
@@ -38,19 +38,19 @@ class OwningPod(Protocol):
     plan: PodPlan
 
     def changed(self) -> None:
-        """Hear that a container's readiness changed."""
+        """Callback: called when a container's readiness has changed."""
 
     def hook_returned(self, container: "LiveContainer") -> None:
-        """Hear that the postStart hook has returned, however: what waits for it may go on."""
+        """Callback: called when the postStart hook has returned, passed or not: what waits for it may go on."""
 
     def container_started(self, container: "LiveContainer") -> None:
-        """Hear that the container counts as started: after its postStart hook and its startup probe."""
+        """Callback: called when the container counts as started: after its postStart hook and its startup probe."""
 
     def container_exited(self, container: "LiveContainer", status: int, *, failed: bool) -> None:
-        """Hear its exit status, and whether it was ended because a probe or hook `failed`."""
+        """Callback: called with its exit status, and whether it was ended because a probe or hook `failed`."""
 
     def hook_done(self) -> None:
-        """Hear that a preStop hook is done."""
+        """Callback: called when a preStop hook is done."""
 
 
 class LiveContainer:
@@ -77,8 +77,8 @@ class LiveContainer:
         self._probers: list[Prober] = []
         self._hook: ProbeAttempt | None = None
         self._ending = False
-        self._said: dict[str, str] = {}  # what each probe and hook last met, by its name
-        self._cause = ""  # the probe or hook for whose failure it is being ended
+        self._said: dict[str, str] = {}  # the last result of each probe and hook, by its name
+        self._cause = ""  # the probe or hook whose failure ends it
         self._timer: Timer | None = None
         self._kill_timer: Timer | None = None
         self._started_at = 0.0
@@ -86,12 +86,12 @@ class LiveContainer:
 
     @property
     def log(self) -> "LogFile":
-        """What it writes; raises `OSError` where it does not exist yet and none can be made."""
+        """What it writes; raises `OSError` if the log does not exist yet and can't be made."""
         return self._host.logs.of((*self._pod.plan.key, self.plan.name))
 
     @property
     def pid(self) -> int:
-        """The process id inside the sandbox; 0 when there is none."""
+        """The process id inside the sandbox; 0 without a process."""
         return self._handle.pid if self._handle else 0
 
     @property
@@ -111,7 +111,7 @@ class LiveContainer:
 
     @property
     def awaited(self) -> bool:
-        """Whether the end of a lab waits for it: for a program of the manifest, and for any preStop hook."""
+        """Whether the end of a lab waits for it: true of a manifest's program, and of any with a preStop hook."""
         return self.running and (not self.is_standin or (self._ending and self._hook is not None))
 
     def start(self) -> None:
@@ -139,7 +139,7 @@ class LiveContainer:
         return self.plan.run
 
     def call_off(self) -> None:
-        """Call off a restart that is due."""
+        """Cancel a pending restart."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -149,7 +149,7 @@ class LiveContainer:
             self._handle.signal(number)
 
     def end(self, grace_s: float, cause: str = "", *, asked: bool = True) -> None:
-        """Run the preStop hook, then ask the process to end, and insist when `grace_s` seconds are over.
+        """Run the preStop hook, then ask the process to end, and kill it when `grace_s` seconds are over.
 
         `cause` is the failure that it is ended for. Without being `asked` it is left alone after its hook: it ends with
         the sandbox.
@@ -271,7 +271,7 @@ class LiveContainer:
         self._pod.container_started(self)
 
     def _say(self, who: str, outcome: ProbeOutcome) -> None:
-        """Have the reason tell what the probes and hooks last met."""
+        """Make the reason show the last results of the probes and hooks."""
         warning = f"{who}: {outcome.reason}" if outcome.reason else ""
         self._said[who] = warning if outcome.passed else f"{who} failed: {outcome.reason}"
         self.reason = "; ".join(filter(None, self._said.values()))
@@ -293,7 +293,7 @@ class LiveContainer:
         self._probers.append(Prober(loop, plan, execute, on_result, after_s=after_s, patient=patient))
 
     def hurry(self) -> None:
-        """Have probes that wait to be repeated asked now."""
+        """Repeat now the probes that are waiting to be repeated."""
         for prober in self._probers:
             prober.hurry()
 
@@ -325,7 +325,7 @@ class LiveContainer:
         if self._timer is not None:
             self._timer.cancel()
         if self._said or self._hook:
-            self.reason = ""  # what a probe said no longer matters, unless it is the cause
+            self.reason = ""  # a probe's result no longer matters, unless it is the cause
         self._said.clear()
         self._stop_asking()
         self._end_hook()

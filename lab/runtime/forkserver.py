@@ -1,4 +1,4 @@
-"""The fork server: a small process that has the stand-ins imported and forks a child for each container.
+"""The fork server: a small process that has already imported the stand-ins and forks a child for each container.
 
 It is started as a fresh, site-less Python, so that what it forks is small: a fork costs what the parent has mapped. It
 imports next to nothing beyond the standard library's lightest modules.
@@ -6,7 +6,7 @@ imports next to nothing beyond the standard library's lightest modules.
 Requests and events are one datagram each on one socket; both ends are the same interpreter, so `marshal` is the format
 (and `json` would bring `re` along). A request is a dictionary as made by `lab.runtime.spawner`; events are tuples:
 (id, "started", pid) · (id, "ready") · (id, "failed", reason) · (id, "exited", wait status); and once (0, "serving").
-Where no process can be had: (id, "unforked", the kernel's reason), and then "exited" alone.
+If no process can be forked: (id, "unforked", the kernel's reason), and then only "exited".
 """
 
 import errno
@@ -34,11 +34,11 @@ REQUEST_BYTES = 1 << 17
 DESCRIPTORS = 9
 
 _ANYBODY = 0o666
-"""The mode of a log: it lies where nobody else gets, and its container opens it again as /dev/stderr."""
+"""The mode of a log: nobody else can reach it, and its container opens it again as /dev/stderr."""
 
 
 class ForkedContext:
-    """What a stand-in is called with: its arguments, its environment, and how to say that it serves."""
+    """What a stand-in is called with: its arguments, its environment, and how to report that it serves."""
 
     def __init__(self, number: int, events: socket.socket, args: tuple[str, ...], env: Mapping[str, str]) -> None:
         self.args = args
@@ -58,7 +58,7 @@ def serve(descriptor: int, preload: tuple[str, ...]) -> None:
     os.set_inheritable(descriptor, False)
     for module in preload:
         importlib.import_module(module)
-    # What is imported stays: a collection in a child would otherwise write to every page of it, and so copy them all.
+    # Keep imports out of garbage collection: in a child it would write to every page of them, and so copy them all.
     gc.collect()
     gc.freeze()
     requests = socket.socket(fileno=descriptor)
@@ -145,7 +145,7 @@ class _Children:
             self.reap()
 
     def reap(self) -> None:
-        """Tell of each child that has ended; what a container has left in its process group ends with it."""
+        """Report each child that has ended; what a container has left in its process group ends with it."""
         while True:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -156,13 +156,13 @@ class _Children:
             known = self._known.pop(ended.si_pid, None)
             if known is None:
                 if self._births:
-                    return  # it may be a sibling whose pid is still to come: then is its time
+                    return  # it may be a sibling whose pid is still to come: reap it then
                 os.waitpid(ended.si_pid, 0)
                 continue
             number, is_container = known
             if is_container:
                 try:  # noqa: SIM105  # contextlib would be imported for this alone
-                    os.killpg(ended.si_pid, signal.SIGKILL)  # no other group can have it before it is waited for
+                    os.killpg(ended.si_pid, signal.SIGKILL)  # no other group can have this id before it is waited for
                 except ProcessLookupError:
                     pass  # it ended before it had a group
             self._events.send(marshal.dumps((number, "exited", os.waitpid(ended.si_pid, 0)[1])))
@@ -234,7 +234,7 @@ def end_with(call: Callable[[], None]) -> NoReturn:
 
 
 def _take_standard(request: dict[str, Any], descriptors: list[int]) -> None:
-    """Take the standard three: the last of `descriptors`, one of them for a log, which are taken away from these."""
+    """Set up the standard three from the last of `descriptors` (only one for a log), and remove these from the list."""
     os.setsid()
     if request["log"]:
         log = descriptors.pop()
@@ -248,7 +248,7 @@ def _take_standard(request: dict[str, Any], descriptors: list[int]) -> None:
 
 
 def _enter(request: dict[str, Any], descriptors: list[int]) -> None:
-    """Enter the namespaces that `descriptors` are of, in their order, and make those of its own."""
+    """Enter the namespaces of `descriptors` in their order, and make the container's own."""
     for kind, fd in zip(request["kinds"], descriptors, strict=True):
         syscalls.setns(fd, kind)
         os.close(fd)
@@ -258,7 +258,7 @@ def _enter(request: dict[str, Any], descriptors: list[int]) -> None:
 
 def _drop(request: dict[str, Any]) -> None:
     """Become the container's user, with its capabilities."""
-    if request["argv"]:  # a stand-in runs our code; what a manifest or a person brings meets one wall more
+    if request["argv"]:  # a stand-in runs our code; a program of a manifest or a user is restricted further
         syscalls.cut_bounding_set(request["capabilities"])
     syscalls.drop_to(request["uid"], request["gid"], request["capabilities"])
     if request["argv"]:
@@ -267,7 +267,7 @@ def _drop(request: dict[str, Any]) -> None:
 
 
 def _execute(request: dict[str, Any], events: socket.socket) -> NoReturn:
-    """Replace the child by a program; an exec that succeeds says nothing, so what can be known is checked before."""
+    """Replace the child by a program; a successful exec reports nothing, so what can be checked is checked before."""
     argv, env = request["argv"], request["env"]
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores them, and a program would inherit that
@@ -276,7 +276,7 @@ def _execute(request: dict[str, Any], events: socket.socket) -> NoReturn:
             os.chdir(request["cwd"])
         program = _found(argv[0], env.get("PATH", ""))
         events.send(marshal.dumps((request["id"], "ready")))
-        os.execve(program, argv, env)  # noqa: S606  # no shell is wanted
+        os.execve(program, argv, env)  # noqa: S606  # without a shell on purpose
     except (OSError, ValueError) as error:
         reason = f"{argv[0]}: {error.strerror if isinstance(error, OSError) else error}"
         if isinstance(error, FileNotFoundError) and error.filename == request["cwd"]:
@@ -290,7 +290,7 @@ def _execute(request: dict[str, Any], events: socket.socket) -> NoReturn:
 
 
 def _found(name: str, path: str) -> str:
-    """Return the file to execute, as a shell finds it; raises what executing it would."""
+    """Return the file to execute, as a shell finds it; raises the error that executing it would."""
     candidates = [name] if "/" in name else [f"{folder or '.'}/{name}" for folder in path.split(":")]
     problem = errno.ENOENT
     for candidate in candidates:

@@ -1,6 +1,6 @@
 """Pods as running things: init containers in order, sidecars beside them, containers with restarts, an end in order.
 
-The kubelet's part, in the small. Events of the fork servers, of probes and of timers drive everything; nothing polls.
+A small version of what the kubelet does. Events of fork servers, probes and timers drive everything; nothing polls.
 """
 
 import time
@@ -25,7 +25,7 @@ class LivePod:
         self.plan = plan
         self.phase = "Pending"
         self.reason = ""
-        self.failure: type[SidelabError] = PodError  # whose fault it is that the phase is Failed
+        self.failure: type[SidelabError] = PodError  # whose fault the Failed phase is
         self.init = [LiveContainer(host, self, each) for each in plan.init]
         self.containers = [LiveContainer(host, self, each) for each in plan.containers]
         self._sidecars = [each for each in self.init if each.plan.sidecar]
@@ -36,7 +36,7 @@ class LivePod:
         self._awaited: LiveContainer | None = None  # what the next container's start waits for
         self._quiet = False
         self._stopping = False
-        self._finishing = False  # the containers have ended for good, and the sidecars are being ended
+        self._finishing = False  # the containers have ended and won't restart, and the sidecars are being ended
         self._deadline_s = 0.0
 
     @property
@@ -54,7 +54,7 @@ class LivePod:
         self._advance()
 
     def _advance(self) -> None:
-        """Start the next init container; after the last of them the others."""
+        """Start the next init container; after the last one, start the others."""
         while self._next_init < len(self.init):
             container = self.init[self._next_init]
             self._next_init += 1
@@ -77,7 +77,7 @@ class LivePod:
         self._start_next()
 
     def _start_next(self) -> None:
-        """Start containers in order; one with a postStart hook holds up those behind it, as the kubelet does."""
+        """Start containers in order; as in the kubelet, one with a postStart hook delays those after it."""
         self._awaited = None
         while self._next < len(self.containers):
             container = self.containers[self._next]
@@ -96,18 +96,18 @@ class LivePod:
             self._on_change(self)
 
     def changed(self) -> None:
-        """Hear that a container's readiness changed."""
+        """Callback: called when a container's readiness has changed."""
         self._tell()
 
     def hook_returned(self, container: LiveContainer) -> None:
-        """Hear that a postStart hook has returned: the next container may start."""
+        """Callback: called when a postStart hook has returned: the next container may start."""
         if container is self._awaited and not container.plan.sidecar and not self._stopping:
             self._start_next()
 
     def container_started(self, container: LiveContainer) -> None:
-        """Hear that a container has started: after a sidecar the next init container may.
+        """Callback: called when a container has started: after a sidecar, the next init container may start.
 
-        What the others' probes need may be served now, such as a sidecar's agent, which is asked in their stead.
+        What the others' probes depend on may be up now, such as a sidecar's agent that answers in their place.
         """
         for other in (*self.init, *self.containers):
             if other is not container:
@@ -141,21 +141,21 @@ class LivePod:
             return
         tail = container.log_tail()
         ending = f"; its log ends:\n{tail}" if tail else ""
-        # A stand-in ends as our own command line does; what another program's status means is its own affair.
+        # A stand-in's exit statuses are those of our own command line; another program's may mean anything.
         failure = kind(status, PodError) if container.is_standin else PodError
         self._fail(f"init container {container.plan.name} failed: {container.reason}{ending}", failure)
 
     def hook_done(self) -> None:
-        """Hear that a preStop hook is done."""
+        """Callback: called when a preStop hook is done."""
         if self._stopping:
             self._end_sidecars()
 
     def stop(self) -> None:
-        """Restart nothing from now on, and have the manifest's own programs end, sidecars last.
+        """Restart nothing from now on, and end the manifest's own programs, sidecars last.
 
-        Of stand-ins only the preStop hooks are run: nobody is left for them to serve, and they end with the sandbox.
+        For stand-ins only the preStop hooks are run: they have nothing left to serve, and end with the sandbox.
         """
-        self._stopping = self._quiet = True  # who stops all pods wants no news before all are told
+        self._stopping = self._quiet = True  # no notifications while all pods are being stopped
         self._deadline_s = time.monotonic() + self.plan.grace_s
         for container in (*self.init, *self.containers):
             container.call_off()
@@ -171,7 +171,7 @@ class LivePod:
             container.end(max(0.0, self._deadline_s - time.monotonic()), asked=asked)
 
     def _end_sidecars(self) -> None:
-        """End the sidecars one by one, the last started first, when nothing else is awaited any more."""
+        """End the sidecars one by one, the last started first, once nothing else is awaited."""
         if not any(each.awaited for each in self.init + self.containers if each not in self._sidecars):
             for sidecar in reversed(self._sidecars):
                 sidecar.call_off()

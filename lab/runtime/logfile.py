@@ -1,15 +1,14 @@
 """A container's log: a file on a small tmpfs of its own, of which the oldest part is freed when it gets long.
 
-Containers write to the descriptor itself, as to any file that is opened for appending: there is no process between that
-would take time from what is measured. So nobody can be asked before a write; what bounds it is
+Containers write to the descriptor itself, as to any file that is opened for appending: there is no process in between
+that would take time from what is measured. So writes can't be checked beforehand; what bounds the log is
 
-- the file system, which holds twice the bound: a burst beyond that fails for its writer (ENOSPC) and for nobody else;
+- the file system, which holds twice the bound: a burst beyond that fails for its writer only (ENOSPC);
 - `trim`, called every second or so: a log above its bound loses its front, until half of the bound is left.
 
-The front is freed by punching a hole (fallocate(2)). The offsets of what is left stay the same, so that neither
-writers nor readers need to know; where the log begins is what lseek(2) with SEEK_DATA says (`lab.client.logs`). A
-rename, as logrotate does it, would leave the writers with the old file, and a copy would lose what is written
-meanwhile.
+The front is freed by punching a hole (fallocate(2)). The offsets of what is left stay the same, so neither writers nor
+readers need to know; lseek(2) with SEEK_DATA finds where the log begins (`lab.client.logs`). A rename, as logrotate
+does it, would leave the writers with the old file, and a copy would lose what is written meanwhile.
 """
 
 import contextlib
@@ -27,13 +26,13 @@ LEAST_BYTES = 1 << 16
 _PLACE = "/dev"  # which every root directory has
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SHARE_OF_MEMORY = 4  # all logs of a lab together may take a quarter
-_FOR_ALL = 0o666  # so that the container's user may open /dev/stdout; no other process finds a name for the file
+_FOR_ALL = 0o666  # so that the container's user may open /dev/stdout; for other processes the file has no name
 
 
 def bound_bytes(wanted: int | None, logs: int) -> int:
-    """Return what each of `logs` logs may keep: what is `wanted`, else 10 MiB, or less where memory is short.
+    """Return how many bytes each of `logs` logs may keep: `wanted`, else 10 MiB, or less if memory is short.
 
-    Raises `InputError` where so much is wanted that all of them together could take more than their share of memory.
+    Raises `InputError` if with `wanted` all of them together could take more than their share of memory.
     """
     memory = os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES
     share = max(LEAST_BYTES, memory // _SHARE_OF_MEMORY // (2 * max(1, logs)))
@@ -48,14 +47,14 @@ def bound_bytes(wanted: int | None, logs: int) -> int:
 
 
 class Shelf:
-    """A mount namespace that holds the file systems of logs, each mounted over the one before, and that nobody is in.
+    """A mount namespace without processes that holds the file systems of logs, each mounted over the one before.
 
-    It keeps them mounted: to unmount one, or to close one that is mounted nowhere, has the kernel wait for all CPUs
-    (fs/namespace.c, namespace_unlock), which takes 2 ms where all the rest takes 0.1.
+    It keeps them mounted: unmounting one, or closing one that is mounted nowhere, makes the kernel wait for all CPUs
+    (fs/namespace.c, namespace_unlock), which takes 2 ms, while all the rest takes 0.1.
     """
 
     def __init__(self) -> None:
-        """Make it; raises `OSError` where the machine does not let us."""
+        """Make it; raises `OSError` if the machine refuses."""
         self._own = syscalls.own_namespace("mnt")
         syscalls.unshare(syscalls.CLONE_NEWNS)
         try:
@@ -78,11 +77,11 @@ class Shelf:
 class LogFile:
     """One log, which keeps between half of `bound` and twice `bound` bytes; `descriptor` is open for appending.
 
-    `was_full` says that the last `trim` came too late: lines may be missing in it.
+    `was_full` means that the last `trim` came too late: lines may be missing.
     """
 
     def __init__(self, bound: int, shelf: Shelf) -> None:
-        """Make it; raises `OSError` where the machine gives no file system or no descriptor."""
+        """Make it; raises `OSError` if the machine refuses the file system or a descriptor."""
         self.was_full = False
         self._bound = bound
         self._size = 2 * bound
@@ -95,7 +94,7 @@ class LogFile:
             os.close(directory)
 
     def opened(self) -> int:
-        """Return a descriptor to read it with, which is the caller's to close."""
+        """Return a descriptor to read it with; the caller closes it."""
         return os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDONLY | os.O_CLOEXEC)
 
     def tail(self, most_bytes: int) -> bytes:
@@ -116,7 +115,7 @@ class LogFile:
 
 
 class Logs:
-    """The logs of a lab's containers, each made when it is first asked for."""
+    """The logs of a lab's containers, each made when first needed."""
 
     def __init__(self, bound: int, shelf: Shelf) -> None:
         """`bound` is in bytes and for each log; see `LogFile`."""
@@ -125,7 +124,7 @@ class Logs:
         self._files: dict[Name, LogFile] = {}
 
     def of(self, name: Name) -> LogFile:
-        """Return the log of a container; raises as `LogFile`."""
+        """Return the log of a container; raises what `LogFile` raises."""
         found = self._files.get(name)
         if found is None:
             found = self._files[name] = LogFile(self._bound, self._shelf)
@@ -143,7 +142,7 @@ def tail(log: int, most_bytes: int) -> bytes:
 
 
 def first_byte(log: int, offset: int) -> int:
-    """Return where data begins in an open log, from `offset` on: behind what was freed; its end where there is none."""
+    """Return where data begins in an open log, from `offset` on: after what was freed; its end if there is no data."""
     with contextlib.suppress(OSError):  # ENXIO: there is only a hole, or nothing
         return os.lseek(log, offset, os.SEEK_DATA)
     return os.fstat(log).st_size

@@ -1,8 +1,8 @@
 """A pod's own view of the file system: empty /tmp and /run, its own names in /etc, the rest the sandbox's.
 
 Of directories that programs don't need it sees what the lab shows it (`lab.plan.machine_view`, `lab.sandbox.overlay`).
-Below /run it finds, read-only, what is published about the cluster and about itself. Made only for pods in which
-something sees files.
+Below /run it finds, read-only, what is published about the cluster and about itself. Made only for pods in which some
+program sees files.
 """
 
 import os
@@ -42,17 +42,17 @@ _SHOWN = f"{RUN}/shown"
 _EMPTY, _NEW_ROOT = Path(RUN, "empty"), Path(RUN, "root")
 _COPY_SLACK_BYTES = 1 << 16
 _REFRESH_EVERY_S = 0.05  # so that many programs that start together pay for it once
-_REFRESH_FACTOR = 10  # of the supervisor's time it takes a tenth at the most: the kernel waits for all CPUs
+_REFRESH_FACTOR = 10  # at most a tenth of the supervisor's time goes into it: the kernel waits for all CPUs
 _COVER_SIZE = "1m"  # places of what is bound, and links
 
 _NSSWITCH = Path("/etc/nsswitch.conf")
 
 
 class PodMounts:
-    """The mount namespaces of a lab's pods, each made when first asked for."""
+    """The mount namespaces of a lab's pods, each made when first needed."""
 
     def __init__(self, podinfo: Callable[[PodPlan], Path], view: View, shown: DetachedMounts) -> None:
-        """`podinfo` has a pod's file about itself written, and returns the directory that holds it.
+        """`podinfo` writes a pod's file about itself, and returns the directory that holds it.
 
         `shown` has what is shown of the machine's /run, which `make_mounts` puts out of reach.
         """
@@ -84,7 +84,7 @@ class PodMounts:
         return self._extended(self._pods[plan.key], covers) if covers else self._pods[plan.key]
 
     def _refresh(self) -> None:
-        """Have pods find what was replaced, unless that was done so recently that it would take all the time."""
+        """Make replaced files visible to pods, unless the last refresh is too recent (each one is slow)."""
         begun_s = time.monotonic()
         if begun_s < self._refresh_from_s:
             return
@@ -175,7 +175,7 @@ def _places(programs: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 
 
 def _copy(programs: Sequence[Path]) -> None:
-    """Copy programs to where everybody may run them, in memory."""
+    """Copy programs to a place in memory where everybody may run them."""
     if not programs:
         return
     Path(_PROGRAMS).mkdir(exist_ok=True)  # from an attempt that failed
@@ -190,7 +190,7 @@ def _copy(programs: Sequence[Path]) -> None:
 def reveal(mounts: DetachedMounts, covers: Sequence[Cover], shown: Sequence[Path] = ()) -> None:
     """Mount `shown`, then `covers`, outer ones first, in the caller's mount namespace, and what is shown in them.
 
-    All of that is open in `mounts` already: behind a cover nothing could be.
+    All of that is already open in `mounts`: behind a cover nothing could be opened.
     """
     for path in shown:
         mounts.attach(path)
@@ -226,10 +226,10 @@ def _etc(plan: PodPlan) -> dict[str, Path]:
 
 
 def _show(source: int, target: Path) -> None:
-    """Bind what the descriptor `source` stands for to `target`, read-only; below /run the place is made first.
+    """Bind the file of the descriptor `source` to `target`, read-only; below /run the target is made first.
 
-    A file of /etc that the host has not can't be shown: there is no place for it. One that is a link into /run, as
-    systemd-resolved's, gets its place there.
+    A file of /etc that the host does not have can't be shown: there is nowhere to mount it. A link into /run, such as
+    systemd-resolved's, is mounted there.
     """
     target = target.resolve()
     if target.is_relative_to("/run"):

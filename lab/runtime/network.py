@@ -22,7 +22,7 @@ _LO, _ETH0 = 1, 2
 
 _NODE_ADDRESSES = (NODE_IPV4, NODE_IPV6, DNS_IPV4, DNS_IPV6)
 
-# Written through /proc/sys, which shows the namespace of whoever looks.
+# Written through /proc/sys, which shows the namespace of the process that reads it.
 _NODE_SYSCTLS = {
     "net/ipv4/ip_forward": "1",
     "net/ipv6/conf/all/forwarding": "1",
@@ -108,7 +108,7 @@ class Network:
             setns(self._node, CLONE_NEWNET)
 
 
-# What is the same in every pod is encoded once. A link is raised before it is given an address, and has an address
+# What is the same in every pod is encoded once. A link is set up before it is given an address, and has an address
 # before a route: the kernel insists (ENETDOWN, ENETUNREACH).
 _POD_LINKS = (route.up(_LO), route.no_link_local(_ETH0), route.up(_ETH0))
 _POD_ROUTES = (

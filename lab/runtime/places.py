@@ -1,4 +1,4 @@
-"""Which namespaces a process of a pod is in if it is a stand-in, a container's program, or beside one."""
+"""Choose the namespaces of a pod's process: a stand-in, a container's program, or a command beside one."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Places:
-    """The places of a lab's processes; namespaces that few pods need are made when first asked for."""
+    """The places of a lab's processes; namespaces that few pods need are made when first needed."""
 
     def __init__(self, spaces: AllSpaces, network: "Network", mounts: PodMounts) -> None:
         self._spaces = spaces
@@ -33,7 +33,7 @@ class Places:
     def of(
         self, plan: PodPlan, *, files: bool, stranger: bool, beside: int | None, words: Sequence[str] = ()
     ) -> Iterator[ProcessPlace]:
-        """Yield where a process of a pod runs; the descriptors are good for the length of the block.
+        """Yield where a process of a pod runs; the descriptors are valid for the length of the block.
 
         With `files` it sees the pod's own mounts. A `stranger` is kept apart from the lab: with those of its container
         where it runs `beside` one (see `Host.spawn`), and with all of the pod's where that shares its processes. It is
@@ -71,7 +71,7 @@ class Places:
         return self._ipc[key]
 
     def _shared(self, key: PodKey) -> int:
-        """Return the pod's pid namespace: of all its containers, or of commands beside those that have none."""
+        """Return the pod's pid namespace: that of all its containers, or of commands beside those without one."""
         known = self._processes.get(key)
         if known is not None and hung_up(known[1]):  # somebody has killed its first process
             os.close(known[0])
@@ -82,7 +82,7 @@ class Places:
         return known[0]
 
     def _joined(self, pid: int) -> tuple[int, int] | None:
-        """Open the mount and the pid namespace of a container's process; None where that has ended."""
+        """Open the mount and the pid namespace of a container's process; return None if the process has ended."""
         try:
             mounts = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
             try:

@@ -25,7 +25,7 @@ def sees_files(program: Command | Standin) -> bool:
 class Host:
     """The lab: its loop, its fork servers, its namespaces, its logs, and what its pods are shown of the machine.
 
-    `incidents` is what it has survived.
+    `incidents` are the failures that it has survived.
     """
 
     loop: Loop

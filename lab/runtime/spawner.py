@@ -1,4 +1,4 @@
-"""The supervisor's end of the fork servers: spawn a process in a pod, hear what becomes of it.
+"""The supervisor's end of the fork servers: spawn a process in a pod, and report what becomes of it.
 
 A server is started per set of preloaded modules, before anything heavy is imported here, so that its imports run on
 another core meanwhile.
@@ -30,7 +30,7 @@ _START = (
     "import sys; sys.path[:] = {path!r}; from sidelab.lab.runtime.forkserver import serve; serve({fd}, {preload!r})"
 )
 
-_PATH = [str(Path(each).absolute()) for each in sys.path]  # now, for the supervisor will leave this directory
+_PATH = [str(Path(each).absolute()) for each in sys.path]  # now, because the supervisor will leave this directory
 _LOG_TAIL = 2000
 _STDERR = 2
 _AGAIN_S = 0.5
@@ -71,7 +71,7 @@ class ProcessPlace:
 
 @dataclass(eq=False)
 class Handle:
-    """A spawned process: `pid` is 0 until the fork server has said it."""
+    """A spawned process: `pid` is 0 until the fork server has reported it."""
 
     number: int
     on_event: Callable[[str, int | str], None]
@@ -86,7 +86,7 @@ class Handle:
         if not self.pid:
             self.wanted.append(number)
             return
-        for target in (-self.pid, self.pid):  # its group once it has called setsid, and it alone before
+        for target in (-self.pid, self.pid):  # its group once it has called setsid, before that the process alone
             try:
                 os.kill(target, number)
             except ProcessLookupError:
@@ -123,7 +123,7 @@ class Spawner:
         self._flush()
 
     def _start_again(self) -> None:
-        """Start another server; where the machine does not let us now, what is to be spawned waits until it does."""
+        """Start another server; if the machine refuses now, what is to be spawned waits until it does not."""
         try:
             self._start()
         except (OSError, MachineError):
@@ -141,9 +141,9 @@ class Spawner:
     ) -> Handle:
         """Start `process` in `place`; `output` is the descriptor of its log, or its standard three.
 
-        `absent` is added to the reason where its program is not found: why a pod may not be shown it.
+        `absent`, added to the reason if its program is not found, explains why a pod may not be shown it.
         `on_event` is called with ("started", pid), ("ready", 0), ("failed", reason) and last ("exited", wait status);
-        with ("unforked", reason) before that where no process could be had.
+        with ("unforked", reason) before that if no process could be forked.
         Raises `OSError` where a descriptor is missing for it; then nothing is heard.
         """
         program = process.program
@@ -175,7 +175,7 @@ class Spawner:
         return handle
 
     def _flush(self) -> None:
-        """Send what fits; never wait, for the server may itself be waiting for us to take its events."""
+        """Send what fits; never wait, because the server may itself be waiting for us to take its events."""
         if not self.pid:
             return  # another one is still to be started
         while self._outbox:
@@ -251,7 +251,7 @@ class Spawner:
 
 
 def _environment() -> dict[str, str]:
-    """Return a fork server's environment: nothing of who started the lab, which every container would see."""
+    """Return a fork server's environment, without that of the lab's starter, which every container would see."""
     fault = os.environ.get(FAULT)
     return {"LANG": "C.UTF-8", **({} if fault is None else {FAULT: fault})}
 
@@ -270,7 +270,7 @@ def _packed(request: dict[str, object], descriptors: list[int]) -> tuple[bytes, 
                 writer.write(data)
             data = marshal.dumps(None)
         for fd in descriptors:
-            made.append(os.dup(fd))  # noqa: PERF401  # those already made are to be closed where one fails
+            made.append(os.dup(fd))  # noqa: PERF401  # those already made must be closed if one fails
     except OSError:
         for fd in made:
             os.close(fd)

@@ -1,7 +1,7 @@
-"""What the kubelet asks of containers and does for them: probes and lifecycle hooks, from the node's namespace.
+"""The kubelet's probes and lifecycle hooks, run from the node's namespace.
 
-`prober` knows when to ask and what answers mean for a container, `attempt` one question, `probe_stream`, `http_get` and
-`grpc` how it is put. Nothing here knows containers: it is told how to run a command in one.
+`prober` decides when to probe and what results mean for a container, `attempt` is a single probe, and `probe_stream`,
+`http_get` and `grpc` carry it out. Nothing here knows containers: callers pass in how to run a command in one.
 """
 
 from sidelab.lab.runtime.probes.attempt import Execute, ProbeAttempt, begin

@@ -1,4 +1,4 @@
-"""One question to a container, or one thing done for it: whichever handler it is, it finishes once or is closed."""
+"""One probe of a container, or one run of its hook: with any handler, it either finishes once or is closed."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -18,13 +18,13 @@ class ProbeAttempt(Protocol):
     """What is under way."""
 
     def close(self) -> None:
-        """Give up; nothing is heard afterwards."""
+        """Give up; no callback is called afterwards."""
 
 
 def begin(
     loop: Loop, check: PlannedCheck, execute: Execute, finish: Finish, *, any_answer: bool = False
 ) -> ProbeAttempt:
-    """Begin; `finish` is called once, later. With `any_answer` every status of HTTP passes, as for a hook.
+    """Begin; `finish` is called once, later. With `any_answer` every HTTP status passes, as for a hook.
 
     Raises `OSError` where the address can't be reached at all.
     """
@@ -45,7 +45,7 @@ def begin(
 
 
 class _Command:
-    """A command in the container; one that was given up may still end at any time, and counts no more."""
+    """A command in the container; one that was given up may still end at any time, but no longer counts."""
 
     def __init__(self, exec_: Exec, execute: Execute, finish: Finish) -> None:
         self._finish: Finish | None = finish
@@ -85,7 +85,7 @@ class _Dial:
         self._finish(ProbeOutcome(passed=True))
 
     def received(self, data: bytes) -> None:
-        """Take no interest."""
+        """Ignore the data."""
 
     def ended(self, reason: str) -> None:
         self._finish(ProbeOutcome(passed=False, reason=reason))

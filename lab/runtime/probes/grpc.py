@@ -25,7 +25,7 @@ class GrpcCheck:
         self._stream.send(self._call.outbox())
 
     def received(self, data: bytes) -> None:
-        """Take a part of the answer, and answer HTTP/2's own questions."""
+        """Take a part of the answer, and answer HTTP/2's own frames."""
         if self._call.feed(data):
             self._end(self._call.problem)
         else:

@@ -1,7 +1,7 @@
 """The kubelet's GET on the loop: each connection of `lab.net.get`, one after the other, and what its answer means.
 
-An answer counts when its body has come, or the first ten kilobytes of it: see docs/injection.md for what the kubelet
-does with one whose body breaks off. Source: kubernetes pkg/probe/http, pkg/kubelet/lifecycle (`runHTTPHandler`).
+An answer counts when its body has arrived, or the first ten kilobytes of it: see docs/injection.md for what the kubelet
+does if the body breaks off. Source: kubernetes pkg/probe/http, pkg/kubelet/lifecycle (`runHTTPHandler`).
 """
 
 from sidelab.lab.base.loop import Loop
@@ -14,7 +14,7 @@ from sidelab.lab.runtime.probes.probe_outcome import Finish, ProbeOutcome
 from sidelab.lab.runtime.probes.probe_stream import Stream
 
 _NOT_TLS = "wrong version number"
-"""OpenSSL's word for bytes that are no record of TLS, such as `HTTP/1.1 400 Bad Request`."""
+"""OpenSSL's reason for bytes that are not a TLS record, such as `HTTP/1.1 400 Bad Request`."""
 
 
 class HttpCheck:
@@ -69,7 +69,7 @@ class HttpCheck:
             self._go_on()
 
     def ended(self, reason: str) -> None:
-        """Take note that nothing more will come, in order ("") or for `reason`."""
+        """Callback: called when nothing more will come: closed normally (""), or failed for `reason`."""
         if not reason:
             self.received(b"")
             return
@@ -104,7 +104,7 @@ class HttpCheck:
             self._finish(ProbeOutcome(passed=False, reason=f"status {answer.status}"))
 
     def _fail(self, reason: str) -> None:
-        """Fail, unless only the body of a hook's answer is missing, which no one looks at."""
+        """Fail, unless only the body of a hook's answer is missing, which is not used."""
         self._stream.close()
         passed = self._any_answer and self._exchange.answered
         self._finish(ProbeOutcome(passed=passed, reason="" if passed else reason))

@@ -1,4 +1,4 @@
-"""What came of asking a container, or of doing something for it."""
+"""The outcome of a probe or hook."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ProbeOutcome:
-    """Whether it `passed`, and for what `reason` not; what passed may have a warning for one.
+    """Whether it `passed`, and the `reason` if not; one that passed may have a warning as its reason.
 
     `counts` is false for an answer that is one too few to change what is thought of the container.
     """

@@ -1,4 +1,4 @@
-"""A connection that never blocks: it opens, with TLS where that is asked for, sends, and tells what arrives."""
+"""A connection that never blocks: it opens, with TLS if requested, sends, and reports what arrives."""
 
 import errno
 import os
@@ -8,28 +8,28 @@ from typing import Protocol
 
 from sidelab.lab.base.loop import HasFileno, Loop
 
-_PART_BYTES = 1 << 14  # the longest record of TLS (RFC 8446, 5.1)
+_PART_BYTES = 1 << 14  # the longest TLS record (RFC 8446, 5.1)
 _OUTBOX_BYTES = 1 << 18
 
 
 class Events(Protocol):
-    """Who hears of a stream; any call may close it."""
+    """Callbacks of a stream; any of them may close it."""
 
     def opened(self) -> None:
-        """Hear that it can be sent on."""
+        """Callback: called when data can be sent."""
 
     def received(self, data: bytes) -> None:
-        """Hear what has arrived; never empty."""
+        """Callback: called with what has arrived; never empty."""
 
     def ended(self, reason: str) -> None:
-        """Hear that it failed for `reason`, or ended in order (""); nothing is heard afterwards."""
+        """Callback: called last, when it failed for `reason` or was closed normally ("")."""
 
 
 class Stream:
     """One connection to `address`, a numeric host and a port.
 
-    TLS, with `tls`, is without verification, as the kubelet's. Raises `OSError` where the address can't be reached at
-    all; `events` hears of everything later.
+    With `tls`, it uses TLS without verification, like the kubelet. Raises `OSError` if the address can't be reached at
+    all; everything later is reported to `events`.
     """
 
     def __init__(self, loop: Loop, address: tuple[str, int], events: Events, *, tls: bool = False) -> None:
@@ -61,7 +61,7 @@ class Stream:
             self._flush()
 
     def close(self) -> None:
-        """Close it; nothing is heard afterwards."""
+        """Close it; no callback is called afterwards."""
         if not self._closed:
             self._closed = True
             self._loop.forget(self._source)
@@ -81,7 +81,7 @@ class Stream:
             self._open()
 
     def _begin_tls(self) -> None:
-        import ssl  # noqa: PLC0415  # it takes longer to import than everything else here, and few ask for it
+        import ssl  # noqa: PLC0415  # it takes longer to import than everything else here, and few need it
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
@@ -89,7 +89,7 @@ class Stream:
         self._loop.forget(self._source)
         try:
             secured = context.wrap_socket(self._socket, do_handshake_on_connect=False)
-        except OSError as error:  # the peer has gone already
+        except OSError as error:  # the peer is already gone
             self._closed = True
             self._socket.close()
             self._events.ended(f"TLS: {_said(error)}")
@@ -136,8 +136,8 @@ class Stream:
     def _serve(self) -> None:
         """Send what can be sent, and receive once.
 
-        Once a turn of the loop: one that sends faster than its bytes are understood would else hold up all others, and
-        the timer that ends it. A record of TLS is never longer than what is received at once, so none is left behind.
+        Once per turn of the loop: a peer that sends faster than its bytes are processed would otherwise delay all the
+        others and the timer that ends it. A TLS record fits into what is received at once, so none is left behind.
         """
         if self._outbox:
             self._flush()
@@ -157,5 +157,5 @@ class Stream:
 
 
 def _said(error: OSError) -> str:
-    reason = getattr(error, "reason", None)  # OpenSSL's own word, like WRONG_VERSION_NUMBER
+    reason = getattr(error, "reason", None)  # OpenSSL's own name for it, like WRONG_VERSION_NUMBER
     return reason.replace("_", " ").lower() if isinstance(reason, str) else error.strerror or str(error)

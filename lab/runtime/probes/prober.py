@@ -1,8 +1,8 @@
-"""When a container is asked, and what the answers mean: Kubernetes' timings and thresholds.
+"""When a container is probed, and what the results mean: Kubernetes' timings and thresholds.
 
-One thing is quicker than the kubelet: until a container has answered well for the first time, a failed readiness or
-startup probe is repeated after a hundredth of a second, doubling up to the period: a lab should not wait ten seconds
-for a server that takes one. As failures such repetitions count no more often than once a period, as on a node.
+One thing is quicker than in the kubelet: until a container has passed for the first time, a failed readiness or startup
+probe is repeated after a hundredth of a second, doubling up to the period: a lab should not wait ten seconds for a
+server that takes one. Such repetitions count as failures at most once a period, as on a node.
 """
 
 import time
@@ -24,7 +24,7 @@ _NEVER_S = float("-inf")
 
 
 class Prober:
-    """Asks one probe of one container until `stop`.
+    """Runs one probe of one container until `stop`.
 
     `on_result` hears of each answer that counts, because as many like it came in a row as the threshold wants, and of
     each failure.
@@ -59,13 +59,13 @@ class Prober:
         self._next = loop.after(after_s, self._begin)
 
     def stop(self) -> None:
-        """Ask no more; nothing is heard afterwards."""
+        """Stop probing; no callback is called afterwards."""
         self._stopped = True
         self._next.cancel()
         self._end_attempt()
 
     def hurry(self) -> None:
-        """Ask again now, if it has failed until now: what it depends on may have begun to serve."""
+        """Probe again now, if it has only failed so far: what it depends on may have begun to serve."""
         if self._eager and self._failed_at_s > _NEVER_S and self._attempt is None and not self._stopped:
             self._next.cancel()
             self._retry_s = FIRST_RETRY_S
@@ -111,13 +111,13 @@ class Prober:
         return True
 
     def _delay_s(self, outcome: ProbeOutcome) -> float:
-        """Return the time to the next probe: periods are counted from one beginning to the next."""
+        """Return the time to the next probe: a period runs from the start of one probe to the start of the next."""
         now_s = self._clock()
         delay_s = max(0.0, self._begun_at_s + self._plan.timing.period_seconds - now_s)
         if not self._eager:
             return delay_s
         delay_s = min(delay_s, self._retry_s)
-        if not outcome.passed:  # whatever is repeated early, the failure that counts comes on time
+        if not outcome.passed:  # despite early repetitions, the failure that counts comes on time
             delay_s = min(delay_s, max(0.0, self._failed_at_s + self._plan.timing.period_seconds - now_s))
             self._retry_s *= 2
         return delay_s

@@ -1,1 +1,1 @@
-"""The supervisor of a lab: what it starts from, what it keeps running, and what it answers."""
+"""The supervisor of a lab: what it starts from, what it keeps running, and which requests it answers."""

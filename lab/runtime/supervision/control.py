@@ -1,7 +1,7 @@
 """The supervisor's side of the control socket: looking, changing, running programs, handing out descriptors, stopping.
 
-What needs the kernel's view of a pod (its rules, its sockets) is not done here: a socket opened inside the pod is
-handed to whoever asked, who then talks to the kernel himself.
+What needs the kernel's view of a pod (its rules, its sockets) is not done here: the client gets a socket opened inside
+the pod, and then talks to the kernel itself.
 """
 
 import errno
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from sidelab.lab.runtime.supervision.running_lab import RunningLab
 
 _HANGUP_GRACE_S = 1.0
-_DEFAULT = "kubectl.kubernetes.io/default-container"  # which container is meant where none is named, as kubectl has it
+_DEFAULT = "kubectl.kubernetes.io/default-container"  # names the container to use if none is named, as in kubectl
 _MOST_CONNECTIONS = 512
 _ACCEPT_AGAIN_S = 0.25
 
@@ -59,8 +59,8 @@ CONNECTIONS_INCLUDED = 24
 class ControlServer:
     """Accepts connections of this lab's user and serves their requests, one at a time per connection.
 
-    There are never more than `most` connections: for a new one the one that has been silent for longest is closed,
-    which has no program running, and rather one that has never asked for anything.
+    There are never more than `most` connections: to make room for a new one, it closes the connection without a running
+    program that has been silent for longest, preferably one that has never sent a request.
     """
 
     def __init__(self, lab: "RunningLab", listener: socket.socket, most: int) -> None:
@@ -79,8 +79,8 @@ class ControlServer:
         try:
             link, _ = self._listener.accept()
         except (BlockingIOError, ConnectionError):
-            return  # the peer went away meanwhile
-        except OSError as error:  # it goes on waiting, and the listener is ready all the time
+            return  # the peer is already gone
+        except OSError as error:  # the peer keeps waiting, and the listener stays ready
             self._lab.incidents.note(f"a command could not be answered at once: {reason_of(error)}")
             self._lab.loop.forget(self._listener)
             self._lab.loop.after(_ACCEPT_AGAIN_S, self._watch)
@@ -94,12 +94,12 @@ class ControlServer:
         self._connections[_Connection(self._lab, link, self._served, self._closed)] = None
 
     def say_last(self, report: dict[str, Any]) -> None:
-        """Tell all who are connected why the lab ends, as far as they take it at once."""
+        """Tell all connected peers why the lab ends, if they can take the message at once."""
         for each in list(self._connections):
             each.send(report)
 
     def _has_room(self) -> bool:
-        """Make room for one more connection where there is none; returns whether there is some."""
+        """Make room for one more connection if there is none; return whether there is room."""
         if len(self._connections) < self._most:
             return True
         idle = [each for each in self._connections if not each.busy]
@@ -121,7 +121,7 @@ _Answer = tuple[dict[str, Any], list[int]]
 
 
 class _Connection:
-    """One peer; nothing that it sends, leaves out or does not read holds up anybody else."""
+    """One peer; nothing that it sends, leaves out or does not read delays the others."""
 
     def __init__(
         self,
@@ -148,12 +148,12 @@ class _Connection:
         return bool(self._running)
 
     def _serve(self) -> None:
-        """Send what waits to be taken; while nothing does, read the next request."""
+        """Send what waits to be sent; if nothing does, read the next request."""
         try:
             self._outbox.flush()
             received = None if self._outbox else self._inbox.read()
         except (OSError, framing.MalformedError):
-            self.close()  # the peer went away, or is no client of this version
+            self.close()  # the peer is gone, or is not a client of this version
             return
         if received is not None:
             request, descriptors = received
@@ -193,7 +193,7 @@ class _Connection:
                 os.close(fd)
 
     def send(self, answer: dict[str, Any], handed: Sequence[int] = ()) -> None:
-        """Send a message, now or as soon as the peer takes it; `handed` stay the caller's."""
+        """Send a message, now or as soon as the peer takes it; the caller still closes `handed`."""
         try:
             self._outbox.add(answer, handed)
             self._outbox.flush()
@@ -278,7 +278,7 @@ class _Connection:
         return self._lab.order.blueprint.kinds
 
     def _live(self, value: Object) -> Mapping[str, str]:
-        """Return what a table shows of an object beside what it says itself."""
+        """Return what a table shows of an object besides its own fields."""
         if value.kind == "Pod":
             return shown_of(self._lab.pods[value.key])
         return self._lab.cluster.live(value)
@@ -291,8 +291,8 @@ class _Connection:
         return {"tables": tables(request, self._kinds, objects, self._live)}
 
     def _changed(self, request: ApplyRequest | DeleteRequest) -> "Change":
-        """Change the lab as far as it can be changed alive, all of what is asked or, if any of it can't be, nothing."""
-        from sidelab.lab.cluster.change import compare, without  # noqa: PLC0415  # few labs are changed, and all would wait for it
+        """Change the running lab: carry out all of the request or, if any part of it is not possible, nothing."""
+        from sidelab.lab.cluster.change import compare, without  # noqa: PLC0415  # few labs are changed, and it is slow to import
 
         lab, kinds = self._lab, self._kinds
         running, name = lab.manifest(), lab.order.name
@@ -305,7 +305,7 @@ class _Connection:
         return change
 
     def _execute(self, request: ExecRequest, standard: list[int]) -> None:
-        """Run a program as the container would run it; its end is told, and a peer that hangs up ends it."""
+        """Run a program as the container would run it, and report its end; end it if the peer hangs up."""
         pod = self._pod(request.pod)
         container = self._container(request.pod, request.container)
         run = container.plan.run

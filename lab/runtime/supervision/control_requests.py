@@ -1,6 +1,6 @@
-"""What can be asked over the control socket, as it is written there.
+"""The requests of the control socket, as they are sent.
 
-A request is JSON with its `verb`; some come with descriptors, and some answers have some. Everything has a bound.
+A request is JSON with its `verb`; some requests and some answers carry descriptors. Everything is bounded.
 """
 
 from typing import Annotated, Any
@@ -52,7 +52,7 @@ class NamespacesRequest(msgspec.Struct, tag="namespaces", tag_field="verb"):
 
 
 class ExecRequest(msgspec.Struct, tag="exec", tag_field="verb"):
-    """Have a program run in a pod, beside a container; its standard three come as descriptors."""
+    """Run a program in a pod, beside a container; its standard three come as descriptors."""
 
     pod: PodKey
     argv: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
@@ -62,7 +62,7 @@ class ExecRequest(msgspec.Struct, tag="exec", tag_field="verb"):
 
 
 class ApplyRequest(msgspec.Struct, tag="apply", tag_field="verb"):
-    """Change what runs to what these objects say, each a registered kind's plain value."""
+    """Bring what runs into the state that these objects describe, each a registered kind's plain value."""
 
     objects: Annotated[tuple[dict[str, Any], ...], msgspec.Meta(max_length=_MOST_OBJECTS)]
     live: tuple[str, ...]

@@ -48,7 +48,7 @@ class Foundation:
         return network
 
     def host(self, podinfo: Callable[[PodPlan], Path]) -> Host:
-        """Return what the lab offers to its pods; `podinfo` is where a pod finds the files about itself."""
+        """Return what the lab offers to its pods; `podinfo` returns where a pod finds the files about itself."""
         places = Places(self.spaces, self.network, PodMounts(podinfo, self._order.view, self._shown))
         return Host(
             self._loop,

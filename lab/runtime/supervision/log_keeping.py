@@ -1,4 +1,4 @@
-"""The logs of a lab kept short: its containers' and the supervisor's own."""
+"""Keep the logs of a lab short: its containers' and the supervisor's own."""
 
 import os
 import time
@@ -8,15 +8,15 @@ from sidelab.lab.base.loop import Loop
 from sidelab.lab.runtime.logfile import LogFile, Logs, Shelf
 
 _OWN_LOG_BYTES = 1 << 20
-_TRIM_EVERY_S, _TRIM_SOON_S = 1.0, 0.1  # usually, and where some container writes much
-_TRIM_FACTOR = 100  # looking at the logs takes a hundredth of the supervisor's time at the most
+_TRIM_EVERY_S, _TRIM_SOON_S = 1.0, 0.1  # normally, and while some container writes much
+_TRIM_FACTOR = 100  # looking at the logs takes at most a hundredth of the supervisor's time
 
 
 class LogKeeping:
     """The logs `of_containers`, of `log_bytes` each, and the one that the supervisor and its fork servers write to."""
 
     def __init__(self, loop: Loop, incidents: Incidents, log_bytes: int) -> None:
-        """Let go of the command line's standard three: from now on they are the supervisor's own log."""
+        """Release the command line's standard three: from now on they are the supervisor's own log."""
         self._loop = loop
         self._incidents = incidents
         self._bytes = log_bytes
@@ -25,11 +25,11 @@ class LogKeeping:
         self.of_containers = Logs(log_bytes, shelf)
 
     def begin(self) -> None:
-        """Look at the logs again and again."""
+        """Check the logs periodically from now on."""
         self._loop.after(_TRIM_EVERY_S, self._trim)
 
     def _trim(self) -> None:
-        """Free the oldest part of long logs; told is only of lines that may be lost though they are new."""
+        """Free the oldest part of long logs; report only new lines that may be lost."""
         begun_s = time.monotonic()
         trimmed = []
         try:
@@ -48,7 +48,7 @@ class LogKeeping:
 
 
 def _let_go_of_terminal(shelf: Shelf) -> LogFile:
-    """Hold nothing of the command line's standard three: whoever reads what it prints waits for the end of that.
+    """Close the command line's standard three: a program that reads its output waits until all have closed it.
 
     Returns the log that the supervisor and its fork servers write to instead.
     """

@@ -36,7 +36,7 @@ class Order:
 
 
 def files_needed(blueprint: Blueprint) -> int:
-    """Return how many files the supervisor of a lab holds open at the most.
+    """Return how many files the supervisor of a lab holds open at most.
 
     For each pod its network namespace, its mount namespace where one of its programs sees files, and those that keep a
     stranger apart where one of its programs is of this machine; for each container its log; and what every lab needs:
@@ -55,9 +55,9 @@ def files_needed(blueprint: Blueprint) -> int:
 
 
 def raise_file_limit(needed: int) -> int:
-    """Allow as many open files as the hard limit does; return how many are left beside those that are `needed`.
+    """Raise the limit of open files to the hard limit; return how many are left besides those that are `needed`.
 
-    Raises `MachineError` where there are too few.
+    Raises `MachineError` if there are too few.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""A lab as those see it who answer for it: what it consists of, and what it can be asked to do."""
+"""A lab as the code that answers requests sees it: what it consists of, and what it can do."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
@@ -37,7 +37,7 @@ class RunningLab(Protocol):
         """Return what runs now as a manifest."""
 
     def apply(self, change: "Change") -> None:
-        """Carry out a change of what runs; raises as `Cluster.apply`, and then nothing has changed."""
+        """Change what runs; raises what `Cluster.apply` raises, and then nothing has changed."""
 
     def stop(self) -> None:
         """Ask the programs of the lab to end, and end."""

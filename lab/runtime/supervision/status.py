@@ -1,4 +1,4 @@
-"""What `sidelab status` tells of a running lab, as plain values; only reads."""
+"""What `sidelab status` shows of a running lab, as plain values; only reads."""
 
 from collections.abc import Mapping
 from typing import Any

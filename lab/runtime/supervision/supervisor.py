@@ -1,4 +1,4 @@
-"""The supervisor: pid 1 of a sandbox. It builds the lab, keeps it running, answers for it, and ends with it."""
+"""The supervisor: pid 1 of a sandbox. It builds the lab, keeps it running, answers requests, and ends with it."""
 
 import os
 import signal
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from sidelab.lab.cluster.change import Change
 
 _PROGRESS_EVERY_S = 0.25
-_KILL_AFTER_S = 2.0  # what a process that ignores SIGKILL's arrival may take before pid 1 ends anyway
+_KILL_AFTER_S = 2.0  # how long a process may take to die of SIGKILL before pid 1 ends anyway
 
 
 def run(inside: Inside, listener: socket.socket, order: Order) -> None:
-    """Be the supervisor until the lab is stopped or its owner ends."""
+    """Run the supervisor until the lab is stopped or its owner ends."""
     os.chdir("/")
-    os.umask(0o022)  # as container runtimes have it: directories that are made for pods are not closed to their users
+    os.umask(0o022)  # as in container runtimes: directories made for pods are not closed to their users
     if order.cpus is not None:
         os.sched_setaffinity(0, order.cpus)
     supervisor = None
@@ -38,12 +38,12 @@ def run(inside: Inside, listener: socket.socket, order: Order) -> None:
         spare = raise_file_limit(files_needed(order.blueprint))
         supervisor = Supervisor(inside, listener, order, spare)
         supervisor.run()
-    except Exception as error:  # noqa: BLE001  # whatever it is, the owner gets to read it
+    except Exception as error:  # noqa: BLE001  # any error is reported to the owner
         refusal = as_refusal(error)
         report = errors.report(refusal or error)
         _report(inside, report)
         if supervisor is not None:
-            supervisor.control.say_last(report)  # a lab in the background has no owner any more
+            supervisor.control.say_last(report)  # a background lab no longer has an owner
         raise SystemExit(70 if refusal is None else refusal.exit_status) from None
 
 
@@ -51,7 +51,7 @@ def _report(inside: Inside, message: dict[str, Any]) -> None:
     try:
         inside.channel.send(errors.encoded(message, REPORT_BYTES), socket.MSG_DONTWAIT)
     except OSError:
-        return  # the owner is gone or does not listen, and there is nobody else to tell
+        return  # the owner is gone or does not listen, and nobody else is connected
 
 
 class Supervisor:
@@ -75,7 +75,7 @@ class Supervisor:
         self.control = control.ControlServer(self, listener, spare_files + control.CONNECTIONS_INCLUDED)
 
     def run(self) -> None:
-        """Start the pods, say when all are ready, and serve until told to stop."""
+        """Start the pods, report when all are ready, and serve until stopped."""
         self.loop.after(self.order.timeout_s, self._too_late)
         self.loop.after(_PROGRESS_EVERY_S, self._progress)
         self._foundation.logs.begin()
@@ -97,7 +97,7 @@ class Supervisor:
         return replace(first, pods=pods, services=tuple(services), others=(*kept, *others))
 
     def apply(self, change: "Change") -> None:
-        """Carry out a change of what runs; raises as `Cluster.apply`, and then nothing has changed."""
+        """Change what runs; raises what `Cluster.apply` raises, and then nothing has changed."""
         plans = [replace(self.pods[source.key].plan, source=source) for source in change.pods]
         self.cluster.apply(change, plans)
         for plan in plans:
@@ -141,7 +141,7 @@ class Supervisor:
             raise PodError(f"not ready within {self.order.timeout_s:g} s:\n{shown}{more}")
 
     def _owner_spoke(self) -> None:
-        """Go on without the owner if it says so; end if it has ended."""
+        """Continue without the owner if it detaches; end if it has ended."""
         word = self._inside.channel.recv(64)
         self.loop.forget(self._inside.channel)
         if word == b"detach":
@@ -150,9 +150,9 @@ class Supervisor:
             self.loop.stop()
 
     def stop(self) -> None:
-        """Ask the manifest's own programs to end, insist when the longest grace period is over, and end.
+        """Ask the manifest's own programs to end, kill them when the longest grace period is over, and end.
 
-        Stand-ins are not asked: nobody is left for them to serve, and they end with the sandbox, at once.
+        Stand-ins are not asked: they have nothing left to serve, and end with the sandbox, at once.
         """
         if self._stopping:
             return
@@ -175,7 +175,7 @@ class Supervisor:
         self.loop.after(_KILL_AFTER_S, self.loop.stop)
 
     def _watch_signals(self) -> None:
-        """Pid 1 gets no signal that it has no handler for, and inherits the orphans of all others."""
+        """Handle signals and orphans: pid 1 gets only signals that it has handlers for, and inherits all orphans."""
         wakeup, waker = socket.socketpair()
         wakeup.setblocking(False)
         waker.setblocking(False)
