@@ -1,4 +1,4 @@
-"""What a lab is going to run, decided before anything is started: every image resolved, every variable known. Pure."""
+"""What a lab will run, decided before anything is started: every image resolved, every variable known. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ _REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
 
 @dataclass(frozen=True)
 class Process:
-    """What to run and as whom; `capabilities` are names without CAP_, `cwd` "" is wherever the fork server is."""
+    """What to run and as which user; `capabilities` are names without CAP_, `cwd` "" is the fork server's directory."""
 
     program: Command | Standin
     uid: int
@@ -32,7 +32,7 @@ class Process:
 
 @dataclass(frozen=True)
 class PlannedCheck:
-    """Something to ask or to do: `address` is host and port for the handlers that have one, else ("", 0)."""
+    """A probe or hook to carry out: `address` is host and port for the handlers that have one, else ("", 0)."""
 
     handler: HTTPGet | TCPSocket | GRPC | Exec | Sleep
     address: tuple[str, int]
@@ -50,7 +50,7 @@ class ProbePlan:
 class ContainerPlan:
     """One container: its process, or the hook that stands for it, its probes and its lifecycle hooks.
 
-    `sidecar` tells a native sidecar among init containers.
+    `sidecar` marks a native sidecar among init containers.
     """
 
     name: str
@@ -81,7 +81,7 @@ class PodPlan:
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A whole lab; `manifest` is what it is drawn from, with the pods of Deployments; `kinds` are those of objects."""
+    """A whole lab; `manifest` is its source, with the pods of Deployments; `kinds` are the kinds of objects."""
 
     pods: tuple[PodPlan, ...]
     caveats: tuple[str, ...]
@@ -90,7 +90,7 @@ class Blueprint:
 
     @property
     def preloads(self) -> tuple[tuple[str, ...], ...]:
-        """Return the sets of modules that fork servers import, each once; the empty one, for commands, is there."""
+        """Return the sets of modules that fork servers import, each once, including the empty one for commands."""
         sets: dict[tuple[str, ...], None] = {(): None}
         for pod in self.pods:
             for container in (*pod.init, *pod.containers):
@@ -102,8 +102,8 @@ class Blueprint:
 def draw(manifest: Manifest, registry: Registry, kinds: KnownKinds = OWN) -> Blueprint:
     """Resolve every container of `manifest` and of the pods that its Deployments stand for.
 
-    Raises `InputError` for an image without a stand-in, an unknown capability, a hook that nothing carries out, more
-    pods than there are addresses, or all that is wrong with objects of `kinds` beside each other.
+    Raises `InputError` for an image without a stand-in, an unknown capability, an unsupported hook, more pods than
+    there are addresses, or, with all problems, for objects of `kinds` that are wrong or contradict each other.
     """
     manifest = manifest.expanded()
     if wrong := problems(manifest.objects, manifest, kinds):
@@ -220,7 +220,7 @@ def _expanded(text: str, env: Mapping[str, str]) -> str:
 
 
 def _hostname(pod: Pod) -> str:
-    """Return what the pod calls itself; the kubelet cuts a name that no host may have, too."""
+    """Return the pod's host name; like the kubelet, shorten a name that is too long for a host."""
     return (pod.spec.hostname or pod.name)[:_HOST_NAME_LENGTH].rstrip("-.")
 
 

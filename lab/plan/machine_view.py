@@ -1,4 +1,4 @@
-"""What a pod is shown of the machine: which directories are covered by empty ones, and what is shown in those.
+"""What a pod sees of the machine: which directories are covered by empty ones, and what is shown in those.
 
 Of the root directory a pod sees what programs need, and of the rest what the lab's own programs need: what this program
 consists of, what the manifest runs, and what the lab's starter exposes. Pods' users are others to every file of the
@@ -16,29 +16,29 @@ from pathlib import Path
 from typing import NamedTuple
 
 OWN = (Path("/tmp"), Path("/run"), Path("/dev/shm"))
-"""What each pod has of its own, empty and writable: of the machine's it sees what this program needs, and no more."""
+"""Each pod's own directories, empty and writable: of the machine's it sees only what this program needs."""
 
 IN_PLACE = tuple(map(Path, ("/etc", "/opt", "/usr/local", "/nix", "/gnu")))
-"""What programs need and other than package managers write to: shown, with its sockets and FIFOs dead."""
+"""What programs need, and not only package managers write to: shown, with dead sockets and FIFOs."""
 
 LABS = tuple(map(Path, ("/dev", "/proc", "/sys")))
-"""What the lab mounts itself."""
+"""What the lab itself mounts."""
 
 _PACKAGE = Path(__file__).parents[2]
-# Installed, what it imports from elsewhere lies beside the package; in a checkout nothing of that does.
+# When installed, its dependencies lie beside the package; in a checkout they do not.
 _HOME = _PACKAGE if (_PACKAGE / "sidelab.py").exists() else _PACKAGE.parent
 
 _NEEDED = (Path("/var/lib/ca-certificates"),)  # openSUSE's /etc/ssl leads there
 _STANDARD = tuple(
     Path("/", each) for each in ("boot", "home", "lost+found", "media", "mnt", "root", "snap", "srv", "var")
 )
-"""People's things and the machine's state: of these `exec` shows nothing."""
+"""Users' files and the machine's state: `exec` shows nothing of these."""
 
-_PACKAGED = ("bin", "sbin", "usr", "lib", "lib32", "lib64", "libx32")  # where /usr is apart, these are, too
+_PACKAGED = ("bin", "sbin", "usr", "lib", "lib32", "lib64", "libx32")  # if /usr is separate, so are these
 _ROOT, _TMP, _VAR = map(Path, ("/", "/tmp", "/var"))
 _VARS_DIRECTORIES = tuple(_VAR / each for each in ("cache", "lib", "log", "spool", "tmp"))
 _VARS_LINKS = {_VAR / "run": "/run", _VAR / "lock": "/run/lock"}
-_SHARED = (_VAR / "tmp",)  # everybody's things: of a program there nothing beside it is shown
+_SHARED = (_VAR / "tmp",)  # shared by everybody: for a program there nothing beside it is shown
 
 _MOST_LINKS = 40  # as the kernel (path_resolution(7))
 _MOST_NAMED = 64
@@ -47,7 +47,7 @@ _BESIDE_BIN = ("lib", "lib64", "libexec", "pyvenv.cfg")
 
 @dataclass(frozen=True)
 class Cover:
-    """A directory that is covered by an empty one; what is shown in that, and the links and directories made in it."""
+    """A directory covered by an empty one; what is shown in the latter, and the links and directories made in it."""
 
     path: Path
     shown: tuple[Path, ...] = ()
@@ -67,7 +67,7 @@ class Cover:
 
 @dataclass(frozen=True)
 class View:
-    """What a lab's pods are shown: covers, outer ones first, and `shown`, what lies in none of them.
+    """What a lab's pods see: covers, outer ones first, and `shown`, which lies in none of them.
 
     Of the root directory they have what is `taken`, empty directories that are `made`, and `links`. What is shown and
     `optional` is left out where it can't be. A copy is made of a program that only its owner may run or read, and that
@@ -117,7 +117,7 @@ def _target(path: Path) -> str | None:
 
 
 def is_closed(path: Path) -> bool:
-    """Tell whether `path` is a directory that others than its owner may not enter; what can't be seen is not."""
+    """Return whether `path` is a directory that only its owner may enter; false if it can't be looked at."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -131,7 +131,7 @@ def program_itself() -> tuple[Path, ...]:
 
 
 def pods_own(path: Path, exposed: Collection[Path] = ()) -> Path | None:
-    """Return the directory of `OWN` that `path` lies in; None where it lies in none, or is shown all the same.
+    """Return the directory of `OWN` that `path` lies in; None if it lies in none, or is shown all the same.
 
     That is so of this program and of what is `exposed`.
     """
@@ -142,7 +142,7 @@ def pods_own(path: Path, exposed: Collection[Path] = ()) -> Path | None:
 
 
 def why_absent(path: Path, covers: Iterable[Cover]) -> str:
-    """Return why pods are not shown what the machine has at `path`, with the cure; "" where that is not the reason."""
+    """Return why pods can't see what the machine has at `path`, with the cure; "" if they can or it does not exist."""
     if not path.is_absolute() or not os.access(path, os.F_OK):
         return ""
     _, end = walk(path)
@@ -159,7 +159,7 @@ def why_absent(path: Path, covers: Iterable[Cover]) -> str:
 
 
 def named(words: Iterable[str], covers: Collection[Cover]) -> tuple[Cover, ...]:
-    """Return covers to be put in the place of some of `covers`, with what a command line names and they don't show.
+    """Return replacements for some of `covers`, which also show what a command line names and `covers` do not show.
 
     Those are files to which anybody on the machine gets, and what lies beside them, in directories at the top that are
     of somebody's own making, where checkouts and data are. Of more than 64 words the rest is left out.
@@ -185,7 +185,7 @@ def named(words: Iterable[str], covers: Collection[Cover]) -> tuple[Cover, ...]:
 
 
 def _is_everybodys(file: Path) -> bool:
-    """Tell whether this is a file that others than its owner may read, and get to."""
+    """Return whether this is a file that everybody may read and can reach."""
     facts = file.stat()
     return stat.S_ISREG(facts.st_mode) and bool(facts.st_mode & 0o004) and not any(map(is_closed, file.parents))
 
@@ -193,7 +193,7 @@ def _is_everybodys(file: Path) -> bool:
 def around(program: Path) -> list[Path]:
     """Return a program and what lies beside it, which it may need: its directory, and beside a `bin` its libraries.
 
-    Of a directory that holds anything and everything it is the program alone.
+    In a directory that holds all sorts of things, it is only the program.
     """
     directory = program.parent
     if holds_everything(directory):
@@ -204,18 +204,18 @@ def around(program: Path) -> list[Path]:
 
 
 def holds_everything(directory: Path) -> bool:
-    """Tell whether `directory` is a person's home, the root directory or one in that, or shared by everybody."""
+    """Return whether `directory` is a user's home, the root directory or directly in it, or shared by everybody."""
     home = Path(os.environ.get("HOME", "/root"))
     return directory == home or Path("/home") in (directory, directory.parent) or is_top(directory)
 
 
 def is_top(directory: Path) -> bool:
-    """Tell whether `directory` is the root directory, one in that, or one that everybody keeps things in."""
+    """Return whether `directory` is the root directory, directly in it, or shared by everybody."""
     return directory.parent == Path("/") or directory in _SHARED
 
 
 def is_packaged(path: Path) -> bool:
-    """Tell whether `path` is where package managers install, which pods see as it is, and not through overlayfs."""
+    """Return whether `path` is where package managers install, which pods see directly, not through overlayfs."""
     return path.parts[1:2] != () and path.parts[1] in _PACKAGED and not path.is_relative_to(Path("/usr/local"))
 
 
@@ -243,7 +243,7 @@ def tops(root: Path = _ROOT) -> Tops:
 def mount_points(mountinfo: str) -> tuple[Path, ...]:
     r"""Return the mount points of a text like /proc/self/mountinfo (proc(5)), in which a space is \040.
 
-    Those of what the lab mounts itself are left out.
+    Mount points of what the lab itself mounts are left out.
     """
     words = dict.fromkeys(line.split(" ", 5)[4] for line in mountinfo.splitlines())
     return tuple(Path(_unescaped(word)) for word in words if not word.startswith(("/proc/", "/sys/", "/dev/")))
@@ -254,7 +254,7 @@ def _unescaped(word: str) -> str:
 
 
 def machine(wanted: Iterable[Path], exposed: Collection[Path] = (), copies: Iterable[Path] = ()) -> View:
-    """Return what pods are shown of this machine, where they need `wanted` and their starter exposes `exposed`."""
+    """Return what pods see of this machine if they need `wanted` and the lab's starter exposes `exposed`."""
     bare = {walk(each)[1] for each in exposed}
     root = tops()
     view = plan(
@@ -296,7 +296,7 @@ def plan(
     split: set[Path] = set()
     shown: set[Path] = set()
     known = -1
-    while known < len(covers):  # a cover may hide what was to be seen without it
+    while known < len(covers):  # a cover may hide what was visible without it
         known = len(covers)
         shown = {entry for each in split for entry in _kept(each, links)}
         for path, is_placed in ends.items():
@@ -321,13 +321,13 @@ def plan(
 def _ends(wanted: Iterable[Path], placed: Iterable[Path], links: dict[Path, str]) -> dict[Path, bool]:
     """Return where the paths lead, short ones first, and whether each is placed; add to `links`.
 
-    In the place of a closed directory stand its entries.
+    A closed directory is replaced by its entries.
     """
     found: dict[Path, bool] = {}
     for path, is_placed in (*((each, True) for each in placed), *((each, False) for each in wanted)):
         try:
             met, end = walk(path)
-        except OSError:  # a circle of links is as it is for everybody
+        except OSError:  # a loop of links fails for everybody
             continue
         if not is_placed and end.is_relative_to("/run"):
             continue
@@ -366,7 +366,7 @@ def _deepest(path: Path, among: Collection[Path]) -> Path | None:
 
 
 def _sorted_in(covers: set[Path], shown: set[Path], links: Mapping[Path, str]) -> View:
-    # In another cover directories are made anew, open ones.
+    # Within another cover, directories are created anew and open, so they need no cover.
     covers = {each for each in covers if each in shown or _deepest(each.parent, covers | shown) not in covers}
     contents: dict[Path | None, list[Path]] = {None: [], **{each: [] for each in covers}}
     made: dict[Path, dict[Path, str]] = {each: {} for each in covers}

@@ -1,6 +1,6 @@
-"""What the programs of a lab need of this machine: whether each can be run, and what pods are shown for them.
+"""What the programs of a lab need of this machine: whether each can be run, and what pods must see for that.
 
-Asked before a lab is started, so that what can't work is refused before anything is.
+Checked before a lab is started, so that what can't work is refused in advance.
 """
 
 import os
@@ -29,7 +29,7 @@ from sidelab.lab.plan.registry import Command, Standin
 
 
 class _Wanted(NamedTuple):
-    """A command line that a container runs, and where it is asked for; `refused` if the lab is no good without it."""
+    """A command line that a container runs, and where it is specified; `refused` if the lab can't do without it."""
 
     where: str
     argv: Sequence[str]
@@ -38,7 +38,7 @@ class _Wanted(NamedTuple):
 
 
 def refuse_missing_capabilities(blueprint: Blueprint) -> None:
-    """Raise `MachineError` for a container that asks for a capability that this process can't give to it."""
+    """Raise `MachineError` for a container that wants a capability that this process can't give it."""
     asking = [
         (pod, container, container.run.capabilities)
         for pod in blueprint.pods
@@ -80,7 +80,7 @@ def require(blueprint: Blueprint, exposed: Sequence[Path] = ()) -> View:
 
 
 def _exposed(path: Path) -> Path:
-    """Return where a path leads that is to be exposed; raises `InputError` for one that can't be."""
+    """Return where a path to be exposed leads; raises `InputError` if it can't be exposed."""
     asked = f"--expose {path}"
     if not path.is_absolute():
         raise InputError(f"{asked}: give an absolute path")
@@ -106,7 +106,7 @@ def _exposed(path: Path) -> Path:
 def _named(arguments: Sequence[str], exposed: Collection[Path]) -> Iterator[Path]:
     """Yield what to show for the files that a command line names, as `python3 /opt/mine/server.py` does.
 
-    Of a hidden directory, where programs keep secrets, it is the file alone. One that others may not read is none.
+    In a hidden directory, where programs keep secrets, it is only the file. Files that others may not read are skipped.
     """
     for word in arguments:
         if word.startswith("/") and "\0" not in word and os.access(word, os.R_OK) and Path(word).is_file():
@@ -117,7 +117,7 @@ def _named(arguments: Sequence[str], exposed: Collection[Path]) -> Iterator[Path
 
 
 def _directory(name: str, exposed: Collection[Path]) -> Iterator[Path]:
-    """Yield what to show for a container's working directory: itself, unless it holds anything and everything."""
+    """Yield what to show for a container's working directory: itself, unless it holds all sorts of things."""
     path = Path("/", name)
     if (
         name

@@ -1,8 +1,8 @@
-"""Whether a container's user can run a program of this machine, found out beforehand; and what a pod is shown for it.
+"""Find out beforehand whether a container's user can run a program of this machine, and what a pod must see for it.
 
-A container's user is not the one who starts the lab, nor anybody else on the machine: whatever its uid in the pod, it
-is one of the others to whom a file's mode gives its last three bits. Directories on the way are no obstacle, for the
-lab shows what lies behind them (`lab.plan.machine_view`); the program's own mode is, and a script's interpreter.
+A container's user is neither the user that starts the lab nor anyone else on the machine: whatever its uid in the pod,
+it is one of the "others" of the last three bits of a file's mode. Directories on the way are no obstacle, because the
+lab shows what lies behind them (`lab.plan.machine_view`); the program's own mode and a script's interpreter can be.
 """
 
 import os
@@ -25,9 +25,9 @@ _BINFMTS = Path("/proc/sys/fs/binfmt_misc")
 
 @dataclass(frozen=True)
 class User:
-    """A container's user: its uid in the pod, and what of the machine is `exposed` to it; or whoever starts the lab.
+    """A container's user: its uid in the pod, and the machine's paths `exposed` to it; if `ours`, the lab's starter.
 
-    Which capabilities it has doesn't matter: they are worth nothing on the machine's files.
+    Its capabilities don't matter: they have no effect on the machine's files.
     """
 
     inside: int
@@ -35,9 +35,9 @@ class User:
     ours: bool = False
 
     def may(self, path: Path, bit: int) -> bool:
-        """Tell whether a file's mode lets this user read (4) or run (1) it; an access list may, so that is left to it.
+        """Return whether a file's mode lets this user read (4) or run (1) it; true if an access list might.
 
-        Raises `OSError` where the file can't be looked at.
+        Raises `OSError` if the file can't be looked at.
         """
         mode = path.stat().st_mode
         return os.access(path, bit) if self.ours else bool(mode & bit) or _has_access_list(path)
@@ -55,10 +55,10 @@ _US = User(0, ours=True)
 
 @dataclass(frozen=True)
 class FoundProgram:
-    """What is known of a program: `problem` says why the user can't run it, with the cure; "" if nothing is in the way.
+    """What is known of a program: `problem` says why the user can't run it, with the cure; "" if it can.
 
-    `shown` is what a pod has to be shown for it, `copy` the file that has to be copied, if any. `own` says that its
-    place is a directory that each pod has of its own: it may yet be made there.
+    `shown` is what a pod must see for it, `copy` the file that must be copied, if any. `own` means that it would lie in
+    a directory that each pod has of its own: it may still be created there.
     """
 
     problem: str = ""
@@ -76,10 +76,10 @@ class _RefusedError(Exception):
 
 
 def look(name: str, who: User, search: str = os.defpath, directory: str = "", *, copied: bool = False) -> FoundProgram:
-    """Return whether `who` can run the program `name`, which without a slash is looked for in the PATH `search`.
+    """Return whether `who` can run the program `name`, which is looked up in the PATH `search` if it has no slash.
 
-    A relative path starts in `directory` ("": the root). With `copied`, a copy is run where the file's own mode keeps
-    `who` from it and not us.
+    A relative path starts in `directory` ("": the root). With `copied`, a copy is run if the file's own mode lets us
+    run it but not `who`.
     """
     if "\0" in name:
         return FoundProgram(f"{name!r} has a null byte in it: no program is called so")
@@ -111,9 +111,9 @@ def _look(path: Path, who: User) -> FoundProgram:
 
 
 def _follow(first: Path, who: User, shown: list[Path]) -> None:
-    """Look at the program at `first`, and at what interprets it; add to `shown`.
+    """Check the program at `first` and its interpreters; add to `shown`.
 
-    Raises `_RefusedError` where `who` can't run it.
+    Raises `_RefusedError` if `who` can't run it.
     """
     path = first
     for _ in range(1 + _MOST_INTERPRETERS):
@@ -135,9 +135,9 @@ def _follow(first: Path, who: User, shown: list[Path]) -> None:
 
 
 def _examined(path: Path, who: User, shown: list[Path]) -> str:
-    """Return what interprets the program at `path`, "" if nothing has to; add to `shown`.
+    """Return the interpreter of the program at `path`, "" if it needs none; add to `shown`.
 
-    Raises `_RefusedError`, and `OSError` where it can't be looked at.
+    Raises `_RefusedError`, and `OSError` if it can't be looked at.
     """
     links, end = walk(path)
     own = next((directory for place in (*links, end) if (directory := pods_own(place, who.exposed))), None)
@@ -155,7 +155,7 @@ def _examined(path: Path, who: User, shown: list[Path]) -> str:
     if interpreter is None:
         raise _RefusedError(f"{path} is neither a program that this machine can run nor a script: begin it with #!")
     script = head is not None and head.startswith(b"#!")
-    if (script or not is_packaged(end)) and not who.may(end, 4):  # what runs elsewhere than in /usr, overlayfs reads
+    if (script or not is_packaged(end)) and not who.may(end, 4):  # overlayfs reads what is not in /usr
         kind = "a script" if script else "a program outside of /usr"
         raise _RefusedError(f"{path}: uid {who.inside} may not read it, as {kind} must be: `chmod o+r {end}`")
     shown += (path, *(each for place in (*virtual, end) for each in around(place)))
@@ -163,7 +163,7 @@ def _examined(path: Path, who: User, shown: list[Path]) -> str:
 
 
 def _head(program: Path) -> bytes | None:
-    """Return a program's first bytes; None of one that may be run and not read, which no script can be."""
+    """Return a program's first bytes; None if it may be run but not read, so it can't be a script."""
     try:
         with program.open("rb") as file:
             return file.read(_HEAD_BYTES)
@@ -172,7 +172,7 @@ def _head(program: Path) -> bytes | None:
 
 
 def _refused(path: Path, end: Path, who: User) -> str:
-    """Return what a program's own mode has against `who`; raises `OSError` where it can't be looked at."""
+    """Return why a program's own mode keeps `who` from running it; raises `OSError` if it can't be looked at."""
     mode = end.stat().st_mode
     if stat.S_ISDIR(mode):
         return f"{path} is a directory: give the program in it"
@@ -188,7 +188,7 @@ def _refused(path: Path, end: Path, who: User) -> str:
 
 
 def _closed_to_us(path: Path) -> str:
-    """Return which directory on the way we may not enter, with the cure; "" if there is none."""
+    """Return the directory on the way that we may not enter, with the cure; "" if there is none."""
     closed = next((each for each in reversed(path.parents) if not os.access(each, os.X_OK)), None)
     if closed is None:
         return ""
@@ -196,7 +196,7 @@ def _closed_to_us(path: Path) -> str:
 
 
 def _interpreter(head: bytes, program: Path) -> str | None:
-    """Return the path of what runs a program that begins with `head`, "" if it needs nothing, None if nothing can."""
+    """Return the interpreter of a program that begins with `head`, "" if it needs none, None if nothing can run it."""
     if head.startswith(b"#!"):
         words = head[2:].partition(b"\n")[0].split(None, 1)
         return os.fsdecode(words[0]) if words else None
@@ -218,8 +218,8 @@ def _own_machine() -> bytes:
 
 
 def _elf_interpreter(head: bytes, program: Path) -> str:
-    """Return the dynamic linker that a program of 64 bits names (elf(5)), "" if it names none."""
-    if head[4:6] != b"\x02\x01":  # of 32 bits, or of the other byte order
+    """Return the dynamic linker that a 64-bit program names (elf(5)), "" if it names none."""
+    if head[4:6] != b"\x02\x01":  # 32-bit, or the other byte order
         return ""
     start, size, count = (int.from_bytes(head[at : at + width], "little") for at, width in ((32, 8), (54, 2), (56, 2)))
     with program.open("rb") as file:

@@ -1,6 +1,6 @@
 """What a container runs: an image name is looked up in a registry, and the answer is one of three programs.
 
-The registry is data handed down by the command line: `lab` knows its own stand-ins, whoever imports `lab` adds more.
+The registry is data passed in by the command line: `lab` knows its own stand-ins, packages that import `lab` add more.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Context(Protocol):
-    """What a stand-in is given by the fork server, after it has entered its pod and dropped to its uid."""
+    """What the fork server passes to a stand-in, after it has entered its pod and dropped to its uid."""
 
     args: tuple[str, ...]
     env: Mapping[str, str]
@@ -29,9 +29,9 @@ class Standin:
     """A Python function run in a forked child: `entry` is `module:function`, called with a `Context`.
 
     `preload` names the modules that the fork server imports beforehand; stand-ins with equal `preload` share a server.
-    With `files` it sees the pod's own mounts; else the file system as the fork server does. `programs` are what the
-    image has besides, by name: entries like `entry`. `starts` is the command line of a program of the host that it
-    starts itself, if it does.
+    With `files` it sees the pod's own mounts, else the same file system as the fork server. `programs` are the image's
+    other programs by name: entries like `entry`. `starts` is the command line of the host's program that it starts
+    itself, if any.
     """
 
     entry: str
@@ -50,7 +50,7 @@ class Standin:
 
 @dataclass(frozen=True)
 class Command:
-    """A program of the host's file system, replaced into a forked child by `execve`."""
+    """A program of the host's file system, which replaces a forked child by `execve`."""
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()

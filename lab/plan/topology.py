@@ -1,4 +1,4 @@
-"""Which pod has which addresses: decided before anything is built, from the order of the manifest alone. Pure."""
+"""Choose each pod's addresses before anything is built, from the order of the manifest alone. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ POD_CIDR_IPV4 = "10.244.0.0/16"
 POD_CIDR_IPV6 = "fd00:10:244::/64"
 
 _FIRST_HOST = 2
-# Above whatever the kernel makes by itself in a new namespace (lo, and a tunnel device per loaded tunnel module).
+# Above what the kernel itself creates in a new namespace (lo, and a tunnel device per loaded tunnel module).
 _FIRST_IFINDEX = 1000
 _IFNAME_LENGTH = 15  # IFNAMSIZ less the final NUL, linux/if.h
 
@@ -21,7 +21,7 @@ class PodAddress:
     """A pod's place in the network.
 
     `key` is (namespace, name); `index` counts from 0; addresses are without prefix length (a pod's are /32 and /128);
-    `mac` is that of eth0 in the pod; `veth` and `ifindex` are name and index of the link's other end, in the node.
+    `mac` is that of eth0 in the pod; `veth` and `ifindex` are the name and index of the link's other end, in the node.
     """
 
     key: PodKey
@@ -66,9 +66,9 @@ def _places(keys: Iterable[PodKey]) -> Iterable[PodAddress]:
             index=index,
             ipv4=f"10.244.{high}.{low}",
             ipv6=f"fd00:10:244::{host:x}",
-            # Locally administered, and telling the IPv4 address.
+            # Locally administered, and shows the IPv4 address.
             mac=f"02:00:0a:f4:{high:02x}:{low:02x}",
-            # The number makes it unique, the rest is for the eyes of who runs tcpdump in the node.
+            # The number makes it unique, the rest helps people who run tcpdump in the node.
             veth=f"v{index}-{key[1]}".replace(".", "-")[:_IFNAME_LENGTH].rstrip("-"),
             ifindex=_FIRST_IFINDEX + index,
         )

@@ -38,19 +38,19 @@ class OwningPod(Protocol):
     plan: PodPlan
 
     def changed(self) -> None:
-        """Callback: called when a container's readiness has changed."""
+        """React when a container's readiness has changed."""
 
     def hook_returned(self, container: "LiveContainer") -> None:
-        """Callback: called when the postStart hook has returned, passed or not: what waits for it may go on."""
+        """React when the postStart hook has returned, passed or not: what waits for it may go on."""
 
     def container_started(self, container: "LiveContainer") -> None:
-        """Callback: called when the container counts as started: after its postStart hook and its startup probe."""
+        """React when the container counts as started: after its postStart hook and its startup probe."""
 
     def container_exited(self, container: "LiveContainer", status: int, *, failed: bool) -> None:
-        """Callback: called with its exit status, and whether it was ended because a probe or hook `failed`."""
+        """React to its end, with its exit status and whether it was ended because a probe or hook `failed`."""
 
     def hook_done(self) -> None:
-        """Callback: called when a preStop hook is done."""
+        """React when a preStop hook is done."""
 
 
 class LiveContainer:

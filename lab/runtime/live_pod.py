@@ -96,16 +96,16 @@ class LivePod:
             self._on_change(self)
 
     def changed(self) -> None:
-        """Callback: called when a container's readiness has changed."""
+        """React when a container's readiness has changed."""
         self._tell()
 
     def hook_returned(self, container: LiveContainer) -> None:
-        """Callback: called when a postStart hook has returned: the next container may start."""
+        """React when a postStart hook has returned: the next container may start."""
         if container is self._awaited and not container.plan.sidecar and not self._stopping:
             self._start_next()
 
     def container_started(self, container: LiveContainer) -> None:
-        """Callback: called when a container has started: after a sidecar, the next init container may start.
+        """React when a container has started: after a sidecar, the next init container may start.
 
         What the others' probes depend on may be up now, such as a sidecar's agent that answers in their place.
         """
@@ -146,7 +146,7 @@ class LivePod:
         self._fail(f"init container {container.plan.name} failed: {container.reason}{ending}", failure)
 
     def hook_done(self) -> None:
-        """Callback: called when a preStop hook is done."""
+        """React when a preStop hook is done."""
         if self._stopping:
             self._end_sidecars()
 

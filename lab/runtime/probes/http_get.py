@@ -69,7 +69,7 @@ class HttpCheck:
             self._go_on()
 
     def ended(self, reason: str) -> None:
-        """Callback: called when nothing more will come: closed normally (""), or failed for `reason`."""
+        """React when nothing more will come: closed normally (""), or failed for `reason`."""
         if not reason:
             self.received(b"")
             return

@@ -16,13 +16,13 @@ class Events(Protocol):
     """Callbacks of a stream; any of them may close it."""
 
     def opened(self) -> None:
-        """Callback: called when data can be sent."""
+        """React when data can be sent."""
 
     def received(self, data: bytes) -> None:
-        """Callback: called with what has arrived; never empty."""
+        """React to data that has arrived; never empty."""
 
     def ended(self, reason: str) -> None:
-        """Callback: called last, when it failed for `reason` or was closed normally ("")."""
+        """React, as the last call, when it failed for `reason` or was closed normally ("")."""
 
 
 class Stream:
