@@ -1,1 +1,1 @@
-"""What a cluster is to its pods: Services with their endpoints, names, and what a pod can read about itself."""
+"""The cluster as its pods see it: Services with their endpoints, names, and what a pod can read about itself."""

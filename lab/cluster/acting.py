@@ -1,7 +1,7 @@
-"""Who acts in the supervisor on the objects of a kind: the interface between `live` and, say, the Services' rules.
+"""The interface between `live` and code in the supervisor that acts on a kind's objects, such as Services' rules.
 
 `RegisteredKind.acts` names a function that is called with a `Node` and the kind's objects, in the node's network
-namespace, before any pod starts. What it returns takes part in every change of the lab, which happens as a whole or
+namespace, before any pod starts. What it returns takes part in every change of the lab; a change is done completely or
 not at all.
 """
 
@@ -39,16 +39,16 @@ class Actor(Protocol):
         """Act on the objects that the lab starts with; raises `OSError` or `SidelabError`, which ends it."""
 
     def prepare(self, objects: Collection[Any], plans: Collection[PodPlan]) -> Prepared:
-        """Do all of a change that may fail: `objects` are all there will be, `plans` the pods with other labels.
+        """Do every step of a change that may fail: `objects` are all after it, `plans` the pods with changed labels.
 
         Raises `OSError` or `SidelabError`, and then has changed nothing.
         """
 
     def set_ready(self, key: PodKey, *, ready: bool) -> None:
-        """Take note that a pod has become ready or is so no longer."""
+        """Take note that a pod has become ready, or is no longer ready."""
 
     def live(self, value: Any) -> Mapping[str, str]:
-        """Return what the columns of the kind's table show of an object beside what it says itself."""
+        """Return what the columns of the kind's table show of an object besides its own fields."""
 
 
 def actor(entry: str, node: Node, objects: Collection[Object]) -> Actor:

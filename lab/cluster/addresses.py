@@ -8,7 +8,7 @@ SERVICE_CIDR_IPV6 = "fd00:10:96::/112"
 
 DNS_IPV4 = "10.96.0.10"
 DNS_IPV6 = "fd00:10:96::a"
-"""The cluster's DNS, which is a process in the node: the node itself has these two."""
+"""The cluster's DNS, a process in the node: these two are the node's own."""
 
 DOMAIN = "cluster.local"
 
@@ -18,14 +18,14 @@ _FIRST = 11  # 10.96.0.1 is the API server's on a cluster, .10 the DNS
 
 
 class ServiceAddresses:
-    """Gives each Service its two addresses, in the order of asking, and none of them ever to another."""
+    """Gives each Service its two addresses, in the order of requests, and never reuses one."""
 
     def __init__(self) -> None:
         self._given: dict[ServiceKey, tuple[str, str]] = {}
         self._next = _FIRST
 
     def copied(self) -> "ServiceAddresses":
-        """Return a copy that goes its own way."""
+        """Return an independent copy."""
         other = ServiceAddresses()
         other.__dict__.update(self.__dict__, _given=dict(self._given))
         return other
@@ -33,7 +33,7 @@ class ServiceAddresses:
     def of(self, key: ServiceKey) -> tuple[str, str]:
         """Return the IPv4 and IPv6 address of the Service `key`: the same while it exists.
 
-        Raises `InputError` when there are none left.
+        Raises `InputError` if there are none left.
         """
         if key not in self._given:
             if self._next >= _FIRST + MAX_SERVICES:

@@ -24,7 +24,7 @@ CLUSTER_DNS = PublishedService(
     ports=(PublishedPort(name="dns", port=53, protocol="UDP"), PublishedPort(name="dns-tcp", port=53, protocol="TCP")),
     families=FAMILIES,
     endpoints=(
-        # There is no pod behind it: it serves at its own address.
+        # It has no pod behind it: it serves at its own address.
         PublishedEndpoint(pod=("kube-system", "kube-dns"), ipv4=DNS_IPV4, ipv6=DNS_IPV6, ready=True, targets=(53, 53)),
     ),
 )
@@ -76,11 +76,11 @@ class Catalog:
             self.put(service)
 
     def copied(self) -> "Catalog":
-        """Return a copy that goes its own way."""
+        """Return an independent copy."""
         return Catalog(self.services.values(), self._members.values(), self._addresses.copied())
 
     def put(self, service: Wanted) -> None:
-        """Add a Service, or change the one of that name, which keeps its addresses.
+        """Add a Service, or change the one with that name, which keeps its addresses.
 
         Raises `InputError` for the name of the cluster's DNS, and when there are no addresses left.
         """

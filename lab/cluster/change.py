@@ -1,6 +1,6 @@
-"""What a manifest would change in a running lab: objects that come and go, labels, live annotations; no more. Pure.
+"""What a manifest would change in a running lab: only objects that come and go, labels, live annotations. Pure.
 
-kubectl's meaning: an object that is not mentioned stays as it is, unless pruning is asked for.
+As in kubectl, an object that is not mentioned stays as it is, unless pruning is requested.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ def compare(
     kinds: KnownKinds = OWN,
     prune: bool = False,
 ) -> Change:
-    """Return how `running` becomes `wanted`; `live` are the annotations that a running pod may get changed.
+    """Return how to get from `running` to `wanted`; `live` are the annotations that may change in a running pod.
 
     With `prune` objects of stored `kinds` that `wanted` does not mention are removed. Raises `InputError` for all that
     needs a new lab, and for what is wrong with objects beside each other; `lab` is its name, for the cure.
@@ -85,7 +85,7 @@ def without(
 ) -> Change:
     """Return how `running` loses objects: each of `named` has a word for its kind, a namespace and a name.
 
-    Raises `InputError` for all that can't go, and for what is not there unless that is ignored.
+    Raises `InputError` for objects that can't be removed, and for missing ones unless they are ignored.
     """
     there = {each.identity: each for each in running.objects}
     gone: dict[Identity, Object] = {}

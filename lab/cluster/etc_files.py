@@ -1,4 +1,4 @@
-"""What a pod's /etc/hosts, /etc/resolv.conf and /etc/nsswitch.conf say, as the kubelet writes the first two. Pure."""
+"""Text of a pod's /etc/hosts, /etc/resolv.conf and /etc/nsswitch.conf; the first two as the kubelet's. Pure."""
 
 import re
 
@@ -14,7 +14,7 @@ _MOST_SERVERS = 3  # MAXNS, resolv.h
 
 
 def hosts(pod: Pod, address: PodAddress, hostname: str) -> str:
-    """Return /etc/hosts: the pod's own name, which is a whole one where it has a subdomain, and its aliases."""
+    """Return /etc/hosts: the pod's own name, fully qualified if it has a subdomain, and its aliases."""
     names = [hostname]
     if pod.spec.subdomain:
         names.insert(0, f"{hostname}.{pod.spec.subdomain}.{pod.namespace}.svc.{DOMAIN}")

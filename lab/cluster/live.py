@@ -1,6 +1,6 @@
-"""The cluster side of a running lab: objects and who is ready go in; the files that pods read and what acts follow.
+"""The cluster side of a running lab: from objects and pods' readiness follow the files that pods read, and actors.
 
-Runs in the supervisor, in the node's network namespace. It knows of kinds what `lab.manifest.registered` says.
+Runs in the supervisor, in the node's network namespace. It knows about kinds only what `lab.manifest.registered` says.
 """
 
 from collections.abc import Iterable, Sequence
@@ -84,11 +84,11 @@ class Cluster:
         return found
 
     def generation(self, pod: PodKey) -> int:
-        """Return the generation of the newest that a pod can read."""
+        """Return the generation of the newest state that a pod can read."""
         return max(self._services.state.generation, self._read_generations.get(pod, 0))
 
     def live(self, value: Object) -> "Mapping[str, str]":
-        """Return what is to be shown of an object beside what it says itself."""
+        """Return what to show of an object besides its own fields."""
         acting = self._actors.get(value.kind)
         return {} if acting is None else acting.live(value)
 
@@ -99,12 +99,12 @@ class Cluster:
         reached("cluster-published")
 
     def set_ready(self, key: PodKey, *, ready: bool) -> None:
-        """Take note that a pod has become ready or is so no longer; it is published soon."""
+        """Take note that a pod has become ready, or is no longer ready; it is published soon."""
         for each in self._actors.values():
             each.set_ready(key, ready=ready)
 
     def publish(self) -> None:
-        """Publish now who is ready; raises as `Services.publish`."""
+        """Publish now which pods are ready; raises what `Services.publish` raises."""
         self._services.publish()
 
     def podinfo(self, plan: PodPlan) -> "Path":
@@ -118,10 +118,10 @@ class Cluster:
         return files[0].path.parent
 
     def apply(self, change: "Change", plans: Sequence[PodPlan]) -> None:
-        """Carry a change out; `plans` are the pods of it as they will be.
+        """Carry out a change; `plans` are its pods as they will be.
 
-        Raises `OSError` where a file can't be written, `InputError` for more than there is room for, and what those who
-        act raise; then nothing has changed.
+        Raises `OSError` if a file can't be written, `InputError` for more than there is room for, and what the actors
+        raise; then nothing has changed.
         """
         store = self._store.changed(change.put, change.removed, change.pods)
         generation, shared = next(self._generations), dict[tuple[bytes, ...], Written]()
@@ -149,7 +149,7 @@ class Cluster:
     def _objects_file(
         self, pod: PodKey, objects: tuple[bytes, ...], shared: dict[tuple[bytes, ...], Written], generation: int
     ) -> Written:
-        """Write what a pod reads, or link it to the file of a pod that reads the same: often that is most of them."""
+        """Write what a pod reads, or link it to the file of a pod that reads the same, as most pods often do."""
         if (same := shared.get(objects)) is not None:
             return link_objects(pod, same.new if same.new.exists() else same.path)
         written = shared[objects] = write_objects(pod, generation, objects)

@@ -30,7 +30,7 @@ class PodInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class PodObjects(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The objects of registered kinds that concern a pod, as in a manifest: apiVersion, kind, metadata and the rest.
 
-    Their order is that in which they came. `generation` is greater than in whatever was published before.
+    They are in the order in which they came. `generation` is greater than in everything published before.
     """
 
     version: int = 1

@@ -1,6 +1,6 @@
 """The files that pods read about their cluster and themselves: complete, replaced by renaming, readable by any uid.
 
-Writing is one step and replacing another: what can fail for want of room is over before anything is replaced.
+Writing and replacing are separate steps: what can fail for lack of space is done before anything is replaced.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 Written = Draft
-"""A file that is complete and not yet in its place."""
+"""A file that is complete but not yet in its place."""
 
 
 def write_state(state: State) -> Written:
@@ -30,7 +30,7 @@ def write_state(state: State) -> Written:
 
 
 def write_podinfo(plan: PodPlan) -> Written:
-    """Write the file in which a pod finds its own labels and annotations. Raises as `write_state`."""
+    """Write the file in which a pod finds its own labels and annotations. Raises what `write_state` raises."""
     pod = plan.source
     info = PodInfo(
         namespace=pod.namespace,
@@ -51,7 +51,7 @@ def write_objects(pod: tuple[str, str], generation: int, objects: Sequence[bytes
 
 
 def link_objects(pod: tuple[str, str], same: Path) -> Written:
-    """Give a pod the file `same`, which another pod reads, too. Raises as `write_state`."""
+    """Give a pod the file `same`, which another pod reads, too. Raises what `write_state` raises."""
     path = _objects_file(pod)
     path.parent.mkdir(0o755, parents=True, exist_ok=True)
     return link_draft(path, same)
@@ -68,7 +68,7 @@ def put(files: Iterable[Written]) -> None:
 
 
 def discard(files: Iterable[Written]) -> None:
-    """Remove what was written and is not to be published."""
+    """Remove what was written but will not be published."""
     for each in files:
         each.discard()
 

@@ -1,11 +1,11 @@
-"""The node's rules for Services, as kube-proxy's nftables mode has them: one transaction that replaces all. Pure.
+"""The node's rules for Services, as in kube-proxy's nftables mode: one transaction that replaces all. Pure.
 
 A table for each family; a map from address, protocol and port to the chain of a Service's port, which chooses among the
 chains of its endpoints, which translate. A pod that reaches itself through its Service is masqueraded, or it would see
-its own address and answer it directly. What is still for a Service's address afterwards has no endpoint that is ready,
-or no such port: it is refused. Names are kube-proxy's (pkg/proxy/nftables), so that its documentation explains them.
+its own address and answer it directly. Packets that are still for a Service's address after that are refused: it has no
+ready endpoint, or no such port. Names are kube-proxy's (pkg/proxy/nftables), so its documentation explains them.
 
-What kube-proxy has for traffic from outside and from the node itself is not here: a lab has neither.
+kube-proxy's rules for traffic from outside and from the node itself are left out: a lab has neither.
 """
 
 import hashlib
@@ -90,7 +90,7 @@ class _Port(NamedTuple):
         return f"service-{_hashed(self.name)}"
 
     def endpoint_chain(self, endpoint: tuple[str, int]) -> str:
-        address = endpoint[0].replace(":", ".")  # the tool nft reads no colon in a chain's name
+        address = endpoint[0].replace(":", ".")  # the tool nft accepts no colon in a chain's name
         return "endpoint-" + _hashed(f"{self.name}__{address}/{endpoint[1]}")
 
 
@@ -144,7 +144,7 @@ def _emptied(family: _Family) -> bytes:
 
 @lru_cache(maxsize=4)
 def _frame(family: _Family) -> bytes:
-    """Return the chains that are there whatever the Services, but for the map that leads to theirs."""
+    """Return the chains that do not depend on the Services, except through the map that leads to theirs."""
     table = family.table
     names = ("services", "cluster-ips-check", "reject-chain", "mark-for-masquerade", "masquerading")
     kind = (family.kind << 6 | kernel.PROTOCOL) << 6 | kernel.SERVICE
@@ -169,7 +169,7 @@ def _frame_rules(family: _Family) -> Iterator[tuple[str, tuple[Expression, ...]]
     yield "mark-for-masquerade", (mark, Bitwise(others, bit), set_mark)
     yield "masquerading", (mark, Bitwise(bit), Compare(_number(0)), Verdict(Code.RETURN))
     yield "masquerading", (mark, Bitwise(everything, bit), set_mark, kernel.Masquerade())
-    # A TCP reset is not rate-limited, as ICMP is: a second attempt is told at once, too.
+    # Unlike ICMP, a TCP reset is not rate-limited: a second attempt is refused at once, too.
     yield "reject-chain", (Meta(MetaKey.L4PROTO), Compare(bytes((socket.IPPROTO_TCP,))), kernel.Reset())
     yield "reject-chain", (kernel.Unreachable(family.port_unreachable),)
     after = family.length // 4
@@ -215,7 +215,7 @@ def _translation(family: _Family, port: _Port) -> bytes:
 
 
 def _map(family: _Family, served: list[_Port]) -> bytes:
-    """Return the elements that lead to the Services' chains, and the refusal of what is for their addresses still."""
+    """Return the elements that lead to the Services' chains, and those that refuse the rest for their addresses."""
     table = family.table
     refused = (
         Payload(Base.NETWORK, family.destination, family.length),
@@ -227,7 +227,7 @@ def _map(family: _Family, served: list[_Port]) -> bytes:
 
 
 def _number(value: int) -> bytes:
-    """Return a number as the packet's meta data holds it: 32 bits in the machine's order."""
+    """Return a number as in the packet's metadata: 32 bits in the machine's byte order."""
     return struct.pack("=I", value)
 
 
@@ -242,7 +242,7 @@ def _packed(family: _Family, address: str) -> bytes:
 
 @lru_cache(maxsize=8192)
 def _hashed(name: str) -> str:
-    """Return `name` behind eight characters that stay unique when it has to be cut."""
+    """Return `name` after eight characters that keep it unique if it has to be shortened."""
     digest = b32encode(hashlib.sha256(name.encode()).digest())[:8].decode()
     whole = f"{digest}-{name}"
     return whole if len(whole) <= _NAME_BYTES else f"{whole[:_NAME_BYTES]}..."

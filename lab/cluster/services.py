@@ -1,6 +1,6 @@
-"""Services of a running lab: who is ready goes in; files that pods read, the node's rules and the name server follow.
+"""Services of a running lab: from pods' readiness follow files that pods read, the node's rules and the name server.
 
-Runs in the supervisor, in the node's network namespace. It is the first of those who act on a kind: see `acting`.
+Runs in the supervisor, in the node's network namespace. It is the first actor on a kind: see `acting`.
 """
 
 import time
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _DELAY_S = 0.02
 _AGAIN_S = 1.0
-_COST_FACTOR = 10  # publishing takes a tenth of the supervisor's time at the most
+_COST_FACTOR = 10  # publishing takes at most a tenth of the supervisor's time
 _UNKNOWN = b"?"  # the rules after a refusal to take some back: those of no state
 
 
@@ -72,7 +72,7 @@ class Services:
         return {"ipv4": found.ipv4, "ipv6": found.ipv6, "ready": f"{ready}/{len(found.endpoints)}"}
 
     def set_ready(self, key: PodKey, *, ready: bool) -> None:
-        """Have it published soon; see `acting.Actor`."""
+        """Schedule its publication; see `acting.Actor`."""
         if ready == (key in self._ready):
             return
         if ready:
@@ -86,7 +86,7 @@ class Services:
         self._timer = self._node.loop.after(delay_s, self._publish_due)
 
     def _publish_due(self) -> None:
-        """Publish who is ready; where that is refused, what was published stays, and it is tried again."""
+        """Publish which pods are ready; if that is refused, keep what was published, and try again."""
         self._timer = None
         try:
             self.publish()
@@ -97,14 +97,14 @@ class Services:
     def publish(self) -> None:
         """Publish now what has changed since the last time, all of it or, on an error, nothing.
 
-        Raises `MachineError` or `PodError` where the kernel refuses the rules, `OSError` where a file can't be written.
+        Raises `MachineError` or `PodError` if the kernel refuses the rules, `OSError` if a file can't be written.
         """
         begun_s = time.monotonic()
         self._prepared(self._catalog).commit()
         self._cost_s = time.monotonic() - begun_s
 
     def prepare(self, objects: Collection[Wanted], plans: Collection[PodPlan]) -> Prepared:
-        """See `acting.Actor`; raises as `publish`, or `InputError` as `Catalog.put`."""
+        """See `acting.Actor`; raises what `publish` raises, or `InputError` from `Catalog.put`."""
         catalog = self._catalog.copied()
         for plan in plans:
             catalog.relabel(member(plan.source, plan.address))
@@ -123,7 +123,7 @@ class Services:
         return Prepared(commit, prepared.undo)
 
     def _prepared(self, catalog: Catalog) -> Prepared:
-        """Write the file and load the rules that `catalog` asks for, where they are others than those there are."""
+        """Write the file and load the rules for `catalog`, if they differ from the present ones."""
         state, files, rules = catalog.state(self._ready), [], self._rules
         if state.services == self._state.services and rules != _UNKNOWN:
             state = self._state
@@ -151,7 +151,7 @@ class Services:
         return Prepared(commit, undo)
 
     def _restore(self) -> None:
-        """Load the rules of what is published again."""
+        """Reload the rules of what is published."""
         try:
             self._load_rules(self._state)
         except FAILURES as error:
@@ -170,7 +170,7 @@ class Services:
         batch = service_rules.batch(state)
         if batch != self._rules:
             link = nftables.open_socket() if self._netlink is None else self._netlink
-            self._netlink = None  # an answer that was not read would be taken for that to the next transaction
+            self._netlink = None  # an unread answer would be taken for that of the next transaction
             nftables.send(link, batch)
             self._netlink = link
             self._rules = batch

@@ -1,7 +1,7 @@
 """What every pod of a lab can read about the others: Services with addresses and endpoints, as one file.
 
 The supervisor writes it, and writes it anew when readiness or a Service changes, always by renaming a complete file
-into place, so whoever watches the directory (inotify(7), IN_MOVED_TO) reads either the old or the new. Values only.
+into place, so a watcher of the directory (inotify(7), IN_MOVED_TO) reads either the old or the new. Values only.
 """
 
 import msgspec
@@ -13,7 +13,7 @@ STATE = "/run/cluster/state.json"
 
 
 class PublishedPort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A port of a Service; `app_protocol` is as the Service's author wrote it, "" for nothing."""
+    """A port of a Service; `app_protocol` is as the Service's author wrote it, "" if not given."""
 
     name: str
     port: int
@@ -24,8 +24,8 @@ class PublishedPort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class PublishedEndpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A pod that a Service selects; `targets` are its port numbers in the order of the Service's ports (0: none).
 
-    `ready` is true of every pod where the Service publishes addresses that are not ready. `hostname` is the pod's name
-    below the Service's, where its `hostname` and `subdomain` give it one.
+    `ready` is true of every pod if the Service publishes addresses that are not ready. `hostname` is the pod's name
+    below the Service's, if its `hostname` and `subdomain` give it one.
     """
 
     pod: PodKey

@@ -11,10 +11,10 @@ from sidelab.lab.manifest import Object, Pod, plain, title
 from sidelab.lab.manifest.registered import KnownKinds
 
 MAX_OBJECT_BYTES = 1_000_000
-"""Of one object as JSON; etcd takes 1.5 MB."""
+"""The limit for one object as JSON; etcd's is 1.5 MB."""
 
 MAX_READ_BYTES = 8_000_000
-"""Of all objects together that pods may read."""
+"""The limit for all objects together that pods may read."""
 
 Identity = tuple[str, str, str]
 
@@ -39,9 +39,9 @@ class Store:
         pods: Iterable[Pod],
         kept: Mapping[Identity, _Stored] = MappingProxyType({}),
     ) -> None:
-        """Begin with `objects`, beside those that are `kept` as they are in another store.
+        """Begin with `objects`, and with those `kept` unchanged from another store.
 
-        Raises `InputError` for an object that is too large, and where all of them together are.
+        Raises `InputError` for an object that is too large, and if all of them together are.
         """
         self._kinds = kinds
         self._pods = {pod.key: pod for pod in pods}
@@ -59,7 +59,7 @@ class Store:
     def changed(self, put: Iterable[Object], removed: Collection[Identity], pods: Collection[Pod]) -> "Store":
         """Return the store with other objects, without some, and with pods that have other labels.
 
-        Raises as the constructor.
+        Raises what the constructor raises.
         """
         kept = {identity: each for identity, each in self._stored.items() if identity not in removed}
         again = [each.value for each in kept.values() if pods and self._kinds.stored[each.value.kind].concerns]

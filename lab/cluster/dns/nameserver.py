@@ -1,7 +1,7 @@
-"""The supervisor's part of the cluster's DNS: its sockets, and a process to serve them as soon as somebody asks.
+"""The supervisor's part of the cluster's DNS: its sockets, and a process to serve them from the first query on.
 
-The sockets are bound when the lab is built, so a question is never lost; the process costs a Python's start, which a
-lab whose pods look nothing up need not wait for. Where there are Services it is started with the pods.
+The sockets are bound when the lab is built, so a query is never lost; the process takes the start of a Python, which a
+lab whose pods look nothing up need not wait for. If there are Services, it is started with the pods.
 """
 
 import os
@@ -22,7 +22,7 @@ _START = (
     "import sys; sys.path[:] = {path!r}; from sidelab.lab.cluster.dns.nameserver_process import serve; "
     "serve({fds!r}, {directory!r}, {file!r})"
 )
-_PATH = [str(Path(each).absolute()) for each in sys.path]  # now, for the supervisor will leave this directory
+_PATH = [str(Path(each).absolute()) for each in sys.path]  # now, because the supervisor will leave this directory
 _BACKLOG = 128
 _AGAIN_S = 0.1
 
@@ -44,7 +44,7 @@ class NameServer:
         self._await_question()
 
     def start(self) -> None:
-        """Start the process, if it does not run."""
+        """Start the process, if it is not running."""
         if self._running:
             return
         self._running = True
@@ -74,11 +74,11 @@ class NameServer:
         try:
             return os.pidfd_open(pid)
         except OSError:
-            os.kill(pid, signal.SIGKILL)  # it would run beside the next one
+            os.kill(pid, signal.SIGKILL)  # or it would run beside the next one
             raise
 
     def _ended(self, process: int) -> None:
-        """Begin again with the next question; whatever ended it has read the one before."""
+        """Start again at the next query; the process that ended has already read the previous one."""
         self._loop.forget(process)
         os.close(process)
         self._loop.after(_AGAIN_S, self._await_question)

@@ -1,4 +1,4 @@
-"""The cluster's name server as a process: sockets and the published state in, answers out, as nobody.
+"""The cluster's name server as a process of the user nobody: sockets and the published state in, answers out.
 
 The supervisor has bound the sockets and starts it as a fresh, site-less Python (see `nameserver`); it ends only by
 being killed. Names outside the cluster are refused: a lab has no way out.
@@ -32,9 +32,9 @@ _READ_BYTES = 4096
 
 
 def serve(descriptors: Sequence[int], directory: str, file: str) -> None:
-    """Answer on the bound sockets `descriptors` from the state in `directory`/`file`, anew whenever it is replaced."""
+    """Answer on the bound sockets `descriptors` from the state in `directory`/`file`, reread when it is replaced."""
     loop = Loop()
-    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # nobody may not get there by its path
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # user nobody can't reach it by path
     syscalls.cut_bounding_set(())
     syscalls.drop_to(_NOBODY, _NOBODY, ())
     server = _Server(loop, opened, file)
@@ -46,7 +46,7 @@ def serve(descriptors: Sequence[int], directory: str, file: str) -> None:
 class _Server:
     """Answers datagrams and connections from `file` in the opened `directory`; most answers are composed once.
 
-    The file is looked at for every question: who has been told of a change must not hear the old answer.
+    The file is checked for every query: a client that knows of a change must not get the old answer.
     """
 
     def __init__(self, loop: Loop, directory: int, file: str) -> None:
@@ -79,7 +79,7 @@ class _Server:
         self._loop.watch(sock, partial(serve_one, sock))
 
     def answer(self, packet: bytes, *, udp: bool) -> bytes | None:
-        """Return the response to a message, None for what is no query."""
+        """Return the response to a message, None if it is not a query."""
         self._look()
         said = packet[2:]
         kept = self._kept.get((udp, said))
@@ -104,7 +104,7 @@ class _Server:
             except BlockingIOError:
                 return
             except OSError:
-                continue  # the peer is gone, or an ICMP error of an earlier answer is told here
+                continue  # the peer is gone, or an ICMP error of an earlier answer is reported here
 
     def _accept(self, sock: socket.socket) -> None:
         try:
@@ -125,7 +125,7 @@ class _Server:
 class _Connection:
     """A client over TCP: messages behind their lengths (RFC 1035, 4.2.2), answered in their order.
 
-    Each is answered as soon as it is there, so between two of them a connection may be closed without loss.
+    Each is answered as soon as it arrives, so between two of them a connection may be closed without loss.
     """
 
     def __init__(self, loop: Loop, server: _Server, link: socket.socket, source: str) -> None:
@@ -156,7 +156,7 @@ class _Connection:
             self._deadline = self._loop.after(_IDLE_S, self.close)
 
     def _send(self, found: bytes | None) -> bool:
-        """Send an answer; a client that asks on and reads nothing is not waited for."""
+        """Send an answer; do not wait for a client that keeps sending queries but reads nothing."""
         if found is None:
             return False
         try:

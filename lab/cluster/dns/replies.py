@@ -9,7 +9,7 @@ from sidelab.lab.cluster.dns.zone import HOST_MASTER, NAME_SERVER, NOERROR, NXDO
 from sidelab.lab.net import dns
 
 TTL_S = 5
-"""As CoreDNS' kubernetes plugin says unless it is told otherwise."""
+"""The default of CoreDNS' kubernetes plugin."""
 
 _IN, _ANY = 1, 255
 _TRANSFERS = (251, 252)  # IXFR, AXFR
@@ -17,9 +17,9 @@ _TIMES = (7200, 1800, 86400, TTL_S)  # refresh, retry, expire, and how long a ne
 
 
 def answer(zone: Zone, packet: bytes, *, udp: bool, turn: int = 0) -> bytes | None:
-    """Return the response to `packet`; None for what is no query, which nobody waits for.
+    """Return the response to `packet`; None if it is not a query, as then nobody waits for a response.
 
-    Of several records each comes first in its `turn`, for most programs take the first.
+    Each of several records comes first in its `turn`, because most programs take the first.
     """
     query = dns.read(packet, udp=udp)
     if not isinstance(query, dns.Query):

@@ -1,7 +1,7 @@
-"""The cluster's names: what each says, for a published state. Pure; knows nothing of messages and sockets.
+"""The cluster's names and their records, for a published state. Pure; knows nothing of messages and sockets.
 
 The names are those of Kubernetes' DNS-Based Service Discovery 1.1.0, answered as CoreDNS' kubernetes plugin does with
-its usual `pods insecure`: the name of an address as a pod is made from the address itself, whoever has it.
+its usual `pods insecure`: a pod's name for its address is made from the address itself, whether or not a pod has it.
 """
 
 import socket
@@ -44,7 +44,7 @@ ORIGINS = (
 
 
 class Record(NamedTuple):
-    """What a name says: `kind` is A, AAAA, SRV, PTR, NS, SOA or TXT.
+    """A record of a name: `kind` is A, AAAA, SRV, PTR, NS, SOA or TXT.
 
     `data` is an address; priority, weight, port and target; a name; serial; a text.
     """
@@ -54,7 +54,7 @@ class Record(NamedTuple):
 
 
 class ZoneAnswer(NamedTuple):
-    """The answer to a question: `origin` is the zone that it is from, None where that is none of ours."""
+    """The answer to a question: `origin` is the zone that it is from, None if that zone is not ours."""
 
     status: int
     origin: Name | None
@@ -77,7 +77,7 @@ class Zone:
             self._add_service(service)
 
     def find(self, name: Name, kind: str) -> ZoneAnswer:
-        """Answer a question; `kind` ANY asks for all that there is."""
+        """Answer a question; `kind` ANY means all records."""
         origin = next((each for each in ORIGINS if name[-len(each) :] == each), None)
         if origin is None:
             return ZoneAnswer(REFUSED, None)
@@ -124,7 +124,7 @@ class Zone:
             served = [(port.port, name)]
             if headless:
                 served = [(each.targets[index], below) for each, below in targets if each.targets[index]]
-            # The shares of all add up to a hundred, as CoreDNS has it.
+            # All weights add up to a hundred, as in CoreDNS.
             records = [Record("SRV", (0, max(1, 100 // len(served)), number, target)) for number, target in served]
             self._add(name, *records)
             if port.name:
