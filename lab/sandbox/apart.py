@@ -1,8 +1,8 @@
-"""A container's process apart from those of the lab: in a pid namespace, with its own /proc and locked mounts.
+"""Isolate a container's process from those of the lab: in a pid namespace, with its own /proc and locked mounts.
 
-What a manifest runs is a stranger. It sees the processes of its container alone (of its pod, where that shares them),
-and of the machine's files a copy of the pod's mounts that was made in the pods' user namespace: what was mounted above
-that can't be taken away, not even by who has CAP_SYS_ADMIN (mount_namespaces(7), "Restrictions").
+What a manifest runs is a stranger. It sees only the processes of its container (of its pod, if that shares them), and
+of the machine's files a copy of the pod's mounts that was made in the pods' user namespace: mounts made above that
+can't be removed, even with CAP_SYS_ADMIN (mount_namespaces(7), "Restrictions").
 """
 
 import os
@@ -13,8 +13,8 @@ from typing import NoReturn
 
 from sidelab.lab.base import syscalls
 
-# As container runtimes have it (the OCI runtime specification's readonlyPaths and maskedPaths): switches that hold for
-# the whole machine, and what tells about it.
+# As in container runtimes (the OCI runtime specification's readonlyPaths and maskedPaths): settings of the whole
+# machine, and information about it.
 _READ_ONLY = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 _MASKED = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug", "/proc/kmsg")
 
@@ -23,7 +23,7 @@ _MOST_PROCESSES = 8192
 
 
 def leave_to_sibling(birth: socket.socket) -> socket.socket:
-    """Go on in a process that is the first of the new pid namespace, or is in that which was entered; end this one.
+    """Continue in a process that is the first of the new pid namespace, or is in the one entered; end this one.
 
     The other is a child of this one's parent. Its pid is sent to `birth`, which must be answered before it may go on:
     `go_on` waits for that, with what is returned.
@@ -39,7 +39,7 @@ def leave_to_sibling(birth: socket.socket) -> socket.socket:
 
 
 def _deliver(pid: int, sibling: socket.socket, birth: socket.socket) -> NoReturn:
-    """End; the sibling may go on once it is to die with its parent and the parent knows its pid."""
+    """End; the sibling may continue once it is set to die with its parent and the parent knows its pid."""
     status = 1
     try:
         if sibling.recv(1):
@@ -52,7 +52,7 @@ def _deliver(pid: int, sibling: socket.socket, birth: socket.socket) -> NoReturn
 
 
 def go_on(link: socket.socket) -> None:
-    """Wait until the parent knows of this process, which is to die with it already."""
+    """Wait until the parent knows of this process, which is already set to die with it."""
     with link:
         link.send(b"+")
         if not link.recv(1):
@@ -67,7 +67,7 @@ def bound_processes() -> None:
 
 
 def mount_proc() -> None:
-    """Mount a /proc of the caller's pid namespace; what in it is the machine's is read-only or empty."""
+    """Mount a /proc of the caller's pid namespace, in which the machine's own files are read-only or empty."""
     syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
     for path in _READ_ONLY:
         if Path(path).exists():
@@ -79,7 +79,7 @@ def mount_proc() -> None:
 
 
 def is_deaf(pid: int, number: int) -> bool:
-    """Tell whether a process is the first of its pid namespace and has no handler for a signal: it never gets it.
+    """Return whether a process never gets a signal: it is the first of its pid namespace and has no handler for it.
 
     On a cluster such a container runs on until its grace period is over (pid_namespaces(7)).
     """

@@ -1,9 +1,9 @@
-"""A filter of system calls (seccomp(2)) that leaves a program nothing that no namespace parts between pods.
+"""A system call filter (seccomp(2)) that denies a program what namespaces do not keep separate between pods.
 
-A process inherits the keyring of the session that it was started from, with the keys of whoever started the lab, and
-shares that of its user with every pod in which the same user runs (keyrings(7)); container runtimes take these calls
-away as well. listmount(2) and statmount(2) tell the owner of a user namespace of all mount namespaces in it, and any
-program may make one and own it.
+A process inherits the session keyring that it was started with, including the keys of the user that started the lab,
+and shares its user's keyring with every pod in which the same user runs (keyrings(7)); container runtimes remove these
+calls as well. listmount(2) and statmount(2) show the owner of a user namespace all mount namespaces in it, and any
+program may create one and own it.
 """
 
 import ctypes
@@ -39,7 +39,7 @@ def _instruction(code: int, value: int, otherwise: int = 0) -> bytes:
 
 
 def program(machine: str) -> bytes:
-    """Return the filter for a machine (as uname(2) names it): these calls do not exist, all others are as they were."""
+    """Return the filter for a machine (as uname(2) names it): these calls do not exist, all others are unchanged."""
     code = _instruction(_LOAD, _KIND_AT)
     for kind, numbers in _CALLS.get(machine, {}).items():
         block = _instruction(_LOAD, _NUMBER_AT) + _instruction(_AND, 0xFFFFFFFF & ~_X32)
@@ -51,7 +51,7 @@ def program(machine: str) -> bytes:
 
 
 def forbid() -> None:
-    """Take these calls from this process and all that it starts; no_new_privs has to be set (`drop_to` does)."""
+    """Deny these calls to this process and all that it starts; no_new_privs must be set (`drop_to` does that)."""
     code = program(os.uname().machine)
     buffer = ctypes.create_string_buffer(code, len(code))
     filled = _Program(len(code) // 8, ctypes.addressof(buffer))

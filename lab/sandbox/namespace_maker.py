@@ -1,8 +1,8 @@
 """The pods' user namespace, and the process that makes their other namespaces in it.
 
 A namespace belongs to the user namespace of the process that made it, and no process can return from a user namespace:
-so a process of ours stays in that of the pods, makes what it is asked for, and hands over descriptors. The supervisor,
-in the user namespace above, may do with all of them as it likes (user_namespaces(7)).
+so a process of ours stays in that of the pods, makes namespaces on request, and hands over their descriptors. The
+supervisor, in the user namespace above, has full control over all of them (user_namespaces(7)).
 """
 
 import errno
@@ -25,7 +25,7 @@ from sidelab.lab.sandbox.sandbox import close_all_but
 MOST_AT_ONCE = 100
 """How many network namespaces one request may ask for: each comes as two descriptors, and SCM_MAX_FD is 253."""
 
-# A server of an ordinary uid listens on port 80, as container runtimes allow.
+# A server with an ordinary uid may listen on port 80, as in container runtimes.
 _POD_SYSCTLS = {"net/ipv4/ip_unprivileged_port_start": "0"}
 
 _WORD_BYTES = 64
@@ -40,7 +40,7 @@ class PodSpaces:
     """
 
     def __init__(self, *, host_ids: bool) -> None:
-        """Start the process. Raises `MachineError` where no user namespace can be made or mapped."""
+        """Start the process. Raises `MachineError` if no user namespace can be made or mapped."""
         self.first_uid = 0
         self.user: int | None = None
         self._host_ids = host_ids
@@ -79,11 +79,11 @@ class PodSpaces:
         return self.take_networks()
 
     def order_networks(self, count: int) -> None:
-        """Ask for network namespaces, to be taken by `take_networks`: they are made meanwhile."""
+        """Order network namespaces for `take_networks`: they are made in the meantime."""
         self._link.send(f"net {count}".encode())
 
     def take_networks(self) -> list[tuple[int, socket.socket]]:
-        """Return what was ordered first, as `networks` does."""
+        """Return the namespaces of the oldest order, as `networks` does."""
         descriptors = _receive(self._link)
         half = len(descriptors) // 2
         links = (socket.socket(fileno=fd) for fd in descriptors[half:])
@@ -113,7 +113,7 @@ class PodSpaces:
 def _receive(
     link: socket.socket, explained: Callable[[OSError], MachineError] = privileges.refused_namespaces
 ) -> list[int]:
-    """Return the descriptors of the next answer. Raises what the process met, `explained`, or that it has ended."""
+    """Return the descriptors of the next answer. Raises the process's error, `explained`, or that it has ended."""
     try:
         data, descriptors, _ = receive_with_descriptors(link, _ANSWER_BYTES, 2 * MOST_AT_ONCE)
     except ConnectionResetError:
@@ -127,7 +127,7 @@ def _receive(
 
 
 def _run(link: socket.socket, user: int | None, *, host_ids: bool) -> NoReturn:
-    """Be the process, a forked child, which must never return into its parent's code."""
+    """Run the process, a forked child, which must never return into its parent's code."""
     try:
         close_all_but({0, 1, 2, link.fileno(), *([] if user is None else [user])})
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
@@ -174,7 +174,7 @@ def _hand(link: socket.socket, descriptors: Sequence[int]) -> None:
 
 def _enter_user_namespace(link: socket.socket) -> None:
     syscalls.unshare(syscalls.CLONE_NEWUSER)
-    syscalls.set_dumpable(True)  # else the files below /proc by which we are mapped are the machine's root's
+    syscalls.set_dumpable(True)  # else the machine's root owns the /proc files that set our id maps
     link.send(b"map")
     if link.recv(_WORD_BYTES) != b"mapped":
         raise SystemExit(1)
@@ -183,7 +183,7 @@ def _enter_user_namespace(link: socket.socket) -> None:
 def _networks(count: int) -> list[int]:
     """Return the descriptors of new network namespaces, then those of their netlink sockets.
 
-    This process is in the last one then: nobody returns to those of the user namespace above.
+    This process is then in the last one: it can't return to those of the user namespace above.
     """
     spaces: list[int] = []
     links: list[int] = []
@@ -197,7 +197,7 @@ def _networks(count: int) -> list[int]:
 
 
 def _processes() -> list[int]:
-    """Have the first process of a new pid namespace forked; return the namespace's descriptor, and a socket of it."""
+    """Fork the first process of a new pid namespace; return the namespace's descriptor, and that process's socket."""
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
@@ -222,7 +222,7 @@ def _fork_first(link: socket.socket) -> NoReturn:
 
 
 def _wait_for_orphans(link: socket.socket) -> NoReturn:
-    """Be the first process of a pid namespace, as a pod's pause container is."""
+    """Run as the first process of a pid namespace, like a pod's pause container."""
     try:
         syscalls.name_process("pause")
         syscalls.set_dumpable(True)  # who is not may not write to its own memory either

@@ -1,12 +1,12 @@
-"""Directories of the machine as pods may see them: read-only, with dead sockets and FIFOs, with others' rights alone.
+"""Directories of the machine as pods may see them: read-only, with dead sockets and FIFOs, with only others' rights.
 
 A read-only mount stops neither connect(2) to a socket nor a write into a FIFO. Through overlayfs each has an inode of
-its own, with nobody behind it (net/unix/af_unix.c, unix_find_bsd; fs/overlayfs/inode.c, ovl_fill_inode); so has one
-that is made later. And what overlayfs shows, it has to be let at itself, as the thread that mounted it, beside the
-caller (Documentation/filesystems/overlayfs.rst, "Permission model"). Here that is nobody: what others may not read, no
-user of a pod can, even as the machine's root.
+its own, with nothing at the other end (net/unix/af_unix.c, unix_find_bsd; fs/overlayfs/inode.c, ovl_fill_inode); so
+does one made later. And overlayfs checks access twice: for the caller, and for the thread that mounted it
+(Documentation/filesystems/overlayfs.rst, "Permission model"). Here that thread is the user nobody: what others may not
+read, no user of a pod can read, even as the machine's root.
 
-It does not look up again what it has once, though a file may have been replaced: see `DetachedMounts.refresh`.
+It does not look up a file again that it already has, though that may have been replaced: see `DetachedMounts.refresh`.
 """
 
 import errno
@@ -26,19 +26,19 @@ _ROOT_SIZE = "64k"
 
 
 class DetachedMounts:
-    """What is about to be shown in a mount namespace: a mount that is attached nowhere yet, for each path."""
+    """Mounts to be shown in a mount namespace: one for each path, not yet attached anywhere."""
 
     def __init__(self) -> None:
         self._mounts: dict[Path, int] = {}
         self._contexts: list[int] = []
 
     def open_early(self, view: View) -> None:
-        """Make mounts of what is shown below /run, as long as that is the machine's: of files and sockets alone."""
+        """Make mounts of what is shown below /run while that is still the machine's: only of files and sockets."""
         run = next((each for each in view.covers if each.path == Path("/run")), Cover(Path("/run")))
         self._mounts |= {path: mount_calls.cloned(str(path)) for path in run.shown}
 
     def open(self, paths: Iterable[Path], empty: Path, optional: Collection[Path] = ()) -> None:
-        """Make a mount of each path: of a directory an overlayfs, of anything else what it is.
+        """Make a mount of each path: an overlayfs of a directory, a plain mount of anything else.
 
         `empty` is an empty directory: overlayfs wants two. Raises `MachineError` for what can't be shown, and leaves
         out what is `optional`.
@@ -66,7 +66,7 @@ class DetachedMounts:
         os.close(nothing)
 
     def clone(self, paths: Mapping[Path, Path]) -> None:
-        """Take what is mounted at the values of `paths` for what is to be shown at its keys."""
+        """Use what is mounted at the values of `paths` as what is shown at its keys."""
         for path, place in paths.items():
             self._mounts[path] = mount_calls.cloned(str(place))
 
@@ -78,7 +78,7 @@ class DetachedMounts:
             mount_calls.attach(mount, str(target or path))
 
     def refresh(self) -> None:
-        """Have pods find what is there now, where a file or directory was replaced, removed or added since."""
+        """Make pods see the present files and directories, if any were replaced, removed or added since."""
         for context in self._contexts:
             mount_calls.refresh(context)
 
@@ -86,8 +86,8 @@ class DetachedMounts:
 def take_root(place: Path, taken: Collection[Path], made: Collection[Path], links: Mapping[Path, str]) -> None:
     """Give the caller's mount namespace a root directory with nothing in it but what is named here.
 
-    What else the machine's has is out of reach then, and so is what is put there later. `taken` is mounted in it, with
-    what is mounted below; `made` are empty directories. It is mounted at the directory `place` first.
+    Everything else in the machine's is then out of reach, and so is what is put there later. `taken` is mounted in it,
+    with what is mounted below; `made` are empty directories. It is mounted at the directory `place` first.
     """
     mounts = {path: mount_calls.cloned(str(path)) for path in taken}
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
@@ -99,7 +99,7 @@ def take_root(place: Path, taken: Collection[Path], made: Collection[Path], link
     for path, mount in mounts.items():
         make_place(mount, place / path.name)
         mount_calls.attach(mount, str(place / path.name))
-    # Of the root alone: what is in it is read-only, or has to be written.
+    # Only the root itself: what is in it is read-only already, or must be writable.
     syscalls.mount("", str(place), "", syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | flags)
     syscalls.replace_root(str(place))
 
@@ -118,12 +118,12 @@ def make_place(source: int, target: Path) -> None:
 def _overlays(directories: Mapping[Path, int], empty: int) -> dict[Path, int | OSError]:
     """Return an overlayfs for each directory, all by descriptors; or why there can't be one.
 
-    Credentials are each thread's own, so these are made in another, with the rights of nobody.
+    Credentials belong to a thread, so these are made in another one, with the rights of the user nobody.
     """
     made: dict[Path, int | OSError] = {}
 
     def make() -> None:
-        # A thread may be on its way out for a while after join, and setns refuses who shares directories with another.
+        # A thread may take a while to exit after join, and setns refuses a caller that shares directories with another.
         syscalls.unshare(syscalls.CLONE_FS)
         syscalls.set_file_ids(_NOBODY, _NOBODY)
         for path, directory in directories.items():

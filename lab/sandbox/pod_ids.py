@@ -1,7 +1,7 @@
-"""Which ids the users of a lab's pods have: a range that nobody else uses, mapped into the pods' user namespace.
+"""Choose the ids of the users of a lab's pods: a range that nobody else uses, mapped into the pods' user namespace.
 
 Pure. The pods of a lab are in a user namespace below that of the supervisor, in which the ids 0…65534 stand for others
-outside: a container's root is neither the machine's nor the person who started the lab.
+outside: a container's root is neither the machine's root nor the user that started the lab.
 Sources: user_namespaces(7); which ids distributions leave unused: systemd, docs/UIDS-GIDS.md.
 """
 
@@ -15,8 +15,8 @@ _SPACING = 1 << 16
 def first_id(uid_map: str, number: int) -> int:
     """Return the id, in the user namespace whose map is `uid_map`, that is a pod's 0; COUNT of them follow it.
 
-    Where all ids exist, as they do outside of containers, it is that of a range which no distribution gives to anybody,
-    chosen by `number`, the lab's. A namespace of few ids, as an ordinary user's lab is in, has all but its 0.
+    If all ids exist, as outside of containers, it is that of a range which no distribution assigns, chosen by the lab's
+    `number`. In a namespace of few ids, such as that of an ordinary user's lab, the pods get all but its 0.
     `uid_map` is the text of /proc/self/uid_map (or gid_map).
     """
     if exists(uid_map, _UNUSED[-1]):
@@ -25,6 +25,6 @@ def first_id(uid_map: str, number: int) -> int:
 
 
 def exists(id_map: str, number: int) -> bool:
-    """Tell whether the id `number` is in a map (the text of /proc/self/uid_map or gid_map)."""
+    """Return whether the id `number` is in a map (the text of /proc/self/uid_map or gid_map)."""
     lines = ([int(word) for word in line.split()] for line in id_map.splitlines())
     return any(first <= number < first + count for first, _, count in lines)

@@ -6,8 +6,8 @@ Nothing is cleaned up by name, because nothing is left to clean.
     command line ─ keeper ─ supervisor (pid 1)
 
 The keeper exists because a pid namespace holds the children of the process that made it, never that process itself.
-Each of the three dies with the one before it until `release`; from then on the supervisor stands alone and the keeper
-is gone.
+Each of the three dies with the one before it until `release`; after that the supervisor runs alone and the keeper is
+gone.
 """
 
 import contextlib
@@ -72,20 +72,20 @@ class Sandbox:
         self._close()
 
     def kill(self) -> None:
-        """End everything at once; returns when the supervisor, and with it every process inside, is gone."""
+        """End everything at once; return when the supervisor, and with it every process inside, is gone."""
         stop.kill(self.keeper)
         if self.supervisor is not None:
             _await(self.supervisor)  # it dies with the keeper, but after it
         self._close()
 
     def raise_last_words(self) -> None:
-        """Raise what the supervisor has reported since the last `hear`; return where it is no failure."""
+        """Raise what the supervisor has reported since the last `hear`; return if that is not a failure."""
         with contextlib.suppress(OSError):
             while data := self.channel.recv(_MESSAGE_BYTES, socket.MSG_DONTWAIT):
                 errors.raise_reported(json.loads(data))
 
     def tell(self, word: bytes) -> None:
-        """Send one word to the keeper or the supervisor; that one has ended is for the next `hear` to notice."""
+        """Send one word to the keeper or the supervisor; if it has ended, the next `hear` notices."""
         with contextlib.suppress(OSError):
             self.channel.send(word)
 
@@ -116,10 +116,10 @@ class Sandbox:
 
 
 def _await(descriptor: int) -> None:
-    """Wait until something can be read, for as long as it takes; a signal's handler runs within `_HEARING_S`.
+    """Wait without limit until something can be read; a signal's handler runs within `_HEARING_S`.
 
-    Python runs handlers between two of its instructions. A signal that comes after the last of them and before the
-    system call begins is not seen until that returns, which may be never.
+    Python runs handlers between two of its instructions. A signal that arrives after the last of these and before the
+    system call begins is not seen until the call returns, which may be never.
     """
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -136,7 +136,7 @@ class Inside:
     keeper: socket.socket
 
     def detach(self) -> None:
-        """Outlive the owner from now on; the keeper ends."""
+        """Outlive the owner from now on, and end the keeper."""
         syscalls.outlive_parent()
         self.keeper.send(b"detach")
         self.keeper.close()
@@ -145,7 +145,7 @@ class Inside:
 def start(main: Callable[[Inside], None], keep: tuple[int, ...] = ()) -> Sandbox:
     """Run `main` as pid 1 of a new sandbox, with no descriptors but its channel, `keep` and the standard three.
 
-    The sandbox has no mounts of its own yet: see `make_mounts`. Raises `MachineError` where this machine can make none.
+    The sandbox has no mounts of its own yet: see `make_mounts`. Raises `MachineError` if this machine can't make one.
     """
     who = identity.decide(identity.read())
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -196,7 +196,7 @@ def _run(body: Callable[[], None], owner: socket.socket) -> NoReturn:
         status = 0
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else 1
-    except BaseException as error:  # noqa: BLE001  # whatever it is, it is reported and ends with this process
+    except BaseException as error:  # noqa: BLE001  # any error is reported and ends this process
         if not _reported(error, owner):
             traceback.print_exc()
     finally:
@@ -220,7 +220,7 @@ def _keep(
     keep: tuple[int, ...],
 ) -> None:
     os.setsid()  # a Ctrl-C is for the command line, which then takes us along
-    # Else they are the command line's, and a container could call them, being in pid 1.
+    # Otherwise they are the command line's handlers, and a container, being in pid 1, could call them.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     close_all_but({0, 1, 2, channel.fileno(), *keep})
@@ -274,7 +274,7 @@ def _supervise(main: Callable[[Inside], None], inside: Inside) -> None:
 
 
 def _wait_for(supervisor: int, link: socket.socket) -> None:
-    """Stay until the supervisor detaches, or ends with a status that becomes ours."""
+    """Wait until the supervisor detaches, or ends with a status that becomes ours."""
     if link.recv(16) != b"detach":
         status = os.waitpid(supervisor, 0)[1]
         raise SystemExit(os.waitstatus_to_exitcode(status) & 0xFF)
@@ -308,9 +308,9 @@ def make_mounts() -> None:
 
 
 def _make_devices() -> None:
-    """Mount a /dev with what programs count on, as container runtimes do: in ours a container's root could open disks.
+    """Mount a /dev with what programs rely on, as container runtimes do: in ours a container's root could open disks.
 
-    Its terminals are its own, too; the one that `shell` brings along comes as a descriptor and needs no name.
+    Its terminals are its own, too; the one that `shell` uses comes as a descriptor and needs no name.
     """
     flags = syscalls.MS_NOSUID | syscalls.MS_NOEXEC
     ours = {name: os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC) for name in _DEVICES}
