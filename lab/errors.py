@@ -29,7 +29,7 @@ class MachineError(SidelabError):
 
 
 class NotPermittedError(MachineError):
-    """The kernel may well be able to, and this process may not: a privilege is missing."""
+    """This process lacks a privilege, although the kernel may support what it wants."""
 
 
 class PodError(SidelabError):
@@ -77,7 +77,7 @@ def _shortened(text: str, most: int) -> str:
 
 
 def raise_reported(answer: Mapping[str, Any]) -> None:
-    """Raise what `answer` reports, as the kind of error that it was there; do nothing where it is no report."""
+    """Raise the error that `answer` reports, as the same kind of error; do nothing if it is not a report."""
     if "error" in answer:
         raise kind(answer["exit_status"])(answer["error"])
     if "bug" in answer:

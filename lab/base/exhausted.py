@@ -59,7 +59,7 @@ def fork_linked() -> tuple[int, socket.socket, socket.socket]:
 
 @contextmanager
 def forking() -> Iterator[None]:
-    """Have what the kernel says to a fork within the block, such as one of `subprocess`, be a `MachineError`."""
+    """Turn the kernel's refusal of a fork within the block, such as one of `subprocess`, into a `MachineError`."""
     try:
         yield
     except BlockingIOError as error:

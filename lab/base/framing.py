@@ -20,11 +20,11 @@ _READS = 2  # at a time: the length, and a part of what follows
 
 
 class MalformedError(PodError):
-    """What came over a control socket is no message."""
+    """What came over a control socket is not a message."""
 
 
 def hung_up(link: socket.socket) -> bool:
-    """Tell whether the other end of `link` is closed."""
+    """Return whether the other end of `link` is closed."""
     poll = select.poll()
     poll.register(link, select.POLLIN)
     return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))

@@ -1,4 +1,4 @@
-"""Hearing that a file of a directory was replaced: inotify(7), for files that are renamed into place when complete."""
+"""Notice that a file of a directory was replaced: inotify(7), for files that are renamed into place when complete."""
 
 import os
 import struct
@@ -44,5 +44,5 @@ class Watch:
         return [name for name in names if name]
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         os.close(self._fd)

@@ -53,7 +53,7 @@ def picked(mount: int) -> int:
 
 
 def refresh(context: int) -> None:
-    """Have a read-only file system forget which names it has looked up, and which it has not found.
+    """Make a read-only file system forget which names it has looked up, and which it has not found.
 
     Reconfigured, it drops what is cached of its directories, whatever changes (fs/super.c, reconfigure_super).
     """

@@ -1,6 +1,6 @@
-"""Replacing a file in one step: whoever opens it finds all of the old content or all of the new (rename(2)).
+"""Replace a file in one step: a reader finds all of the old content or all of the new (rename(2)).
 
-The new content is written beside the file first, as a `Draft`, so what can fail for want of room is over before
+The new content is written beside the file first, as a `Draft`, so what can fail for lack of space is over before
 anything is replaced; of several files, too.
 """
 

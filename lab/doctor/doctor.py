@@ -50,7 +50,7 @@ def examine() -> tuple[Finding, ...]:
 
 
 def works(findings: tuple[Finding, ...]) -> bool:
-    """Tell whether the main job can be done: labs with interception rules."""
+    """Return whether the main job can be done: labs with interception rules."""
     return all(finding.ok for finding in findings if finding.needed)
 
 

@@ -34,13 +34,13 @@ def shown(value: object) -> str:
 
 
 def label(field: str, value: str) -> None:
-    """Check an RFC 1123 label: what containers and namespaces are called."""
+    """Check an RFC 1123 label: the name of a container or namespace."""
     if not _LABEL.fullmatch(value):
         raise FieldError(field, f"{shown(value)} is no name; use up to 63 of a-z, 0-9 and '-', no '-' at either end")
 
 
 def subdomain(field: str, value: str) -> None:
-    """Check an RFC 1123 subdomain: what most objects are called."""
+    """Check an RFC 1123 subdomain: the name of most objects."""
     if len(value) > 253 or not _SUBDOMAIN.fullmatch(value):
         raise FieldError(
             field, f"{shown(value)} is no name; use up to 253 of a-z, 0-9, '-' and '.', a letter or digit at both ends"
@@ -48,7 +48,7 @@ def subdomain(field: str, value: str) -> None:
 
 
 def service_name(field: str, value: str) -> None:
-    """Check an RFC 1035 label: what Services are called."""
+    """Check an RFC 1035 label: the name of a Service."""
     if not _SERVICE.fullmatch(value):
         raise FieldError(
             field, f"{shown(value)} is no Service name; use up to 63 of a-z, 0-9 and '-', beginning with a letter"
@@ -56,7 +56,7 @@ def service_name(field: str, value: str) -> None:
 
 
 def port_name(field: str, value: str) -> None:
-    """Check an RFC 6335 service name: what ports are called."""
+    """Check an RFC 6335 service name: the name of a port."""
     if not _PORT_NAME.fullmatch(value):
         cure = "write a number without quotes" if value.isdigit() else "use up to 15 of a-z, 0-9 and '-', with a letter"
         raise FieldError(field, f"{shown(value)} is no port name; {cure}")

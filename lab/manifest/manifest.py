@@ -1,4 +1,4 @@
-"""The whole of what was given, by kind, with what has no effect here; and the pods that Deployments stand for."""
+"""All given objects by kind, with the fields that have no effect here, and the pods that Deployments stand for."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -70,5 +70,5 @@ class Manifest:
 
 
 def title(value: Object) -> str:
-    """Return what an object is called in messages, like `Pod default/nginx`."""
+    """Return an object's name in messages, like `Pod default/nginx`."""
     return f"{value.kind} {value.namespace}/{value.name}"

@@ -35,7 +35,7 @@ def tables(
     """Return a table, as plain values, for each kind that is wanted and has objects.
 
     `live` says what columns show beside what an object says itself. Raises `InputError` for all words and names that
-    mean nothing here, and for more than one answer has room for.
+    are unknown here, and for more than fits into one answer.
     """
     out, wrong = [], []
     for kind, names in _chosen(asked, kinds).items():

@@ -89,13 +89,13 @@ class _Identity(Part, frozen=True, kw_only=True):
 
 
 class PodSecurityContext(_Identity, frozen=True, kw_only=True):
-    """As whom a pod's containers run, unless they say otherwise."""
+    """The user and group of a pod's containers that do not set their own."""
 
     rows: ClassVar[fields.Rows] = fields.POD_SECURITY_CONTEXT
 
 
 class SecurityContext(_Identity, frozen=True, kw_only=True):
-    """As whom a container runs, and what it may do."""
+    """The user and group of a container, and its capabilities."""
 
     rows: ClassVar[fields.Rows] = fields.SECURITY_CONTEXT
     capabilities: Capabilities = Capabilities()

@@ -1,4 +1,4 @@
-"""What a container is asked, and what is done for it at its begin and end: probes and lifecycle hooks.
+"""A container's probes, and the lifecycle hooks at its start and end.
 
 Types mirror the Kubernetes API (core/v1), in snake_case. How they are carried out is not known here.
 """
@@ -86,7 +86,7 @@ class Sleep(Part, frozen=True, kw_only=True):
 
 
 class Probe(Part, frozen=True, kw_only=True):
-    """One handler, and when it is asked; times in seconds.
+    """One handler, and when it is run; times in seconds.
 
     `termination_grace_period_seconds` counts instead of the pod's where a failed probe ends the container.
     """

@@ -98,7 +98,7 @@ class Deployment(Object, frozen=True, kw_only=True):
 
 
 class ServiceAccount(Object, frozen=True, kw_only=True):
-    """As whom pods speak to others: a name, which their `serviceAccountName` refers to."""
+    """The identity of pods towards others: a name, which their `serviceAccountName` refers to."""
 
     rows: ClassVar[fields.Rows] = fields.SERVICE_ACCOUNT
     api_version: str = "v1"

@@ -1,6 +1,6 @@
 """Which connections a port keeps when there are too many: a bound for each source, and one for all; pure.
 
-Where there is no room, a connection that has said nothing makes it, most often the oldest: of the source that asks for
+If there is no room, a connection that has sent nothing is dropped, most often the oldest: of the source that opens
 another, or, if all sources together have too many, of the one that has the most. So one that holds connections open
 costs no other source its own. A few are looked at each time, and those that are busy not again before all others.
 """
@@ -43,7 +43,7 @@ class Admission(Generic[C]):
         return self._counted
 
     def has_room(self, source: str, *, crowded: bool = False) -> bool:
-        """Return whether one more connection from `source` may be kept; another may have been dropped for it.
+        """Return whether one more connection from `source` may be kept; another may be dropped for it.
 
         `crowded`: the source is to have no more than it has now, for another reason than their number.
         """

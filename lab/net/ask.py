@@ -1,4 +1,4 @@
-"""One request over a socket, its answer waited for: for pages that are asked seldom and are near. Blocks, in bounds."""
+"""Send one request over a socket and wait for its answer: for rarely used pages nearby. Blocks for a bounded time."""
 
 import socket
 import time

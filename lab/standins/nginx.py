@@ -1,4 +1,4 @@
-"""The nginx stand-in: an HTTP/1.1 server that answers quickly, evenly, and says who answered whom.
+"""The nginx stand-in: an HTTP/1.1 server that answers quickly and evenly, and reports both ends of the connection.
 
 One thread and one epoll loop over the connections, which `nginx_answers` serves. It imports next to nothing: a thousand
 pods fork from it.
@@ -44,7 +44,7 @@ def main(context: "Context") -> None:
 
 
 def _connections(context: "Context") -> Connect:
-    """Choose what becomes of an accepted socket, once: a server without a delay pays nothing for there being one."""
+    """Choose once how accepted sockets are served: a server without a delay pays nothing for the feature."""
     text = context.env.get(DELAY)
     if not text:
         return Connection
@@ -70,7 +70,7 @@ class NginxServer:
             self._epoll.register(number, select.EPOLLIN)
 
     def stop(self) -> None:
-        """Stop to accept, finish the responses under way, and have `run` return."""
+        """Stop accepting, finish the responses under way, and make `run` return."""
         if not self.draining:
             self._wake_writer.send(b"\0")
 

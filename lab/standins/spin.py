@@ -1,7 +1,7 @@
 """A connection of the nginx stand-in whose answers come later by a known time: the truth that a harness must recover.
 
-The time is spun, not slept: a sleep ends late by the timer's slack (50 µs, prctl(2) PR_SET_TIMERSLACK). A server that
-was told of no delay does not import this. One that was told of a delay of 0 answers by the same code as one with 20 µs,
+The time is spun, not slept: a sleep ends late by the timer's slack (50 µs, prctl(2) PR_SET_TIMERSLACK). A server
+without a delay does not import this. One with a delay of 0 answers by the same code as one with 20 µs,
 so that these two differ by 20 µs and nothing else: the code alone took half a microsecond.
 """
 

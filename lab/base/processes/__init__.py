@@ -1,1 +1,1 @@
-"""Child processes: that they die with their parent, and how they are stopped."""
+"""Child processes: make them die with their parent, and stop them."""

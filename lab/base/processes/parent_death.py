@@ -13,7 +13,7 @@ from sidelab.lab.base.framing import hung_up
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill the calling process when its parent ends, whose pid is `parent`; end if it has already."""
+    """Make the kernel kill the calling process when its parent, of pid `parent`, ends; end if it already has."""
     syscalls.set_parent_death_signal(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

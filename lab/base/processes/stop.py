@@ -1,4 +1,4 @@
-"""Stopping a process: it is asked to end, and killed when its time is over."""
+"""Stop a process: ask it to end, and kill it when its time is over."""
 
 import os
 import signal

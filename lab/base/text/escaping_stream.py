@@ -85,7 +85,7 @@ class LogText:
             coloured.write(_NO_COLOUR)  # whatever the log has left on
 
     def flush(self) -> None:
-        """Have everything shown."""
+        """Make everything visible."""
         self._stream.flush()
 
 
