@@ -48,7 +48,7 @@ def get(
     wide: bool = False,
     values: bool = False,
 ) -> list[dict[str, Any]]:
-    """Return tables of objects; `Asked` and `tables` of `lab.manifest.object_table` describe request and answer.
+    """Return tables of objects; `AskedObjects` and `tables` of `lab.manifest.object_table` describe request and answer.
 
     Raises `InputError` for words and names that are unknown in the lab.
     """

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from sidelab.lab.errors import InputError
+from sidelab.lab.keys import ObjectIdentity
 from sidelab.lab.manifest import Manifest, Object, Pod, Service, plain, title
 from sidelab.lab.manifest.own_kinds import OWN
 from sidelab.lab.manifest.registered import KnownKinds, doubts, not_found, problems, reference
 
-Identity = tuple[str, str, str]
 Outcome = Literal["created", "configured", "unchanged", "pruned", "deleted"]
 
 
@@ -24,7 +24,7 @@ class Change(NamedTuple):
     """
 
     put: tuple[Object, ...]
-    removed: tuple[Identity, ...]
+    removed: tuple[ObjectIdentity, ...]
     pods: tuple[Pod, ...]
     outcomes: tuple[tuple[str, Outcome], ...]
     doubts: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ def without(
     Raises `InputError` for objects that can't be removed, and for missing ones unless they are ignored.
     """
     there = {each.identity: each for each in running.objects}
-    gone: dict[Identity, Object] = {}
+    gone: dict[ObjectIdentity, Object] = {}
     wrong: list[str] = []
     for word, namespace, name in named:
         kind = kinds.named(word)

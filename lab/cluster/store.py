@@ -6,7 +6,7 @@ from types import MappingProxyType
 import msgspec
 
 from sidelab.lab.errors import InputError
-from sidelab.lab.keys import PodKey
+from sidelab.lab.keys import ObjectIdentity, PodKey
 from sidelab.lab.manifest import Object, Pod, plain, title
 from sidelab.lab.manifest.registered import KnownKinds
 
@@ -15,8 +15,6 @@ MAX_OBJECT_BYTES = 1_000_000
 
 MAX_READ_BYTES = 8_000_000
 """The limit for all objects together that pods may read."""
-
-Identity = tuple[str, str, str]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -37,7 +35,7 @@ class Store:
         kinds: KnownKinds,
         objects: Iterable[Object],
         pods: Iterable[Pod],
-        kept: Mapping[Identity, _Stored] = MappingProxyType({}),
+        kept: Mapping[ObjectIdentity, _Stored] = MappingProxyType({}),
     ) -> None:
         """Begin with `objects`, and with those `kept` unchanged from another store.
 
@@ -56,7 +54,7 @@ class Store:
                 "delete some first, or start several labs"
             )
 
-    def changed(self, put: Iterable[Object], removed: Collection[Identity], pods: Collection[Pod]) -> "Store":
+    def changed(self, put: Iterable[Object], removed: Collection[ObjectIdentity], pods: Collection[Pod]) -> "Store":
         """Return the store with other objects, without some, and with pods that have other labels.
 
         Raises what the constructor raises.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import field
 
-from sidelab.lab.keys import ObjectKey
+from sidelab.lab.keys import ObjectIdentity, ObjectKey
 from sidelab.lab.manifest import checks, fields
 from sidelab.lab.manifest.checks import FieldError
 
@@ -76,7 +76,7 @@ class Object(Part, frozen=True, kw_only=True):
         return self.metadata.namespace, self.metadata.name
 
     @property
-    def identity(self) -> tuple[str, str, str]:
+    def identity(self) -> ObjectIdentity:
         """Kind, namespace and name: unique in a manifest."""
         return self.kind, self.metadata.namespace, self.metadata.name
 

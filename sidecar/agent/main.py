@@ -80,16 +80,16 @@ class Agent:
         self._loop.run()
 
     def ports(self) -> tuple[int, int, int]:
-        """See `agent_pages.Agent`."""
+        """See `agent_pages.AgentView`."""
         ports = self._delivery.intent.ports
         return ports.admin, ports.health, ports.stats
 
     def application(self) -> tuple[int, str] | None:
-        """See `agent_pages.Agent`."""
+        """See `agent_pages.AgentView`."""
         return merged_metrics.application(self._env, self._delivery.pod.annotations, self._delivery.intent.ports.agent)
 
     def counts(self) -> bytes:
-        """See `agent_pages.Agent`."""
+        """See `agent_pages.AgentView`."""
         resident_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         rows = (
             (
@@ -113,7 +113,7 @@ class Agent:
         ).encode()
 
     def quit(self) -> None:
-        """See `agent_pages.Agent`."""
+        """See `agent_pages.AgentView`."""
         self._quitting = True
         self._end()
 
